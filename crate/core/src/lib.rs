@@ -1,0 +1,19 @@
+//! MongoDB Client-Side Field Level Encryption (CSFLE) without I/O.
+//!
+//! The crate holds the formats, the cryptography and the state machines. It has no clock, no source of randomness, no
+//! socket and no JavaScript: time and [`Entropy`] are arguments, and a machine says what it wants next.
+//!
+//! **Data written by any release stays readable by every later one.** The stored formats are MongoDB's: subtype-6 values
+//! of kind 1 and 2, and key documents of version 0, byte for byte what libmongocrypt reads and writes.
+
+#![forbid(unsafe_code)]
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod error;
+pub mod secret;
+
+pub use error::{Code, Error, Result};

@@ -1,0 +1,121 @@
+//! Owners of secret bytes. This is the only file that names `zeroize`.
+//!
+//! Nothing here implements `Debug`, `Clone`, `PartialEq` or serde: a secret can only be lent out through an
+//! explicit `expose`, so that a search for that word is the audit list.
+
+use alloc::{boxed::Box, vec::Vec};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::error::{Code, Error, Result};
+
+/// Length in bytes of a data key and of a local master key: MAC key, encryption key and IV key of 32 bytes each.
+pub const KEY_MATERIAL_LEN: usize = 96;
+
+/// The 96 plaintext bytes of a data key or of a local master key, boxed in place and wiped on drop.
+pub struct KeyMaterial(Box<[u8; KEY_MATERIAL_LEN]>);
+
+impl KeyMaterial {
+    /// Copies 96 bytes into wiped memory.
+    ///
+    /// Errors: `KEY_MATERIAL_LENGTH` when `bytes` has any other length; nothing is copied then.
+    pub fn copy_from(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() != KEY_MATERIAL_LEN {
+            return Err(key_length_error(bytes.len()));
+        }
+        Self::fill_with(|out| {
+            out.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    /// Lets `fill` write the bytes in place, so that they never exist anywhere else.
+    ///
+    /// Errors: whatever `fill` returns; the memory is wiped then as well.
+    pub fn fill_with(fill: impl FnOnce(&mut [u8; KEY_MATERIAL_LEN]) -> Result<()>) -> Result<Self> {
+        let mut material = Self(Box::new([0; KEY_MATERIAL_LEN]));
+        fill(&mut material.0)?;
+        Ok(material)
+    }
+
+    /// Lends the bytes out.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; KEY_MATERIAL_LEN] {
+        &self.0
+    }
+
+    /// Compares in constant time.
+    #[must_use]
+    pub fn ct_eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+}
+
+impl Drop for KeyMaterial {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+fn key_length_error(found: usize) -> Error {
+    Error::new(
+        Code::KeyMaterialLength,
+        alloc::format!("key material must be {KEY_MATERIAL_LEN} bytes, found {found}"),
+    )
+}
+
+/// A growable buffer of plaintext that is wiped on drop.
+///
+/// Growing moves the bytes and leaves a copy behind, so the capacity is fixed at creation and a write past it
+/// panics in debug builds; callers reserve what they need first.
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl SecretBytes {
+    /// An empty buffer that holds up to `capacity` bytes without moving.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    /// Copies `bytes` into a buffer of exactly that size.
+    #[must_use]
+    pub fn copy_from(bytes: &[u8]) -> Self {
+        let mut secret = Self::with_capacity(bytes.len());
+        secret.0.extend_from_slice(bytes);
+        secret
+    }
+
+    /// Takes ownership of bytes that are already in memory; they are wiped with this value.
+    #[must_use]
+    pub fn adopt(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Lends the bytes out.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Lends the underlying buffer out for writing within its capacity.
+    pub fn expose_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+/// Overwrites `bytes` with zeros in a way the compiler must keep.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.zeroize();
+}
+
+/// Overwrites the part of the stack that key set-up has just used.
+///
+/// Key expansion leaves round keys and padded HMAC keys in dead stack frames. A frame of the same depth, filled with
+/// zeros, covers them. Call it after the key-dependent call has returned.
+#[inline(never)]
+pub fn scrub_stack() {
+    const COVERED_BYTES: usize = 16 * 1024;
+    let mut frame = [0xA5u8; COVERED_BYTES];
+    frame.zeroize();
+    core::hint::black_box(&frame);
+}
