@@ -1,0 +1,197 @@
+// Builds dist/ from crate/ and js/: cargo and wasm-pack, wasm-opt, bundles, declarations, size budget.
+//
+//   node js/build.mjs          everything
+//   node js/build.mjs --js     bundles and declarations only, with the .wasm of an earlier build
+//
+// Settings are read from wasm-pack.toml and .cargo/config.toml.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { withLock } from './dev/lock.mjs';
+import { cargoBin, cargoHome, toolEnvironment } from './dev/paths.mjs';
+import { readToml } from './dev/toml.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const dist = join(root, 'dist');
+const settings = readToml(join(root, 'wasm-pack.toml'));
+const generated = join(root, settings.build['out-dir']);
+const note = (text) => process.stderr.write(`build: ${text}\n`);
+
+class BuildFailure extends Error {}
+
+async function main(options) {
+  mkdirSync(dist, { recursive: true });
+  const started = performance.now();
+  await withLock(join(dist, '.lock'), async () => {
+    if (options.has('--js') && existsSync(join(dist, 'csfle.wasm'))) note('keeping dist/csfle.wasm');
+    else buildWasm();
+    await bundle();
+    writeNodeModule();
+    declare();
+    checkBudget();
+  });
+  note(`done in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+// ---- crate/wasm -> js/generated -> dist/csfle.wasm
+
+function buildWasm() {
+  const { crate, target, 'out-name': outName } = settings.build;
+  const started = performance.now();
+  run(cargoBin('wasm-pack'), [
+    ...['--log-level', 'warn', 'build', crate, '--release', '--target', target],
+    ...['--out-dir', relative(join(root, crate), generated), '--out-name', outName],
+    // `no-install`: wasm-bindgen is the pinned one of js/dev/setup.mjs, never a download.
+    ...['--no-pack', '--no-opt', '--mode', 'no-install'],
+  ], { env: { ...toolEnvironment(), CARGO_ENCODED_RUSTFLAGS: rustFlags().join('\x1f') } });
+  optimise(join(generated, `${outName}_bg.wasm`), join(dist, 'csfle.wasm'));
+  note(`csfle.wasm in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+// Paths reach the artifact through panic locations: without the remapping two checkouts would differ.
+function rustFlags() {
+  const config = readToml(join(root, '.cargo', 'config.toml'));
+  return [
+    ...config.target['wasm32-unknown-unknown'].rustflags,
+    `--remap-path-prefix=${cargoHome()}=/cargo`,
+    `--remap-path-prefix=${root}=/csfle-wasm`,
+  ];
+}
+
+function optimise(input, output) {
+  const flags = [settings['wasm-opt'].level, ...settings['wasm-opt'].features.map((feature) => `--enable-${feature}`)];
+  const stamp = join(generated, 'optimised.json');
+  const inputHash = createHash('sha256').update(readFileSync(input)).update(flags.join(' ')).digest('hex');
+  const known = existsSync(stamp) ? JSON.parse(readFileSync(stamp, 'utf8')) : {};
+  if (known.inputHash === inputHash && existsSync(output) && known.outputHash === hashOf(output)) return;
+  const staged = `${output}.new`;
+  run(process.execPath, [join(root, 'node_modules', 'binaryen', 'bin', 'wasm-opt'), ...flags, input, '-o', staged]);
+  renameSync(staged, output);
+  writeFileSync(stamp, JSON.stringify({ inputHash, outputHash: hashOf(output) }));
+}
+
+const hashOf = (path) => createHash('sha256').update(readFileSync(path)).digest('hex');
+
+// ---- js/ -> dist/*.cjs, dist/*.mjs
+
+const external = ['bson', 'mongodb', '@aws-sdk/client-kms'];
+const forNode = { platform: 'node', target: 'node20', external };
+const forBrowser = { platform: 'browser', target: 'es2022', format: 'esm', external };
+// Packages bundled into the command are CommonJS in part and call require() for Node's own modules.
+const requireInModule = "import { createRequire as csfleRequire } from 'node:module'; const require = csfleRequire(import.meta.url);";
+
+const bundles = [
+  { entry: 'js/entry/node.ts', out: 'node.cjs', ...forNode, format: 'cjs' },
+  { entry: 'js/entry/browser.ts', out: 'browser.mjs', ...forBrowser },
+  { entry: 'js/entry/slim.ts', out: 'slim.mjs', ...forBrowser },
+  { entry: 'js/mongosh/index.ts', out: 'mongosh.cjs', ...forNode, format: 'cjs', library: './node.cjs' },
+  { entry: 'js/cli/index.ts', out: 'cli.mjs', ...forNode, format: 'esm', library: './node.mjs', banner: { js: requireInModule } },
+];
+
+async function bundle() {
+  const { build } = await import('esbuild');
+  const absent = bundles.filter(({ entry }) => !existsSync(join(root, entry)));
+  for (const { entry } of absent) note(`no ${entry} yet`);
+  const present = bundles.filter((one) => !absent.includes(one));
+  const results = await Promise.allSettled(present.map(({ entry, out, library, ...options }) =>
+    build({
+      absWorkingDir: root,
+      entryPoints: [entry],
+      outfile: join(dist, out),
+      bundle: true,
+      write: false,
+      logLevel: 'warning',
+      legalComments: 'inline',
+      plugins: library === undefined ? [] : [onlyPublicNames(library)],
+      ...options,
+    })));
+  if (results.some(({ status }) => status === 'rejected')) throw new BuildFailure('a bundle failed');
+  for (const { value } of results) for (const file of value.outputFiles) replaceFile(file.path, file.contents);
+  const loader = join(root, 'js', 'mongosh', 'csfle.mongosh.js');
+  if (existsSync(loader)) replaceFile(join(dist, 'csfle.mongosh.js'), readFileSync(loader));
+}
+
+// The shell and the command share one library instance with their users (one CsfleError class, one wasm memory): they
+// import public names, and those come from the library's own bundle. Anything deeper would be a second copy.
+function onlyPublicNames(library) {
+  const publicModules = new Set(['js/index.ts', 'js/entry/node.ts'].map((path) => join(root, path)));
+  return {
+    name: 'only-public-names',
+    setup(build) {
+      build.onResolve({ filter: /^\.\.?\// }, ({ path, importer, resolveDir }) => {
+        if (importer === '' || !importer.startsWith(join(root, 'js') + sep)) return undefined;
+        const target = join(resolveDir, path).replace(/\.js$/, '.ts');
+        if (publicModules.has(target)) return { path: library, external: true };
+        const folder = importer.slice(0, importer.indexOf(sep, join(root, 'js').length + 1));
+        if (target.startsWith(folder + sep)) return undefined;
+        return { errors: [{ text: `${relative(root, importer)} may import public names (../index.js) only, not ${path}` }] };
+      });
+    },
+  };
+}
+
+// Readers of dist/ see the old file or the new one, never half of it.
+function replaceFile(path, contents) {
+  writeFileSync(`${path}.new`, contents);
+  renameSync(`${path}.new`, path);
+}
+
+// ESM users get the CommonJS instance, so that both ways of loading share classes and keys. The names are spelled out since
+// a static list is what `import { x }` needs; loading the bundle for it proves that it loads.
+function writeNodeModule() {
+  if (!existsSync(join(dist, 'node.cjs'))) return;
+  const script = 'process.stdout.write(JSON.stringify(Object.keys(require(process.argv[1]))))';
+  const names = JSON.parse(run(process.execPath, ['-e', script, join(dist, 'node.cjs')], { stdio: ['ignore', 'pipe', 'inherit'] }));
+  if (names.length === 0) throw new BuildFailure('dist/node.cjs exports nothing');
+  replaceFile(join(dist, 'node.mjs'), `import library from './node.cjs';\nexport const {\n  ${names.sort().join(',\n  ')},\n} = library;\n`);
+}
+
+// ---- declarations
+
+function declare() {
+  const types = join(dist, 'types');
+  const staged = join(dist, 'types.new');
+  rmSync(staged, { recursive: true, force: true });
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  run(process.execPath, [compiler, '--project', root, '--outDir', staged]);
+  rmSync(types, { recursive: true, force: true });
+  renameSync(staged, types);
+  // The same declarations once more for require(): the nearest package.json decides which module kind a .d.ts describes.
+  const forRequire = join(dist, 'types-cjs');
+  rmSync(forRequire, { recursive: true, force: true });
+  cpSync(types, forRequire, { recursive: true });
+  writeFileSync(join(forRequire, 'package.json'), '{ "type": "commonjs" }\n');
+}
+
+// ---- size budget
+
+function checkBudget() {
+  const wasmGzipBytes = gzipSync(readFileSync(join(dist, 'csfle.wasm')), { level: 9 }).length;
+  const measured = [['dist/csfle.wasm, gzip -9', wasmGzipBytes, settings.budget['wasm-gzip-bytes']]];
+  const bundled = join(dist, 'node.cjs');
+  if (existsSync(bundled)) measured.push(['dist/node.cjs', statSync(bundled).size, settings.budget['node-cjs-bytes']]);
+  for (const [what, bytes, limit] of measured) note(`${what}: ${bytes} of ${limit} bytes`);
+  const over = measured.filter(([, bytes, limit]) => bytes > limit);
+  if (over.length > 0) throw new BuildFailure(`over the budget of wasm-pack.toml: ${over.map(([what]) => what).join('; ')}`);
+}
+
+function run(command, args, options = {}) {
+  const { status, error, stdout } = spawnSync(command, args, {
+    cwd: root, stdio: ['ignore', 2, 'inherit'], encoding: 'utf8', ...options,
+  });
+  if (error?.code === 'ENOENT') throw new BuildFailure(`${command} is not installed: npm run setup`);
+  if (error) throw error;
+  if (status !== 0) throw new BuildFailure(`${[command, ...args].slice(0, 3).map((word) => basename(word)).join(' ')} ... failed`);
+  return stdout;
+}
+
+try {
+  await main(new Set(process.argv.slice(2)));
+} catch (error) {
+  if (!(error instanceof BuildFailure)) throw error;
+  note(error.message);
+  process.exitCode = 1;
+}
