@@ -14,6 +14,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod error;
+pub mod key_vault;
+pub mod kms;
 pub mod secret;
 
 pub use error::{Code, Error, Result};
