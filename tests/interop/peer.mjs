@@ -88,16 +88,17 @@ class PeerEngine {
   }
 
   /**
-   * Runs one context to its end. `kind` and the options are peer.py's. Resolves to `{ok: true, output, filters, kms}` or
-   * `{ok: false, message, at}`.
+   * Runs one context to its end. `kind` and the options are peer.py's: `keys` are fed whatever was asked, of `vault` only
+   * what the filter asks for. Resolves to `{ok: true, output, filters, kms}` or `{ok: false, message, at}`.
    */
-  async run(kind, { input, keys = [], keyId, keyAltNames = [], algorithm, masterKey, keyMaterial, random, kmsReplies, kmsForward } = {}) {
+  async run(kind, { input, keys = [], vault, keyId, keyAltNames = [], algorithm, masterKey, keyMaterial, random, kmsReplies, kmsForward } = {}) {
     const answer = await this.peer.call({
       op: 'run',
       engine: this.engine,
       kind,
       keys: keys.map(toBase64),
       keyAltNames: keyAltNames.map(altNameDocument),
+      ...(vault && { vault: vault.map(toBase64) }),
       ...(input && { input: toBase64(input) }),
       ...(keyId && { keyId: toBase64(keyId) }),
       ...(algorithm !== undefined && { algorithm }),

@@ -10,6 +10,7 @@ import sys
 import traceback
 from urllib.parse import urlparse
 
+import bson
 from pymongocrypt import __version__ as pymongocrypt_version
 from pymongocrypt import libmongocrypt_version
 from pymongocrypt import crypto
@@ -56,7 +57,8 @@ def status_text(read, handle):
     try:
         read(handle, status)
         message = lib.mongocrypt_status_message(status, ffi.NULL)
-        return _to_string(message) if message != ffi.NULL else ""
+        # A field name out of a damaged document need not be UTF-8.
+        return ffi.string(message).decode(errors="replace") if message != ffi.NULL else ""
     finally:
         lib.mongocrypt_status_destroy(status)
 
@@ -157,14 +159,25 @@ class Run:
                 return None
             if state == lib.MONGOCRYPT_CTX_NEED_MONGO_KEYS:
                 self.filters.append(self.out("filter", lib.mongocrypt_ctx_mongo_op))
-                for key in self.request.get("keys", []):
-                    self.give("keys", lib.mongocrypt_ctx_mongo_feed, b64(key))
+                for key in self.wanted_keys():
+                    self.give("keys", lib.mongocrypt_ctx_mongo_feed, key)
                 self.check("keysDone", lib.mongocrypt_ctx_mongo_done(self.context))
             elif state == lib.MONGOCRYPT_CTX_NEED_KMS:
                 self.answer_kms()
                 self.check("kmsDone", lib.mongocrypt_ctx_kms_done(self.context))
             else:
                 self.check("state", False)
+
+    def wanted_keys(self):
+        """Every document of `keys`, asked for or not; of `vault`, those that the filter asks for."""
+        yield from map(b64, self.request.get("keys", []))
+        if "vault" in self.request:
+            by_id, by_name = bson.decode(self.filters[-1])["$or"]
+            ids, names = by_id["_id"]["$in"], by_name["keyAltNames"]["$in"]
+            for data in map(b64, self.request["vault"]):
+                key = bson.decode(data)
+                if key.get("_id") in ids or set(key.get("keyAltNames", [])) & set(names):
+                    yield data
 
     def answer_kms(self):
         # Enumerated before the first answer: feeding while enumerating is unsafe when rewrapping (csfle-format.md 10.4).
