@@ -10,15 +10,20 @@ export const cargoHome = () => process.env.CARGO_HOME ?? join(homedir(), '.cargo
 
 const suffix = process.platform === 'win32' ? '.exe' : '';
 
-// A tool of cargo's bin folder; its bare name where it is not there, for PATH to answer.
+// Cargo tools of ours that must not replace another version in cargo's own bin folder.
+export const ownTools = () => join(cacheFolder(), 'cargo');
+
+const toolFolders = () => [join(ownTools(), 'bin'), join(cargoHome(), 'bin')];
+
+// A tool of these folders; its bare name where it is in neither, for PATH to answer.
 export function cargoBin(name) {
-  const path = join(cargoHome(), 'bin', name + suffix);
-  return existsSync(path) ? path : name;
+  const suffix = process.platform === 'win32' ? '.exe' : '';
+  return toolFolders().map((folder) => join(folder, name + suffix)).find((path) => existsSync(path)) ?? name;
 }
 
 // Child processes find cargo's tools even when the caller's PATH does not name its bin folder.
 export function toolEnvironment() {
-  return { ...process.env, PATH: `${join(cargoHome(), 'bin')}${delimiter}${process.env.PATH ?? ''}` };
+  return { ...process.env, PATH: [...toolFolders(), process.env.PATH ?? ''].join(delimiter) };
 }
 
 // Survives a fresh clone: the Python environment is found here again.
