@@ -3,8 +3,8 @@ import { cpus, release, totalmem } from 'node:os';
 import * as bson from 'bson';
 import Table from 'cli-table3';
 import { ClientEncryption, MemoryKeyVaultStore } from 'csfle-wasm';
+import { openBoundary, wasmPath } from '../hosts/boundary.mjs';
 import { gzipBytes, instantiateMs } from './artifact.mjs';
-import { openBoundary, wasmPath } from './boundary.mjs';
 import { keyDocumentBytes, keyId, localMasterKey } from './key-document.mjs';
 import { LibMongoCrypt, openLibrary } from './libmongocrypt.mjs';
 import { race } from './measure.mjs';
@@ -16,7 +16,7 @@ const USAGE = 'usage: npm run bench -- [--json] [--only TEXT]   (TEXT: measure w
 async function main(args) {
   const { json, only } = parse(args);
   const log = (line) => json || console.error(line);
-  const library = openLibrary(log);
+  const library = await openLibrary();
   const keyDocument = keyDocumentBytes(bson);
   const theirs = new LibMongoCrypt(library, {
     kmsProviders: bson.serialize({ local: { key: new bson.Binary(localMasterKey) } }),

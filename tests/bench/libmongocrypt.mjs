@@ -3,39 +3,17 @@
 //
 // The loop is kept as close to plain C as an FFI allows: inputs lie in C memory and are never copied again, option
 // binaries are made once, and the result is fetched by one memcpy into a reused buffer.
-import { execFileSync } from 'node:child_process';
 import koffi from 'koffi';
+import { installLibmongocrypt } from '../../js/dev/setup/debian.mjs';
 
 /** `MONGOCRYPT_CTX_NEED_MONGO_KEYS`; every other state of a local key is success or a reported error. */
 const NEED_KEYS = 3;
-const SONAME = 'libmongocrypt.so.0';
 
-/**
- * Opens the library named by LIBMONGOCRYPT_PATH, else the one the loader finds, else installs Debian's package
- * when that is possible. Throws with the way out when nothing helps.
- */
-export function openLibrary(log = () => {}) {
-  const named = process.env.LIBMONGOCRYPT_PATH;
+/** Opens the library that LIBMONGOCRYPT_PATH or CSFLE_LIBMONGOCRYPT names, else the one in its usual place (`npm run setup`). */
+export async function openLibrary() {
+  const named = process.env.LIBMONGOCRYPT_PATH || process.env.CSFLE_LIBMONGOCRYPT;
   if (named) return bind(named);
-  try {
-    return bind(SONAME);
-  } catch {
-    installFromDebian(log);
-    return bind(SONAME);
-  }
-}
-
-function installFromDebian(log) {
-  const advice = 'install Debian\'s package libmongocrypt0, or set LIBMONGOCRYPT_PATH to a libmongocrypt.so built with OpenSSL';
-  if (process.platform !== 'linux' || process.getuid() !== 0) throw new Error(`libmongocrypt was not found: ${advice}`);
-  log('installing libmongocrypt0 with apt-get (about 10 s, once)');
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  try {
-    execFileSync('apt-get', ['update'], { env, stdio: 'pipe' });
-    execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'libmongocrypt0'], { env, stdio: 'pipe' });
-  } catch (cause) {
-    throw new Error(`libmongocrypt was not found and apt-get failed: ${advice}`, { cause });
-  }
+  return bind((await installLibmongocrypt({ found: () => {}, doing: (_what, _seconds, work) => work() })).libmongocrypt);
 }
 
 function bind(path) {
