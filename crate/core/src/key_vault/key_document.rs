@@ -1,6 +1,6 @@
 //! Key documents: data keys as the key vault stores them.
 
-use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use alloc::{borrow::Cow, collections::BTreeSet, format, string::String, vec::Vec};
 use core::fmt;
 
 use bson::{
@@ -20,7 +20,7 @@ const KEY_MATERIAL: &CStr = cstr!("keyMaterial");
 const CREATION_DATE: &CStr = cstr!("creationDate");
 const UPDATE_DATE: &CStr = cstr!("updateDate");
 const STATUS: &CStr = cstr!("status");
-const MASTER_KEY: &CStr = cstr!("masterKey");
+pub(super) const MASTER_KEY: &CStr = cstr!("masterKey");
 const VERSION: &CStr = cstr!("version");
 
 /// `status` of an enabled key.
@@ -289,7 +289,7 @@ pub fn split_documents(bytes: &[u8]) -> impl Iterator<Item = Result<&[u8]>> {
 /// Length prefix and terminator of an empty document (bsonspec.org 1.1).
 const MIN_DOCUMENT_LEN: usize = 5;
 
-fn find_id(document: &RawDocument) -> Option<KeyId> {
+pub(super) fn find_id(document: &RawDocument) -> Option<KeyId> {
     document
         .iter()
         .map_while(core::result::Result::ok)
@@ -348,10 +348,7 @@ fn parse_key_material(value: RawBsonRef<'_>) -> Result<WrappedKeyMaterial> {
 fn parse_date(name: &CStr, value: RawBsonRef<'_>) -> Result<i64> {
     match value {
         RawBsonRef::DateTime(date) => Ok(date.timestamp_millis()),
-        _ => Err(field_invalid(
-            name,
-            format!("invalid '{name}', expect datetime"),
-        )),
+        _ => Err(invalid(name, format!("invalid '{name}', expect datetime"))),
     }
 }
 
@@ -379,10 +376,6 @@ fn missing(name: &CStr) -> Error {
     .with("field", name)
 }
 
-fn invalid(name: &CStr, message: &'static str) -> Error {
-    Error::new(Code::KeyVaultFieldInvalid, message).with("field", name)
-}
-
-fn field_invalid(name: &CStr, message: String) -> Error {
+fn invalid(name: &CStr, message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Code::KeyVaultFieldInvalid, message).with("field", name)
 }

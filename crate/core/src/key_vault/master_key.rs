@@ -5,26 +5,16 @@ use alloc::{
     string::{String, ToString},
 };
 
-use bson::raw::{CStr, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
+use bson::raw::{CStr, RawDocument, RawDocumentBuf};
 
-use super::well_formed::is_well_formed;
+use super::master_key_fields::{
+    DELEGATED, ENDPOINT, FieldReader, KEY, KEY_ID, KEY_NAME, KEY_RING, KEY_VAULT_ENDPOINT,
+    KEY_VERSION, LOCATION, PROJECT_ID, PROVIDER, REGION, check_well_formed,
+};
 use crate::{
     error::{Code, Error, Result},
     kms::{Endpoint, KmsProvider, ProviderKind},
 };
-
-const PROVIDER: &CStr = cstr!("provider");
-const REGION: &CStr = cstr!("region");
-const KEY: &CStr = cstr!("key");
-const ENDPOINT: &CStr = cstr!("endpoint");
-const KEY_VAULT_ENDPOINT: &CStr = cstr!("keyVaultEndpoint");
-const KEY_NAME: &CStr = cstr!("keyName");
-const KEY_VERSION: &CStr = cstr!("keyVersion");
-const PROJECT_ID: &CStr = cstr!("projectId");
-const LOCATION: &CStr = cstr!("location");
-const KEY_RING: &CStr = cstr!("keyRing");
-const DELEGATED: &CStr = cstr!("delegated");
-const KEY_ID: &CStr = cstr!("keyId");
 
 /// Where a data key's wrapping key is. The same shape serves stored key documents and the options of new keys.
 ///
@@ -91,9 +81,7 @@ impl MasterKey {
     /// Errors: `MASTER_KEY_INVALID` (with `field`), `KMS_PROVIDER_UNRECOGNIZED`, `KMS_ENDPOINT_INVALID`. The first
     /// mistake in libmongocrypt's order of checks is reported, with its text.
     pub fn parse(document: &RawDocument) -> Result<Self> {
-        if !is_well_formed(document) {
-            return Err(malformed());
-        }
+        check_well_formed(document)?;
         Self::parse_at(document, "")
     }
 
@@ -140,12 +128,12 @@ impl MasterKey {
                 let key_id = fields.text(KEY_ID)?;
                 MasterKeyFields::Kmip {
                     endpoint,
-                    delegated: fields.flag(DELEGATED)?,
+                    delegated: fields.flag(DELEGATED)?.unwrap_or(false),
                     key_id,
                 }
             }
         };
-        fields.expect_no_others(known_fields(provider.kind()))?;
+        fields.expect_no_others(provider.kind())?;
         Ok(Self {
             provider,
             fields: master_key,
@@ -291,97 +279,4 @@ fn append_text(document: &mut RawDocumentBuf, name: &CStr, value: Option<&str>) 
 
 fn append_endpoint(document: &mut RawDocumentBuf, endpoint: Option<&Endpoint>) {
     append_text(document, ENDPOINT, endpoint.map(Endpoint::stored));
-}
-
-/// The fields a provider type has beside `provider`.
-const fn known_fields(kind: ProviderKind) -> &'static [&'static CStr] {
-    match kind {
-        ProviderKind::Local => &[],
-        ProviderKind::Aws => &[REGION, KEY, ENDPOINT],
-        ProviderKind::Azure => &[KEY_VAULT_ENDPOINT, KEY_NAME, KEY_VERSION],
-        ProviderKind::Gcp => &[
-            PROJECT_ID,
-            LOCATION,
-            KEY_RING,
-            KEY_NAME,
-            KEY_VERSION,
-            ENDPOINT,
-        ],
-        ProviderKind::Kmip => &[ENDPOINT, DELEGATED, KEY_ID],
-    }
-}
-
-fn malformed() -> Error {
-    Error::new(Code::MasterKeyInvalid, "invalid BSON")
-}
-
-/// Looks fields up and words the complaints about them.
-struct FieldReader<'a> {
-    document: &'a RawDocument,
-    path: &'a str,
-}
-
-impl<'a> FieldReader<'a> {
-    fn invalid(&self, name: &CStr, message: String) -> Error {
-        Error::new(Code::MasterKeyInvalid, message).with("field", format!("{}{name}", self.path))
-    }
-
-    fn find(&self, name: &CStr) -> Result<Option<RawBsonRef<'a>>> {
-        self.document.get(name).map_err(|_| malformed())
-    }
-
-    fn str(&self, name: &CStr) -> Result<Option<&'a str>> {
-        match self.find(name)? {
-            None => Ok(None),
-            Some(RawBsonRef::String(text)) => Ok(Some(text)),
-            Some(_) => Err(self.not_text(name)),
-        }
-    }
-
-    fn text(&self, name: &CStr) -> Result<Option<String>> {
-        Ok(self.str(name)?.map(String::from))
-    }
-
-    fn required_text(&self, name: &CStr) -> Result<String> {
-        self.text(name)?.ok_or_else(|| self.not_text(name))
-    }
-
-    fn not_text(&self, name: &CStr) -> Error {
-        self.invalid(name, format!("expected UTF-8 {name}"))
-    }
-
-    fn endpoint(&self, name: &CStr, allow_dotless: bool) -> Result<Option<Endpoint>> {
-        let Some(text) = self.str(name)? else {
-            return Ok(None);
-        };
-        Endpoint::parse(text, allow_dotless)
-            .map(Some)
-            .map_err(|error| error.with("field", format!("{}{name}", self.path)))
-    }
-
-    fn flag(&self, name: &CStr) -> Result<bool> {
-        match self.find(name)? {
-            None => Ok(false),
-            Some(RawBsonRef::Boolean(flag)) => Ok(flag),
-            Some(_) => Err(self.invalid(name, format!("expected bool {name}"))),
-        }
-    }
-
-    fn provider(&self) -> Result<KmsProvider> {
-        let Some(identifier) = self.str(PROVIDER)? else {
-            return Err(self.not_text(PROVIDER));
-        };
-        KmsProvider::parse(identifier)
-            .map_err(|error| error.with("field", format!("{}{PROVIDER}", self.path)))
-    }
-
-    fn expect_no_others(&self, known: &[&CStr]) -> Result<()> {
-        for element in self.document.iter_elements() {
-            let name = element.map_err(|_| malformed())?.key();
-            if name != PROVIDER && !known.contains(&name) {
-                return Err(self.invalid(name, format!("Unexpected field: '{name}'")));
-            }
-        }
-        Ok(())
-    }
 }

@@ -1,12 +1,17 @@
 //! The key vault: the documents data keys are stored in, and the questions asked of the collection.
 
+pub mod assessment;
 pub mod filter;
 pub mod key_document;
 pub mod key_id;
 pub mod master_key;
+mod master_key_fields;
+pub mod master_key_pattern;
 mod well_formed;
 
+pub use assessment::{Disposition, KeyAssessment, assess};
 pub use filter::keys_filter;
-pub use key_document::{KeyDocument, WrappedKeyMaterial, check_unique, split_documents};
+pub use key_document::{KeyDocument, WrappedKeyMaterial, check_new_alt_names, check_unique, split_documents};
 pub use key_id::KeyId;
 pub use master_key::{MasterKey, MasterKeyFields};
+pub use master_key_pattern::MasterKeyPattern;
