@@ -13,9 +13,21 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod census;
+pub mod crypto;
+pub mod engine;
 pub mod error;
+pub mod key_cache;
 pub mod key_vault;
 pub mod kms;
+pub mod machine;
+pub mod payload;
+pub mod raw;
+pub mod schema;
 pub mod secret;
+pub mod value_cipher;
 
+pub use crypto::Entropy;
+pub use engine::Engine;
 pub use error::{Code, Error, Result};
+pub use machine::{Context, Machine, Step};
