@@ -2,6 +2,7 @@
 //
 //   node js/build.mjs          everything
 //   node js/build.mjs --js     bundles and declarations only, with the .wasm of an earlier build
+//   node js/build.mjs --wasm   the .wasm only
 //
 // Settings are read from wasm-pack.toml and .cargo/config.toml.
 import { spawnSync } from 'node:child_process';
@@ -28,9 +29,11 @@ async function main(options) {
   await withLock(join(dist, '.lock'), async () => {
     if (options.has('--js') && existsSync(join(dist, 'csfle.wasm'))) note('keeping dist/csfle.wasm');
     else buildWasm();
-    await bundle();
-    writeNodeModule();
-    declare();
+    if (!options.has('--wasm')) {
+      await bundle();
+      writeNodeModule();
+      declare();
+    }
     checkBudget();
   });
   note(`done in ${((performance.now() - started) / 1000).toFixed(1)} s`);

@@ -8,8 +8,6 @@ export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 export const cargoHome = () => process.env.CARGO_HOME ?? join(homedir(), '.cargo');
 
-const suffix = process.platform === 'win32' ? '.exe' : '';
-
 // Cargo tools of ours that must not replace another version in cargo's own bin folder.
 export const ownTools = () => join(cacheFolder(), 'cargo');
 

@@ -33,12 +33,20 @@ export function runInForeground(command, args, { env = {}, toStderr = false } = 
     const child = spawn(command, args, {
       cwd: root, env: { ...toolEnvironment(), ...env }, stdio: ['inherit', toStderr ? 2 : 'inherit', 'inherit'],
     });
-    child.on('error', (error) => reject(new ScriptFailure(`${command}: ${error.message}`)));
-    child.on('close', (status, signal) => resolve(signal === null ? status : signalCode(signal)));
+    // The terminal sends Ctrl-C to both of us. The child decides how to end; we go with its exit code.
+    const wait = () => {};
+    const pass = () => child.kill('SIGTERM');
+    process.on('SIGINT', wait).on('SIGTERM', pass);
+    const settle = (finish) => (value, signal) => {
+      process.off('SIGINT', wait).off('SIGTERM', pass);
+      finish(value, signal);
+    };
+    child.on('error', settle((error) => reject(new ScriptFailure(`${command}: ${error.message}`))));
+    child.on('close', settle((status, signal) => resolve(signal === null ? status : (signalCodes[signal] ?? 1))));
   });
 }
 
-const signalCode = (signal) => ({ SIGINT: 130, SIGTERM: 143 })[signal] ?? 1;
+const signalCodes = { SIGINT: 130, SIGTERM: 143 };
 
 // Wraps a script's main: its exit code, and failures told without a stack.
 export async function runScript(name, main) {

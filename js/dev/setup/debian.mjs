@@ -27,7 +27,7 @@ export async function installChromium(report) {
   return { chromium: findBrowser() };
 }
 
-function findBrowser() {
+export function findBrowser() {
   const folders = (process.env.PATH ?? '').split(delimiter);
   const candidates = browserNames.flatMap((name) => folders.map((folder) => join(folder, name)));
   return [...candidates, ...browserPlaces].find((path) => existsSync(path));
@@ -40,14 +40,14 @@ export async function installLibmongocrypt(report) {
     report.found(installed);
     return { libmongocrypt: installed };
   }
-  await aptInstall(report, 'libmongocrypt0', 20, 'libmongocrypt: install it (Debian: libmongocrypt0), or set CSFLE_LIBMONGOCRYPT to its library file');
+  await aptInstall(report, 'libmongocrypt0', 20, 'libmongocrypt: install it (Debian: libmongocrypt0), or set LIBMONGOCRYPT_PATH to its library file');
   return { libmongocrypt: findLibmongocrypt() };
 }
 
 function findLibmongocrypt() {
-  const chosen = process.env.CSFLE_LIBMONGOCRYPT;
+  const chosen = process.env.LIBMONGOCRYPT_PATH;
   if (chosen !== undefined && chosen !== '') {
-    if (!existsSync(chosen)) throw new ScriptFailure(`CSFLE_LIBMONGOCRYPT names no file: ${chosen}`);
+    if (!existsSync(chosen)) throw new ScriptFailure(`LIBMONGOCRYPT_PATH names no file: ${chosen}`);
     return chosen;
   }
   const folders = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib', '/opt/homebrew/lib'];

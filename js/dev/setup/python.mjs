@@ -11,7 +11,9 @@ import { findPython, pythonVersion } from './prerequisites.mjs';
 
 const requirements = join(dirname(dirname(fileURLToPath(import.meta.url))), 'requirements.txt');
 
-export async function installPython(report) {
+const silent = { found: () => {}, doing: (_what, _seconds, work) => work() };
+
+export async function installPython(report = silent) {
   const basePython = findPython();
   const identity = createHash('sha256').update(readFileSync(requirements)).update(`${pythonVersion(basePython)} ${process.arch}`);
   const cache = cacheFolder();
