@@ -13,6 +13,8 @@ function stream(name, length) {
 
 const xor = (left, right) => left.map((byte, index) => byte ^ right[index]);
 
+const isFake = (wrapped) => sameBytes(wrapped.subarray(0, 8), MAGIC);
+
 export function fakeWrap(name, plaintext) {
   const text = new TextEncoder().encode(name);
   return concat(MAGIC, [text.length], text, xor(Uint8Array.from(plaintext), stream(name, plaintext.length)));
@@ -21,7 +23,7 @@ export function fakeWrap(name, plaintext) {
 /** The plaintext, or an error for bytes this KMS never produced. */
 export function fakeUnwrap(wrapped) {
   const end = 9 + wrapped[8];
-  if (!sameBytes(wrapped.subarray(0, 8), MAGIC) || wrapped.length < end) throw new Error('InvalidCiphertext');
+  if (!isFake(wrapped) || wrapped.length < end) throw new Error('InvalidCiphertext');
   const name = new TextDecoder().decode(wrapped.subarray(9, end));
   return xor(Uint8Array.from(wrapped.subarray(end)), stream(name, wrapped.length - end));
 }
@@ -29,17 +31,16 @@ export function fakeUnwrap(wrapped) {
 /** Which field of the master key names the key, per provider type. */
 const KEY_FIELD = { aws: 'key', azure: 'keyName', gcp: 'keyName' };
 
-const remote = (type) => ({
+const remote = (type, substitute) => ({
   encrypt: ({ masterKey, plaintext }) => fakeWrap(`${type}:${masterKey[KEY_FIELD[type]]}`, plaintext),
-  decrypt: ({ ciphertext }) => fakeUnwrap(ciphertext),
+  decrypt: ({ ciphertext }) => (substitute && !isFake(ciphertext) ? substitute.slice() : fakeUnwrap(ciphertext)),
 });
 
 /** The 96 bytes of a KMIP secret that nobody registered. */
 export const kmipSecret = (keyId) => stream(`kmip:${keyId}`, 96);
 const kmipAesKey = (keyId) => stream(`kmip-aes:${keyId}`, 32);
 
-/** `secretOf` looks up secrets that libmongocrypt registered on its side. */
-export const fakeKmip = (secretOf = kmipSecret) => ({
+const kmip = (secretOf) => ({
   encrypt({ masterKey, plaintext }) {
     const keyId = masterKey.keyId ?? 'made-by-callback';
     if (masterKey.delegated) {
@@ -56,5 +57,10 @@ export const fakeKmip = (secretOf = kmipSecret) => ({
   },
 });
 
-/** Callbacks for a provider type. */
-export const fakeKms = (type) => (type === 'kmip' ? fakeKmip() : remote(type));
+/**
+ * Callbacks for a provider type. `substitute` answers for wrapped keys that this KMS never made; `kmipSecrets` are KMIP
+ * objects by id, added to the ones that exist by name.
+ */
+export function fakeKms(type, { substitute, kmipSecrets = {} } = {}) {
+  return type === 'kmip' ? kmip((keyId) => kmipSecrets[keyId] ?? kmipSecret(keyId)) : remote(type, substitute);
+}

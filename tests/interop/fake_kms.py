@@ -64,40 +64,41 @@ class FakeKms:
     def __init__(self):
         self.kmip = KmipObjects()
 
-    def answer(self, provider, message):
+    def answer(self, provider, message, substitute=None):
+        """The reply to one request. `substitute` stands in for the plaintext of what this KMS never wrapped."""
         kind = provider.split(":")[0]
         if kind == "kmip":
             return self.kmip.answer(message)
-        return getattr(self, kind)(message)
+        return getattr(self, kind)(message, substitute)
 
-    def aws(self, message):
+    def aws(self, message, substitute):
         _, headers, body = parse(message)
         if headers["X-Amz-Target"].endswith(".Encrypt"):
             wrapped = wrap("aws:" + body["KeyId"], base64.b64decode(body["Plaintext"]))
             return http(200, {"CiphertextBlob": base64.b64encode(wrapped).decode()})
-        plaintext = unwrap(base64.b64decode(body["CiphertextBlob"]))
+        plaintext = unwrap(base64.b64decode(body["CiphertextBlob"])) or substitute
         if plaintext is None:
             return http(400, {"__type": "InvalidCiphertextException"})
         return http(200, {"Plaintext": base64.b64encode(plaintext).decode()})
 
-    def azure(self, message):
+    def azure(self, message, substitute):
         path, _, body = parse(message)
         value = unpadded(body["value"])
         if "/wrapkey" in path:
             name = path.split("/")[2]
             return http(200, {"value": base64.urlsafe_b64encode(wrap("azure:" + name, value)).decode().rstrip("=")})
-        plaintext = unwrap(value)
+        plaintext = unwrap(value) or substitute
         if plaintext is None:
             return http(400, {"error": {"code": "BadParameter"}})
         return http(200, {"value": base64.urlsafe_b64encode(plaintext).decode().rstrip("=")})
 
-    def gcp(self, message):
+    def gcp(self, message, substitute):
         path, _, body = parse(message)
         if path.endswith(":encrypt"):
             name = path.split("/cryptoKeys/")[1].split(":")[0].split("/")[0]
             wrapped = wrap("gcp:" + name, base64.b64decode(body["plaintext"]))
             return http(200, {"ciphertext": base64.b64encode(wrapped).decode()})
-        plaintext = unwrap(base64.b64decode(body["ciphertext"]))
+        plaintext = unwrap(base64.b64decode(body["ciphertext"])) or substitute
         if plaintext is None:
             return http(400, {"error": {"code": 400}})
         return http(200, {"plaintext": base64.b64encode(plaintext).decode()})

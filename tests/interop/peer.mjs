@@ -73,6 +73,10 @@ export class Peer {
     return fromBase64((await this.call({ op: 'kmipSecret', keyId })).secret);
   }
 
+  setKmipSecret(keyId, secret) {
+    return this.call({ op: 'setKmipSecret', keyId, secret: toBase64(secret) });
+  }
+
   async stop() {
     this.#child.stdin.end();
     await new Promise((resolve) => { this.#child.once('close', resolve); });
@@ -91,7 +95,7 @@ class PeerEngine {
    * Runs one context to its end. `kind` and the options are peer.py's: `keys` are fed whatever was asked, of `vault` only
    * what the filter asks for. Resolves to `{ok: true, output, filters, kms}` or `{ok: false, message, at}`.
    */
-  async run(kind, { input, keys = [], vault, keyId, keyAltNames = [], algorithm, masterKey, keyMaterial, random, kmsReplies, kmsForward } = {}) {
+  async run(kind, { input, keys = [], vault, keyId, keyAltNames = [], algorithm, masterKey, keyMaterial, random, kmsReplies, kmsForward, kmsSubstitute } = {}) {
     const answer = await this.peer.call({
       op: 'run',
       engine: this.engine,
@@ -107,6 +111,7 @@ class PeerEngine {
       ...(random && { random: random.map(toBase64) }),
       ...(kmsReplies && { kmsReplies: kmsReplies.map(toBase64) }),
       ...(kmsForward && { kmsForward }),
+      ...(kmsSubstitute && { kmsSubstitute: toBase64(kmsSubstitute) }),
     });
     if (answer.refused) return { ok: false, ...answer.refused };
     if (answer.randomLeft > 0) throw new Error(`${answer.randomLeft} planned random draws were not used`);

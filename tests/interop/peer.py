@@ -201,7 +201,8 @@ class Run:
             return self.replies.pop(0)
         if "kmsForward" in self.request:
             return forward(self.request["kmsForward"], message)
-        return self.fake_kms.answer(provider, message)
+        substitute = self.request.get("kmsSubstitute")
+        return self.fake_kms.answer(provider, message, b64(substitute) if substitute else None)
 
     def feed(self, request, reply):
         while lib.mongocrypt_kms_ctx_bytes_needed(request) > 0 and reply:
@@ -254,6 +255,10 @@ class Peer:
 
     def do_kmipSecret(self, request):
         return {"secret": text64(self.fake_kms.kmip.secret(request["keyId"]))}
+
+    def do_setKmipSecret(self, request):
+        self.fake_kms.kmip.secrets[request["keyId"]] = b64(request["secret"])
+        return {}
 
     def do_run(self, request):
         RANDOM[:] = [b64(data) for data in request.get("random", [])]

@@ -23,8 +23,12 @@ export const masterKeyDocument = (provider, parts = []) =>
   document([['provider', value.string(provider)], ...parts.map(([name, item]) => [name, typeof item === 'string' ? value.string(item) : item])]);
 
 export class Theirs {
-  static async open(peer, providers, options) {
-    return new Theirs(await peer.open(providersDocument(providers), options));
+  /** `options`: keyExpirationMs, and `substitute` and `kmipSecrets` as in fake-kms.mjs. */
+  static async open(peer, providers, { keyExpirationMs, substitute, kmipSecrets = {} } = {}) {
+    for (const [keyId, secret] of Object.entries(kmipSecrets)) await peer.setKmipSecret(keyId, secret);
+    const theirs = new Theirs(await peer.open(providersDocument(providers), { keyExpirationMs }));
+    if (substitute) theirs.kms = { kmsSubstitute: substitute };
+    return theirs;
   }
 
   constructor(engine) {

@@ -1,0 +1,57 @@
+// Counting what was run. A case passes, fails with the reason, or is skipped with the reason; nothing else exists.
+
+export class Suite {
+  constructor(name) {
+    this.name = name;
+    this.passed = 0;
+    this.failures = [];
+    this.skips = [];
+  }
+
+  /** Runs one case. It fails by throwing. */
+  async case(name, check) {
+    try {
+      await check();
+      this.passed += 1;
+    } catch (error) {
+      this.failures.push({ case: name, reason: error.message });
+    }
+  }
+
+  skip(name, reason) {
+    this.skips.push({ case: name, reason });
+  }
+
+  get cases() {
+    return this.passed + this.failures.length + this.skips.length;
+  }
+
+  /** What is reported. Each distinct reason for skipping is given once. */
+  summary() {
+    return {
+      suite: this.name,
+      passed: this.passed,
+      failed: this.failures.length,
+      skipped: this.skips.length,
+      ...(this.skips.length > 0 && { reasons: [...new Set(this.skips.map(({ reason }) => reason))] }),
+      ...(this.failures.length > 0 && { failures: this.failures.slice(0, 20) }),
+    };
+  }
+}
+
+/** Fails when a side refused; returns its answer otherwise. */
+export function accepted(answer) {
+  if (!answer.ok) throw new Error(`refused: ${answer.code ?? ''} ${answer.message}`);
+  return answer;
+}
+
+export function same(actual, expected, what) {
+  const [left, right] = [actual, expected].map((bytes) => Buffer.from(bytes).toString('hex'));
+  if (left !== right) throw new Error(`${what}: found ${left.slice(0, 200)}, expected ${right.slice(0, 200)}`);
+}
+
+export function sameValue(actual, expected) {
+  if (!actual.equals(expected)) {
+    throw new Error(`value: found type ${actual.type} ${Buffer.from(actual.bytes).toString('hex')}, expected type ${expected.type} ${Buffer.from(expected.bytes).toString('hex')}`);
+  }
+}
