@@ -1,0 +1,155 @@
+/** Help and method manners in the shell's own style: `.help` and `.help()`, implicit await, Ctrl+C, errors with a code. */
+
+import { CsfleError } from '../index.js';
+import type { ShellInstanceState } from './shell.js';
+
+/** What the shell calls to print a value, and under --json to serialise it. */
+export const AS_PRINTABLE: unique symbol = Symbol.for('@@mongosh.asPrintable') as never;
+/** What the shell reads to choose a format for a value. */
+export const SHELL_API_TYPE: unique symbol = Symbol.for('@@mongosh.shellApiType') as never;
+/** A method that tells the wrapper which session it runs in. */
+export const INSTANCE_STATE: unique symbol = Symbol('csfle-wasm.instanceState') as never;
+
+const SYNTHETIC_PROMISE = Symbol.for('@@mongosh.syntheticPromise');
+
+/** The help of one method. */
+export interface MethodHelp {
+  /** How it is called, with parameter names. */
+  readonly usage: string;
+  /** What it does, in a sentence or a few. */
+  readonly description: string;
+  /** A page that says more. */
+  readonly docs?: string;
+  /** True for a method that returns its result at once; others return promises that the shell awaits. */
+  readonly synchronous?: boolean;
+}
+
+/** The help of a class: all its public methods by name. */
+export interface ClassHelp {
+  readonly description: string;
+  readonly docs?: string;
+  readonly methods: Readonly<Record<string, MethodHelp>>;
+}
+
+interface HelpEntry {
+  readonly name?: string;
+  readonly description: string;
+}
+
+/** A help text. The shell prints it as it prints its own. */
+export class Help {
+  constructor(
+    readonly help: string,
+    readonly docs: string | undefined,
+    readonly attr: readonly HelpEntry[],
+  ) {}
+
+  [AS_PRINTABLE](): { help: string; docs: string | undefined; attr: readonly HelpEntry[] } {
+    const { help, docs, attr } = this;
+    return { help, docs, attr };
+  }
+
+  get [SHELL_API_TYPE](): string {
+    return 'Help';
+  }
+}
+
+/** What a class needs so that `shellClass` can dress it. */
+interface ShellObject {
+  [INSTANCE_STATE](): ShellInstanceState | undefined;
+}
+
+type Method = (this: ShellObject, ...args: unknown[]) => unknown;
+
+/**
+ * Dresses a class for the shell: each public method gets its help, and each that is not synchronous a promise that typed
+ * code awaits by itself; the class gets `help()`. Throws when methods and help do not match, which a load shows at once.
+ */
+export function shellClass(shown: { readonly name: string; readonly prototype: ShellObject }, help: ClassHelp): void {
+  const prototype: object = shown.prototype;
+  const undocumented = Object.getOwnPropertyNames(prototype).find((name) => name !== 'constructor' && !Object.hasOwn(help.methods, name));
+  if (undocumented !== undefined) throw new Error(`${shown.name}.${undocumented} has no help`);
+  for (const [name, methodHelp] of Object.entries(help.methods)) {
+    const method = (prototype as Record<string, unknown>)[name];
+    if (typeof method !== 'function') throw new Error(`${shown.name}.${name} has help but does not exist`);
+    const dressed = methodHelp.synchronous === true ? synchronousMethod(method as Method) : awaitedMethod(method as Method);
+    Object.defineProperty(dressed, 'name', { value: name, configurable: true });
+    attachHelp(dressed, new Help(methodHelp.usage, methodHelp.docs, [{ description: methodHelp.description }]));
+    Object.defineProperty(prototype, name, { value: dressed, configurable: true, writable: true });
+  }
+  const overview = Object.entries(help.methods).map(([name, { description }]) => ({ name, description: firstSentence(description) }));
+  attachHelp(prototype, new Help(help.description, help.docs, overview));
+}
+
+/** Marks a promise as one that the shell awaits without being told. */
+export function awaitedByShell<T>(promise: Promise<T>): Promise<T> {
+  return Object.defineProperty(promise, SYNTHETIC_PROMISE, { value: true });
+}
+
+/**
+ * Runs `work` with a signal that Ctrl+C in the shell aborts. The caller gets the shell's own interruption at once; `work`
+ * sees the signal and stops where it may.
+ */
+export async function interruptible<T>(state: ShellInstanceState | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const interruption = state?.interrupted?.asPromise();
+  interruption?.promise.catch(() => controller.abort());
+  try {
+    return await work(controller.signal);
+  } finally {
+    interruption?.destroy();
+  }
+}
+
+function awaitedMethod(method: Method): Method {
+  return function (...args) {
+    const state = this[INSTANCE_STATE]();
+    return awaitedByShell(untilInterrupted(state, () => method.apply(this, args)));
+  };
+}
+
+async function untilInterrupted(state: ShellInstanceState | undefined, call: () => unknown): Promise<unknown> {
+  state?.interrupted?.checkpoint();
+  const interruption = state?.interrupted?.asPromise();
+  try {
+    const result = Promise.resolve(call());
+    return await (interruption === undefined ? result : Promise.race([interruption.promise, result]));
+  } catch (error) {
+    throw forShell(error);
+  } finally {
+    interruption?.destroy();
+    // A loop of calls never leaves the microtask queue otherwise, and Ctrl+C would wait for its end. The shell's own
+    // methods do the same.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function synchronousMethod(method: Method): Method {
+  return function (...args) {
+    try {
+      return method.apply(this, args);
+    } catch (error) {
+      throw forShell(error);
+    }
+  };
+}
+
+// The shell prints `codeName` after the error's name and `errInfo` below its message. Hidden, so that neither appears
+// twice under --json, which prints the enumerable fields.
+function forShell(error: unknown): unknown {
+  if (!CsfleError.is(error) || 'codeName' in error) return error;
+  Object.defineProperty(error, 'codeName', { value: error.code, configurable: true });
+  Object.defineProperty(error, 'errInfo', { value: { ...error.details, remedy: error.remedy }, configurable: true });
+  return error;
+}
+
+// `x.help` without parentheses prints too, as in the shell: the function passes for the help text through its prototype.
+function attachHelp(target: object, help: Help): void {
+  const show = (): Help => help;
+  Object.setPrototypeOf(show, help);
+  Object.defineProperty(target, 'help', { value: show, configurable: true });
+}
+
+function firstSentence(text: string): string {
+  return /^.*?\.(?=\s|$)/s.exec(text)?.[0] ?? text;
+}

@@ -1,0 +1,217 @@
+/** The key vault in the shell, with the methods, overloads and messages of the shell's own KeyVault. */
+
+import { CsfleError, type Document, type RewrapManyDataKeyOptions, type RewrapManyDataKeyResult } from '../index.js';
+import { requireArguments } from './arguments.js';
+import { ShellClientEncryption } from './client-encryption.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, SHELL_API_TYPE, shellClass } from './help.js';
+import { openSession, type ShellSession } from './session.js';
+import { hostsOf, printWarning, type ShellCursor, type ShellInstanceState } from './shell.js';
+
+const MANUAL = 'https://mongodb.com/docs/manual/reference/method';
+
+/** Options of `createKey`, beside a plain master key. */
+interface CreateKeyOptions {
+  readonly masterKey?: Document;
+  readonly keyAltNames?: readonly string[];
+  readonly keyMaterial?: unknown;
+}
+
+/** What `csfle.keyVault()` returns. */
+export class ShellKeyVault {
+  readonly #session: ShellSession;
+
+  private constructor(session: ShellSession) {
+    this.#session = session;
+  }
+
+  /** Opens the key vault and makes sure of its index. `options` may be a ShellClientEncryption, which is then shared. */
+  static async open(options: unknown): Promise<ShellKeyVault> {
+    const session = ShellClientEncryption.sessionOf(options) ?? openSession(options);
+    await ensureIndex(session);
+    return new ShellKeyVault(session);
+  }
+
+  /** The session behind `value` when that is a ShellKeyVault. */
+  static sessionOf(value: unknown): ShellSession | undefined {
+    return typeof value === 'object' && value !== null && #session in value ? value.#session : undefined;
+  }
+
+  async createKey(provider: string, masterKeyOrNamesOrOptions?: unknown, keyAltNames?: readonly string[]): Promise<unknown> {
+    const options = createKeyOptions(provider, masterKeyOrNamesOrOptions, keyAltNames);
+    return this.#session.encryption.createDataKey(provider, options as never);
+  }
+
+  async getKey(keyId: unknown): Promise<Document | null> {
+    requireArguments('KeyVault.getKey', [keyId], ['any']);
+    return this.#session.encryption.getKey(keyId as never);
+  }
+
+  async getKeyByAltName(keyAltName: string): Promise<Document | null> {
+    requireArguments('KeyVault.getKeyByAltName', [keyAltName], ['string']);
+    return this.#session.encryption.getKeyByAltName(keyAltName);
+  }
+
+  // The shell's cursor rather than the library's: it prints in batches and has all the methods users know.
+  async getKeys(): Promise<ShellCursor> {
+    const { vaultMongo, database, collection } = this.#session;
+    const cursor = await vaultMongo.getDB(database).getCollection(collection).find({});
+    return cursor.readConcern('majority');
+  }
+
+  async deleteKey(keyId: unknown): Promise<unknown> {
+    requireArguments('KeyVault.deleteKey', [keyId], ['any']);
+    return this.#session.encryption.deleteKey(keyId as never);
+  }
+
+  async addKeyAlternateName(keyId: unknown, keyAltName: string): Promise<Document | null> {
+    requireArguments('KeyVault.addKeyAlternateName', [keyId, keyAltName], ['any', 'string']);
+    return this.#session.encryption.addKeyAltName(keyId as never, keyAltName);
+  }
+
+  async removeKeyAlternateName(keyId: unknown, keyAltName: string): Promise<Document | null> {
+    requireArguments('KeyVault.removeKeyAlternateName', [keyId, keyAltName], ['any', 'string']);
+    return this.#session.encryption.removeKeyAltName(keyId as never, keyAltName);
+  }
+
+  async rewrapManyDataKey(filter: Document, options?: RewrapManyDataKeyOptions): Promise<RewrapManyDataKeyResult> {
+    requireArguments('KeyVault.rewrapManyDataKey', [filter], ['object']);
+    return interruptible(this.#session.state, (signal) => this.#session.encryption.rewrapManyDataKey(filter, { ...options, signal }));
+  }
+
+  async createDataKey(provider: string, masterKeyOrNamesOrOptions?: unknown, keyAltNames?: readonly string[]): Promise<unknown> {
+    return this.createKey(provider, masterKeyOrNamesOrOptions, keyAltNames);
+  }
+
+  async addKeyAltName(keyId: unknown, keyAltName: string): Promise<Document | null> {
+    return this.addKeyAlternateName(keyId, keyAltName);
+  }
+
+  async removeKeyAltName(keyId: unknown, keyAltName: string): Promise<Document | null> {
+    return this.removeKeyAlternateName(keyId, keyAltName);
+  }
+
+  close(): void {
+    this.#session.encryption.close();
+  }
+
+  [AS_PRINTABLE](): string {
+    return `KeyVault class for ${hostsOf(this.#session.vaultMongo)}, key vault ${this.#session.namespace}`;
+  }
+
+  get [SHELL_API_TYPE](): string {
+    return 'KeyVault';
+  }
+
+  [INSTANCE_STATE](): ShellInstanceState | undefined {
+    return this.#session.state;
+  }
+}
+
+// COMPAT: the overloads of mongosh's KeyVault.createKey. "local" is compared literally, so that a named local provider
+// takes its names in the options only.
+function createKeyOptions(provider: string, second: unknown, third: readonly string[] | undefined): CreateKeyOptions {
+  requireArguments('KeyVault.createKey', [provider], ['any']);
+  if (typeof second === 'string') {
+    if (provider === 'local' && second === '') return named({}, third);
+    throw refusal('KeyVault.createKey does not support providing masterKey as string anymore. For AWS please use createKey("aws", { region: ..., key: ... })');
+  }
+  if (Array.isArray(second)) {
+    if (provider !== 'local') throw refusal('KeyVault.createKey requires masterKey to be given as second argument if KMS is not local');
+    if (third !== undefined) {
+      throw refusal(
+        'KeyVault.createKey was supplied with an array for the masterKey and keyAltNames - either specify keyAltNames as second argument or set undefined for masterKey',
+      );
+    }
+    return { keyAltNames: second as readonly string[] };
+  }
+  if (second === undefined || second === null) return named({}, third);
+  if (typeof second !== 'object') throw refusal(`KeyVault.createKey: expected a masterKey document as second argument, got ${typeof second}`);
+  const isOptions = 'masterKey' in second || 'keyAltNames' in second || 'keyMaterial' in second;
+  return named(isOptions ? (second as CreateKeyOptions) : { masterKey: second as Document }, third);
+}
+
+function named(options: CreateKeyOptions, keyAltNames: readonly string[] | undefined): CreateKeyOptions {
+  return keyAltNames === undefined || keyAltNames === null ? options : { ...options, keyAltNames };
+}
+
+function refusal(message: string): CsfleError {
+  return new CsfleError('ARGUMENT_INVALID', message, { details: { method: 'KeyVault.createKey' } });
+}
+
+// COMPAT: mongosh's index step, with its one message. Keys without names must not carry an empty array: the index would
+// take the second such key for a duplicate. The vault works without the index, so a failure is only said.
+async function ensureIndex({ vaultMongo, database, collection, namespace, state }: ShellSession): Promise<void> {
+  const provider = vaultMongo._serviceProvider;
+  const writeConcern = { w: 'majority' };
+  try {
+    const indexes = await provider.getIndexes(database, collection);
+    if (indexes.some(({ key }) => typeof key === 'object' && key !== null && 'keyAltNames' in key)) return;
+  } catch {
+    // No collection yet, or no right to list indexes: creating will tell.
+  }
+  try {
+    await provider.updateMany(database, collection, { keyAltNames: { $size: 0 } }, { $unset: { keyAltNames: '' }, $currentDate: { updateDate: true } }, { writeConcern });
+    const index = { key: { keyAltNames: 1 }, name: 'keyAltNames_1', unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } };
+    await provider.createIndexes(database, collection, [index], { writeConcern });
+  } catch (error) {
+    await printWarning(state, `Creating 'keyAltNames' index on '${namespace}' failed: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+const HELP: ClassHelp = {
+  description: 'Key Vault Class (csfle-wasm)',
+  docs: `${MANUAL}/KeyVault`,
+  methods: {
+    createKey: {
+      usage: 'keyVault.createKey(kms, masterKey | { masterKey, keyAltNames, keyMaterial }, keyAltNames)',
+      description:
+        "Creates a data key for use with client-side field level encryption and returns its id. createKey('local', ['name']) suits the local provider; for AWS: createKey('aws', { region, key }, ['name']).",
+      docs: `${MANUAL}/KeyVault.createKey`,
+    },
+    getKey: {
+      usage: 'keyVault.getKey(keyId)',
+      description: 'Returns the key document with this id, or null.',
+      docs: `${MANUAL}/KeyVault.getKey`,
+    },
+    getKeyByAltName: {
+      usage: 'keyVault.getKeyByAltName(keyAltName)',
+      description: 'Returns the key document with this alternate name, or null.',
+      docs: `${MANUAL}/KeyVault.getKeyByAltName`,
+    },
+    getKeys: {
+      usage: 'keyVault.getKeys()',
+      description: 'Returns a cursor over all key documents.',
+      docs: `${MANUAL}/KeyVault.getKeys`,
+    },
+    deleteKey: {
+      usage: 'keyVault.deleteKey(keyId)',
+      description: 'Deletes a data key. What was encrypted with it cannot be decrypted any more.',
+      docs: `${MANUAL}/KeyVault.deleteKey`,
+    },
+    addKeyAlternateName: {
+      usage: 'keyVault.addKeyAlternateName(keyId, keyAltName)',
+      description: 'Adds an alternate name to a data key. Returns the key document as it was before, or null.',
+      docs: `${MANUAL}/KeyVault.addKeyAlternateName`,
+    },
+    removeKeyAlternateName: {
+      usage: 'keyVault.removeKeyAlternateName(keyId, keyAltName)',
+      description: 'Removes an alternate name from a data key. Returns the key document as it was before, or null.',
+      docs: `${MANUAL}/KeyVault.removeKeyAlternateName`,
+    },
+    rewrapManyDataKey: {
+      usage: 'keyVault.rewrapManyDataKey(filter, { provider, masterKey })',
+      description: 'Wraps the matching data keys anew: under the given master key, or under their own. Data stays as it is.',
+      docs: `${MANUAL}/KeyVault.rewrapManyDataKey`,
+    },
+    createDataKey: { usage: 'keyVault.createDataKey(kms, masterKey | options, keyAltNames)', description: 'Alias of KeyVault.createKey().' },
+    addKeyAltName: { usage: 'keyVault.addKeyAltName(keyId, keyAltName)', description: 'Alias of KeyVault.addKeyAlternateName().' },
+    removeKeyAltName: { usage: 'keyVault.removeKeyAltName(keyId, keyAltName)', description: 'Alias of KeyVault.removeKeyAlternateName().' },
+    close: {
+      usage: 'keyVault.close()',
+      description: 'Wipes the master key and the data keys from memory. The object cannot be used any more.',
+      synchronous: true,
+    },
+  },
+};
+
+shellClass(ShellKeyVault, HELP);

@@ -1,0 +1,98 @@
+/** Local master keys from files: what is typed into the shell stays in its history, what a file holds does not. */
+
+import { randomBytes } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { CsfleError } from '../index.js';
+import { AS_PRINTABLE } from './help.js';
+
+/** Bytes of a local master key (MongoDB "Client Side Encryption", `kmsProviders.local.key`). */
+const MASTER_KEY_BYTES = 96;
+/** A file larger than this is no key: 96 bytes as base64 are 128 characters, perhaps with line ends. */
+const LARGEST_FILE_BYTES = 256;
+/** The permission bits of the group and of others. */
+const OTHERS = 0o077;
+
+/** Options of `csfle.localKeyFile()`. */
+export interface LocalKeyFileOptions {
+  /** Makes a new key when there is no such file. Default: `false`. */
+  readonly create?: boolean;
+}
+
+/** A local master key in a file. It is read when it is needed, and prints as its path. */
+export class LocalKeyFile {
+  /** The path as it was given. */
+  readonly file: string;
+
+  /**
+   * Checks that the file holds a master key that only its owner reads.
+   * Errors: `ARGUMENT_INVALID` when it does not exist, is no key of 96 bytes, or is open to others; the message names
+   * the chmod to run.
+   */
+  constructor(file: string, options: LocalKeyFileOptions = {}) {
+    if (typeof file !== 'string' || file === '') throw refusal('expected the path of a file with a local master key', String(file));
+    this.file = file;
+    if (options.create === true) createIfAbsent(file);
+    this.read().fill(0);
+  }
+
+  /** Reads the key. The caller overwrites the bytes after use. */
+  read(): Uint8Array {
+    const contents = readOwnFile(this.file);
+    try {
+      if (contents.length === MASTER_KEY_BYTES) return Uint8Array.from(contents);
+      const text = contents.toString('latin1').trim();
+      const key = /^[A-Za-z0-9+/]{128}$/.test(text) ? Buffer.from(text, 'base64') : undefined;
+      if (key !== undefined) return key;
+      throw refusal(`${this.file} holds ${contents.length} bytes; a local master key has ${MASTER_KEY_BYTES} bytes, or 128 characters of base64`, this.file);
+    } finally {
+      contents.fill(0);
+    }
+  }
+
+  [AS_PRINTABLE](): string {
+    return `local master key in ${this.file}`;
+  }
+}
+
+function createIfAbsent(file: string): void {
+  const key = randomBytes(MASTER_KEY_BYTES);
+  try {
+    // `wx`: never over an existing key, which would make the data under it unreadable.
+    writeFileSync(file, key, { flag: 'wx', mode: 0o600 });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw refusal(`${file} cannot be written`, file, cause);
+  } finally {
+    key.fill(0);
+  }
+}
+
+// The checks and the read use one open file, so that it cannot be replaced in between.
+function readOwnFile(file: string): Buffer {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch (cause) {
+    throw refusal(`${file} cannot be read`, file, cause);
+  }
+  try {
+    const stats = fstatSync(descriptor);
+    if (!stats.isFile()) throw refusal(`${file} is not a file`, file);
+    // Windows has no such bits: access lists guard the file there.
+    if (process.platform !== 'win32' && (stats.mode & OTHERS) !== 0) {
+      throw refusal(`${file} can be read by others than its owner; run: chmod 600 ${quoted(file)}`, file);
+    }
+    if (stats.size > LARGEST_FILE_BYTES) throw refusal(`${file} is too large for a local master key of ${MASTER_KEY_BYTES} bytes`, file);
+    const contents = Buffer.alloc(stats.size);
+    return contents.subarray(0, readSync(descriptor, contents, 0, contents.length, 0));
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function quoted(file: string): string {
+  return /^[\w./-]+$/.test(file) ? file : `'${file.replaceAll("'", "'\\''")}'`;
+}
+
+function refusal(message: string, file: string, cause?: unknown): CsfleError {
+  return new CsfleError('ARGUMENT_INVALID', message, { details: { file }, ...(cause === undefined ? {} : { cause }) });
+}

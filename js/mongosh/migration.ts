@@ -1,0 +1,132 @@
+/** `csfle.migrate()`: the library's migration with the shell's connection, progress in lines, a result that reads well. */
+
+import { CsfleError, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate } from '../index.js';
+import { AS_PRINTABLE, interruptible } from './help.js';
+import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
+import { providerClient } from './provider-client.js';
+import { findKeyVault, withOptionsOfMongo } from './session.js';
+import { printLine, type ShellInstanceState } from './shell.js';
+
+/** A collection of the shell, such as `db.patients`. */
+export interface ShellCollection {
+  getFullName(): string;
+}
+
+/** Options of `csfle.migrate()`: those of the library's `migrate()`, with the key vault and collections named the shell's way. */
+export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | 'kmsProviders' | 'collections' | 'onProgress' | 'bson' | 'signal'> {
+  /** The connection: a Mongo or a Database of the shell. Default: that of `db`. */
+  readonly client?: unknown;
+  /** The key vault, `database.collection`. */
+  readonly keyVaultNamespace?: string;
+  /** The connection of the key vault. Default: `client`. */
+  readonly keyVaultClient?: unknown;
+  readonly kmsProviders?: ShellKmsProviders;
+  /** Collections of the shell, or their names as `database.collection`. */
+  readonly collections?: readonly (string | ShellCollection)[];
+}
+
+/** A line of progress at most this often. */
+const PROGRESS_INTERVAL_MS = 2000;
+
+/**
+ * Plans the migration, or executes it with `execute: true`.
+ * Errors: as the library's `migrate`; `ARGUMENT_INVALID` for a collection that is none.
+ */
+export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
+  const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
+  const place = findKeyVault(complete);
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, ...settings } = complete;
+  const dataClient = providerClient(place.mongo);
+  const providers = resolveKmsProviders(kmsProviders, place.state);
+  const progress = new ProgressLines(place.state);
+  try {
+    const report = await interruptible(place.state, (signal) =>
+      migrate({
+        ...settings,
+        keyVault: place.store,
+        kmsProviders: providers.kmsProviders,
+        ...(collections === undefined ? {} : { collections: collections.map((one) => ({ client: dataClient, namespace: namespaceOf(one) })) }),
+        bson: place.bson,
+        signal,
+        onProgress: (tick) => progress.show(tick),
+      }),
+    );
+    return readable(report);
+  } finally {
+    providers.wipe();
+    await progress.printed();
+  }
+}
+
+function namespaceOf(collection: string | ShellCollection): string {
+  if (typeof collection === 'string') return collection;
+  if (typeof collection?.getFullName === 'function') return collection.getFullName();
+  throw new CsfleError('ARGUMENT_INVALID', 'collections: expected collections such as db.patients, or names such as "hospital.patients"', { details: { argument: 'collections' } });
+}
+
+/** Prints progress as lines: one when a phase ends, and one every two seconds of a long phase. */
+class ProgressLines {
+  readonly #state: ShellInstanceState | undefined;
+  #lastMs = performance.now();
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor(state: ShellInstanceState | undefined) {
+    this.#state = state;
+  }
+
+  show(tick: MigrationProgress): void {
+    const nowMs = performance.now();
+    if (tick.total === 0 || (tick.done < tick.total && nowMs - this.#lastMs < PROGRESS_INTERVAL_MS)) return;
+    this.#lastMs = nowMs;
+    this.#queue = this.#queue.then(() => printLine(this.#state, lineOf(tick)));
+  }
+
+  /** Resolves when every line is out. */
+  printed(): Promise<void> {
+    return this.#queue;
+  }
+}
+
+function lineOf({ phase, namespace, done, total, failed, ratePerSec, etaMs }: MigrationProgress): string {
+  const where = namespace === undefined ? phase : `${phase} ${namespace}`;
+  const left = done < total && etaMs !== null ? `, ${Math.ceil(etaMs / 1000)} s left` : '';
+  return `${where}: ${done} of ${total}${failed === 0 ? '' : `, ${failed} failed`}, ${ratePerSec}/s${left}`;
+}
+
+// The report stays plain data, which --json prints as it is; only its print is for readers.
+function readable(report: MigrationReport): MigrationReport {
+  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report) }));
+}
+
+function summary(report: MigrationReport): string {
+  const { counts, checks, collections, schemas, kmsCalls, executable } = report.plan;
+  const lines = [
+    `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode})${report.to === null ? '' : `: to ${JSON.stringify(report.to)}`}`,
+    '',
+    `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
+    ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),
+    ...schemas.map((one) => `  schema       ${one.name}: ${one.changes} changes`),
+    ...checks.map((check) => `  check        ${checkLine(check)}`),
+    report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
+    ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft} left`) : []),
+    ...report.failures.map((one) => `  failed       ${one.kind} ${one.id}: ${one.code}: ${one.message} ${one.remedy}`),
+    '',
+    verdict(report, executable),
+  ];
+  return lines.join('\n');
+}
+
+function checkLine({ ok, required, name, subject, detail, code }: MigrationCheck): string {
+  const mark = ok ? 'ok  ' : required ? 'FAIL' : 'warn';
+  return `${mark} ${name}${subject === undefined ? '' : ` (${subject})`}: ${detail}${code === undefined ? '' : ` [${code}]`}`;
+}
+
+function resultLine({ keys, durationMs }: MigrationReport): string {
+  return `  result       ${keys.migrated} keys migrated, ${keys.alreadyDone} were done, ${keys.failed} failed, ${keys.verified} verified, in ${(durationMs / 1000).toFixed(1)} s`;
+}
+
+function verdict(report: MigrationReport, executable: boolean): string {
+  if (report.interrupted) return 'Interrupted. Run it again: it goes on where it stopped.';
+  if (report.executed) return report.ok ? 'Done and verified.' : 'Not complete: see the failures above. Run it again when they are dealt with.';
+  return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';
+}

@@ -1,0 +1,102 @@
+/** What `csfle.clientEncryption()` and `csfle.keyVault()` work with: a connection, a key vault, providers. */
+
+import { type BsonLibrary, ClientEncryption, CsfleError, driverKeyVaultStore, type KeyVaultStore } from '../index.js';
+import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
+import { type ProviderClient, providerClient } from './provider-client.js';
+import { findMongo, isMongo, type ShellInstanceState, type ShellMongo, splitNamespace } from './shell.js';
+import { shellBson } from './shell-bson.js';
+
+/** Options of `csfle.clientEncryption()`, `csfle.keyVault()` and `csfle.status()`. */
+export interface ShellEncryptionOptions {
+  /** The connection: a Mongo or a Database of the shell. Default: that of `db`. */
+  readonly client?: unknown;
+  /** The key vault, `database.collection`. */
+  readonly keyVaultNamespace?: string;
+  /** The connection of the key vault. Default: `client`. */
+  readonly keyVaultClient?: unknown;
+  /** Master keys by provider; see `csfle.localKeyFile()` and `csfle.awsKms()`. */
+  readonly kmsProviders?: ShellKmsProviders;
+  /** How long an unwrapped data key is kept. Default: 60000. */
+  readonly keyExpirationMS?: number;
+  readonly maxCachedKeys?: number;
+  readonly kmsConcurrency?: number;
+  readonly kmsTimeoutMS?: number;
+  readonly kmsRetries?: number;
+}
+
+// Options of `Mongo(uri, fleOptions)` that concern automatic encryption only: the shell's own ClientEncryption leaves
+// them aside too, so that one set of options serves both.
+const AUTOMATIC_ONLY: readonly string[] = ['schemaMap', 'encryptedFieldsMap', 'bypassAutoEncryption', 'bypassQueryAnalysis', 'explicitEncryptionOnly'];
+
+/** A connection with its key vault, before any key was needed. */
+export interface ShellKeyVaultPlace {
+  readonly mongo: ShellMongo;
+  readonly state: ShellInstanceState | undefined;
+  readonly bson: BsonLibrary;
+  readonly vaultMongo: ShellMongo;
+  readonly vaultClient: ProviderClient;
+  /** `database.collection`. */
+  readonly namespace: string;
+  readonly database: string;
+  readonly collection: string;
+  readonly store: KeyVaultStore;
+}
+
+/** A place with a library object that knows the master keys. */
+export interface ShellSession extends ShellKeyVaultPlace {
+  readonly encryption: ClientEncryption;
+}
+
+/**
+ * Finds connection and key vault for `options`, which may also be a Mongo that was opened with such options.
+ * Errors: `ARGUMENT_INVALID` without connection or key vault namespace.
+ */
+export function findKeyVault(options: ShellEncryptionOptions): ShellKeyVaultPlace {
+  const mongo = findMongo(options.client, options);
+  const vaultMongo = options.keyVaultClient === undefined ? mongo : findMongo(options.keyVaultClient, undefined);
+  const namespace = options.keyVaultNamespace;
+  if (namespace === undefined) {
+    throw new CsfleError('ARGUMENT_INVALID', 'FLE options must be passed to the Mongo object or to csfle: keyVaultNamespace is missing', { details: { argument: 'keyVaultNamespace' } });
+  }
+  const names = typeof namespace === 'string' ? splitNamespace(namespace) : undefined;
+  if (names === undefined) {
+    throw new CsfleError('ARGUMENT_INVALID', `Invalid keyVaultNamespace '${String(namespace)}'`, { details: { argument: 'keyVaultNamespace' } });
+  }
+  const bson = shellBson(vaultMongo._serviceProvider.bsonLibrary);
+  const vaultClient = providerClient(vaultMongo);
+  const store = driverKeyVaultStore(vaultClient, namespace);
+  return { mongo, state: mongo._instanceState, bson, vaultMongo, vaultClient, namespace, ...names, store };
+}
+
+/** Completes options with those that their connection was opened with. `options` may be that connection itself. */
+export function withOptionsOfMongo(options: unknown): ShellEncryptionOptions {
+  if (typeof options !== 'object' || options === null) {
+    throw new CsfleError('ARGUMENT_INVALID', 'expected options such as { keyVaultNamespace: "encryption.__keyVault", kmsProviders: { local: csfle.localKeyFile("master-key.bin") } }', {
+      details: { argument: 'options' },
+    });
+  }
+  const given: ShellEncryptionOptions = isMongo(options) ? { client: options } : options;
+  const client = findMongo(given.client, options);
+  const { keyVaultNamespace, kmsProviders, keyVaultClient } = (client._fleOptions ?? {}) as ShellEncryptionOptions;
+  const known = { keyVaultNamespace, kmsProviders, keyVaultClient };
+  const opened = Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined));
+  const own = Object.fromEntries(Object.entries(given).filter(([name, value]) => value !== undefined && !AUTOMATIC_ONLY.includes(name)));
+  return { ...opened, ...own, client };
+}
+
+/**
+ * Opens a session: the master keys are read and handed to the library.
+ * Errors: those of `findKeyVault` and of the providers; `OPTION_INVALID` for an option that is not known.
+ */
+export function openSession(options: unknown): ShellSession {
+  const complete = withOptionsOfMongo(options);
+  const place = findKeyVault(complete);
+  const { client: _client, keyVaultClient: _vaultClient, keyVaultNamespace: _namespace, kmsProviders, ...limits } = complete;
+  const providers = resolveKmsProviders(kmsProviders, place.state);
+  try {
+    const encryption = new ClientEncryption(null, { ...limits, keyVaultStore: place.store, kmsProviders: providers.kmsProviders, bson: place.bson });
+    return { ...place, encryption };
+  } finally {
+    providers.wipe();
+  }
+}
