@@ -1,0 +1,347 @@
+import {
+  type BsonBinary,
+  type BsonUuid,
+  binaryBytes,
+  type DeserializeOptions,
+  type Document,
+  deserialize,
+  isBinary,
+  requireKeyId,
+  SUBTYPE_ENCRYPTED,
+  serialize,
+} from './bson.js';
+import { isBytes } from './bytes.js';
+import { type BulkWork, overBytes, overObjects } from './documents.js';
+import { argumentError, CsfleError, kindOf } from './errors.js';
+import { KeyCursor } from './key-cursor.js';
+import { type DriverClient, driverKeyVaultStore, type KeyDocument, type KeyVaultStore } from './key-vault.js';
+import { type BulkWriteResult, rewrapKeys } from './rewrap.js';
+import { fromStore, requireStore } from './run.js';
+import { refuseUnknownOptions, SESSION_OPTION_NAMES, Session, type SessionOptions } from './session.js';
+
+/** The algorithms of client-side field level encryption. Deterministic values can be queried for equality. */
+export type Algorithm = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' | 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
+
+/** Names a data key, by its id or by an alternate name. */
+export type KeyReference =
+  | { readonly keyId: BsonBinary; readonly keyAltName?: undefined }
+  | { readonly keyAltName: string; readonly keyId?: undefined };
+
+/** How one value is encrypted. */
+export type EncryptOptions = KeyReference & { readonly algorithm: Algorithm };
+
+/** Options of `ClientEncryption`. */
+export interface ClientEncryptionOptions extends SessionOptions {
+  /** The collection of the key vault, as `database.collection`. Not needed with `keyVaultStore`. */
+  readonly keyVaultNamespace?: string | undefined;
+  /** The client that reaches the key vault, when it is another one than `client`. */
+  readonly keyVaultClient?: DriverClient | undefined;
+  /** A key vault of your own, instead of a collection. */
+  readonly keyVaultStore?: KeyVaultStore | undefined;
+  /** How decrypted values become JavaScript values. Default: as the `bson` package does. */
+  readonly deserializeOptions?: DeserializeOptions | undefined;
+}
+
+/** Options of `createDataKey`. */
+export interface CreateDataKeyOptions {
+  /** The fields of the master key, such as `{ region, key }`; not needed for `local`. */
+  readonly masterKey?: Readonly<Record<string, unknown>> | undefined;
+  readonly keyAltNames?: readonly string[] | undefined;
+  /** 96 bytes to use instead of random ones. They are secret: overwrite your copy afterwards. */
+  readonly keyMaterial?: Uint8Array | BsonBinary | undefined;
+}
+
+/** Options of `rewrapManyDataKey`. */
+export interface RewrapManyDataKeyOptions {
+  /** The provider to wrap under. Without it each key is wrapped anew under its own master key. */
+  readonly provider?: string | undefined;
+  /** The fields of the new master key; needs `provider`. */
+  readonly masterKey?: Readonly<Record<string, unknown>> | undefined;
+  /** Whether each new wrapping is unwrapped again and compared before anything is written. Default: true. */
+  readonly verify?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Result of `rewrapManyDataKey`; without `bulkWriteResult` when no key matched. */
+export interface RewrapManyDataKeyResult {
+  readonly bulkWriteResult?: BulkWriteResult;
+}
+
+/** Result of `deleteKey`, as the driver's. */
+export interface DeleteResult {
+  readonly acknowledged: boolean;
+  readonly deletedCount: number;
+}
+
+/** Which fields of a document are encrypted, and how. A path that leads through arrays enters each element. */
+export interface EncryptDocumentOptions {
+  readonly fields: Readonly<Record<string, EncryptOptions>>;
+}
+
+const OWN_OPTION_NAMES = ['keyVaultNamespace', 'keyVaultClient', 'keyVaultStore', 'deserializeOptions'] as const;
+const DEFAULT_NAMESPACE_HINT = 'keyVaultNamespace is needed, for example "encryption.__keyVault"';
+
+/**
+ * Encrypts and decrypts values, and manages data keys; names and results are those of the MongoDB drivers.
+ *
+ * Errors: every method rejects with a `CsfleError`. Beside those named at a method: `KEY_VAULT_NOT_READABLE` and
+ * `KEY_VAULT_NOT_WRITABLE`, the `KMS_*` codes, `OPERATION_ABORTED`, and `HOST_CLOSED` after `close()`.
+ */
+export class ClientEncryption {
+  readonly #session: Session;
+  readonly #deserializeOptions: DeserializeOptions | undefined;
+
+  /**
+   * Takes a `MongoClient` of the `mongodb` driver for the key vault, or null with the option `keyVaultStore`.
+   * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, `KMS_PROVIDER_UNRECOGNIZED`, `HOST_BSON_MISSING`,
+   * `HOST_NOT_INITIALIZED`.
+   */
+  constructor(client: DriverClient | null | undefined, options: ClientEncryptionOptions) {
+    if (typeof options !== 'object' || options === null) throw argumentError(`options must be an object, found ${kindOf(options)}`);
+    refuseUnknownOptions(options, [...OWN_OPTION_NAMES, ...SESSION_OPTION_NAMES], 'ClientEncryption');
+    this.#deserializeOptions = options.deserializeOptions;
+    this.#session = new Session(options, () => keyVaultOf(client, options));
+  }
+
+  /**
+   * Creates a data key, stores it in the key vault and returns its id.
+   * Errors: `MASTER_KEY_INVALID`, `KMS_PROVIDER_NOT_CONFIGURED`, `KEY_MATERIAL_LENGTH`, `KEY_ALT_NAME_INVALID`;
+   * `KEY_VAULT_DUPLICATE_KEY` when an alternate name is taken and the vault has its unique index.
+   */
+  async createDataKey(provider: string, options: CreateDataKeyOptions = {}): Promise<BsonUuid> {
+    const store = this.#store();
+    const { bson } = this.#session;
+    if (typeof provider !== 'string') throw argumentError(`provider must be a string, found ${kindOf(provider)}`);
+    refuseUnknownOptions(options, ['masterKey', 'keyAltNames', 'keyMaterial'], 'createDataKey');
+    const names = altNames(options.keyAltNames);
+    const material = keyMaterial(options.keyMaterial);
+    const masterKey = serialize(bson, { ...options.masterKey, provider }, 'masterKey');
+    const output = await this.#session.run((engine) => engine.createDataKey(masterKey, names, material, Date.now()));
+    const document = deserialize(bson, output);
+    await fromStore(() => store.insert(document));
+    return new bson.UUID(binaryBytes(document['_id'] as BsonBinary));
+  }
+
+  /**
+   * Encrypts one value and returns it as BSON binary of subtype 6.
+   * Shape: fields that are `undefined` inside `value` become null, as a MongoClient stores them.
+   * Errors: `VALUE_TYPE_NOT_ENCRYPTABLE`, `VALUE_TYPE_NOT_DETERMINISTIC`, `ALGORITHM_UNSUPPORTED`, `ALGORITHM_QUERYABLE`,
+   * `KEY_REFERENCE_INVALID`, `KEY_VAULT_KEY_NOT_FOUND`, `HOST_BSON_MISMATCH`.
+   */
+  async encrypt(value: unknown, options: EncryptOptions): Promise<BsonBinary> {
+    const { bson } = this.#session;
+    if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
+      throw new CsfleError('VALUE_TYPE_NOT_ENCRYPTABLE', `a value of this type cannot be encrypted: ${kindOf(value)}`, { details: { type: typeof value } });
+    }
+    const encoded = serialize(bson, { v: value }, 'the value');
+    const choice = serialize(bson, this.#fieldOptions(options, 'options'), 'options');
+    const output = await this.#session.run((engine) => engine.encrypt(encoded, choice));
+    return deserialize(bson, output)['v'] as BsonBinary;
+  }
+
+  /**
+   * Belongs to Queryable Encryption and always fails: field level encryption has no encrypted expressions.
+   * Errors: `ALGORITHM_QUERYABLE`.
+   */
+  async encryptExpression(_expression: unknown, _options: unknown): Promise<never> {
+    throw new CsfleError('ALGORITHM_QUERYABLE', 'encryptExpression is for range queries of Queryable Encryption');
+  }
+
+  /**
+   * Decrypts one value.
+   * Errors: `PAYLOAD_NOT_ENCRYPTED`, `PAYLOAD_*` for bytes that are no value of this kind, `KEY_VAULT_KEY_NOT_FOUND`,
+   * `CRYPTO_AUTHENTICATION_FAILED`.
+   */
+  async decrypt<T = unknown>(value: BsonBinary): Promise<T> {
+    const { bson } = this.#session;
+    if (!isBinary(value)) throw new CsfleError('PAYLOAD_NOT_ENCRYPTED', `the value to decrypt must be a BSON binary of subtype 6, found ${kindOf(value)}`);
+    const encoded = serialize(bson, { v: new bson.Binary(binaryBytes(value), value.sub_type) }, 'the value');
+    const output = await this.#session.run((engine) => engine.decrypt(encoded));
+    return deserialize(bson, output, this.#deserializeOptions)['v'] as T;
+  }
+
+  /** Returns the key document of that id, or null. Errors: `KEY_REFERENCE_INVALID`. */
+  async getKey(id: BsonBinary): Promise<KeyDocument | null> {
+    return this.#findOne({ _id: requireKeyId(this.#session.bson, id, 'id') });
+  }
+
+  /** Returns the key document that has the alternate name, or null. Errors: `KEY_ALT_NAME_INVALID`. */
+  async getKeyByAltName(keyAltName: string): Promise<KeyDocument | null> {
+    return this.#findOne({ keyAltNames: altName(keyAltName) });
+  }
+
+  /** Returns a cursor over all key documents. */
+  getKeys(): KeyCursor {
+    const store = this.#store();
+    return new KeyCursor(async () => (await fromStore(() => store.find({}))) as readonly KeyDocument[]);
+  }
+
+  /** Removes a key. What was encrypted with it can then only be read with a backup of the key document. */
+  async deleteKey(id: BsonBinary): Promise<DeleteResult> {
+    const store = this.#store();
+    const key = requireKeyId(this.#session.bson, id, 'id');
+    return { acknowledged: true, deletedCount: await fromStore(() => store.deleteKey(key)) };
+  }
+
+  /**
+   * Adds an alternate name; returns the key document as it was before, or null when there is no such key.
+   * Errors: `KEY_REFERENCE_INVALID`, `KEY_ALT_NAME_INVALID`, `KEY_VAULT_DUPLICATE_KEY`.
+   */
+  async addKeyAltName(id: BsonBinary, keyAltName: string): Promise<KeyDocument | null> {
+    const store = this.#store();
+    const key = requireKeyId(this.#session.bson, id, 'id');
+    const name = altName(keyAltName);
+    return (await fromStore(() => store.addKeyAltName(key, name))) as KeyDocument | null;
+  }
+
+  /** Removes an alternate name; returns the key document as it was before, or null when there is no such key. */
+  async removeKeyAltName(id: BsonBinary, keyAltName: string): Promise<KeyDocument | null> {
+    const store = this.#store();
+    const key = requireKeyId(this.#session.bson, id, 'id');
+    const name = altName(keyAltName);
+    return (await fromStore(() => store.removeKeyAltName(key, name))) as KeyDocument | null;
+  }
+
+  /**
+   * Wraps the data keys that match `filter` under another master key, or anew under their own; data stays as it is.
+   * Nothing is written before every key was unwrapped, wrapped and (unless `verify` is false) checked; each write
+   * happens only if the key is still wrapped as it was read.
+   * Errors: `OPTION_INVALID` for a masterKey without provider; `KMS_REPLY_MISMATCH`; `KEY_VAULT_CONFLICT` naming the
+   * keys that another process changed meanwhile, after all others were written.
+   */
+  async rewrapManyDataKey(filter: Document, options: RewrapManyDataKeyOptions = {}): Promise<RewrapManyDataKeyResult> {
+    const store = this.#store();
+    const { bson } = this.#session;
+    if (typeof filter !== 'object' || filter === null) throw argumentError(`filter must be an object, found ${kindOf(filter)}`);
+    refuseUnknownOptions(options, ['provider', 'masterKey', 'verify', 'signal'], 'rewrapManyDataKey');
+    const { provider, masterKey, verify = true, signal } = options;
+    if (provider === undefined && masterKey !== undefined) throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });
+    const target = provider === undefined ? undefined : serialize(bson, { ...masterKey, provider }, 'masterKey');
+    const which = serialize(bson, filter, 'filter');
+    const output = await this.#session.run((engine) => engine.rewrap(which, target, verify), signal);
+    return rewrapKeys(store, bson, output);
+  }
+
+  /**
+   * Decrypts every encrypted value of a document, at any depth; Queryable Encryption's values are refused by name.
+   * Shape: bytes in, bytes out, all other bytes untouched. Objects in, a new object out, in which every value that was
+   * not encrypted is the one passed in, and decrypted ones follow `deserializeOptions`.
+   * Errors: as `decrypt`, for the first value that fails; then nothing is returned.
+   */
+  decryptDocument(document: Uint8Array): Promise<Uint8Array>;
+  decryptDocument<T extends Document = Document>(document: Document): Promise<T>;
+  async decryptDocument(document: Document | Uint8Array): Promise<Document | Uint8Array> {
+    return isBytes(document) ? overBytes(document, this.#decrypting) : single(await this.#overObjects([document], this.#decrypting));
+  }
+
+  /** Decrypts many documents: an array of objects, or BSON documents laid end to end. As `decryptDocument`. */
+  decryptDocuments(documents: Uint8Array): Promise<Uint8Array>;
+  decryptDocuments<T extends Document = Document>(documents: readonly Document[]): Promise<T[]>;
+  async decryptDocuments(documents: readonly Document[] | Uint8Array): Promise<Document[] | Uint8Array> {
+    return isBytes(documents) ? overBytes(documents, this.#decrypting) : this.#overObjects(documents, this.#decrypting);
+  }
+
+  /**
+   * Encrypts the fields of a document that `options.fields` names by path, such as `{ 'medical.ssn': { algorithm, keyId } }`.
+   * Fields that are absent or encrypted already stay as they are; bytes and objects as in `decryptDocument`.
+   * Errors: as `encrypt`, naming the path; `BSON_TOO_LARGE` above 16 MiB.
+   */
+  encryptDocument(document: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
+  encryptDocument<T extends Document = Document>(document: Document, options: EncryptDocumentOptions): Promise<T>;
+  async encryptDocument(document: Document | Uint8Array, options: EncryptDocumentOptions): Promise<Document | Uint8Array> {
+    const work = this.#encrypting(options);
+    return isBytes(document) ? overBytes(document, work) : single(await this.#overObjects([document], work));
+  }
+
+  /** Encrypts many documents: an array of objects, or BSON documents laid end to end. As `encryptDocument`. */
+  encryptDocuments(documents: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
+  encryptDocuments<T extends Document = Document>(documents: readonly Document[], options: EncryptDocumentOptions): Promise<T[]>;
+  async encryptDocuments(documents: readonly Document[] | Uint8Array, options: EncryptDocumentOptions): Promise<Document[] | Uint8Array> {
+    const work = this.#encrypting(options);
+    return isBytes(documents) ? overBytes(documents, work) : this.#overObjects(documents, work);
+  }
+
+  /** Wipes the keys held in memory. Operations that still run, and all later ones, fail with `HOST_CLOSED`. */
+  close(): void {
+    this.#session.close();
+  }
+
+  // `Symbol.dispose` is absent in Node 20 and older browsers, where `using` is absent as well.
+  static {
+    if (typeof Symbol.dispose === 'symbol') {
+      Object.defineProperty(ClientEncryption.prototype, Symbol.dispose, { value: ClientEncryption.prototype.close, configurable: true, writable: true });
+    }
+  }
+
+  #store(): KeyVaultStore {
+    this.#session.check();
+    return requireStore(this.#session.store);
+  }
+
+  async #findOne(filter: Document): Promise<KeyDocument | null> {
+    const store = this.#store();
+    const [found] = await fromStore(() => store.find(filter));
+    return (found as KeyDocument | undefined) ?? null;
+  }
+
+  /** The options of one field as the core reads them: absent ones left out, the key id as a binary of this library. */
+  #fieldOptions(options: EncryptOptions, where: string): Document {
+    if (typeof options !== 'object' || options === null) throw argumentError(`${where} must be an object, found ${kindOf(options)}`);
+    const given: Document = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+    if ('keyId' in given) given['keyId'] = requireKeyId(this.#session.bson, given['keyId'], `${where}.keyId`);
+    return given;
+  }
+
+  readonly #decrypting: BulkWork = (documents) => this.#session.run((engine) => engine.decryptDocuments(documents));
+
+  #encrypting(options: EncryptDocumentOptions): BulkWork {
+    const fields = options?.fields;
+    if (typeof fields !== 'object' || fields === null) throw argumentError(`options.fields must map paths to options, found ${kindOf(fields)}`);
+    const rules = Object.entries(fields).map(([path, field]) => [path, this.#fieldOptions(field, `fields[${JSON.stringify(path)}]`)]);
+    const encoded = serialize(this.#session.bson, Object.fromEntries(rules), 'fields');
+    return (documents) => this.#session.run((engine) => engine.encryptDocuments(documents, encoded));
+  }
+
+  #overObjects(documents: readonly Document[], work: BulkWork): Promise<Document[]> {
+    if (!Array.isArray(documents)) throw argumentError(`documents must be an array or bytes, found ${kindOf(documents)}`);
+    return overObjects(documents, work, this.#session.bson, this.#deserializeOptions);
+  }
+}
+
+function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncryptionOptions): KeyVaultStore | undefined {
+  if (options.keyVaultStore !== undefined) {
+    for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'deleteKey'] as const) {
+      if (typeof options.keyVaultStore[method] !== 'function') throw argumentError(`keyVaultStore lacks the method ${method}`, { method });
+    }
+    return options.keyVaultStore;
+  }
+  const vaultClient = options.keyVaultClient ?? client ?? undefined;
+  if (vaultClient === undefined) return undefined;
+  if (options.keyVaultNamespace === undefined) throw argumentError(DEFAULT_NAMESPACE_HINT);
+  return driverKeyVaultStore(vaultClient, options.keyVaultNamespace);
+}
+
+function altName(name: unknown): string {
+  if (typeof name !== 'string') throw new CsfleError('KEY_ALT_NAME_INVALID', `an alternate name must be a string, found ${kindOf(name)}`);
+  return name;
+}
+
+function altNames(names: unknown): readonly string[] {
+  if (names === undefined) return [];
+  if (!Array.isArray(names)) throw new CsfleError('KEY_ALT_NAME_INVALID', `keyAltNames must be an array of strings, found ${kindOf(names)}`);
+  return names.map(altName);
+}
+
+function keyMaterial(material: unknown): Uint8Array | undefined {
+  if (material === undefined) return undefined;
+  const bytes = isBytes(material) ? material : isBinary(material) ? binaryBytes(material) : undefined;
+  if (bytes === undefined) throw argumentError(`keyMaterial must be bytes or a BSON binary, found ${kindOf(material)}`);
+  if (bytes.length !== 96) throw new CsfleError('KEY_MATERIAL_LENGTH', `keyMaterial must be 96 bytes, found ${bytes.length}`, { details: { length: bytes.length } });
+  return bytes;
+}
+
+function single(documents: readonly Document[]): Document {
+  const [document] = documents;
+  if (document === undefined) throw new CsfleError('INTERNAL', 'the core returned no document');
+  return document;
+}

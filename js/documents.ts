@@ -1,0 +1,85 @@
+/** Whole documents: crossing in bulk, and putting changed values back into JavaScript objects. */
+
+import { type BsonLibrary, type DeserializeOptions, type Document, deserialize, isBinary, SUBTYPE_ENCRYPTED, serialize, splitDocuments } from './bson.js';
+import { concatBytes } from './bytes.js';
+import { argumentError, CsfleError, kindOf } from './errors.js';
+
+/** Turns BSON documents laid end to end into as many others; one call is one crossing into WebAssembly. */
+export type BulkWork = (documents: Uint8Array) => Promise<Uint8Array>;
+
+// Bytes that cross at a time. A single document may be larger; more at a time would only raise the memory's high-water
+// mark, which WebAssembly never gives back.
+const CROSSING_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Runs `work` over BSON documents that lie end to end.
+ * Errors: `BSON_MALFORMED` when the lengths do not add up.
+ */
+export async function overBytes(documents: Uint8Array, work: BulkWork): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for (const batch of batches(splitDocuments(documents))) parts.push(await work(concatBytes(batch)));
+  const [only] = parts;
+  return parts.length === 1 && only !== undefined ? only : concatBytes(parts);
+}
+
+/**
+ * Runs `work` over JavaScript documents and returns new ones: what `work` changed is taken from its result, read with
+ * `options`; every other value is the very one that was passed in, so its type cannot change on the way.
+ */
+export async function overObjects(documents: readonly Document[], work: BulkWork, bson: BsonLibrary, options: DeserializeOptions | undefined): Promise<Document[]> {
+  const encoded = documents.map((document, index) => {
+    if (typeof document !== 'object' || document === null || Array.isArray(document)) throw argumentError(`documents[${index}] must be a document, found ${kindOf(document)}`, { index });
+    return serialize(bson, document, documents.length === 1 ? 'the document' : `documents[${index}]`);
+  });
+  const results: Document[] = [];
+  for (const batch of batches(encoded)) {
+    for (const bytes of splitDocuments(await work(concatBytes(batch)))) {
+      const original = documents[results.length];
+      if (original === undefined) throw new CsfleError('INTERNAL', 'the core returned more documents than it was given');
+      results.push(graft(original, deserialize(bson, bytes, options)) as Document);
+    }
+  }
+  if (results.length !== documents.length) throw new CsfleError('INTERNAL', 'the core returned fewer documents than it was given');
+  return results;
+}
+
+function* batches(documents: readonly Uint8Array[]): Generator<readonly Uint8Array[]> {
+  let batch: Uint8Array[] = [];
+  let size = 0;
+  for (const document of documents) {
+    if (batch.length > 0 && size + document.length > CROSSING_BYTES) {
+      yield batch;
+      batch = [];
+      size = 0;
+    }
+    batch.push(document);
+    size += document.length;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** `original` with the values that went into or came out of encryption taken from `result`. */
+function graft(original: unknown, result: unknown): unknown {
+  if (isBinary(original, SUBTYPE_ENCRYPTED)) return isBinary(result, SUBTYPE_ENCRYPTED) ? original : result;
+  if (isBinary(result, SUBTYPE_ENCRYPTED)) return result;
+  if (Array.isArray(original)) {
+    return Array.isArray(result) ? original.map((element, index) => graft(element, result[index])) : original;
+  }
+  // Anything that writes itself (toBSON, Map) has no fields to walk: its BSON form is taken.
+  if (!isPlainDocument(original)) return original instanceof Map || hasToBson(original) ? result : original;
+  const fields = result as Document;
+  const grafted: Document = {};
+  for (const [name, value] of Object.entries(original)) {
+    // A field called __proto__ must become a field like any other.
+    Object.defineProperty(grafted, name, { value: Object.hasOwn(fields, name) ? graft(value, fields[name]) : value, enumerable: true, configurable: true, writable: true });
+  }
+  return grafted;
+}
+
+function isPlainDocument(value: unknown): value is Document {
+  return typeof value === 'object' && value !== null && !('_bsontype' in value) && !hasToBson(value) && !(value instanceof Map) && !(value instanceof Date) && !(value instanceof RegExp) && !ArrayBuffer.isView(value);
+}
+
+function hasToBson(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'toBSON' in value && typeof value.toBSON === 'function';
+}

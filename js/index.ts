@@ -1,0 +1,34 @@
+/** The public names of csfle-wasm, the same in every entry. */
+
+export type { BsonBinary, BsonLibrary, BsonUuid, DeserializeOptions, Document } from './bson.js';
+export {
+  type Algorithm,
+  ClientEncryption,
+  type ClientEncryptionOptions,
+  type CreateDataKeyOptions,
+  type DeleteResult,
+  type EncryptDocumentOptions,
+  type EncryptOptions,
+  type KeyReference,
+  type RewrapManyDataKeyOptions,
+  type RewrapManyDataKeyResult,
+} from './client-encryption.js';
+export { type CoreErrorCode, CsfleError, type CsfleErrorOptions, type ErrorCode, type ErrorDetail, type JsErrorCode } from './errors.js';
+export type { KeyCursor } from './key-cursor.js';
+export {
+  type DriverClient,
+  type DriverCollection,
+  driverKeyVaultStore,
+  type KeyDocument,
+  type KeyVaultCapabilities,
+  type KeyVaultStore,
+  type KeyWrapping,
+  type MasterKeyDocument,
+  MemoryKeyVaultStore,
+} from './key-vault.js';
+export { type AwsKmsClient, type AwsKmsCommands, awsKms } from './kms/aws.js';
+export { type AzureCryptographyClient, azureKms } from './kms/azure.js';
+export { type GcpKmsClient, gcpKms } from './kms/gcp.js';
+export type { KmsCall, KmsCallbacks, KmsDecryptCall, KmsEncryptCall, KmsProviders, KmsWrapped, LocalKmsProvider, RemoteProviderType } from './kms/index.js';
+export { type KmipCallbacks, kmipKms } from './kms/kmip.js';
+export type { BulkWriteResult } from './rewrap.js';

@@ -1,0 +1,48 @@
+import type { KeyDocument } from './key-vault.js';
+
+/**
+ * The key documents of a vault, read when the first one is asked for.
+ * It has the methods of the driver's cursor that make sense for a handful of documents.
+ */
+export class KeyCursor implements AsyncIterable<KeyDocument> {
+  readonly #read: () => Promise<readonly KeyDocument[]>;
+  #rest: KeyDocument[] | undefined;
+
+  constructor(read: () => Promise<readonly KeyDocument[]>) {
+    this.#read = read;
+  }
+
+  async #load(): Promise<KeyDocument[]> {
+    this.#rest ??= [...(await this.#read())];
+    return this.#rest;
+  }
+
+  /** Returns the documents that were not read yet. */
+  async toArray(): Promise<KeyDocument[]> {
+    return (await this.#load()).splice(0);
+  }
+
+  /** Returns the next document, or null after the last. */
+  async next(): Promise<KeyDocument | null> {
+    return (await this.#load()).shift() ?? null;
+  }
+
+  /** Says whether `next` would return a document. */
+  async hasNext(): Promise<boolean> {
+    return (await this.#load()).length > 0;
+  }
+
+  /** Calls `visit` with each document that was not read yet. */
+  async forEach(visit: (document: KeyDocument) => void): Promise<void> {
+    for await (const document of this) visit(document);
+  }
+
+  /** Drops what was not read yet. */
+  async close(): Promise<void> {
+    this.#rest = [];
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<KeyDocument, void, void> {
+    for (let document = await this.next(); document !== null; document = await this.next()) yield document;
+  }
+}

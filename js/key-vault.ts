@@ -1,0 +1,67 @@
+/** The key vault as this package sees it: a few methods over a collection of key documents. */
+
+import type { BsonBinary, BsonUuid, Document } from './bson.js';
+
+/** A master key as key documents store it: the provider and the fields of that provider. */
+export interface MasterKeyDocument {
+  /** `aws`, `azure`, `gcp`, `kmip`, `local`, or one of them with a name: `aws:eu`. */
+  readonly provider: string;
+  readonly [field: string]: unknown;
+}
+
+/** A document of the key vault. `keyMaterial` is wrapped: only the master key opens it. */
+export interface KeyDocument extends Document {
+  readonly _id: BsonUuid;
+  readonly keyAltNames?: readonly string[];
+  readonly keyMaterial: BsonBinary;
+  readonly creationDate: Date;
+  readonly updateDate: Date;
+  readonly status: number;
+  readonly masterKey: MasterKeyDocument;
+}
+
+/** How a data key is wrapped: the two fields that change together when it is wrapped anew. */
+export interface KeyWrapping {
+  readonly keyMaterial: BsonBinary;
+  readonly masterKey: Document;
+}
+
+/** What a store can do, found out without writing. */
+export interface KeyVaultCapabilities {
+  /** Whether inserts, updates and removals would be allowed. */
+  readonly writable: boolean;
+  /** Whether the unique index on `keyAltNames` is there, without which two keys can take the same name. */
+  readonly uniqueIndex: boolean;
+  /** Why `writable` is false or could not be found out. */
+  readonly reason?: string;
+}
+
+/**
+ * Holds key documents. Implement it to bring a key vault of your own, in a browser for example.
+ *
+ * Shape: documents are JavaScript objects of the BSON library in use; ids are BSON binaries of subtype 4.
+ * Errors: throw a `CsfleError` to choose the code; anything else arrives as `HOST_CALLBACK_FAILED` with your error as
+ * its `cause`.
+ */
+export interface KeyVaultStore {
+  /** Returns every key document that matches a filter in MongoDB's query language. */
+  find(filter: Document): Promise<readonly Document[]>;
+  /** Adds a key document. A known `_id` or an alternate name that is taken: `KEY_VAULT_DUPLICATE_KEY`. */
+  insert(document: Document): Promise<void>;
+  /**
+   * Writes `next` and sets `updateDate` to now if the key is still wrapped as `expected` says, in one atomic step.
+   * Returns whether it was.
+   */
+  rewrapIf(id: BsonBinary, expected: KeyWrapping, next: KeyWrapping): Promise<boolean>;
+  /** Adds an alternate name; returns the document before, or null when there is no such key. */
+  addKeyAltName(id: BsonBinary, name: string): Promise<Document | null>;
+  /** Removes an alternate name, and the field with the last one; returns the document before, or null. */
+  removeKeyAltName(id: BsonBinary, name: string): Promise<Document | null>;
+  /** Removes a key; returns how many there were, 0 or 1. */
+  deleteKey(id: BsonBinary): Promise<number>;
+  /** Says what can be done here, without writing. */
+  capabilities?(): Promise<KeyVaultCapabilities>;
+}
+
+export { type DriverClient, type DriverCollection, driverKeyVaultStore } from './key-vault/driver-store.js';
+export { MemoryKeyVaultStore } from './key-vault/memory-store.js';

@@ -1,0 +1,136 @@
+/** A key vault in a MongoDB collection, over the official driver, which is typed by structure and never imported. */
+
+import type { BsonBinary, Document } from '../bson.js';
+import { argumentError, CsfleError, kindOf } from '../errors.js';
+import type { ErrorCode } from '../error-codes.js';
+import type { KeyVaultCapabilities, KeyVaultStore, KeyWrapping } from '../key-vault.js';
+
+/** What this package uses of a collection of the `mongodb` driver. */
+export interface DriverCollection {
+  find(filter: Document, options?: Document): { toArray(): Promise<Document[]> };
+  insertOne(document: Document, options?: Document): Promise<unknown>;
+  updateOne(filter: Document, update: Document, options?: Document): Promise<{ readonly matchedCount: number }>;
+  deleteOne(filter: Document, options?: Document): Promise<{ readonly deletedCount: number }>;
+  findOneAndUpdate(filter: Document, update: Document | Document[], options: { returnDocument: 'before'; includeResultMetadata: false }): Promise<Document | null>;
+  indexes(): Promise<unknown>;
+}
+
+/** What this package uses of a database of the `mongodb` driver. */
+export interface DriverDatabase {
+  collection(name: string, options?: { readConcern?: { level: 'majority' }; writeConcern?: { w: 'majority' } }): DriverCollection;
+  command(command: Document): Promise<Document>;
+}
+
+/** What this package uses of a `MongoClient` of the `mongodb` driver. */
+export interface DriverClient {
+  db(name: string): DriverDatabase;
+}
+
+const DUPLICATE_KEY = 11000;
+const NAMESPACE_NOT_FOUND = 26;
+const NEEDED_ACTIONS = ['find', 'insert', 'update', 'remove'] as const;
+
+/**
+ * Makes a key vault of the collection `namespace` (`database.collection`), with read and write concern "majority".
+ * Errors: `ARGUMENT_INVALID` for a namespace that is none. Its methods: `KEY_VAULT_NOT_READABLE`,
+ * `KEY_VAULT_NOT_WRITABLE`, `KEY_VAULT_DUPLICATE_KEY`, each with the driver's error as `cause`.
+ */
+export function driverKeyVaultStore(client: DriverClient, namespace: string): KeyVaultStore {
+  const [database, collection] = splitNamespace(namespace);
+  if (typeof (client as Partial<DriverClient> | null)?.db !== 'function') throw argumentError(`a MongoClient is needed for the key vault ${namespace}, found ${kindOf(client)}`);
+  const open = (): DriverCollection => client.db(database).collection(collection, { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' } });
+  const reading = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_READABLE', namespace, work);
+  const writing = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_WRITABLE', namespace, work);
+  const updateNames = (id: BsonBinary, update: Document | Document[]): Promise<Document | null> =>
+    writing(() => open().findOneAndUpdate({ _id: id }, update, { returnDocument: 'before', includeResultMetadata: false }));
+
+  return {
+    find: (filter) => reading(() => open().find(filter).toArray()),
+    async insert(document) {
+      await writing(() => open().insertOne(document));
+    },
+    async rewrapIf(id, expected, next) {
+      const { matchedCount } = await writing(() => open().updateOne(wrappedAs(id, expected), { $set: { keyMaterial: next.keyMaterial, masterKey: next.masterKey }, $currentDate: { updateDate: true } }));
+      return matchedCount > 0;
+    },
+    addKeyAltName: (id, name) => updateNames(id, { $addToSet: { keyAltNames: name } }),
+    removeKeyAltName: (id, name) => updateNames(id, withoutName(name)),
+    async deleteKey(id) {
+      return (await writing(() => open().deleteOne({ _id: id }))).deletedCount;
+    },
+    capabilities: () => reading(() => capabilities(client, database, collection)),
+  };
+}
+
+function splitNamespace(namespace: unknown): [string, string] {
+  const dot = typeof namespace === 'string' ? namespace.indexOf('.') : -1;
+  if (typeof namespace !== 'string' || dot < 1 || dot === namespace.length - 1 || namespace.includes('\0')) {
+    throw argumentError(`keyVaultNamespace must be "database.collection", found ${typeof namespace === 'string' ? JSON.stringify(namespace) : kindOf(namespace)}`);
+  }
+  return [namespace.slice(0, dot), namespace.slice(dot + 1)];
+}
+
+function wrappedAs(id: BsonBinary, expected: KeyWrapping): Document {
+  return { _id: id, keyMaterial: expected.keyMaterial, masterKey: expected.masterKey };
+}
+
+/**
+ * The update that takes a name away, and the field with the last name, since the index on it is partial on existence.
+ * COMPAT: the driver's own pipeline; here the name is a literal, so that one that begins with "$" is no field path, and
+ * a document without names stays without.
+ */
+function withoutName(name: string): Document[] {
+  const others = { $filter: { input: { $ifNull: ['$keyAltNames', []] }, cond: { $ne: ['$$this', { $literal: name }] } } };
+  return [{ $set: { keyAltNames: { $cond: [{ $eq: [others, []] }, '$$REMOVE', others] } } }];
+}
+
+async function translated<T>(code: ErrorCode, namespace: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    const { code: serverCode, name } = (cause ?? {}) as { code?: unknown; name?: unknown };
+    if (serverCode === DUPLICATE_KEY) {
+      throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', `a key of ${namespace} has this id or alternate name already`, { cause, details: { namespace } });
+    }
+    if (name === 'BSONVersionError') {
+      throw new CsfleError('HOST_BSON_MISMATCH', "the driver's BSON library is of another major version than the one in use here", { cause, details: { namespace } });
+    }
+    const doing = code === 'KEY_VAULT_NOT_READABLE' ? 'read' : 'written';
+    const retryable = typeof name === 'string' && /^Mongo(Network|ServerSelection|WaitQueueTimeout)/.test(name);
+    throw new CsfleError(code, `the key vault ${namespace} cannot be ${doing}${typeof name === 'string' ? ` (${name})` : ''}`, { cause, details: { namespace }, retryable });
+  }
+}
+
+async function capabilities(client: DriverClient, database: string, collection: string): Promise<KeyVaultCapabilities> {
+  const uniqueIndex = await hasUniqueIndex(client.db(database).collection(collection));
+  const hello = await client.db('admin').command({ hello: 1 });
+  if (hello['isWritablePrimary'] === false) return { writable: false, uniqueIndex, reason: 'the server is not the primary of its replica set' };
+  const missing = await missingActions(client, database, collection);
+  if (missing.length > 0) return { writable: false, uniqueIndex, reason: `the user may not ${missing.join(', ')} on ${database}.${collection}` };
+  return { writable: true, uniqueIndex };
+}
+
+async function hasUniqueIndex(collection: DriverCollection): Promise<boolean> {
+  let indexes: unknown;
+  try {
+    indexes = await collection.indexes();
+  } catch (error) {
+    // A collection that is not there yet has no index either.
+    if ((error as { code?: unknown } | null)?.code === NAMESPACE_NOT_FOUND) return false;
+    throw error;
+  }
+  return (indexes as { key?: Document; unique?: unknown }[]).some((index) => index.unique === true && Object.keys(index.key ?? {}).join() === 'keyAltNames');
+}
+
+/** The actions of `NEEDED_ACTIONS` that the user of this connection lacks; none when the server has no users. */
+async function missingActions(client: DriverClient, database: string, collection: string): Promise<readonly string[]> {
+  const { authInfo } = (await client.db('admin').command({ connectionStatus: 1, showPrivileges: true })) as {
+    authInfo?: { authenticatedUsers?: unknown[]; authenticatedUserPrivileges?: { resource?: Document; actions?: string[] }[] };
+  };
+  const privileges = authInfo?.authenticatedUserPrivileges;
+  if (!authInfo?.authenticatedUsers?.length || privileges === undefined) return [];
+  const applies = (resource: Document = {}): boolean =>
+    resource['anyResource'] === true || ((resource['db'] === '' || resource['db'] === database) && (resource['collection'] === '' || resource['collection'] === collection));
+  const allowed = new Set(privileges.filter(({ resource }) => applies(resource)).flatMap(({ actions = [] }) => actions));
+  return allowed.has('anyAction') ? [] : NEEDED_ACTIONS.filter((action) => !allowed.has(action));
+}

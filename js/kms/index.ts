@@ -1,0 +1,66 @@
+/** The KMS as this package sees it: two functions per provider that wrap and unwrap 96 bytes. */
+
+import type { BsonBinary } from '../bson.js';
+
+/** One call to a KMS. */
+export interface KmsCall {
+  /** The provider as the key names it: `aws`, `aws:eu`. */
+  readonly provider: string;
+  /** The master key with the fields of its provider, as stored in the key document. */
+  readonly masterKey: Readonly<Record<string, unknown>>;
+  /** The data key that this is about; absent while it is being made. */
+  readonly dataKeyId?: string;
+  /** The alternate names of that data key. */
+  readonly keyAltNames: readonly string[];
+  /** Aborted when the call's time is up or the whole operation was aborted. */
+  readonly signal: AbortSignal;
+}
+
+/** A call to wrap: the 96 secret bytes of a data key. They are overwritten after the call. */
+export interface KmsEncryptCall extends KmsCall {
+  readonly plaintext: Uint8Array;
+}
+
+/** A call to unwrap: the bytes that wrapping returned. */
+export interface KmsDecryptCall extends KmsCall {
+  readonly ciphertext: Uint8Array;
+}
+
+/** What wrapping returns beside the bytes: KMIP servers that made an object for this key name it. */
+export interface KmsWrapped {
+  readonly ciphertext: Uint8Array;
+  readonly keyId?: string | undefined;
+}
+
+/**
+ * Wraps and unwraps data keys under master keys that never leave the KMS.
+ *
+ * Shape: `encrypt` turns 96 bytes into whatever the KMS makes of them, `decrypt` turns that back into the 96 bytes.
+ * The array that `decrypt` returns is overwritten after use.
+ * Errors: throw a `CsfleError` (`KMS_THROTTLED`, `KMS_ACCESS_DENIED` ...) to say what went wrong; only retryable ones
+ * are tried again. Any other error arrives as `HOST_CALLBACK_FAILED`, or as `KMS_UNREACHABLE` when it is a network
+ * error, with your error as its `cause`.
+ */
+export interface KmsCallbacks {
+  encrypt(call: KmsEncryptCall): Promise<Uint8Array | KmsWrapped> | Uint8Array | KmsWrapped;
+  decrypt(call: KmsDecryptCall): Promise<Uint8Array> | Uint8Array;
+}
+
+/** A local master key: 96 bytes, as bytes, as a BSON binary or as base64 text. */
+export interface LocalKmsProvider {
+  readonly key: Uint8Array | BsonBinary | string;
+}
+
+/** The provider types whose keys live in a KMS. */
+export type RemoteProviderType = 'aws' | 'azure' | 'gcp' | 'kmip';
+
+/**
+ * The providers that a `ClientEncryption` knows, by the identifier that key documents carry.
+ * A name may follow the type (`aws:eu`): providers of one type and different names have nothing in common.
+ */
+export type KmsProviders = {
+  readonly local?: LocalKmsProvider | undefined;
+  readonly [named: `local:${string}`]: LocalKmsProvider | undefined;
+} & { readonly [type in RemoteProviderType]?: KmsCallbacks | undefined } & {
+  readonly [named: `${RemoteProviderType}:${string}`]: KmsCallbacks | undefined;
+};

@@ -1,0 +1,22 @@
+/** KMIP servers, over two functions of the application: no JavaScript client of KMIP is common enough to adapt. */
+
+import { argumentError, kindOf } from '../errors.js';
+import type { KmsCallbacks } from './index.js';
+
+/** What the application does with a KMIP server. */
+export type KmipCallbacks = KmsCallbacks;
+
+/**
+ * Makes a KMS provider of two functions that talk to a KMIP server.
+ *
+ * Shape: `encrypt` returns `{ ciphertext, keyId }`, where `keyId` is the UniqueIdentifier of the object that wrapped the
+ * key, unless the master key named one already. For keys that drivers read too: with `delegated: true` the ciphertext is
+ * the server's IV (16 bytes) and the encrypted key (112 bytes) end to end; without it drivers expect the data key under a
+ * 96-byte secret that the server keeps, which is AEAD_AES_256_CBC_HMAC_SHA_512 without associated data.
+ * Errors: throw a `CsfleError` with a `KMS_*` code to say what went wrong.
+ */
+export function kmipKms(callbacks: KmipCallbacks): KmsCallbacks {
+  const { encrypt, decrypt } = (callbacks ?? {}) as Partial<KmipCallbacks>;
+  if (typeof encrypt !== 'function' || typeof decrypt !== 'function') throw argumentError(`kmipKms needs the functions encrypt and decrypt, found ${kindOf(callbacks)}`);
+  return { encrypt: (call) => callbacks.encrypt(call), decrypt: (call) => callbacks.decrypt(call) };
+}

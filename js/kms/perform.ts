@@ -1,0 +1,115 @@
+/** One call to a KMS: its place in the queue, its deadline, its retries, and what its error says. */
+
+import { AbortScope, type Limiter, pause, throwIfAborted, untilAborted } from '../abort.js';
+import { type BsonLibrary, deserialize } from '../bson.js';
+import { isBytes, wipe } from '../bytes.js';
+import { CsfleError, type ErrorDetail, kindOf } from '../errors.js';
+import type { KmsRequest } from '../wasm.js';
+import { classifyTransportError } from './failure.js';
+import type { KmsCall, KmsCallbacks, KmsWrapped } from './index.js';
+
+/** Whom to call, and how patiently. */
+export interface KmsPolicy {
+  readonly providers: ReadonlyMap<string, KmsCallbacks>;
+  readonly limiter: Limiter;
+  /** Time for one attempt, in milliseconds. */
+  readonly timeoutMs: number;
+  /** How often a call that failed in a retryable way is repeated. */
+  readonly retries: number;
+}
+
+/** What the KMS answered, as bytes that belong to this layer. */
+export interface KmsAnswer {
+  readonly reply: Uint8Array;
+  readonly keyId?: string | undefined;
+}
+
+// Exponential back-off with full jitter, as the driver specification has it for KMS requests (200 ms doubling up to 20 s).
+const BACKOFF_BASE_MS = 200;
+const BACKOFF_CAP_MS = 20_000;
+
+/**
+ * Performs one request and returns the answer.
+ * Errors: the callback's failure under our code, with provider, data key and attempts in `details` and the callback's
+ * own error as `cause`; `KMS_TIMED_OUT`; `KMS_REPLY_INVALID`; the error of `signal`.
+ */
+export async function performKms(request: KmsRequest, policy: KmsPolicy, bson: BsonLibrary, signal: AbortSignal): Promise<KmsAnswer> {
+  const provider = policy.providers.get(request.provider);
+  if (provider === undefined) {
+    throw new CsfleError('KMS_PROVIDER_NOT_CONFIGURED', `kmsProviders has no \`${request.provider}\``, { details: describe(request) });
+  }
+  const masterKey = Object.freeze(deserialize(bson, request.masterKey));
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await policy.limiter.run(() => attemptOnce(request, provider, masterKey, policy.timeoutMs, signal), signal);
+    } catch (thrown) {
+      throwIfAborted(signal);
+      const error = failureOf(thrown);
+      if (!error.retryable || attempt > policy.retries) throw explain(error, request, attempt);
+    }
+    await pause(Math.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (attempt - 1)), signal);
+  }
+}
+
+async function attemptOnce(request: KmsRequest, provider: KmsCallbacks, masterKey: KmsCall['masterKey'], timeoutMs: number, signal: AbortSignal): Promise<KmsAnswer> {
+  const scope = new AbortScope([signal]);
+  const deadline = setTimeout(() => scope.abort(timedOut(timeoutMs)), timeoutMs);
+  // Each attempt has its own copy: an attempt that timed out may still be reading while the next one runs.
+  const input = request.input.slice();
+  const call = { provider: request.provider, masterKey, keyAltNames: request.keyAltNames, signal: scope.signal, ...(request.keyId === undefined ? {} : { dataKeyId: request.keyId }) };
+  try {
+    if (request.operation === 'wrap') {
+      const wrapped = await untilAborted((async () => provider.encrypt({ ...call, plaintext: input }))(), scope.signal);
+      return checkWrapped(wrapped);
+    }
+    const unwrapped = await untilAborted((async () => provider.decrypt({ ...call, ciphertext: input }))(), scope.signal, wipeIfBytes);
+    if (!isBytes(unwrapped)) throw replyInvalid('decrypt', 'bytes', unwrapped);
+    return { reply: unwrapped };
+  } finally {
+    clearTimeout(deadline);
+    scope.release();
+    if (request.operation === 'wrap') wipe(input);
+  }
+}
+
+function checkWrapped(wrapped: Uint8Array | KmsWrapped): KmsAnswer {
+  if (isBytes(wrapped)) return { reply: wrapped };
+  const { ciphertext, keyId } = (wrapped ?? {}) as Partial<KmsWrapped>;
+  if (!isBytes(ciphertext)) throw replyInvalid('encrypt', 'bytes or { ciphertext, keyId? }', wrapped);
+  if (keyId !== undefined && typeof keyId !== 'string') throw replyInvalid('encrypt', 'keyId as a string', keyId);
+  return { reply: ciphertext, keyId };
+}
+
+function wipeIfBytes(late: unknown): void {
+  if (isBytes(late)) wipe(late);
+}
+
+function replyInvalid(callback: string, expected: string, found: unknown): CsfleError {
+  return new CsfleError('KMS_REPLY_INVALID', `${callback} must return ${expected}, found ${kindOf(found)}`);
+}
+
+function timedOut(timeoutMs: number): CsfleError {
+  return new CsfleError('KMS_TIMED_OUT', `no answer within ${timeoutMs} ms`, { details: { timeoutMs } });
+}
+
+function failureOf(thrown: unknown): CsfleError {
+  if (CsfleError.is(thrown)) return thrown;
+  return classifyTransportError(thrown) ?? new CsfleError('HOST_CALLBACK_FAILED', 'the KMS callback failed', { cause: thrown });
+}
+
+function describe(request: KmsRequest): Record<string, ErrorDetail> {
+  const { provider, operation, keyId, keyAltNames } = request;
+  return { provider, operation, ...(keyId === undefined ? {} : { keyId }), ...(keyAltNames.length === 0 ? {} : { keyAltNames: keyAltNames.join(', ') }) };
+}
+
+/** The same error with what this layer knows around it: which provider, which data key, how many attempts. */
+function explain(error: CsfleError, request: KmsRequest, attempts: number): CsfleError {
+  const names = request.keyAltNames.map((name) => JSON.stringify(name)).join(', ');
+  const key = `${request.keyId === undefined ? 'a new data key' : `data key ${request.keyId}`}${names === '' ? '' : ` (${names})`}`;
+  const tries = attempts === 1 ? '' : ` after ${attempts} attempts`;
+  return new CsfleError(error.code, `${request.provider} could not ${request.operation} ${key}${tries}: ${error.message}`, {
+    ...('cause' in error ? { cause: error.cause } : {}),
+    details: { ...error.details, ...describe(request), attempts },
+    retryable: error.retryable,
+  });
+}

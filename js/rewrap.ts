@@ -1,0 +1,64 @@
+/** The writes of a rewrap: each one conditional on the wrapping that was read. */
+
+import { type BsonBinary, type BsonLibrary, type Document, deserialize, keyIdText } from './bson.js';
+import { CsfleError } from './errors.js';
+import type { KeyVaultStore } from './key-vault.js';
+import { fromStore } from './run.js';
+
+/** Result of the writes, as the driver's `BulkWriteResult`. */
+export interface BulkWriteResult {
+  readonly insertedCount: number;
+  readonly matchedCount: number;
+  readonly modifiedCount: number;
+  readonly deletedCount: number;
+  readonly upsertedCount: number;
+  readonly upsertedIds: Readonly<Record<number, unknown>>;
+  readonly insertedIds: Readonly<Record<number, unknown>>;
+}
+
+/** One key as the rewrap machine returns it. */
+interface RewrappedKey extends Document {
+  readonly _id: BsonBinary;
+  readonly keyMaterial: BsonBinary;
+  readonly masterKey: Document;
+  readonly previousKeyMaterial: BsonBinary;
+  readonly previousMasterKey: Document;
+}
+
+/**
+ * Writes the output of a rewrap machine, key by key.
+ * Errors: `KEY_VAULT_CONFLICT` when keys are no longer wrapped as they were read: `details` has their ids and how many
+ * others were written. When the store fails in the middle, its error says how many were written before.
+ */
+export async function rewrapKeys(store: KeyVaultStore, bson: BsonLibrary, output: Uint8Array): Promise<{ bulkWriteResult?: BulkWriteResult }> {
+  const keys = deserialize(bson, output)['v'] as readonly RewrappedKey[];
+  if (keys.length === 0) return {};
+  const conflicts: string[] = [];
+  let written = 0;
+  for (const key of keys) {
+    const expected = { keyMaterial: key.previousKeyMaterial, masterKey: key.previousMasterKey };
+    const next = { keyMaterial: key.keyMaterial, masterKey: key.masterKey };
+    if (await writeOne(store, key, expected, next, written, keys.length)) written += 1;
+    else conflicts.push(keyIdText(key._id));
+  }
+  if (conflicts.length > 0) {
+    const were = conflicts.length === 1 ? 'key was' : 'keys were';
+    throw new CsfleError('KEY_VAULT_CONFLICT', `${conflicts.length} of ${keys.length} ${were} changed by another process meanwhile and left as found: ${conflicts.join(', ')}`, {
+      details: { keyIds: conflicts.join(','), conflicts: conflicts.length, written },
+    });
+  }
+  return { bulkWriteResult: { insertedCount: 0, matchedCount: written, modifiedCount: written, deletedCount: 0, upsertedCount: 0, upsertedIds: {}, insertedIds: {} } };
+}
+
+async function writeOne(store: KeyVaultStore, key: RewrappedKey, expected: Parameters<KeyVaultStore['rewrapIf']>[1], next: Parameters<KeyVaultStore['rewrapIf']>[2], written: number, total: number): Promise<boolean> {
+  try {
+    return await fromStore(() => store.rewrapIf(key._id, expected, next));
+  } catch (error) {
+    const failure = error as CsfleError;
+    throw new CsfleError(failure.code, `${failure.message}, at key ${keyIdText(key._id)}, after ${written} of ${total} keys were rewrapped`, {
+      ...('cause' in failure ? { cause: failure.cause } : {}),
+      details: { ...failure.details, keyId: keyIdText(key._id), written },
+      retryable: failure.retryable,
+    });
+  }
+}

@@ -1,0 +1,148 @@
+/** Everything behind a public class: the engine, the key vault, the providers and their limits. */
+
+import { Limiter, throwIfAborted } from './abort.js';
+import { type BsonLibrary, binaryBytes, isBinary, requireBson } from './bson.js';
+import { decodeBase64, isBytes, wipe } from './bytes.js';
+import { argumentError, CsfleError, kindOf } from './errors.js';
+import type { KeyVaultStore } from './key-vault.js';
+import type { KmsCallbacks, KmsProviders } from './kms/index.js';
+import { type Host, run } from './run.js';
+import { Engine, type Machine } from './wasm.js';
+
+/** Options that every class with keys takes. Times are in milliseconds. */
+export interface SessionOptions {
+  /** The providers, by the identifier that key documents carry. */
+  readonly kmsProviders: KmsProviders;
+  /** How long an unwrapped data key is kept; 0 keeps it for ever. Default: 60000. */
+  readonly keyExpirationMS?: number | undefined;
+  /** How many unwrapped data keys are kept at most; the oldest goes first. Default: 1024. */
+  readonly maxCachedKeys?: number | undefined;
+  /** The BSON library to use. Default: the one that the entry brings. */
+  readonly bson?: BsonLibrary | undefined;
+  /** How many KMS calls run at a time. Default: 8, well below the request quotas of the clouds. */
+  readonly kmsConcurrency?: number | undefined;
+  /** Time for one attempt of a KMS call. Default: 10000. */
+  readonly kmsTimeoutMS?: number | undefined;
+  /** How often a KMS call that was throttled, timed out or lost on the way is repeated. Default: 3. */
+  readonly kmsRetries?: number | undefined;
+  /** Ends every operation when it is aborted. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The names of `SessionOptions`, for refusing others. */
+export const SESSION_OPTION_NAMES = ['kmsProviders', 'keyExpirationMS', 'maxCachedKeys', 'bson', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries', 'signal'] as const;
+
+const DEFAULTS = { keyExpirationMS: 60_000, maxCachedKeys: 1024, kmsConcurrency: 8, kmsTimeoutMS: 10_000, kmsRetries: 3 } as const;
+const LOCAL_KEY_LENGTH = 96;
+
+/** An engine with its host. It must be closed; closing twice is fine. */
+export class Session {
+  readonly bson: BsonLibrary;
+  readonly store: KeyVaultStore | undefined;
+  readonly #engine: Engine;
+  readonly #host: Host;
+  readonly #closing = new AbortController();
+
+  /**
+   * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, `HOST_BSON_MISSING`, `HOST_NOT_INITIALIZED`, and
+   * `KMS_PROVIDER_UNRECOGNIZED` for an identifier that is none.
+   */
+  constructor(options: SessionOptions, store: (bson: BsonLibrary) => KeyVaultStore | undefined) {
+    const { kmsProviders } = options;
+    if (typeof kmsProviders !== 'object' || kmsProviders === null) throw argumentError(`kmsProviders must be an object, found ${kindOf(kmsProviders)}`);
+    const number = (name: keyof typeof DEFAULTS, least: number): number => wholeNumber(name, options[name] ?? DEFAULTS[name], least);
+    const limits = {
+      limiter: new Limiter(number('kmsConcurrency', 1)),
+      timeoutMs: number('kmsTimeoutMS', 1),
+      retries: number('kmsRetries', 0),
+    };
+    this.bson = requireBson(options.bson);
+    this.store = store(this.bson);
+    this.#engine = new Engine(number('keyExpirationMS', 0), number('maxCachedKeys', 1));
+    try {
+      const providers = registerProviders(this.#engine, kmsProviders);
+      this.#host = { bson: this.bson, store: this.store, kms: { ...limits, providers }, signals: [this.#closing.signal, options.signal] };
+    } catch (error) {
+      this.#engine.free();
+      throw error;
+    }
+  }
+
+  /** Starts a machine and drives it to its output. */
+  async run(start: (engine: Engine) => Machine, signal?: AbortSignal): Promise<Uint8Array> {
+    this.check();
+    return run(start(this.#engine), this.#host, signal);
+  }
+
+  /** Throws when the session was closed (`HOST_CLOSED`) or its signal aborted. */
+  check(): void {
+    for (const signal of this.#host.signals) throwIfAborted(signal);
+  }
+
+  /** Wipes the keys and ends what is still running with `HOST_CLOSED`. */
+  close(): void {
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort(new CsfleError('HOST_CLOSED', 'this object was closed'));
+    this.#engine.free();
+  }
+}
+
+/** Refuses options that are not known by name, so that a misspelt one is not silently without effect. */
+export function refuseUnknownOptions(options: object, known: readonly string[], what: string): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== undefined && !known.includes(name)) {
+      throw new CsfleError('OPTION_INVALID', `${what} has no option \`${name}\`; it has ${known.join(', ')}`, { details: { option: name } });
+    }
+  }
+}
+
+function wholeNumber(name: string, value: unknown, least: number): number {
+  if (!Number.isSafeInteger(value) || (value as number) < least) {
+    throw argumentError(`${name} must be a whole number of at least ${least}, found ${typeof value === 'number' ? value : kindOf(value)}`, { argument: name });
+  }
+  return value as number;
+}
+
+function registerProviders(engine: Engine, kmsProviders: KmsProviders): ReadonlyMap<string, KmsCallbacks> {
+  const remote = new Map<string, KmsCallbacks>();
+  for (const [id, provider] of Object.entries(kmsProviders) as [string, unknown][]) {
+    if (provider === undefined) continue;
+    if (id === 'local' || id.startsWith('local:')) {
+      const key = localKey(id, (provider as { key?: unknown } | null)?.key);
+      try {
+        engine.addLocalProvider(id, key.bytes);
+      } finally {
+        if (key.ours) wipe(key.bytes);
+      }
+    } else {
+      engine.addRemoteProvider(id);
+      remote.set(id, callbacks(id, provider));
+    }
+  }
+  return remote;
+}
+
+/** The 96 bytes of a local master key; `ours` when they are a copy that this layer made and wipes. */
+function localKey(id: string, key: unknown): { bytes: Uint8Array; ours: boolean } {
+  const decoded = typeof key === 'string' ? decodeBase64(key) : undefined;
+  const given = isBytes(key) ? key : isBinary(key) ? binaryBytes(key) : undefined;
+  const bytes = decoded ?? given;
+  const where = `kmsProviders[${JSON.stringify(id)}].key`;
+  if (bytes === undefined) {
+    const found = typeof key === 'string' ? `a string of ${key.length} characters that is not base64` : kindOf(key);
+    throw argumentError(`${where} must be ${LOCAL_KEY_LENGTH} bytes (a Uint8Array, a BSON binary or base64 text), found ${found}`, { provider: id });
+  }
+  if (bytes.length !== LOCAL_KEY_LENGTH) {
+    wipe(decoded);
+    throw argumentError(`${where} must be ${LOCAL_KEY_LENGTH} bytes, found ${bytes.length}`, { provider: id, length: bytes.length });
+  }
+  return { bytes, ours: decoded !== undefined };
+}
+
+function callbacks(id: string, provider: unknown): KmsCallbacks {
+  const { encrypt, decrypt } = (provider ?? {}) as Partial<KmsCallbacks>;
+  if (typeof encrypt === 'function' && typeof decrypt === 'function') return provider as KmsCallbacks;
+  const type = id.split(':', 1)[0];
+  const advice = type === 'aws' ? 'for example awsKms(new KMSClient({ region }))' : `for example ${type}Kms(client)`;
+  throw argumentError(`kmsProviders[${JSON.stringify(id)}] must have the functions encrypt and decrypt, ${advice}; found ${kindOf(provider)}. Credentials belong to the client of the KMS`, { provider: id });
+}

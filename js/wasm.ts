@@ -1,0 +1,320 @@
+/**
+ * The WebAssembly instance: loading it, calling it, and what happens when it traps.
+ *
+ * This is the only file that imports the generated glue. Its interfaces are written by hand; the assignment to `glue`
+ * below makes the compiler compare them with what wasm-bindgen generated.
+ */
+
+import { CsfleError, type ErrorDetail } from './errors.js';
+import { isErrorCode } from './error-codes.js';
+import * as generated from './generated/csfle_wasm.js';
+
+/** What `step` asks for next. */
+export const STEP_NEED_KEYS = 1;
+export const STEP_NEED_KMS = 2;
+export const STEP_DONE = 3;
+
+/** Work for a KMS, as the core describes it. */
+export interface KmsRequest {
+  readonly id: number;
+  readonly operation: 'wrap' | 'unwrap';
+  /** Provider identifier, such as `aws:eu`. */
+  readonly provider: string;
+  /** BSON of the master key, as stored, with `provider`. */
+  readonly masterKey: Uint8Array;
+  /** wrap: 96 secret bytes, which this layer wipes; unwrap: what wrapping returned. */
+  readonly input: Uint8Array;
+  /** UUID of the data key. */
+  readonly keyId?: string | undefined;
+  readonly keyAltNames: readonly string[];
+}
+
+/** One key of an assessed vault. */
+export interface AssessedKey {
+  readonly id: string;
+  readonly keyAltNames: readonly string[];
+  readonly provider: string;
+  readonly disposition: 'migrate' | 'done' | 'other' | 'malformed';
+  readonly code?: string | undefined;
+  readonly message?: string | undefined;
+}
+
+/** What a migration would do with each key of a vault. */
+export interface VaultAssessment {
+  readonly keys: readonly AssessedKey[];
+  readonly migrate: number;
+  readonly done: number;
+  readonly other: number;
+  readonly malformed: number;
+}
+
+/** Who encrypted what, from headers alone. */
+export interface CensusReport {
+  readonly documents: number;
+  readonly values: number;
+  readonly byKey: readonly { readonly keyId: string; readonly deterministic: number; readonly random: number }[];
+  readonly queryable: number;
+  readonly markings: number;
+  readonly unknown: number;
+  readonly paths: readonly { readonly path: string; readonly values: number }[];
+}
+
+interface MachineHandle {
+  free(): void;
+  step(nowMs: number): number;
+  filter(): Uint8Array;
+  provideKeys(documents: Uint8Array): void;
+  kmsRequests(): unknown;
+  provideKms(id: number, reply: Uint8Array, keyId?: string | null): void;
+  output(): Uint8Array;
+}
+
+interface EngineHandle {
+  free(): void;
+  addLocalProvider(id: string, key: Uint8Array): void;
+  addRemoteProvider(id: string): void;
+  clearCache(): void;
+  encrypt(value: Uint8Array, options: Uint8Array): MachineHandle;
+  decrypt(value: Uint8Array): MachineHandle;
+  createDataKey(masterKey: Uint8Array, keyAltNames: string[], keyMaterial: Uint8Array | null | undefined, nowMs: number): MachineHandle;
+  rewrap(filter: Uint8Array, masterKey: Uint8Array | null | undefined, verify: boolean): MachineHandle;
+  fingerprint(filter: Uint8Array): MachineHandle;
+  probe(masterKey: Uint8Array): MachineHandle;
+  decryptDocuments(documents: Uint8Array): MachineHandle;
+  encryptDocuments(documents: Uint8Array, rules: Uint8Array): MachineHandle;
+  reencryptDocuments(documents: Uint8Array, mapping: Uint8Array): MachineHandle;
+  leaveDocuments(documents: Uint8Array, keyIds: Uint8Array): MachineHandle;
+}
+
+interface Glue {
+  initSync(input: { module: BufferSource | WebAssembly.Module }): unknown;
+  default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;
+  errorCodes(): string[];
+  version(): string;
+  readonly Engine: new (keyExpirationMs: number, maxCachedKeys: number) => EngineHandle;
+  assessVault(documents: Uint8Array, from: Uint8Array | null | undefined, to: Uint8Array): unknown;
+  census(documents: Uint8Array): unknown;
+  rewriteSchema(schema: Uint8Array, mapping: Uint8Array): Uint8Array;
+  stripSchema(schema: Uint8Array): Uint8Array;
+  parseMasterKey(masterKey: Uint8Array): Uint8Array;
+}
+
+const glue: Glue = generated;
+
+let state: 'absent' | 'ready' | 'dead' = 'absent';
+let loading: Promise<void> | undefined;
+
+/** Compiles and starts the instance at once. A second call does nothing. */
+export function loadSync(bytes: BufferSource): void {
+  if (state !== 'absent') return;
+  glue.initSync({ module: bytes });
+  state = 'ready';
+}
+
+/**
+ * Starts the instance from what `compile` returns. Calls that come while one is under way share its promise, later ones
+ * return at once, and after a failure the next call tries again.
+ */
+export function load(compile: () => Promise<WebAssembly.Module>): Promise<void> {
+  if (state !== 'absent') return Promise.resolve();
+  loading ??= (async () => {
+    try {
+      await glue.default({ module_or_path: await compile() });
+      state = 'ready';
+    } catch (cause) {
+      if (CsfleError.is(cause)) throw cause;
+      throw new CsfleError('HOST_WASM_FAILED', 'csfle.wasm could not be compiled or started', { cause });
+    } finally {
+      loading = undefined;
+    }
+  })();
+  return loading;
+}
+
+/** Runs one call into the instance and turns whatever it throws into a `CsfleError`. */
+function call<T>(work: () => T): T {
+  if (state === 'dead') throw deadInstance();
+  if (state === 'absent') {
+    throw new CsfleError('HOST_NOT_INITIALIZED', loading === undefined ? 'call `await init()` first' : 'init() has not finished yet: await it first');
+  }
+  try {
+    return work();
+  } catch (thrown) {
+    throw translate(thrown);
+  }
+}
+
+function translate(thrown: unknown): CsfleError {
+  const { code, message, details } = (typeof thrown === 'object' && thrown !== null ? thrown : {}) as { code?: unknown; message?: unknown; details?: unknown };
+  if (!(thrown instanceof Error) && isErrorCode(code)) {
+    return new CsfleError(code, String(message), { details: details as Record<string, ErrorDetail> | undefined });
+  }
+  // A trap (or a stack that ran out inside) leaves the instance's memory in no defined state: nothing may use it again.
+  const name = thrown instanceof Error ? thrown.name : '';
+  if (name === 'RuntimeError' || name === 'RangeError' || name === 'InternalError') {
+    state = 'dead';
+    return new CsfleError('INTERNAL', 'the WebAssembly instance trapped; it cannot be used any more', { cause: thrown });
+  }
+  return new CsfleError('INTERNAL', 'unexpected failure at the WebAssembly boundary', { cause: thrown });
+}
+
+function deadInstance(): CsfleError {
+  return new CsfleError('INTERNAL', 'the WebAssembly instance trapped earlier; it cannot be used any more', { details: { dead: true } });
+}
+
+/** A state machine of the core. It must be freed; freeing twice is fine. */
+export class Machine {
+  #handle: MachineHandle | undefined;
+
+  constructor(handle: MachineHandle) {
+    this.#handle = handle;
+  }
+
+  #call<T>(work: (handle: MachineHandle) => T): T {
+    const handle = this.#handle;
+    if (handle === undefined) throw new CsfleError('MACHINE_OUT_OF_ORDER', 'the machine was freed');
+    return call(() => work(handle));
+  }
+
+  step(nowMs: number): number {
+    return this.#call((handle) => handle.step(nowMs));
+  }
+
+  filter(): Uint8Array {
+    return this.#call((handle) => handle.filter());
+  }
+
+  provideKeys(documents: Uint8Array): void {
+    this.#call((handle) => handle.provideKeys(documents));
+  }
+
+  kmsRequests(): readonly KmsRequest[] {
+    return this.#call((handle) => handle.kmsRequests()) as readonly KmsRequest[];
+  }
+
+  provideKms(id: number, reply: Uint8Array, keyId?: string): void {
+    this.#call((handle) => handle.provideKms(id, reply, keyId));
+  }
+
+  output(): Uint8Array {
+    return this.#call((handle) => handle.output());
+  }
+
+  free(): void {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    if (handle !== undefined && state === 'ready') call(() => handle.free());
+  }
+}
+
+/** Providers and cached data keys, from which machines are made. It must be freed; freeing twice is fine. */
+export class Engine {
+  #handle: EngineHandle | undefined;
+
+  constructor(keyExpirationMs: number, maxCachedKeys: number) {
+    this.#handle = call(() => new glue.Engine(keyExpirationMs, maxCachedKeys));
+  }
+
+  #call<T>(work: (handle: EngineHandle) => T): T {
+    const handle = this.#handle;
+    if (handle === undefined) throw new CsfleError('HOST_CLOSED', 'this object was closed');
+    return call(() => work(handle));
+  }
+
+  #machine(work: (handle: EngineHandle) => MachineHandle): Machine {
+    return new Machine(this.#call(work));
+  }
+
+  addLocalProvider(id: string, key: Uint8Array): void {
+    this.#call((handle) => handle.addLocalProvider(id, key));
+  }
+
+  addRemoteProvider(id: string): void {
+    this.#call((handle) => handle.addRemoteProvider(id));
+  }
+
+  clearCache(): void {
+    this.#call((handle) => handle.clearCache());
+  }
+
+  encrypt(value: Uint8Array, options: Uint8Array): Machine {
+    return this.#machine((handle) => handle.encrypt(value, options));
+  }
+
+  decrypt(value: Uint8Array): Machine {
+    return this.#machine((handle) => handle.decrypt(value));
+  }
+
+  createDataKey(masterKey: Uint8Array, keyAltNames: readonly string[], keyMaterial: Uint8Array | undefined, nowMs: number): Machine {
+    return this.#machine((handle) => handle.createDataKey(masterKey, [...keyAltNames], keyMaterial, nowMs));
+  }
+
+  rewrap(filter: Uint8Array, masterKey: Uint8Array | undefined, verify: boolean): Machine {
+    return this.#machine((handle) => handle.rewrap(filter, masterKey, verify));
+  }
+
+  fingerprint(filter: Uint8Array): Machine {
+    return this.#machine((handle) => handle.fingerprint(filter));
+  }
+
+  probe(masterKey: Uint8Array): Machine {
+    return this.#machine((handle) => handle.probe(masterKey));
+  }
+
+  decryptDocuments(documents: Uint8Array): Machine {
+    return this.#machine((handle) => handle.decryptDocuments(documents));
+  }
+
+  encryptDocuments(documents: Uint8Array, rules: Uint8Array): Machine {
+    return this.#machine((handle) => handle.encryptDocuments(documents, rules));
+  }
+
+  reencryptDocuments(documents: Uint8Array, mapping: Uint8Array): Machine {
+    return this.#machine((handle) => handle.reencryptDocuments(documents, mapping));
+  }
+
+  leaveDocuments(documents: Uint8Array, keyIds: Uint8Array): Machine {
+    return this.#machine((handle) => handle.leaveDocuments(documents, keyIds));
+  }
+
+  free(): void {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    if (handle !== undefined && state === 'ready') call(() => handle.free());
+  }
+}
+
+/** The codes of the core, in the order of its table. */
+export function coreErrorCodes(): readonly string[] {
+  return call(() => glue.errorCodes());
+}
+
+/** The version of the core. */
+export function coreVersion(): string {
+  return call(() => glue.version());
+}
+
+/** Sorts the key documents of a vault by what a migration from `from` to `to` would do with them. */
+export function assessVault(documents: Uint8Array, from: Uint8Array | undefined, to: Uint8Array): VaultAssessment {
+  return call(() => glue.assessVault(documents, from, to)) as VaultAssessment;
+}
+
+/** Counts encrypted values by key and by path, from their headers. */
+export function census(documents: Uint8Array): CensusReport {
+  return call(() => glue.census(documents)) as CensusReport;
+}
+
+/** Replaces key ids in a JSON schema; returns BSON `{schema, changed}`. */
+export function rewriteSchema(schema: Uint8Array, mapping: Uint8Array): Uint8Array {
+  return call(() => glue.rewriteSchema(schema, mapping));
+}
+
+/** Removes encryption from a JSON schema; returns BSON `{schema, changed}`. */
+export function stripSchema(schema: Uint8Array): Uint8Array {
+  return call(() => glue.stripSchema(schema));
+}
+
+/** Checks a master key descriptor and returns it as key documents store it. */
+export function parseMasterKey(masterKey: Uint8Array): Uint8Array {
+  return call(() => glue.parseMasterKey(masterKey));
+}
