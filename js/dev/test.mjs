@@ -109,4 +109,6 @@ function summarise(results) {
   process.stdout.write(`\nSummary\n${lines.join('\n')}\n`);
 }
 
-const secondsSince = (started) => (performance.now() - started) / 1000;
+function secondsSince(started) {
+  return (performance.now() - started) / 1000;
+}

@@ -1,0 +1,139 @@
+// The packed tarball, installed into an empty project and used by name, as a reader of the README would.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { after, before } from 'node:test';
+import { root } from '../../js/dev/paths.mjs';
+
+let project;
+
+before(() => {
+  project = mkdtempSync(join(tmpdir(), 'csfle-package-'));
+  run('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', project], root);
+  const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'consumer', private: true }));
+  // Offline: nothing may have to be fetched. The peers are linked, as an application has them already.
+  run('npm', ['install', '--offline', '--ignore-scripts', '--legacy-peer-deps', '--no-audit', '--no-fund', `./${name}-${version}.tgz`]);
+  for (const peer of ['bson', 'mongodb', '@types/node']) {
+    mkdirSync(join(project, 'node_modules', peer, '..'), { recursive: true });
+    symlinkSync(join(root, 'node_modules', peer), join(project, 'node_modules', peer), 'junction');
+  }
+});
+
+after(() => rmSync(project, { recursive: true, force: true }));
+
+function run(command, args, cwd = project) {
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8', shell: process.platform === 'win32' });
+  assert.equal(status, 0, `${command} ${args.join(' ')}\n${stdout}\n${stderr}`);
+  return stdout;
+}
+
+function runProgram(name, source, ...args) {
+  writeFileSync(join(project, name), source);
+  return run(process.execPath, [name, ...args]);
+}
+
+const roundTrip = `
+  async function roundTrip({ ClientEncryption, MemoryKeyVaultStore }) {
+    const keyVaultStore = new MemoryKeyVaultStore();
+    const encryption = new ClientEncryption(null, { keyVaultStore, kmsProviders: { local: { key: new Uint8Array(96).fill(7) } } });
+    const keyId = await encryption.createDataKey('local', { keyAltNames: ['packed'] });
+    const sealed = await encryption.encrypt('hello', { keyId, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' });
+    const opened = await encryption.decrypt(sealed);
+    encryption.close();
+    return sealed.sub_type + ' ' + opened;
+  }
+`;
+
+test('CommonJS requires the package by name and encrypts', () => {
+  const answer = runProgram('a.cjs', `${roundTrip} roundTrip(require('csfle-wasm')).then(console.log);`);
+  assert.equal(answer, '6 hello\n');
+});
+
+test('ESM imports the package by name and encrypts', () => {
+  const answer = runProgram('b.mjs', `import { ClientEncryption, MemoryKeyVaultStore } from 'csfle-wasm'; ${roundTrip} console.log(await roundTrip({ ClientEncryption, MemoryKeyVaultStore }));`);
+  assert.equal(answer, '6 hello\n');
+});
+
+test('both ways of loading give one instance', () => {
+  const answer = runProgram('c.mjs', `
+    import { createRequire } from 'node:module';
+    import * as imported from 'csfle-wasm';
+    const required = createRequire(import.meta.url)('csfle-wasm');
+    const differing = Object.keys(required).filter((name) => imported[name] !== required[name]);
+    console.log(JSON.stringify({ names: Object.keys(required).length, differing }));`);
+  const { names, differing } = JSON.parse(answer);
+  assert.ok(names > 5);
+  assert.deepEqual(differing, []);
+});
+
+test('the slim entry takes the bytes that the package exports', () => {
+  const answer = runProgram('d.mjs', `
+    import { readFileSync } from 'node:fs';
+    import { fileURLToPath } from 'node:url';
+    import * as bson from 'bson';
+    import * as slim from 'csfle-wasm/slim';
+    ${roundTrip}
+    await slim.init(readFileSync(fileURLToPath(import.meta.resolve('csfle-wasm/csfle.wasm'))));
+    console.log(await roundTrip({ ...slim, ClientEncryption: class extends slim.ClientEncryption {
+      constructor(client, options) { super(client, { ...options, bson }); }
+    }, MemoryKeyVaultStore: class extends slim.MemoryKeyVaultStore {
+      constructor() { super({ bson }); }
+    } }));`);
+  assert.equal(answer, '6 hello\n');
+});
+
+test('the command runs from the folder of binaries', () => {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  assert.match(run(join(project, 'node_modules', '.bin', 'csfle'), ['--version']), new RegExp(`\\b${version.replaceAll('.', '\\.')}\\b`));
+});
+
+test('the package brings itself and nothing else', () => {
+  const listed = JSON.parse(readFileSync(join(project, 'package-lock.json'), 'utf8')).packages;
+  assert.deepEqual(Object.keys(listed), ['', 'node_modules/csfle-wasm']);
+});
+
+// ---- types: what an application's compiler sees
+
+const program = `
+  import { ClientEncryption, CsfleError, MemoryKeyVaultStore, awsKms, migrate, type KmsProviders } from 'csfle-wasm';
+  const kmsProviders: KmsProviders = { local: { key: new Uint8Array(96) } };
+  const encryption = new ClientEncryption(null, { keyVaultStore: new MemoryKeyVaultStore(), kmsProviders });
+  export async function use(): Promise<string> {
+    const id = await encryption.createDataKey('local');
+    try {
+      await encryption.encrypt(1, { algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', keyId: id });
+    } catch (error) {
+      if (error instanceof CsfleError) return error.code;
+    }
+    return [typeof awsKms, typeof migrate].join();
+  }
+`;
+
+const compilers = [
+  ['an ESM module of Node', 'consumer.mts', { module: 'NodeNext', moduleResolution: 'NodeNext' }],
+  ['a CommonJS module of Node', 'consumer.cts', { module: 'Node16', moduleResolution: 'Node16' }],
+  ['a bundler for browsers', 'consumer.ts', { module: 'ESNext', moduleResolution: 'Bundler', customConditions: ['browser'] }],
+];
+
+for (const [what, file, modules] of compilers) {
+  test(`the declarations satisfy the strict compiler in ${what}`, () => {
+    writeFileSync(join(project, file), program);
+    writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
+      // skipLibCheck stays off: our own declarations have to be right too.
+      compilerOptions: { target: 'ES2022', lib: ['ES2022', 'ESNext.Disposable', 'DOM'], types: ['node'], strict: true, noEmit: true, exactOptionalPropertyTypes: true, ...modules },
+      files: [file],
+    }));
+    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--project', project]);
+  });
+}
+
+test('a misspelled option does not compile', () => {
+  writeFileSync(join(project, 'wrong.mts'), program.replace("algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random'", "algorithm: 'Random'"));
+  const compiler = [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--noEmit', '--strict', '--target', 'ES2022', '--module', 'NodeNext', '--types', 'node', 'wrong.mts'];
+  const { status, stdout } = spawnSync(process.execPath, compiler, { cwd: project, encoding: 'utf8' });
+  assert.notEqual(status, 0);
+  assert.match(stdout, /wrong\.mts.*TS2322/);
+});

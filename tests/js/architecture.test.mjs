@@ -1,0 +1,188 @@
+// The rules of the source tree that no compiler checks.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import test from 'node:test';
+import { cargoBin, root } from '../../js/dev/paths.mjs';
+import { importsOf } from './imports.mjs';
+
+function output(command, args, options = {}) {
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20, ...options });
+  assert.equal(status, 0, `${command} ${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+const sources = readdirSync(join(root, 'js'), { recursive: true })
+  .filter((path) => path.endsWith('.ts') && !path.startsWith('generated'))
+  .map((path) => `js/${path.replaceAll('\\', '/')}`)
+  .sort();
+
+// ---- crates
+
+const ofJavaScript = /^(wasm-bindgen|js-sys|web-sys|serde-wasm-bindgen|gloo)/;
+const ofInputOutput = /^(tokio|async-std|reqwest|hyper|mongodb|rustls|openssl|mio|socket2) /;
+
+test('the core crate depends on no JavaScript and no input or output crate', () => {
+  const tree = output(cargoBin('cargo'), ['tree', '--package', 'csfle-core', '--edges', 'normal', '--prefix', 'none']).split('\n');
+  assert.ok(tree.length > 10, 'the tree has lines to look at');
+  assert.deepEqual(tree.filter((line) => ofJavaScript.test(line) || ofInputOutput.test(line)), []);
+});
+
+test('compiled to wasm, only the bson crate brings JavaScript into the core', () => {
+  const direct = output(cargoBin('cargo'), [
+    'tree', '--package', 'csfle-core', '--edges', 'normal', '--prefix', 'none', '--depth', '1', '--target', 'wasm32-unknown-unknown',
+  ]).split('\n');
+  assert.deepEqual(direct.filter((line) => ofJavaScript.test(line)), []);
+});
+
+// ---- layers of js/
+
+// From the lowest up; a module may import its own layer and lower ones.
+const layers = [
+  ['glue', /^js\/generated\//],
+  ['ground', /^js\/(error-codes|errors|bytes|wasm|compile|abort)\.ts$/],
+  ['services', /^js\/((run|rewrap|session|documents|key-vault|key-cursor|bson)\.ts$|key-vault\/|kms\/|run\/)/],
+  ['work', /^js\/(client-encryption\.ts$|client-encryption\/|migrate\/)/],
+  ['index', /^js\/index\.ts$/],
+  ['entries', /^js\/entry\//],
+  ['products', /^js\/(mongosh|cli)\//],
+];
+
+const layerOf = (path) => layers.findIndex(([, pattern]) => pattern.test(path));
+
+test('every module of js/ has a layer', () => {
+  assert.ok(sources.length > 10);
+  assert.deepEqual(sources.filter((path) => layerOf(path) === -1), []);
+});
+
+const edges = sources.flatMap((from) =>
+  importsOf(readFileSync(join(root, from), 'utf8')).map((one) => ({
+    from, ...one, to: one.specifier.startsWith('.') ? resolved(from, one.specifier) : one.specifier,
+  })));
+
+function resolved(from, specifier) {
+  const path = join(dirname(from), specifier).replaceAll('\\', '/');
+  return path.startsWith('js/generated/') ? path : path.replace(/\.js$/, '.ts');
+}
+
+const isInTree = ({ to }) => to.startsWith('js/');
+const spelled = ({ from, to }) => `${from} -> ${to}`;
+
+test('no import of js/ points up', () => {
+  const up = edges.filter(isInTree).filter(({ from, to }) => layerOf(to) > layerOf(from));
+  assert.deepEqual(up.map(spelled), []);
+});
+
+test('imports between modules form no cycle', () => {
+  const next = new Map(sources.map((path) => [path, edges.filter((edge) => edge.from === path && isInTree(edge) && !edge.isTypeOnly).map(({ to }) => to)]));
+  const finished = new Set();
+  const visit = (path, trail) => {
+    assert.ok(!trail.includes(path), `cycle: ${[...trail, path].join(' -> ')}`);
+    if (finished.has(path)) return;
+    for (const to of next.get(path) ?? []) visit(to, [...trail, path]);
+    finished.add(path);
+  };
+  for (const path of sources) visit(path, []);
+});
+
+test('wasm.ts alone imports the generated glue', () => {
+  const importers = new Set(edges.filter(({ to }) => to.startsWith('js/generated/')).map(({ from }) => from));
+  assert.deepEqual([...importers], ['js/wasm.ts']);
+});
+
+test('the shell and the command use public names only, and not each other', () => {
+  const entries = ['js/index.ts', 'js/entry/node.ts'];
+  const product = (path) => path.split('/')[1];
+  const deep = edges.filter((edge) => /^js\/(mongosh|cli)\//.test(edge.from) && isInTree(edge))
+    .filter(({ from, to }) => !entries.includes(to) && product(from) !== product(to));
+  assert.deepEqual(deep.map(spelled), []);
+});
+
+test('the library imports no package and no module of Node', () => {
+  const library = edges.filter(({ from, to }) => !/^js\/(entry|mongosh|cli)\//.test(from) && !to.startsWith('js/'));
+  // The AWS SDK is an optional peer, looked for only when the caller passes no commands of it.
+  const allowed = library.filter(({ from, to, isDynamic }) => !(from === 'js/kms/aws.ts' && to === '@aws-sdk/client-kms' && isDynamic));
+  assert.deepEqual(allowed.map(spelled), []);
+});
+
+// ---- types
+
+test('no source file switches the type checker off', () => {
+  const switches = /@ts-(ignore|nocheck|expect-error)|biome-ignore/;
+  assert.deepEqual(sources.filter((path) => switches.test(readFileSync(join(root, path), 'utf8'))), []);
+});
+
+test('no published declaration says any', () => {
+  const folder = join(root, 'dist', 'types');
+  const declarations = readdirSync(folder, { recursive: true }).filter((path) => path.endsWith('.d.ts'));
+  assert.ok(declarations.length > 10);
+  const offenders = declarations.filter((path) => {
+    const code = readFileSync(join(folder, path), 'utf8').replace(/\/\*[\s\S]*?\*\//g, '').replace(/\/\/.*$/gm, '').replace(/'[^'\n]*'|"[^"\n]*"/g, '');
+    return /\bany\b/.test(code);
+  });
+  assert.deepEqual(offenders, []);
+});
+
+// ---- what is committed
+
+const committed = output('git', ['ls-files', '-z']).split('\0').filter((path) => path !== '' && existsSync(join(root, path)));
+const textOf = (path) => readFileSync(join(root, path), 'latin1');
+
+test('no committed file names the host of a package registry', () => {
+  const hosts = [['registry', 'npmjs', 'org'], ['registry', 'yarnpkg', 'com'], ['index', 'crates', 'io'], ['static', 'crates', 'io'], ['pypi', 'org'], ['files', 'pythonhosted', 'org']]
+    .map((labels) => labels.join('.'));
+  assert.deepEqual(committed.filter((path) => hosts.some((host) => textOf(path).includes(host))), []);
+});
+
+test("no committed file names a folder of somebody's machine", () => {
+  const folders = /(?<![\w.$}])\/(?:root|home\/\w+|Users\/\w+)\/\w/;
+  const here = [`${homedir()}/`, `${root}/`];
+  const offenders = committed.filter((path) => folders.test(textOf(path)) || here.some((folder) => textOf(path).includes(folder)));
+  assert.deepEqual(offenders, []);
+});
+
+test('no committed file is native code or wasm', () => {
+  assert.deepEqual(committed.filter((path) => /\.(node|so|dylib|dll|exe|wasm|a|o)$/.test(path)), []);
+});
+
+test('the tree has the top level folders it was given, and no others', () => {
+  const folders = new Set(committed.filter((path) => path.includes('/')).map((path) => path.split('/')[0]));
+  assert.deepEqual([...folders].sort(), ['.cargo', '.ci', 'crate', 'js', 'tests']);
+});
+
+test('no file is called utils, helpers or common', () => {
+  assert.deepEqual(committed.filter((path) => /(^|\/)(utils?|helpers?|common)(\.|\/)/.test(path)), []);
+});
+
+// ---- what is published
+
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+let packed;
+function packedFiles() {
+  packed ??= JSON.parse(output('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { stdio: ['ignore', 'pipe', 'ignore'] }))[0].files.map(({ path }) => path);
+  return packed;
+}
+
+test('the package holds everything its manifest names', () => {
+  const named = [...targets(manifest.exports), ...Object.values(manifest.bin)].map((path) => path.replace(/^\.\//, ''));
+  assert.ok(named.length > 10);
+  assert.deepEqual(named.filter((path) => !packedFiles().includes(path)), []);
+});
+
+const targets = (entry) => (typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets));
+
+test('the package holds the shell loader, the licence and no native code, source or test', () => {
+  for (const path of ['dist/csfle.mongosh.js', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md']) assert.ok(packedFiles().includes(path), path);
+  const stray = packedFiles().filter((path) => /\.(node|so|dylib|dll|exe)$/.test(path) || /^(js|tests|crate|target|\.ci)\//.test(path) || /\.(new|lock)$/.test(path));
+  assert.deepEqual(stray, []);
+});
+
+test('the package brings one wasm artifact and no runtime dependency', () => {
+  assert.deepEqual(packedFiles().filter((path) => path.endsWith('.wasm')), ['dist/csfle.wasm']);
+  assert.equal(manifest.dependencies, undefined);
+  for (const bundle of packedFiles().filter((path) => /\.(cjs|mjs)$/.test(path))) {
+    assert.ok(!textOf(bundle).includes(relative('/', root)), `${bundle} names the folder it was built in`);
+  }
+});
