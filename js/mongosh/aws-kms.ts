@@ -2,7 +2,8 @@
 
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { awsKms as libraryAwsKms, CsfleError, type KmsCallbacks } from '../index.js';
+import { type AwsKmsClient, type AwsKmsCommands, awsKms as libraryAwsKms, CsfleError, type KmsCallbacks } from '../index.js';
+import { AS_PRINTABLE } from './help.js';
 
 const SDK = '@aws-sdk/client-kms';
 
@@ -26,14 +27,9 @@ export interface AwsKmsOptions {
 }
 
 /** What of the SDK's module is used. */
-interface AwsSdk {
-  readonly KMSClient: new (configuration: Readonly<Record<string, unknown>>) => AwsClient;
-  readonly EncryptCommand: AwsCommand;
-  readonly DecryptCommand: AwsCommand;
+interface AwsSdk extends AwsKmsCommands {
+  readonly KMSClient: new (configuration: Readonly<Record<string, unknown>>) => AwsKmsClient;
 }
-
-type AwsClient = Parameters<typeof libraryAwsKms>[0] extends infer C ? Exclude<C, (...args: never) => unknown> : never;
-type AwsCommand = NonNullable<Parameters<typeof libraryAwsKms>[1]>['EncryptCommand'];
 
 /**
  * Makes the callbacks of an `aws` provider.
@@ -47,26 +43,20 @@ export function awsKms(options: AwsKmsOptions = {}): KmsCallbacks {
     callbacks ??= connect(load(), options);
     return callbacks;
   };
-  return { encrypt: (call) => ready().encrypt(call), decrypt: (call) => ready().decrypt(call) };
+  const provider: KmsCallbacks = { encrypt: (call) => ready().encrypt(call), decrypt: (call) => ready().decrypt(call) };
+  const print = (): string => `AWS KMS, ${options.region ?? 'in the region of each master key'}`;
+  return Object.defineProperty(provider, AS_PRINTABLE, { value: print });
 }
 
-function connect({ KMSClient, EncryptCommand, DecryptCommand }: AwsSdk, options: AwsKmsOptions): KmsCallbacks {
-  const { region, endpoint, profile, credentials } = options;
-  const chosen = { ...(profile === undefined ? {} : { profile }), ...(credentials === undefined ? {} : { credentials }) };
-  const clientFor = (ofKey: { readonly region: string; readonly endpoint?: string | undefined }): AwsClient => {
-    const address = endpoint ?? (ofKey.endpoint === undefined ? undefined : `https://${ofKey.endpoint}`);
-    return new KMSClient({ ...chosen, region: region ?? ofKey.region, ...(address === undefined ? {} : { endpoint: address }) });
+function connect(sdk: AwsSdk, { region, endpoint, profile, credentials }: AwsKmsOptions): KmsCallbacks {
+  const chosen = {
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(profile === undefined ? {} : { profile }),
+    ...(credentials === undefined ? {} : { credentials }),
   };
-  const commands = { EncryptCommand, DecryptCommand };
   // With a region of its own the client is fixed, and the library refuses master keys of other regions.
-  if (region !== undefined) return libraryAwsKms(clientFor({ region }), commands);
-  const clients = new Map<string, AwsClient>();
-  return libraryAwsKms((ofKey: { readonly region: string; readonly endpoint?: string | undefined }) => {
-    const name = `${ofKey.region} ${ofKey.endpoint ?? ''}`;
-    const client = clients.get(name) ?? clientFor(ofKey);
-    clients.set(name, client);
-    return client;
-  }, commands);
+  if (region !== undefined) return libraryAwsKms(new sdk.KMSClient({ region, ...chosen }), sdk);
+  return libraryAwsKms((target) => new sdk.KMSClient({ ...target, ...chosen }), sdk);
 }
 
 // The SDK is the user's: first the folder that the shell was started in, then this package's own neighbours.

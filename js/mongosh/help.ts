@@ -1,7 +1,7 @@
 /** Help and method manners in the shell's own style: `.help` and `.help()`, implicit await, Ctrl+C, errors with a code. */
 
 import { CsfleError } from '../index.js';
-import type { ShellInstanceState } from './shell.js';
+import { printsJson, type ShellInstanceState } from './shell.js';
 
 /** What the shell calls to print a value, and under --json to serialise it. */
 export const AS_PRINTABLE: unique symbol = Symbol.for('@@mongosh.asPrintable') as never;
@@ -115,7 +115,7 @@ async function untilInterrupted(state: ShellInstanceState | undefined, call: () 
     const result = Promise.resolve(call());
     return await (interruption === undefined ? result : Promise.race([interruption.promise, result]));
   } catch (error) {
-    throw forShell(error);
+    throw forShell(error, state);
   } finally {
     interruption?.destroy();
     // A loop of calls never leaves the microtask queue otherwise, and Ctrl+C would wait for its end. The shell's own
@@ -129,17 +129,17 @@ function synchronousMethod(method: Method): Method {
     try {
       return method.apply(this, args);
     } catch (error) {
-      throw forShell(error);
+      throw forShell(error, this[INSTANCE_STATE]());
     }
   };
 }
 
-// The shell prints `codeName` after the error's name and `errInfo` below its message. Hidden, so that neither appears
-// twice under --json, which prints the enumerable fields.
-function forShell(error: unknown): unknown {
-  if (!CsfleError.is(error) || 'codeName' in error) return error;
-  Object.defineProperty(error, 'codeName', { value: error.code, configurable: true });
-  Object.defineProperty(error, 'errInfo', { value: { ...error.details, remedy: error.remedy }, configurable: true });
+// The shell prints the enumerable fields `codeName` and `errInfo`, after the error's name and below its message. Not
+// under --json, which prints every field, `code`, `details` and `remedy` among them.
+function forShell(error: unknown, state: ShellInstanceState | undefined): unknown {
+  if (CsfleError.is(error) && !('codeName' in error) && !printsJson(state)) {
+    Object.assign(error, { codeName: error.code, errInfo: { remedy: error.remedy, ...error.details } });
+  }
   return error;
 }
 

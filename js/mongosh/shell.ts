@@ -116,15 +116,20 @@ export function isMongo(value: unknown): value is ShellMongo {
   return typeof value === 'object' && value !== null && typeof (value as ShellMongo)._serviceProvider === 'object' && typeof (value as ShellMongo).getDB === 'function';
 }
 
-/** Prints one line in the shell, except under --json, whose output must stay one document. */
+/** Says whether the shell runs under --json: its output is one document then, to which nothing may be added. */
+export function printsJson(state: ShellInstanceState | undefined): boolean {
+  const json = state?.cliOptions?.json;
+  return json !== undefined && json !== false;
+}
+
+/** Prints one line in the shell; nothing under --json. */
 export async function printLine(state: ShellInstanceState | undefined, line: string): Promise<void> {
-  if (state?.cliOptions?.json !== undefined && state.cliOptions.json !== false) return;
-  await state?.context?.print?.(line);
+  if (!printsJson(state)) await state?.context?.print?.(line);
 }
 
 /** Prints a warning as the shell prints its own; under --json to standard error. */
 export async function printWarning(state: ShellInstanceState | undefined, message: string): Promise<void> {
-  if (state?.cliOptions?.json !== undefined && state.cliOptions.json !== false) process.stderr.write(`Warning: ${message}\n`);
+  if (printsJson(state)) process.stderr.write(`Warning: ${message}\n`);
   else await state?.printWarning?.(message);
 }
 
