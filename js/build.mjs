@@ -86,11 +86,14 @@ const forBrowser = { platform: 'browser', target: 'es2022', format: 'esm', exter
 // Packages bundled into the command are CommonJS in part and call require() for Node's own modules.
 const requireInModule = "import { createRequire as csfleRequire } from 'node:module'; const require = csfleRequire(import.meta.url);";
 
+// `const csfle = require('csfle-wasm/mongosh')` is what one writes in a shell; `const { csfle } = ...` works too.
+const csfleItself = 'module.exports = module.exports.csfle;';
+
 const bundles = [
   { entry: 'js/entry/node.ts', out: 'node.cjs', ...forNode, format: 'cjs' },
   { entry: 'js/entry/browser.ts', out: 'browser.mjs', ...forBrowser },
   { entry: 'js/entry/slim.ts', out: 'slim.mjs', ...forBrowser },
-  { entry: 'js/mongosh/index.ts', out: 'mongosh.cjs', ...forNode, format: 'cjs', library: './node.cjs' },
+  { entry: 'js/mongosh/index.ts', out: 'mongosh.cjs', ...forNode, format: 'cjs', library: './node.cjs', footer: { js: csfleItself } },
   { entry: 'js/cli/index.ts', out: 'cli.mjs', ...forNode, format: 'esm', library: './node.mjs', banner: { js: requireInModule } },
 ];
 
