@@ -12,6 +12,7 @@ import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { withLock } from './dev/lock.mjs';
+import { thirdPartyNotices } from './dev/notices.mjs';
 import { cargoBin, cargoHome, toolEnvironment } from './dev/paths.mjs';
 import { readToml } from './dev/toml.mjs';
 
@@ -109,6 +110,7 @@ async function bundle() {
       outfile: join(dist, out),
       bundle: true,
       write: false,
+      metafile: true,
       logLevel: 'warning',
       legalComments: 'inline',
       plugins: library === undefined ? [] : [onlyPublicNames(library)],
@@ -116,6 +118,7 @@ async function bundle() {
     })));
   if (results.some(({ status }) => status === 'rejected')) throw new BuildFailure('a bundle failed');
   for (const { value } of results) for (const file of value.outputFiles) replaceFile(file.path, file.contents);
+  replaceFile(join(dist, 'THIRD-PARTY-NOTICES.txt'), await thirdPartyNotices(results.map(({ value }) => value.metafile)));
   const loader = join(root, 'js', 'mongosh', 'csfle.mongosh.js');
   if (existsSync(loader)) replaceFile(join(dist, 'csfle.mongosh.js'), readFileSync(loader));
 }
