@@ -61,9 +61,11 @@ export function setDefaultBson(library: BsonLibrary): void {
  */
 export function requireBson(library: BsonLibrary | undefined): BsonLibrary {
   const bson = library ?? defaultBson;
-  if (bson === undefined) throw new CsfleError('HOST_BSON_MISSING', 'no BSON library: this entry brings none, and the option `bson` is not set');
+  if (bson === undefined)
+    throw new CsfleError('HOST_BSON_MISSING', 'no BSON library: this entry brings none, and the option `bson` is not set');
   for (const member of ['serialize', 'deserialize', 'Binary', 'UUID'] as const) {
-    if (typeof bson[member] !== 'function') throw new CsfleError('HOST_BSON_MISSING', `the BSON library lacks ${member}`, { details: { member } });
+    if (typeof bson[member] !== 'function')
+      throw new CsfleError('HOST_BSON_MISSING', `the BSON library lacks ${member}`, { details: { member } });
   }
   return bson;
 }
@@ -90,7 +92,12 @@ export function deserialize(bson: BsonLibrary, bytes: Uint8Array, options: Deser
 }
 
 /** Options under which a document that is read and written again keeps the type of every value. */
-export const EXACT_TYPES: DeserializeOptions = Object.freeze({ promoteValues: false, promoteLongs: false, promoteBuffers: false, bsonRegExp: true });
+export const EXACT_TYPES: DeserializeOptions = Object.freeze({
+  promoteValues: false,
+  promoteLongs: false,
+  promoteBuffers: false,
+  bsonRegExp: true,
+});
 
 /** Says whether `value` is a BSON binary, of any version of the library, and of `subType` when that is given. */
 export function isBinary(value: unknown, subType?: number): value is BsonBinary {
@@ -115,11 +122,15 @@ export function keyIdText(id: BsonBinary): string {
  */
 export function requireKeyId(bson: BsonLibrary, id: unknown, name = 'keyId'): BsonBinary {
   if (!isBinary(id, SUBTYPE_UUID)) {
-    throw new CsfleError('KEY_REFERENCE_INVALID', `${name} must be a UUID (BSON binary of subtype 4), found ${kindOf(id)}`, { details: { argument: name } });
+    throw new CsfleError('KEY_REFERENCE_INVALID', `${name} must be a UUID (BSON binary of subtype 4), found ${kindOf(id)}`, {
+      details: { argument: name },
+    });
   }
   const bytes = binaryBytes(id);
   if (bytes.length !== 16) {
-    throw new CsfleError('KEY_REFERENCE_INVALID', `${name} must have 16 bytes, found ${bytes.length}`, { details: { argument: name, length: bytes.length } });
+    throw new CsfleError('KEY_REFERENCE_INVALID', `${name} must have 16 bytes, found ${bytes.length}`, {
+      details: { argument: name, length: bytes.length },
+    });
   }
   return new bson.Binary(bytes, SUBTYPE_UUID);
 }

@@ -7,7 +7,6 @@ import {
   deserialize,
   isBinary,
   requireKeyId,
-  SUBTYPE_ENCRYPTED,
   serialize,
 } from './bson.js';
 import { isBytes } from './bytes.js';
@@ -97,7 +96,8 @@ export class ClientEncryption {
    * `HOST_NOT_INITIALIZED`.
    */
   constructor(client: DriverClient | null | undefined, options: ClientEncryptionOptions) {
-    if (typeof options !== 'object' || options === null) throw argumentError(`options must be an object, found ${kindOf(options)}`);
+    if (typeof options !== 'object' || options === null)
+      throw argumentError(`options must be an object, found ${kindOf(options)}`);
     refuseUnknownOptions(options, [...OWN_OPTION_NAMES, ...SESSION_OPTION_NAMES], 'ClientEncryption');
     this.#deserializeOptions = options.deserializeOptions;
     this.#session = new Session(options, () => keyVaultOf(client, options));
@@ -131,7 +131,9 @@ export class ClientEncryption {
   async encrypt(value: unknown, options: EncryptOptions): Promise<BsonBinary> {
     const { bson } = this.#session;
     if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
-      throw new CsfleError('VALUE_TYPE_NOT_ENCRYPTABLE', `a value of this type cannot be encrypted: ${kindOf(value)}`, { details: { type: typeof value } });
+      throw new CsfleError('VALUE_TYPE_NOT_ENCRYPTABLE', `a value of this type cannot be encrypted: ${kindOf(value)}`, {
+        details: { type: typeof value },
+      });
     }
     const encoded = serialize(bson, { v: value }, 'the value');
     const choice = serialize(bson, this.#fieldOptions(options, 'options'), 'options');
@@ -154,7 +156,11 @@ export class ClientEncryption {
    */
   async decrypt<T = unknown>(value: BsonBinary): Promise<T> {
     const { bson } = this.#session;
-    if (!isBinary(value)) throw new CsfleError('PAYLOAD_NOT_ENCRYPTED', `the value to decrypt must be a BSON binary of subtype 6, found ${kindOf(value)}`);
+    if (!isBinary(value))
+      throw new CsfleError(
+        'PAYLOAD_NOT_ENCRYPTED',
+        `the value to decrypt must be a BSON binary of subtype 6, found ${kindOf(value)}`,
+      );
     const encoded = serialize(bson, { v: new bson.Binary(binaryBytes(value), value.sub_type) }, 'the value');
     const output = await this.#session.run((engine) => engine.decrypt(encoded));
     return deserialize(bson, output, this.#deserializeOptions)['v'] as T;
@@ -215,7 +221,8 @@ export class ClientEncryption {
     if (typeof filter !== 'object' || filter === null) throw argumentError(`filter must be an object, found ${kindOf(filter)}`);
     refuseUnknownOptions(options, ['provider', 'masterKey', 'verify', 'signal'], 'rewrapManyDataKey');
     const { provider, masterKey, verify = true, signal } = options;
-    if (provider === undefined && masterKey !== undefined) throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });
+    if (provider === undefined && masterKey !== undefined)
+      throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });
     const target = provider === undefined ? undefined : serialize(bson, { ...masterKey, provider }, 'masterKey');
     const which = serialize(bson, filter, 'filter');
     const output = await this.#session.run((engine) => engine.rewrap(which, target, verify), signal);
@@ -231,7 +238,9 @@ export class ClientEncryption {
   decryptDocument(document: Uint8Array): Promise<Uint8Array>;
   decryptDocument<T extends Document = Document>(document: Document): Promise<T>;
   async decryptDocument(document: Document | Uint8Array): Promise<Document | Uint8Array> {
-    return isBytes(document) ? overBytes(document, this.#decrypting) : single(await this.#overObjects([document], this.#decrypting));
+    return isBytes(document)
+      ? overBytes(document, this.#decrypting)
+      : single(await this.#overObjects([document], this.#decrypting));
   }
 
   /** Decrypts many documents: an array of objects, or BSON documents laid end to end. As `decryptDocument`. */
@@ -256,7 +265,10 @@ export class ClientEncryption {
   /** Encrypts many documents: an array of objects, or BSON documents laid end to end. As `encryptDocument`. */
   encryptDocuments(documents: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
   encryptDocuments<T extends Document = Document>(documents: readonly Document[], options: EncryptDocumentOptions): Promise<T[]>;
-  async encryptDocuments(documents: readonly Document[] | Uint8Array, options: EncryptDocumentOptions): Promise<Document[] | Uint8Array> {
+  async encryptDocuments(
+    documents: readonly Document[] | Uint8Array,
+    options: EncryptDocumentOptions,
+  ): Promise<Document[] | Uint8Array> {
     const work = this.#encrypting(options);
     return isBytes(documents) ? overBytes(documents, work) : this.#overObjects(documents, work);
   }
@@ -269,7 +281,11 @@ export class ClientEncryption {
   // `Symbol.dispose` is absent in Node 20 and older browsers, where `using` is absent as well.
   static {
     if (typeof Symbol.dispose === 'symbol') {
-      Object.defineProperty(ClientEncryption.prototype, Symbol.dispose, { value: ClientEncryption.prototype.close, configurable: true, writable: true });
+      Object.defineProperty(ClientEncryption.prototype, Symbol.dispose, {
+        value: ClientEncryption.prototype.close,
+        configurable: true,
+        writable: true,
+      });
     }
   }
 
@@ -286,7 +302,8 @@ export class ClientEncryption {
 
   /** The options of one field as the core reads them: absent ones left out, the key id as a binary of this library. */
   #fieldOptions(options: EncryptOptions, where: string): Document {
-    if (typeof options !== 'object' || options === null) throw argumentError(`${where} must be an object, found ${kindOf(options)}`);
+    if (typeof options !== 'object' || options === null)
+      throw argumentError(`${where} must be an object, found ${kindOf(options)}`);
     const given: Document = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     if ('keyId' in given) given['keyId'] = requireKeyId(this.#session.bson, given['keyId'], `${where}.keyId`);
     return given;
@@ -296,8 +313,12 @@ export class ClientEncryption {
 
   #encrypting(options: EncryptDocumentOptions): BulkWork {
     const fields = options?.fields;
-    if (typeof fields !== 'object' || fields === null) throw argumentError(`options.fields must map paths to options, found ${kindOf(fields)}`);
-    const rules = Object.entries(fields).map(([path, field]) => [path, this.#fieldOptions(field, `fields[${JSON.stringify(path)}]`)]);
+    if (typeof fields !== 'object' || fields === null)
+      throw argumentError(`options.fields must map paths to options, found ${kindOf(fields)}`);
+    const rules = Object.entries(fields).map(([path, field]) => [
+      path,
+      this.#fieldOptions(field, `fields[${JSON.stringify(path)}]`),
+    ]);
     const encoded = serialize(this.#session.bson, Object.fromEntries(rules), 'fields');
     return (documents) => this.#session.run((engine) => engine.encryptDocuments(documents, encoded));
   }
@@ -311,7 +332,8 @@ export class ClientEncryption {
 function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncryptionOptions): KeyVaultStore | undefined {
   if (options.keyVaultStore !== undefined) {
     for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'deleteKey'] as const) {
-      if (typeof options.keyVaultStore[method] !== 'function') throw argumentError(`keyVaultStore lacks the method ${method}`, { method });
+      if (typeof options.keyVaultStore[method] !== 'function')
+        throw argumentError(`keyVaultStore lacks the method ${method}`, { method });
     }
     return options.keyVaultStore;
   }
@@ -322,13 +344,15 @@ function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncr
 }
 
 function altName(name: unknown): string {
-  if (typeof name !== 'string') throw new CsfleError('KEY_ALT_NAME_INVALID', `an alternate name must be a string, found ${kindOf(name)}`);
+  if (typeof name !== 'string')
+    throw new CsfleError('KEY_ALT_NAME_INVALID', `an alternate name must be a string, found ${kindOf(name)}`);
   return name;
 }
 
 function altNames(names: unknown): readonly string[] {
   if (names === undefined) return [];
-  if (!Array.isArray(names)) throw new CsfleError('KEY_ALT_NAME_INVALID', `keyAltNames must be an array of strings, found ${kindOf(names)}`);
+  if (!Array.isArray(names))
+    throw new CsfleError('KEY_ALT_NAME_INVALID', `keyAltNames must be an array of strings, found ${kindOf(names)}`);
   return names.map(altName);
 }
 
@@ -336,7 +360,10 @@ function keyMaterial(material: unknown): Uint8Array | undefined {
   if (material === undefined) return undefined;
   const bytes = isBytes(material) ? material : isBinary(material) ? binaryBytes(material) : undefined;
   if (bytes === undefined) throw argumentError(`keyMaterial must be bytes or a BSON binary, found ${kindOf(material)}`);
-  if (bytes.length !== 96) throw new CsfleError('KEY_MATERIAL_LENGTH', `keyMaterial must be 96 bytes, found ${bytes.length}`, { details: { length: bytes.length } });
+  if (bytes.length !== 96)
+    throw new CsfleError('KEY_MATERIAL_LENGTH', `keyMaterial must be 96 bytes, found ${bytes.length}`, {
+      details: { length: bytes.length },
+    });
   return bytes;
 }
 

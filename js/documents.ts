@@ -1,6 +1,15 @@
 /** Whole documents: crossing in bulk, and putting changed values back into JavaScript objects. */
 
-import { type BsonLibrary, type DeserializeOptions, type Document, deserialize, isBinary, SUBTYPE_ENCRYPTED, serialize, splitDocuments } from './bson.js';
+import {
+  type BsonLibrary,
+  type DeserializeOptions,
+  type Document,
+  deserialize,
+  isBinary,
+  SUBTYPE_ENCRYPTED,
+  serialize,
+  splitDocuments,
+} from './bson.js';
 import { concatBytes } from './bytes.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
 
@@ -26,9 +35,15 @@ export async function overBytes(documents: Uint8Array, work: BulkWork): Promise<
  * Runs `work` over JavaScript documents and returns new ones: what `work` changed is taken from its result, read with
  * `options`; every other value is the very one that was passed in, so its type cannot change on the way.
  */
-export async function overObjects(documents: readonly Document[], work: BulkWork, bson: BsonLibrary, options: DeserializeOptions | undefined): Promise<Document[]> {
+export async function overObjects(
+  documents: readonly Document[],
+  work: BulkWork,
+  bson: BsonLibrary,
+  options: DeserializeOptions | undefined,
+): Promise<Document[]> {
   const encoded = documents.map((document, index) => {
-    if (typeof document !== 'object' || document === null || Array.isArray(document)) throw argumentError(`documents[${index}] must be a document, found ${kindOf(document)}`, { index });
+    if (typeof document !== 'object' || document === null || Array.isArray(document))
+      throw argumentError(`documents[${index}] must be a document, found ${kindOf(document)}`, { index });
     return serialize(bson, document, documents.length === 1 ? 'the document' : `documents[${index}]`);
   });
   const results: Document[] = [];
@@ -39,7 +54,8 @@ export async function overObjects(documents: readonly Document[], work: BulkWork
       results.push(graft(original, deserialize(bson, bytes, options)) as Document);
     }
   }
-  if (results.length !== documents.length) throw new CsfleError('INTERNAL', 'the core returned fewer documents than it was given');
+  if (results.length !== documents.length)
+    throw new CsfleError('INTERNAL', 'the core returned fewer documents than it was given');
   return results;
 }
 
@@ -71,13 +87,27 @@ function graft(original: unknown, result: unknown): unknown {
   const grafted: Document = {};
   for (const [name, value] of Object.entries(original)) {
     // A field called __proto__ must become a field like any other.
-    Object.defineProperty(grafted, name, { value: Object.hasOwn(fields, name) ? graft(value, fields[name]) : value, enumerable: true, configurable: true, writable: true });
+    Object.defineProperty(grafted, name, {
+      value: Object.hasOwn(fields, name) ? graft(value, fields[name]) : value,
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
   }
   return grafted;
 }
 
 function isPlainDocument(value: unknown): value is Document {
-  return typeof value === 'object' && value !== null && !('_bsontype' in value) && !hasToBson(value) && !(value instanceof Map) && !(value instanceof Date) && !(value instanceof RegExp) && !ArrayBuffer.isView(value);
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !('_bsontype' in value) &&
+    !hasToBson(value) &&
+    !(value instanceof Map) &&
+    !(value instanceof Date) &&
+    !(value instanceof RegExp) &&
+    !ArrayBuffer.isView(value)
+  );
 }
 
 function hasToBson(value: unknown): boolean {

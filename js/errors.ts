@@ -49,7 +49,10 @@ export class CsfleError extends Error {
 
   /** Says whether `value` is a `CsfleError`, also one of another copy of this package. */
   static is(value: unknown): value is CsfleError {
-    return value instanceof CsfleError || (value instanceof Error && value.name === 'CsfleError' && isErrorCode((value as { code?: unknown }).code));
+    return (
+      value instanceof CsfleError ||
+      (value instanceof Error && value.name === 'CsfleError' && isErrorCode((value as { code?: unknown }).code))
+    );
   }
 }
 

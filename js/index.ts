@@ -13,7 +13,14 @@ export {
   type RewrapManyDataKeyOptions,
   type RewrapManyDataKeyResult,
 } from './client-encryption.js';
-export { type CoreErrorCode, CsfleError, type CsfleErrorOptions, type ErrorCode, type ErrorDetail, type JsErrorCode } from './errors.js';
+export {
+  type CoreErrorCode,
+  CsfleError,
+  type CsfleErrorOptions,
+  type ErrorCode,
+  type ErrorDetail,
+  type JsErrorCode,
+} from './errors.js';
 export type { KeyCursor } from './key-cursor.js';
 export {
   type DriverClient,
@@ -29,6 +36,16 @@ export {
 export { type AwsKmsClient, type AwsKmsCommands, awsKms } from './kms/aws.js';
 export { type AzureCryptographyClient, azureKms } from './kms/azure.js';
 export { type GcpKmsClient, gcpKms } from './kms/gcp.js';
-export type { KmsCall, KmsCallbacks, KmsDecryptCall, KmsEncryptCall, KmsProviders, KmsWrapped, LocalKmsProvider, RemoteProviderType } from './kms/index.js';
+export type {
+  KmsCall,
+  KmsCallbacks,
+  KmsDecryptCall,
+  KmsEncryptCall,
+  KmsProviders,
+  KmsWrapped,
+  LocalKmsProvider,
+  RemoteProviderType,
+} from './kms/index.js';
 export { type KmipCallbacks, kmipKms } from './kms/kmip.js';
 export type { BulkWriteResult } from './rewrap.js';
+export { errorCodes, version } from './wasm.js';

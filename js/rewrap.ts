@@ -30,7 +30,11 @@ interface RewrappedKey extends Document {
  * Errors: `KEY_VAULT_CONFLICT` when keys are no longer wrapped as they were read: `details` has their ids and how many
  * others were written. When the store fails in the middle, its error says how many were written before.
  */
-export async function rewrapKeys(store: KeyVaultStore, bson: BsonLibrary, output: Uint8Array): Promise<{ bulkWriteResult?: BulkWriteResult }> {
+export async function rewrapKeys(
+  store: KeyVaultStore,
+  bson: BsonLibrary,
+  output: Uint8Array,
+): Promise<{ bulkWriteResult?: BulkWriteResult }> {
   const keys = deserialize(bson, output)['v'] as readonly RewrappedKey[];
   if (keys.length === 0) return {};
   const conflicts: string[] = [];
@@ -43,22 +47,47 @@ export async function rewrapKeys(store: KeyVaultStore, bson: BsonLibrary, output
   }
   if (conflicts.length > 0) {
     const were = conflicts.length === 1 ? 'key was' : 'keys were';
-    throw new CsfleError('KEY_VAULT_CONFLICT', `${conflicts.length} of ${keys.length} ${were} changed by another process meanwhile and left as found: ${conflicts.join(', ')}`, {
-      details: { keyIds: conflicts.join(','), conflicts: conflicts.length, written },
-    });
+    throw new CsfleError(
+      'KEY_VAULT_CONFLICT',
+      `${conflicts.length} of ${keys.length} ${were} changed by another process meanwhile and left as found: ${conflicts.join(', ')}`,
+      {
+        details: { keyIds: conflicts.join(','), conflicts: conflicts.length, written },
+      },
+    );
   }
-  return { bulkWriteResult: { insertedCount: 0, matchedCount: written, modifiedCount: written, deletedCount: 0, upsertedCount: 0, upsertedIds: {}, insertedIds: {} } };
+  return {
+    bulkWriteResult: {
+      insertedCount: 0,
+      matchedCount: written,
+      modifiedCount: written,
+      deletedCount: 0,
+      upsertedCount: 0,
+      upsertedIds: {},
+      insertedIds: {},
+    },
+  };
 }
 
-async function writeOne(store: KeyVaultStore, key: RewrappedKey, expected: Parameters<KeyVaultStore['rewrapIf']>[1], next: Parameters<KeyVaultStore['rewrapIf']>[2], written: number, total: number): Promise<boolean> {
+async function writeOne(
+  store: KeyVaultStore,
+  key: RewrappedKey,
+  expected: Parameters<KeyVaultStore['rewrapIf']>[1],
+  next: Parameters<KeyVaultStore['rewrapIf']>[2],
+  written: number,
+  total: number,
+): Promise<boolean> {
   try {
     return await fromStore(() => store.rewrapIf(key._id, expected, next));
   } catch (error) {
     const failure = error as CsfleError;
-    throw new CsfleError(failure.code, `${failure.message}, at key ${keyIdText(key._id)}, after ${written} of ${total} keys were rewrapped`, {
-      ...('cause' in failure ? { cause: failure.cause } : {}),
-      details: { ...failure.details, keyId: keyIdText(key._id), written },
-      retryable: failure.retryable,
-    });
+    throw new CsfleError(
+      failure.code,
+      `${failure.message}, at key ${keyIdText(key._id)}, after ${written} of ${total} keys were rewrapped`,
+      {
+        ...('cause' in failure ? { cause: failure.cause } : {}),
+        details: { ...failure.details, keyId: keyIdText(key._id), written },
+        retryable: failure.retryable,
+      },
+    );
   }
 }

@@ -30,6 +30,10 @@ export async function run(machine: Machine, host: Host, signal?: AbortSignal): P
     const scope = new AbortScope([...host.signals, signal]);
     try {
       return await drive(machine, host, scope.signal);
+    } catch (error) {
+      // Whoever stopped the run wins over what the machine says about being stopped.
+      throwIfAborted(scope.signal);
+      throw error;
     } finally {
       scope.release();
     }
@@ -63,8 +67,12 @@ export function requireStore(store: KeyVaultStore | undefined): KeyVaultStore {
 }
 
 async function findDocuments(store: KeyVaultStore, filter: Document, signal: AbortSignal): Promise<readonly Document[]> {
-  const documents = await untilAborted(fromStore(() => store.find(filter)), signal);
-  if (!Array.isArray(documents)) throw new CsfleError('HOST_CALLBACK_FAILED', 'find() of the key vault store did not return an array');
+  const documents = await untilAborted(
+    fromStore(() => store.find(filter)),
+    signal,
+  );
+  if (!Array.isArray(documents))
+    throw new CsfleError('HOST_CALLBACK_FAILED', 'find() of the key vault store did not return an array');
   return documents;
 }
 

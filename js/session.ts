@@ -30,9 +30,24 @@ export interface SessionOptions {
 }
 
 /** The names of `SessionOptions`, for refusing others. */
-export const SESSION_OPTION_NAMES = ['kmsProviders', 'keyExpirationMS', 'maxCachedKeys', 'bson', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries', 'signal'] as const;
+export const SESSION_OPTION_NAMES = [
+  'kmsProviders',
+  'keyExpirationMS',
+  'maxCachedKeys',
+  'bson',
+  'kmsConcurrency',
+  'kmsTimeoutMS',
+  'kmsRetries',
+  'signal',
+] as const;
 
-const DEFAULTS = { keyExpirationMS: 60_000, maxCachedKeys: 1024, kmsConcurrency: 8, kmsTimeoutMS: 10_000, kmsRetries: 3 } as const;
+const DEFAULTS = {
+  keyExpirationMS: 60_000,
+  maxCachedKeys: 1024,
+  kmsConcurrency: 8,
+  kmsTimeoutMS: 10_000,
+  kmsRetries: 3,
+} as const;
 const LOCAL_KEY_LENGTH = 96;
 
 /** An engine with its host. It must be closed; closing twice is fine. */
@@ -49,8 +64,10 @@ export class Session {
    */
   constructor(options: SessionOptions, store: (bson: BsonLibrary) => KeyVaultStore | undefined) {
     const { kmsProviders } = options;
-    if (typeof kmsProviders !== 'object' || kmsProviders === null) throw argumentError(`kmsProviders must be an object, found ${kindOf(kmsProviders)}`);
-    const number = (name: keyof typeof DEFAULTS, least: number): number => wholeNumber(name, options[name] ?? DEFAULTS[name], least);
+    if (typeof kmsProviders !== 'object' || kmsProviders === null)
+      throw argumentError(`kmsProviders must be an object, found ${kindOf(kmsProviders)}`);
+    const number = (name: keyof typeof DEFAULTS, least: number): number =>
+      wholeNumber(name, options[name] ?? DEFAULTS[name], least);
     const limits = {
       limiter: new Limiter(number('kmsConcurrency', 1)),
       timeoutMs: number('kmsTimeoutMS', 1),
@@ -61,7 +78,12 @@ export class Session {
     this.#engine = new Engine(number('keyExpirationMS', 0), number('maxCachedKeys', 1));
     try {
       const providers = registerProviders(this.#engine, kmsProviders);
-      this.#host = { bson: this.bson, store: this.store, kms: { ...limits, providers }, signals: [this.#closing.signal, options.signal] };
+      this.#host = {
+        bson: this.bson,
+        store: this.store,
+        kms: { ...limits, providers },
+        signals: [this.#closing.signal, options.signal],
+      };
     } catch (error) {
       this.#engine.free();
       throw error;
@@ -91,14 +113,19 @@ export class Session {
 export function refuseUnknownOptions(options: object, known: readonly string[], what: string): void {
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined && !known.includes(name)) {
-      throw new CsfleError('OPTION_INVALID', `${what} has no option \`${name}\`; it has ${known.join(', ')}`, { details: { option: name } });
+      throw new CsfleError('OPTION_INVALID', `${what} has no option \`${name}\`; it has ${known.join(', ')}`, {
+        details: { option: name },
+      });
     }
   }
 }
 
 function wholeNumber(name: string, value: unknown, least: number): number {
   if (!Number.isSafeInteger(value) || (value as number) < least) {
-    throw argumentError(`${name} must be a whole number of at least ${least}, found ${typeof value === 'number' ? value : kindOf(value)}`, { argument: name });
+    throw argumentError(
+      `${name} must be a whole number of at least ${least}, found ${typeof value === 'number' ? value : kindOf(value)}`,
+      { argument: name },
+    );
   }
   return value as number;
 }
@@ -130,11 +157,17 @@ function localKey(id: string, key: unknown): { bytes: Uint8Array; ours: boolean 
   const where = `kmsProviders[${JSON.stringify(id)}].key`;
   if (bytes === undefined) {
     const found = typeof key === 'string' ? `a string of ${key.length} characters that is not base64` : kindOf(key);
-    throw argumentError(`${where} must be ${LOCAL_KEY_LENGTH} bytes (a Uint8Array, a BSON binary or base64 text), found ${found}`, { provider: id });
+    throw argumentError(
+      `${where} must be ${LOCAL_KEY_LENGTH} bytes (a Uint8Array, a BSON binary or base64 text), found ${found}`,
+      { provider: id },
+    );
   }
   if (bytes.length !== LOCAL_KEY_LENGTH) {
     wipe(decoded);
-    throw argumentError(`${where} must be ${LOCAL_KEY_LENGTH} bytes, found ${bytes.length}`, { provider: id, length: bytes.length });
+    throw argumentError(`${where} must be ${LOCAL_KEY_LENGTH} bytes, found ${bytes.length}`, {
+      provider: id,
+      length: bytes.length,
+    });
   }
   return { bytes, ours: decoded !== undefined };
 }
@@ -144,5 +177,8 @@ function callbacks(id: string, provider: unknown): KmsCallbacks {
   if (typeof encrypt === 'function' && typeof decrypt === 'function') return provider as KmsCallbacks;
   const type = id.split(':', 1)[0];
   const advice = type === 'aws' ? 'for example awsKms(new KMSClient({ region }))' : `for example ${type}Kms(client)`;
-  throw argumentError(`kmsProviders[${JSON.stringify(id)}] must have the functions encrypt and decrypt, ${advice}; found ${kindOf(provider)}. Credentials belong to the client of the KMS`, { provider: id });
+  throw argumentError(
+    `kmsProviders[${JSON.stringify(id)}] must have the functions encrypt and decrypt, ${advice}; found ${kindOf(provider)}. Credentials belong to the client of the KMS`,
+    { provider: id },
+  );
 }

@@ -6,7 +6,7 @@
  */
 
 import { CsfleError, type ErrorDetail } from './errors.js';
-import { isErrorCode } from './error-codes.js';
+import { isErrorCode, JS_ERROR_CODES } from './error-codes.js';
 import * as generated from './generated/csfle_wasm.js';
 
 /** What `step` asks for next. */
@@ -76,7 +76,12 @@ interface EngineHandle {
   clearCache(): void;
   encrypt(value: Uint8Array, options: Uint8Array): MachineHandle;
   decrypt(value: Uint8Array): MachineHandle;
-  createDataKey(masterKey: Uint8Array, keyAltNames: string[], keyMaterial: Uint8Array | null | undefined, nowMs: number): MachineHandle;
+  createDataKey(
+    masterKey: Uint8Array,
+    keyAltNames: string[],
+    keyMaterial: Uint8Array | null | undefined,
+    nowMs: number,
+  ): MachineHandle;
   rewrap(filter: Uint8Array, masterKey: Uint8Array | null | undefined, verify: boolean): MachineHandle;
   fingerprint(filter: Uint8Array): MachineHandle;
   probe(masterKey: Uint8Array): MachineHandle;
@@ -135,7 +140,10 @@ export function load(compile: () => Promise<WebAssembly.Module>): Promise<void> 
 function call<T>(work: () => T): T {
   if (state === 'dead') throw deadInstance();
   if (state === 'absent') {
-    throw new CsfleError('HOST_NOT_INITIALIZED', loading === undefined ? 'call `await init()` first' : 'init() has not finished yet: await it first');
+    throw new CsfleError(
+      'HOST_NOT_INITIALIZED',
+      loading === undefined ? 'call `await init()` first' : 'init() has not finished yet: await it first',
+    );
   }
   try {
     return work();
@@ -145,7 +153,11 @@ function call<T>(work: () => T): T {
 }
 
 function translate(thrown: unknown): CsfleError {
-  const { code, message, details } = (typeof thrown === 'object' && thrown !== null ? thrown : {}) as { code?: unknown; message?: unknown; details?: unknown };
+  const { code, message, details } = (typeof thrown === 'object' && thrown !== null ? thrown : {}) as {
+    code?: unknown;
+    message?: unknown;
+    details?: unknown;
+  };
   if (!(thrown instanceof Error) && isErrorCode(code)) {
     return new CsfleError(code, String(message), { details: details as Record<string, ErrorDetail> | undefined });
   }
@@ -159,7 +171,9 @@ function translate(thrown: unknown): CsfleError {
 }
 
 function deadInstance(): CsfleError {
-  return new CsfleError('INTERNAL', 'the WebAssembly instance trapped earlier; it cannot be used any more', { details: { dead: true } });
+  return new CsfleError('INTERNAL', 'the WebAssembly instance trapped earlier; it cannot be used any more', {
+    details: { dead: true },
+  });
 }
 
 /** A state machine of the core. It must be freed; freeing twice is fine. */
@@ -245,7 +259,12 @@ export class Engine {
     return this.#machine((handle) => handle.decrypt(value));
   }
 
-  createDataKey(masterKey: Uint8Array, keyAltNames: readonly string[], keyMaterial: Uint8Array | undefined, nowMs: number): Machine {
+  createDataKey(
+    masterKey: Uint8Array,
+    keyAltNames: readonly string[],
+    keyMaterial: Uint8Array | undefined,
+    nowMs: number,
+  ): Machine {
     return this.#machine((handle) => handle.createDataKey(masterKey, [...keyAltNames], keyMaterial, nowMs));
   }
 
@@ -284,13 +303,13 @@ export class Engine {
   }
 }
 
-/** The codes of the core, in the order of its table. */
-export function coreErrorCodes(): readonly string[] {
-  return call(() => glue.errorCodes());
+/** Every code that a `CsfleError` can carry: those of the core and those of this layer, each in the order of its table. */
+export function errorCodes(): { readonly core: readonly string[]; readonly js: readonly string[] } {
+  return { core: call(() => glue.errorCodes()), js: JS_ERROR_CODES };
 }
 
-/** The version of the core. */
-export function coreVersion(): string {
+/** The version of the core, which is that of the package. */
+export function version(): string {
   return call(() => glue.version());
 }
 

@@ -11,7 +11,11 @@ export interface DriverCollection {
   insertOne(document: Document, options?: Document): Promise<unknown>;
   updateOne(filter: Document, update: Document, options?: Document): Promise<{ readonly matchedCount: number }>;
   deleteOne(filter: Document, options?: Document): Promise<{ readonly deletedCount: number }>;
-  findOneAndUpdate(filter: Document, update: Document | Document[], options: { returnDocument: 'before'; includeResultMetadata: false }): Promise<Document | null>;
+  findOneAndUpdate(
+    filter: Document,
+    update: Document | Document[],
+    options: Document & { returnDocument: 'before'; includeResultMetadata: false },
+  ): Promise<Document | null>;
   indexes(): Promise<unknown>;
 }
 
@@ -26,6 +30,14 @@ export interface DriverClient {
   db(name: string): DriverDatabase;
 }
 
+// The client may be set to hand out raw bytes or other types; key documents are wanted as the driver has them by default.
+const AS_DOCUMENTS: Document = Object.freeze({
+  raw: false,
+  promoteValues: true,
+  promoteLongs: true,
+  promoteBuffers: false,
+  useBigInt64: false,
+});
 const DUPLICATE_KEY = 11000;
 const NAMESPACE_NOT_FOUND = 26;
 const NEEDED_ACTIONS = ['find', 'insert', 'update', 'remove'] as const;
@@ -37,20 +49,29 @@ const NEEDED_ACTIONS = ['find', 'insert', 'update', 'remove'] as const;
  */
 export function driverKeyVaultStore(client: DriverClient, namespace: string): KeyVaultStore {
   const [database, collection] = splitNamespace(namespace);
-  if (typeof (client as Partial<DriverClient> | null)?.db !== 'function') throw argumentError(`a MongoClient is needed for the key vault ${namespace}, found ${kindOf(client)}`);
-  const open = (): DriverCollection => client.db(database).collection(collection, { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' } });
+  if (typeof (client as Partial<DriverClient> | null)?.db !== 'function')
+    throw argumentError(`a MongoClient is needed for the key vault ${namespace}, found ${kindOf(client)}`);
+  const open = (): DriverCollection =>
+    client.db(database).collection(collection, { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' } });
   const reading = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_READABLE', namespace, work);
   const writing = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_WRITABLE', namespace, work);
   const updateNames = (id: BsonBinary, update: Document | Document[]): Promise<Document | null> =>
-    writing(() => open().findOneAndUpdate({ _id: id }, update, { returnDocument: 'before', includeResultMetadata: false }));
+    writing(() =>
+      open().findOneAndUpdate({ _id: id }, update, { ...AS_DOCUMENTS, returnDocument: 'before', includeResultMetadata: false }),
+    );
 
   return {
-    find: (filter) => reading(() => open().find(filter).toArray()),
+    find: (filter) => reading(() => open().find(filter, AS_DOCUMENTS).toArray()),
     async insert(document) {
       await writing(() => open().insertOne(document));
     },
     async rewrapIf(id, expected, next) {
-      const { matchedCount } = await writing(() => open().updateOne(wrappedAs(id, expected), { $set: { keyMaterial: next.keyMaterial, masterKey: next.masterKey }, $currentDate: { updateDate: true } }));
+      const { matchedCount } = await writing(() =>
+        open().updateOne(wrappedAs(id, expected), {
+          $set: { keyMaterial: next.keyMaterial, masterKey: next.masterKey },
+          $currentDate: { updateDate: true },
+        }),
+      );
       return matchedCount > 0;
     },
     addKeyAltName: (id, name) => updateNames(id, { $addToSet: { keyAltNames: name } }),
@@ -65,7 +86,9 @@ export function driverKeyVaultStore(client: DriverClient, namespace: string): Ke
 function splitNamespace(namespace: unknown): [string, string] {
   const dot = typeof namespace === 'string' ? namespace.indexOf('.') : -1;
   if (typeof namespace !== 'string' || dot < 1 || dot === namespace.length - 1 || namespace.includes('\0')) {
-    throw argumentError(`keyVaultNamespace must be "database.collection", found ${typeof namespace === 'string' ? JSON.stringify(namespace) : kindOf(namespace)}`);
+    throw argumentError(
+      `keyVaultNamespace must be "database.collection", found ${typeof namespace === 'string' ? JSON.stringify(namespace) : kindOf(namespace)}`,
+    );
   }
   return [namespace.slice(0, dot), namespace.slice(dot + 1)];
 }
@@ -90,23 +113,36 @@ async function translated<T>(code: ErrorCode, namespace: string, work: () => Pro
   } catch (cause) {
     const { code: serverCode, name } = (cause ?? {}) as { code?: unknown; name?: unknown };
     if (serverCode === DUPLICATE_KEY) {
-      throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', `a key of ${namespace} has this id or alternate name already`, { cause, details: { namespace } });
+      throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', `a key of ${namespace} has this id or alternate name already`, {
+        cause,
+        details: { namespace },
+      });
     }
     if (name === 'BSONVersionError') {
-      throw new CsfleError('HOST_BSON_MISMATCH', "the driver's BSON library is of another major version than the one in use here", { cause, details: { namespace } });
+      throw new CsfleError(
+        'HOST_BSON_MISMATCH',
+        "the driver's BSON library is of another major version than the one in use here",
+        { cause, details: { namespace } },
+      );
     }
     const doing = code === 'KEY_VAULT_NOT_READABLE' ? 'read' : 'written';
     const retryable = typeof name === 'string' && /^Mongo(Network|ServerSelection|WaitQueueTimeout)/.test(name);
-    throw new CsfleError(code, `the key vault ${namespace} cannot be ${doing}${typeof name === 'string' ? ` (${name})` : ''}`, { cause, details: { namespace }, retryable });
+    throw new CsfleError(code, `the key vault ${namespace} cannot be ${doing}${typeof name === 'string' ? ` (${name})` : ''}`, {
+      cause,
+      details: { namespace },
+      retryable,
+    });
   }
 }
 
 async function capabilities(client: DriverClient, database: string, collection: string): Promise<KeyVaultCapabilities> {
   const uniqueIndex = await hasUniqueIndex(client.db(database).collection(collection));
   const hello = await client.db('admin').command({ hello: 1 });
-  if (hello['isWritablePrimary'] === false) return { writable: false, uniqueIndex, reason: 'the server is not the primary of its replica set' };
+  if (hello['isWritablePrimary'] === false)
+    return { writable: false, uniqueIndex, reason: 'the server is not the primary of its replica set' };
   const missing = await missingActions(client, database, collection);
-  if (missing.length > 0) return { writable: false, uniqueIndex, reason: `the user may not ${missing.join(', ')} on ${database}.${collection}` };
+  if (missing.length > 0)
+    return { writable: false, uniqueIndex, reason: `the user may not ${missing.join(', ')} on ${database}.${collection}` };
   return { writable: true, uniqueIndex };
 }
 
@@ -119,7 +155,9 @@ async function hasUniqueIndex(collection: DriverCollection): Promise<boolean> {
     if ((error as { code?: unknown } | null)?.code === NAMESPACE_NOT_FOUND) return false;
     throw error;
   }
-  return (indexes as { key?: Document; unique?: unknown }[]).some((index) => index.unique === true && Object.keys(index.key ?? {}).join() === 'keyAltNames');
+  return (indexes as { key?: Document; unique?: unknown }[]).some(
+    (index) => index.unique === true && Object.keys(index.key ?? {}).join() === 'keyAltNames',
+  );
 }
 
 /** The actions of `NEEDED_ACTIONS` that the user of this connection lacks; none when the server has no users. */
@@ -130,7 +168,9 @@ async function missingActions(client: DriverClient, database: string, collection
   const privileges = authInfo?.authenticatedUserPrivileges;
   if (!authInfo?.authenticatedUsers?.length || privileges === undefined) return [];
   const applies = (resource: Document = {}): boolean =>
-    resource['anyResource'] === true || ((resource['db'] === '' || resource['db'] === database) && (resource['collection'] === '' || resource['collection'] === collection));
+    resource['anyResource'] === true ||
+    ((resource['db'] === '' || resource['db'] === database) &&
+      (resource['collection'] === '' || resource['collection'] === collection));
   const allowed = new Set(privileges.filter(({ resource }) => applies(resource)).flatMap(({ actions = [] }) => actions));
   return allowed.has('anyAction') ? [] : NEEDED_ACTIONS.filter((action) => !allowed.has(action));
 }

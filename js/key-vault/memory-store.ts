@@ -29,7 +29,12 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
 
   async rewrapIf(id: BsonBinary, expected: KeyWrapping, next: KeyWrapping): Promise<boolean> {
     const stored = this.#byId(id);
-    if (stored === undefined || !sameValue(stored['keyMaterial'], expected.keyMaterial) || !sameValue(stored['masterKey'], expected.masterKey)) return false;
+    if (
+      stored === undefined ||
+      !sameValue(stored['keyMaterial'], expected.keyMaterial) ||
+      !sameValue(stored['masterKey'], expected.masterKey)
+    )
+      return false;
     Object.assign(stored, copyOf({ keyMaterial: next.keyMaterial, masterKey: next.masterKey, updateDate: new Date() }));
     return true;
   }
@@ -72,7 +77,9 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
     const id = document['_id'];
     if (!isBinary(id)) throw argumentError('a key document needs an _id that is a BSON binary');
     if (this.#byId(id) !== undefined) {
-      throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', 'the key vault has a key of this id already', { details: binaryBytes(id).length === 16 ? { keyId: keyIdText(id) } : {} });
+      throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', 'the key vault has a key of this id already', {
+        details: binaryBytes(id).length === 16 ? { keyId: keyIdText(id) } : {},
+      });
     }
     this.#refuseTakenNames(namesOf(document), undefined);
     this.#documents.push(copyOf(document));
@@ -81,7 +88,9 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
   #refuseTakenNames(names: readonly string[], owner: Document | undefined): void {
     for (const name of names) {
       if (this.#documents.some((document) => document !== owner && namesOf(document).includes(name))) {
-        throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', `another key has the alternate name ${JSON.stringify(name)} already`, { details: { keyAltName: name } });
+        throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', `another key has the alternate name ${JSON.stringify(name)} already`, {
+          details: { keyAltName: name },
+        });
       }
     }
   }
@@ -95,6 +104,7 @@ function namesOf(document: Document): readonly string[] {
 /** Copies documents and arrays all the way down; values of BSON classes are shared, they do not change. */
 function copyOf<T>(value: T): T {
   if (Array.isArray(value)) return value.map(copyOf) as T;
-  if (typeof value !== 'object' || value === null || '_bsontype' in value || value instanceof Date || ArrayBuffer.isView(value)) return value;
+  if (typeof value !== 'object' || value === null || '_bsontype' in value || value instanceof Date || ArrayBuffer.isView(value))
+    return value;
   return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, copyOf(field)])) as T;
 }

@@ -68,7 +68,10 @@ export function awsKms(client: AwsKmsClient | ((target: AwsKmsTarget) => AwsKmsC
     async decrypt(call) {
       const key = String(call.masterKey['key']);
       // COMPAT: drivers send no KeyId, and an alias or a bare id may have moved since; an ARN of a key cannot.
-      const input: DecryptInput = { CiphertextBlob: call.ciphertext, ...(/^arn:[^:]+:kms:[^:]*:[^:]*:key\//.test(key) ? { KeyId: key } : {}) };
+      const input: DecryptInput = {
+        CiphertextBlob: call.ciphertext,
+        ...(/^arn:[^:]+:kms:[^:]*:[^:]*:key\//.test(key) ? { KeyId: key } : {}),
+      };
       return bytesOf(await send(await clientFor(call), commands, 'decrypt', input, call), 'Plaintext');
     },
   };
@@ -80,7 +83,9 @@ function fixedClient(client: AwsKmsClient): (call: KmsCall) => Promise<AwsKmsCli
     const region = await regionOf(client);
     const wanted = call.masterKey['region'];
     if (region !== undefined && region !== wanted) {
-      throw new CsfleError('KMS_REGION_MISMATCH', `the master key is in ${String(wanted)}, the KMS client in ${region}`, { details: { region: String(wanted), clientRegion: region } });
+      throw new CsfleError('KMS_REGION_MISMATCH', `the master key is in ${String(wanted)}, the KMS client in ${region}`, {
+        details: { region: String(wanted), clientRegion: region },
+      });
     }
     return client;
   };
@@ -112,21 +117,33 @@ function clientFactory(make: (target: AwsKmsTarget) => AwsKmsClient): (call: Kms
 }
 
 function requireClient(client: unknown): void {
-  if (typeof (client as Partial<AwsKmsClient> | null | undefined)?.send !== 'function') throw argumentError(`awsKms needs a KMSClient of @aws-sdk/client-kms, or a function that makes one, found ${kindOf(client)}`);
+  if (typeof (client as Partial<AwsKmsClient> | null | undefined)?.send !== 'function')
+    throw argumentError(`awsKms needs a KMSClient of @aws-sdk/client-kms, or a function that makes one, found ${kindOf(client)}`);
 }
 
 type Sendable = { send(command: object, options: CallOptions): Promise<unknown> };
 
-async function send(client: AwsKmsClient, commands: AwsKmsCommands | undefined, operation: 'encrypt' | 'decrypt', input: EncryptInput | DecryptInput, call: KmsCall): Promise<unknown> {
+async function send(
+  client: AwsKmsClient,
+  commands: AwsKmsCommands | undefined,
+  operation: 'encrypt' | 'decrypt',
+  input: EncryptInput | DecryptInput,
+  call: KmsCall,
+): Promise<unknown> {
   const options: CallOptions = { abortSignal: call.signal };
-  const { EncryptCommand, DecryptCommand } = typeof client[operation] === 'function' ? ({} as Partial<AwsKmsCommands>) : await commandsOf(commands);
+  const { EncryptCommand, DecryptCommand } =
+    typeof client[operation] === 'function' ? ({} as Partial<AwsKmsCommands>) : await commandsOf(commands);
   try {
     if (operation === 'encrypt') {
       const encrypting = input as EncryptInput;
-      return await (EncryptCommand === undefined ? client.encrypt?.(encrypting, options) : (client as Sendable).send(new EncryptCommand(encrypting), options));
+      return await (EncryptCommand === undefined
+        ? client.encrypt?.(encrypting, options)
+        : (client as Sendable).send(new EncryptCommand(encrypting), options));
     }
     const decrypting = input as DecryptInput;
-    return await (DecryptCommand === undefined ? client.decrypt?.(decrypting, options) : (client as Sendable).send(new DecryptCommand(decrypting), options));
+    return await (DecryptCommand === undefined
+      ? client.decrypt?.(decrypting, options)
+      : (client as Sendable).send(new DecryptCommand(decrypting), options));
   } catch (thrown) {
     throw classifyAwsError(thrown);
   }
@@ -134,11 +151,18 @@ async function send(client: AwsKmsClient, commands: AwsKmsCommands | undefined, 
 
 async function commandsOf(given: AwsKmsCommands | undefined): Promise<AwsKmsCommands> {
   if (given !== undefined) return given;
-  if (importCommands === undefined) throw argumentError('awsKms needs { EncryptCommand, DecryptCommand } of @aws-sdk/client-kms as its second argument here, or a client of the class KMS');
+  if (importCommands === undefined)
+    throw argumentError(
+      'awsKms needs { EncryptCommand, DecryptCommand } of @aws-sdk/client-kms as its second argument here, or a client of the class KMS',
+    );
   try {
     return await importCommands();
   } catch (cause) {
-    throw new CsfleError('ARGUMENT_INVALID', '@aws-sdk/client-kms cannot be imported from here: pass awsKms { EncryptCommand, DecryptCommand } as its second argument', { cause });
+    throw new CsfleError(
+      'ARGUMENT_INVALID',
+      '@aws-sdk/client-kms cannot be imported from here: pass awsKms { EncryptCommand, DecryptCommand } as its second argument',
+      { cause },
+    );
   }
 }
 
@@ -216,7 +240,17 @@ export function classifyAwsError(thrown: unknown): CsfleError {
   if (Object.hasOwn(CODES_BY_NAME, name)) {
     const code = CODES_BY_NAME[name] as ErrorCode;
     // "You can retry the request" (AWS KMS API, KeyUnavailableException), unlike a key that is disabled.
-    return kmsFailure(code, SENTENCES[code] ?? 'the call was aborted', thrown, name, name === 'KeyUnavailableException' ? true : undefined);
+    return kmsFailure(
+      code,
+      SENTENCES[code] ?? 'the call was aborted',
+      thrown,
+      name,
+      name === 'KeyUnavailableException' ? true : undefined,
+    );
   }
-  return classifyTransportError(thrown) ?? classifyHttpStatus(httpStatus, thrown, name) ?? kmsFailure('KMS_FAILED', 'AWS KMS failed', thrown, name);
+  return (
+    classifyTransportError(thrown) ??
+    classifyHttpStatus(httpStatus, thrown, name) ??
+    kmsFailure('KMS_FAILED', 'AWS KMS failed', thrown, name)
+  );
 }

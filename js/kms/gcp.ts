@@ -19,7 +19,8 @@ export interface GcpKmsClient {
  */
 export function gcpKms(client: GcpKmsClient): KmsCallbacks {
   const { encrypt, decrypt } = (client ?? {}) as Partial<GcpKmsClient>;
-  if (typeof encrypt !== 'function' || typeof decrypt !== 'function') throw argumentError(`gcpKms needs a KeyManagementServiceClient of @google-cloud/kms, found ${kindOf(client)}`);
+  if (typeof encrypt !== 'function' || typeof decrypt !== 'function')
+    throw argumentError(`gcpKms needs a KeyManagementServiceClient of @google-cloud/kms, found ${kindOf(client)}`);
   return {
     async encrypt(call) {
       const version = call.masterKey['keyVersion'] === undefined ? '' : `/cryptoKeyVersions/${identifier(call, 'keyVersion')}`;
@@ -28,7 +29,10 @@ export function gcpKms(client: GcpKmsClient): KmsCallbacks {
     },
     async decrypt(call) {
       // Never with a version: the ciphertext names it (Cloud KMS API, cryptoKeys.decrypt).
-      return bytesOf(await attempt(() => client.decrypt({ name: resourceName(call), ciphertext: call.ciphertext }), 'decrypt'), 'plaintext');
+      return bytesOf(
+        await attempt(() => client.decrypt({ name: resourceName(call), ciphertext: call.ciphertext }), 'decrypt'),
+        'plaintext',
+      );
     },
   };
 }
@@ -41,7 +45,10 @@ function resourceName(call: KmsCall): string {
 /** One part of a resource name; a slash in it would name another resource. */
 function identifier(call: KmsCall, field: string): string {
   const value = String(call.masterKey[field]);
-  if (!/^[A-Za-z0-9._~-]+$/.test(value)) throw new CsfleError('MASTER_KEY_INVALID', `masterKey.${field} may only contain letters, digits and -._~`, { details: { field } });
+  if (!/^[A-Za-z0-9._~-]+$/.test(value))
+    throw new CsfleError('MASTER_KEY_INVALID', `masterKey.${field} may only contain letters, digits and -._~`, {
+      details: { field },
+    });
   return value;
 }
 
@@ -58,7 +65,8 @@ function bytesOf(output: unknown, field: 'ciphertext' | 'plaintext'): Uint8Array
   const value = (reply as Record<string, unknown> | null | undefined)?.[field];
   // The REST transport delivers base64 text instead of bytes.
   const bytes = isBytes(value) ? value : typeof value === 'string' ? decodeBase64(value) : undefined;
-  if (bytes === undefined) throw new CsfleError('KMS_REPLY_INVALID', `the reply of Google Cloud KMS has no ${field}`, { details: { field } });
+  if (bytes === undefined)
+    throw new CsfleError('KMS_REPLY_INVALID', `the reply of Google Cloud KMS has no ${field}`, { details: { field } });
   return bytes;
 }
 
@@ -85,8 +93,19 @@ export function classifyGcpError(thrown: unknown, operation: 'encrypt' | 'decryp
   if (CsfleError.is(thrown)) return thrown;
   const { number, name, httpStatus } = shapeOf(thrown);
   // Cloud KMS answers INVALID_ARGUMENT when the bytes do not open under this key.
-  const code = number === INVALID_ARGUMENT && operation === 'decrypt' ? 'KMS_CIPHERTEXT_REFUSED' : number === undefined ? undefined : CODES_BY_STATUS[number];
-  if (code !== undefined) return kmsFailure(code, 'Google Cloud KMS refused or could not be asked', thrown, `gRPC status ${number}`);
-  if (thrown instanceof Error && thrown.message.startsWith(NO_CREDENTIALS)) return kmsFailure('KMS_CREDENTIALS_UNAVAILABLE', 'the Google client found no credentials', thrown, name);
-  return classifyTransportError(thrown) ?? classifyHttpStatus(httpStatus ?? number, thrown, name) ?? kmsFailure('KMS_FAILED', 'Google Cloud KMS failed', thrown, name);
+  const code =
+    number === INVALID_ARGUMENT && operation === 'decrypt'
+      ? 'KMS_CIPHERTEXT_REFUSED'
+      : number === undefined
+        ? undefined
+        : CODES_BY_STATUS[number];
+  if (code !== undefined)
+    return kmsFailure(code, 'Google Cloud KMS refused or could not be asked', thrown, `gRPC status ${number}`);
+  if (thrown instanceof Error && thrown.message.startsWith(NO_CREDENTIALS))
+    return kmsFailure('KMS_CREDENTIALS_UNAVAILABLE', 'the Google client found no credentials', thrown, name);
+  return (
+    classifyTransportError(thrown) ??
+    classifyHttpStatus(httpStatus ?? number, thrown, name) ??
+    kmsFailure('KMS_FAILED', 'Google Cloud KMS failed', thrown, name)
+  );
 }

@@ -17,6 +17,7 @@ export type KmipCallbacks = KmsCallbacks;
  */
 export function kmipKms(callbacks: KmipCallbacks): KmsCallbacks {
   const { encrypt, decrypt } = (callbacks ?? {}) as Partial<KmipCallbacks>;
-  if (typeof encrypt !== 'function' || typeof decrypt !== 'function') throw argumentError(`kmipKms needs the functions encrypt and decrypt, found ${kindOf(callbacks)}`);
+  if (typeof encrypt !== 'function' || typeof decrypt !== 'function')
+    throw argumentError(`kmipKms needs the functions encrypt and decrypt, found ${kindOf(callbacks)}`);
   return { encrypt: (call) => callbacks.encrypt(call), decrypt: (call) => callbacks.decrypt(call) };
 }

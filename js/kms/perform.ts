@@ -33,10 +33,17 @@ const BACKOFF_CAP_MS = 20_000;
  * Errors: the callback's failure under our code, with provider, data key and attempts in `details` and the callback's
  * own error as `cause`; `KMS_TIMED_OUT`; `KMS_REPLY_INVALID`; the error of `signal`.
  */
-export async function performKms(request: KmsRequest, policy: KmsPolicy, bson: BsonLibrary, signal: AbortSignal): Promise<KmsAnswer> {
+export async function performKms(
+  request: KmsRequest,
+  policy: KmsPolicy,
+  bson: BsonLibrary,
+  signal: AbortSignal,
+): Promise<KmsAnswer> {
   const provider = policy.providers.get(request.provider);
   if (provider === undefined) {
-    throw new CsfleError('KMS_PROVIDER_NOT_CONFIGURED', `kmsProviders has no \`${request.provider}\``, { details: describe(request) });
+    throw new CsfleError('KMS_PROVIDER_NOT_CONFIGURED', `kmsProviders has no \`${request.provider}\``, {
+      details: describe(request),
+    });
   }
   const masterKey = Object.freeze(deserialize(bson, request.masterKey));
   for (let attempt = 1; ; attempt += 1) {
@@ -51,18 +58,34 @@ export async function performKms(request: KmsRequest, policy: KmsPolicy, bson: B
   }
 }
 
-async function attemptOnce(request: KmsRequest, provider: KmsCallbacks, masterKey: KmsCall['masterKey'], timeoutMs: number, signal: AbortSignal): Promise<KmsAnswer> {
+async function attemptOnce(
+  request: KmsRequest,
+  provider: KmsCallbacks,
+  masterKey: KmsCall['masterKey'],
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<KmsAnswer> {
   const scope = new AbortScope([signal]);
   const deadline = setTimeout(() => scope.abort(timedOut(timeoutMs)), timeoutMs);
   // Each attempt has its own copy: an attempt that timed out may still be reading while the next one runs.
   const input = request.input.slice();
-  const call = { provider: request.provider, masterKey, keyAltNames: request.keyAltNames, signal: scope.signal, ...(request.keyId === undefined ? {} : { dataKeyId: request.keyId }) };
+  const call = {
+    provider: request.provider,
+    masterKey,
+    keyAltNames: request.keyAltNames,
+    signal: scope.signal,
+    ...(request.keyId === undefined ? {} : { dataKeyId: request.keyId }),
+  };
   try {
     if (request.operation === 'wrap') {
       const wrapped = await untilAborted((async () => provider.encrypt({ ...call, plaintext: input }))(), scope.signal);
       return checkWrapped(wrapped);
     }
-    const unwrapped = await untilAborted((async () => provider.decrypt({ ...call, ciphertext: input }))(), scope.signal, wipeIfBytes);
+    const unwrapped = await untilAborted(
+      (async () => provider.decrypt({ ...call, ciphertext: input }))(),
+      scope.signal,
+      wipeIfBytes,
+    );
     if (!isBytes(unwrapped)) throw replyInvalid('decrypt', 'bytes', unwrapped);
     return { reply: unwrapped };
   } finally {
@@ -99,7 +122,12 @@ function failureOf(thrown: unknown): CsfleError {
 
 function describe(request: KmsRequest): Record<string, ErrorDetail> {
   const { provider, operation, keyId, keyAltNames } = request;
-  return { provider, operation, ...(keyId === undefined ? {} : { keyId }), ...(keyAltNames.length === 0 ? {} : { keyAltNames: keyAltNames.join(', ') }) };
+  return {
+    provider,
+    operation,
+    ...(keyId === undefined ? {} : { keyId }),
+    ...(keyAltNames.length === 0 ? {} : { keyAltNames: keyAltNames.join(', ') }),
+  };
 }
 
 /** The same error with what this layer knows around it: which provider, which data key, how many attempts. */
