@@ -85,6 +85,13 @@ impl MasterKey {
         Self::parse_at(document, "")
     }
 
+    /// [`Self::parse`] of a document in bytes.
+    ///
+    /// Errors: those of [`Self::parse`]; `MASTER_KEY_INVALID` when the bytes are not a document.
+    pub fn from_bytes(document: &[u8]) -> Result<Self> {
+        Self::parse(descriptor(document)?)
+    }
+
     /// Reads a well-formed document whose field paths start with `path` (empty, or ending with a dot).
     pub(super) fn parse_at(document: &RawDocument, path: &str) -> Result<Self> {
         let fields = FieldReader { document, path };
@@ -279,4 +286,14 @@ fn append_text(document: &mut RawDocumentBuf, name: &CStr, value: Option<&str>) 
 
 fn append_endpoint(document: &mut RawDocumentBuf, endpoint: Option<&Endpoint>) {
     append_text(document, ENDPOINT, endpoint.map(Endpoint::stored));
+}
+
+/// The bytes of a descriptor as a document.
+pub(super) fn descriptor(bytes: &[u8]) -> Result<&RawDocument> {
+    RawDocument::from_bytes(bytes).map_err(|_| {
+        Error::new(
+            Code::MasterKeyInvalid,
+            "the master key is not a BSON document",
+        )
+    })
 }

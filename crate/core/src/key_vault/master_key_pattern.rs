@@ -19,6 +19,13 @@ pub struct MasterKeyPattern {
 }
 
 impl MasterKeyPattern {
+    /// [`Self::parse`] of a document in bytes.
+    ///
+    /// Errors: those of [`Self::parse`]; `MASTER_KEY_INVALID` when the bytes are not a document.
+    pub fn from_bytes(document: &[u8]) -> Result<Self> {
+        Self::parse(super::master_key::descriptor(document)?)
+    }
+
     /// Reads `{provider: ..., ...}` with any of the fields of that provider.
     ///
     /// Errors: `MASTER_KEY_INVALID` (with `field`), `KMS_PROVIDER_UNRECOGNIZED`, `KMS_ENDPOINT_INVALID`.

@@ -11,7 +11,9 @@ mod well_formed;
 
 pub use assessment::{Disposition, KeyAssessment, assess};
 pub use filter::keys_filter;
-pub use key_document::{KeyDocument, WrappedKeyMaterial, check_new_alt_names, check_unique, split_documents};
+pub use key_document::{
+    KeyDocument, WrappedKeyMaterial, check_new_alt_names, check_unique, split_documents,
+};
 pub use key_id::KeyId;
 pub use master_key::{MasterKey, MasterKeyFields};
 pub use master_key_pattern::MasterKeyPattern;

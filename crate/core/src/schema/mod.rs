@@ -37,8 +37,9 @@ pub fn strip_encryption(schema: &[u8]) -> Result<(Vec<u8>, u32)> {
 }
 
 fn edit(schema: &[u8], edit: Edit<'_>) -> Result<(Vec<u8>, u32)> {
-    let document = RawDocument::from_bytes(schema)
-        .map_err(|_| Error::new(Code::BsonMalformed, "the schema is not a BSON document").with("path", ""))?;
+    let document = RawDocument::from_bytes(schema).map_err(|_| {
+        Error::new(Code::BsonMalformed, "the schema is not a BSON document").with("path", "")
+    })?;
     let mut editor = Editor::new(edit);
     let mut out = Vec::with_capacity(schema.len());
     editor.root(document, &mut out, &Path::ROOT)?;
