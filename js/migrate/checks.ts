@@ -1,0 +1,109 @@
+import type { BsonBinary, Document } from '../bson.js';
+import { CsfleError } from '../errors.js';
+import type { KeyVaultCapabilities } from '../key-vault.js';
+import { fromStore } from '../run.js';
+import { idText } from './engine.js';
+import type { MigrationCheck } from './report.js';
+import { altNamesOf, isAbort, type MigrationRun } from './run-state.js';
+
+/** The material of each key before the run, by key id, as numbers that only this run can compare. */
+export type Fingerprints = Map<string, string>;
+
+/** What went wrong with one key while looking. */
+export interface KeyFault {
+  readonly error: CsfleError;
+}
+
+/** A check from what a piece of work returns or throws. */
+async function check(name: MigrationCheck['name'], required: boolean, work: () => Promise<string>, subject?: string): Promise<MigrationCheck> {
+  const about = subject === undefined ? {} : { subject };
+  try {
+    return { name, ok: true, required, detail: await work(), ...about };
+  } catch (error) {
+    // An abort ends the run; it says nothing about what was checked.
+    if (isAbort(error)) throw error;
+    const known = CsfleError.is(error) ? error : new CsfleError('INTERNAL', error instanceof Error ? error.message : String(error));
+    return { name, ok: false, required, detail: known.message, code: known.code, ...about };
+  }
+}
+
+/** Whether the vault can be written and keeps alternate names unique: found out without writing. */
+export async function checkVault(run: MigrationRun): Promise<readonly MigrationCheck[]> {
+  const { store } = run.engine;
+  let found: KeyVaultCapabilities | undefined;
+  let unknown: CsfleError | undefined;
+  try {
+    if (store.capabilities !== undefined) found = await fromStore(() => (store.capabilities as () => Promise<KeyVaultCapabilities>)());
+  } catch (error) {
+    if (!CsfleError.is(error)) throw error;
+    unknown = error;
+  }
+  const checks: MigrationCheck[] = [];
+  // The mode decrypt reads the vault only.
+  if (run.mode !== 'decrypt') {
+    checks.push(await check('vault-writable', true, async () => {
+      if (unknown !== undefined) throw unknown;
+      if (found === undefined) return 'this key vault cannot tell; the first write will';
+      if (!found.writable) throw new CsfleError('KEY_VAULT_NOT_WRITABLE', found.reason ?? 'the key vault cannot be written');
+      return 'updates are allowed';
+    }));
+  }
+  if (run.mode !== 'decrypt') {
+    // reencrypt keeps its state in alternate names: two keys of one name would make it ambiguous.
+    checks.push(await check('alt-name-index', run.mode === 'reencrypt', async () => {
+      if (unknown !== undefined) throw unknown;
+      if (found === undefined) return 'this key vault cannot tell';
+      if (!found.uniqueIndex) throw new CsfleError('MIGRATION_INDEX_MISSING', 'the key vault has no unique index on keyAltNames, so two keys may take one name');
+      return 'keyAltNames has its unique index';
+    }));
+  }
+  return checks;
+}
+
+/** Whether the new master key wraps and unwraps. */
+export function checkNewMasterKey(run: MigrationRun): Promise<MigrationCheck> {
+  return check('new-master-key', true, async () => {
+    await run.engine.probe(run.target, run.signal);
+    return `${run.target.provider} wrapped 96 random bytes and unwrapped the same`;
+  });
+}
+
+/**
+ * Unwraps every key once under its present master key.
+ * Shape: the fingerprints of those that opened, the errors of those that did not, both by key id.
+ */
+export async function unwrapKeys(run: MigrationRun, keys: readonly Document[]): Promise<{ fingerprints: Fingerprints; faults: Map<string, CsfleError> }> {
+  const fingerprints: Fingerprints = new Map();
+  const faults = new Map<string, CsfleError>();
+  const progress = run.progress('check-keys', keys.length);
+  await run.forEach(keys, async (key) => {
+    const id = idText(key._id);
+    try {
+      fingerprints.set(id, await run.engine.fingerprint(key._id as BsonBinary, run.signal));
+      progress.advance(1);
+    } catch (error) {
+      if (isAbort(error)) return;
+      faults.set(id, CsfleError.is(error) ? error : new CsfleError('INTERNAL', String(error)));
+      progress.advance(1, 1);
+    }
+  });
+  return { fingerprints, faults };
+}
+
+/** The check that goes with `unwrapKeys`: required only as long as not a single key opens. */
+export function keysUnwrapCheck(keys: readonly Document[], faults: ReadonlyMap<string, CsfleError>): MigrationCheck {
+  const name = 'old-keys-unwrap';
+  const failed = keys.filter((key) => faults.has(idText(key._id)));
+  const first = failed[0];
+  if (first === undefined) {
+    return { name, ok: true, required: true, detail: keys.length === 0 ? 'no key is to be unwrapped' : `${keys.length} of ${keys.length} keys open under their present master key` };
+  }
+  const fault = faults.get(idText(first._id)) as CsfleError;
+  const every = failed.length === keys.length;
+  const which = failed.slice(0, 3).map((key) => [idText(key._id), ...altNamesOf(key)].join(' ')).join(', ');
+  const more = failed.length > 3 ? ` and ${failed.length - 3} more` : '';
+  const detail = `${every ? 'no key opens' : `${failed.length} of ${keys.length} keys do not open`} (${which}${more}): ${fault.message}`;
+  return { name, ok: false, required: every, detail, code: fault.code };
+}
+
+export { check };

@@ -1,0 +1,258 @@
+import { type BsonLibrary, deserialize } from '../bson.js';
+import { equalBytes, hexText } from '../bytes.js';
+import { CsfleError } from '../errors.js';
+import { Census, takeCensus } from './census.js';
+import type { DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
+import type { ComputedChange } from './engine.js';
+import { type BsonElement, buildDocument, elementAt, elementNamed, elementsOf, exactDocument, exactValue, sameValue, wrapValue } from './exact-bson.js';
+import { BATCH_BYTES, DEFAULT_BATCH_SIZE, WRITE_ATTEMPTS } from './options.js';
+import type { CollectionResults } from './report.js';
+import { isAbort, type MigrationRun } from './run-state.js';
+
+/** What a mode does to documents. */
+export interface DocumentTransformation {
+  /** The changes that documents need. */
+  compute(documents: readonly Uint8Array[]): Promise<readonly ComputedChange[]>;
+  /** Whether the new values are plaintext (`decrypt`) or decrypt to the same plaintext as the old ones (`reencrypt`). */
+  readonly toPlaintext: boolean;
+  /** Whether values under this key are to be replaced. */
+  readonly isOld: (keyId: string) => boolean;
+}
+
+/** One change, ready to be written, with what its document must hold afterwards. */
+interface PreparedChange {
+  readonly id: BsonElement;
+  readonly values: number;
+  readonly change: DocumentChange;
+  /** The new values by path, or the whole new document. */
+  readonly expected: readonly BsonElement[] | Uint8Array;
+  /** Documents of one field per value, before and after: their plaintext must agree. */
+  readonly oldValues: Uint8Array;
+  readonly newValues: Uint8Array;
+}
+
+/** Walks over collections until a census finds nothing left; concurrent writers are met with conditional updates. */
+const MAX_PASSES = 5;
+
+/** Rewrites one collection and proves by a last census how many old values are left. */
+export async function rewriteCollection(run: MigrationRun, collection: MigrationCollection, transformation: DocumentTransformation, known: number | undefined): Promise<CollectionResults> {
+  const { namespace } = collection;
+  const work = new CollectionWork(run, collection, transformation);
+  let passes = 0;
+  let left = known ?? (await takeCensus(run, collection, 'verify-documents')).under(transformation.isOld);
+  let proven = known === undefined;
+  try {
+    while (!run.interrupted && passes < MAX_PASSES && (left > 0 || !proven)) {
+      const before = work.documentsRewritten;
+      if (left > 0) {
+        passes += 1;
+        await work.pass();
+      }
+      const census: Census = run.interrupted ? new Census() : await takeCensus(run, collection, 'verify-documents');
+      if (run.interrupted) break;
+      left = census.under(transformation.isOld);
+      proven = true;
+      if (work.documentsRewritten === before) break;
+    }
+  } catch (error) {
+    run.fail({ kind: 'collection', id: namespace }, asCollectionError(namespace, error));
+  }
+  return { namespace, passes, documentsRewritten: work.documentsRewritten, valuesRewritten: work.valuesRewritten, documentsFailed: work.failedIds.size, valuesLeft: left };
+}
+
+function asCollectionError(namespace: string, error: unknown): unknown {
+  if (CsfleError.is(error)) return error;
+  return new CsfleError('MIGRATION_COLLECTION_FAILED', `${namespace} cannot be read or written (${error instanceof Error ? error.name : 'unknown error'})`, { cause: error, details: { namespace } });
+}
+
+class CollectionWork {
+  documentsRewritten = 0;
+  valuesRewritten = 0;
+  /** Documents named as failed already: once is enough, however many passes follow. */
+  readonly failedIds = new Set<string>();
+  readonly #run: MigrationRun;
+  readonly #collection: MigrationCollection;
+  readonly #transformation: DocumentTransformation;
+
+  constructor(run: MigrationRun, collection: MigrationCollection, transformation: DocumentTransformation) {
+    this.#run = run;
+    this.#collection = collection;
+    this.#transformation = transformation;
+  }
+
+  async pass(): Promise<void> {
+    const { options } = this.#run;
+    const progress = this.#run.progress('documents', await this.#collection.estimatedCount(), this.#collection.namespace);
+    for await (const batch of this.#collection.scan({ documents: options.batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES })) {
+      if (this.#run.interrupted) return;
+      const failedBefore = this.failedIds.size;
+      await this.#batch(batch);
+      progress.advance(batch.length, this.failedIds.size - failedBefore);
+    }
+    progress.finish();
+  }
+
+  async #batch(documents: readonly Uint8Array[]): Promise<void> {
+    let pending = documents;
+    for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt += 1) {
+      const prepared = await this.#prepare(pending);
+      if (prepared.length === 0 || this.#run.interrupted) return;
+      pending = await this.#write(prepared);
+      if (pending.length === 0) return;
+    }
+    // What still needs a change now lost every attempt.
+    for (const { id } of await this.#prepare(pending)) {
+      this.#fail(id, new CsfleError('MIGRATION_DOCUMENT_CONFLICT', `the document was changed by others during ${WRITE_ATTEMPTS} attempts`, { details: { attempts: WRITE_ATTEMPTS } }));
+    }
+  }
+
+  /** Computes changes and checks, before anything is written, that the new values mean the same as the old ones. */
+  async #prepare(documents: readonly Uint8Array[]): Promise<readonly PreparedChange[]> {
+    const prepared: PreparedChange[] = [];
+    for (const { bytes } of await this.#compute(documents)) {
+      const id = elementNamed(bytes, '_id');
+      if (id === undefined) throw new CsfleError('INTERNAL', 'a computed change has no _id');
+      try {
+        prepared.push(this.#prepareOne(bytes, id, documents));
+      } catch (error) {
+        this.#fail(id, error);
+      }
+    }
+    return this.#keepEquivalent(prepared);
+  }
+
+  async #compute(documents: readonly Uint8Array[]): Promise<readonly ComputedChange[]> {
+    try {
+      return await this.#transformation.compute(documents);
+    } catch (error) {
+      // A KMS or a vault that does not answer fails every document alike: that is the collection's failure.
+      if (isAbort(error) || !CsfleError.is(error) || isOutage(error)) throw error;
+      const [document] = documents;
+      if (documents.length > 1 || document === undefined) {
+        const changes: ComputedChange[] = [];
+        for (const one of documents) changes.push(...(await this.#compute([one])));
+        return changes;
+      }
+      const id = elementNamed(document, '_id');
+      if (id !== undefined) this.#fail(id, error);
+      return [];
+    }
+  }
+
+  #prepareOne(bytes: Uint8Array, id: BsonElement, documents: readonly Uint8Array[]): PreparedChange {
+    const { bson } = this.#run.engine;
+    const part = (name: string): Uint8Array | undefined => elementNamed(bytes, name)?.value;
+    const filterBytes = part('q') as Uint8Array;
+    const filter = exactDocument(filterBytes, bson);
+    const values = new DataView((part('values') as Uint8Array).slice().buffer).getInt32(0, true);
+    const replacement = part('r');
+    if (replacement !== undefined) {
+      const old = documents.find((document) => keyOf(elementNamed(document, '_id')) === keyOf(id)) as Uint8Array;
+      const change = { filter, replacement: exactDocument(replacement, bson) };
+      return { id, values, change, expected: replacement, oldValues: old, newValues: replacement };
+    }
+    const set = [...elementsOf(elementNamed(part('u') as Uint8Array, '$set')?.value as Uint8Array)];
+    const oldValues = buildDocument(set.map(({ name }) => elementNamed(filterBytes, name) as BsonElement));
+    const change = { filter, update: { $set: new Map(set.map((element) => [element.name, exactValue(element, bson)])) } };
+    return { id, values, change, expected: set, oldValues, newValues: buildDocument(set) };
+  }
+
+  async #keepEquivalent(prepared: readonly PreparedChange[]): Promise<readonly PreparedChange[]> {
+    if (prepared.length === 0) return prepared;
+    const { engine, signal } = this.#run;
+    const before = await engine.decrypt(prepared.map(({ oldValues }) => oldValues), signal);
+    const values = prepared.map(({ newValues }) => newValues);
+    const after = this.#transformation.toPlaintext ? values : await engine.decrypt(values, signal);
+    return prepared.filter((one, index) => {
+      if (equalBytes(before[index] as Uint8Array, after[index] as Uint8Array)) return true;
+      this.#fail(one.id, new CsfleError('MIGRATION_VERIFICATION_FAILED', 'the new values do not decrypt to the old ones: nothing was written'));
+      return false;
+    });
+  }
+
+  /** Writes changes and reads them back; returns the documents that still need one, as they are now. */
+  async #write(prepared: readonly PreparedChange[]): Promise<readonly Uint8Array[]> {
+    const outcome = await this.#send(prepared);
+    const refused = new Map(outcome.refused.map(({ index, error }) => [prepared[index], error]));
+    const written = prepared.filter((one) => !refused.has(one));
+    for (const [one, error] of refused) {
+      if (one !== undefined) this.#fail(one.id, refusal(error));
+    }
+    if (written.length === 0) return [];
+    const { bson } = this.#run.engine;
+    const ids = written.map(({ id }) => exactValue(id, bson));
+    const now = new Map((await this.#collection.read(ids)).map((document) => [keyOf(elementNamed(document, '_id')), document]));
+    const again: Uint8Array[] = [];
+    for (const one of written) {
+      const document = now.get(keyOf(one.id));
+      // A document that is gone was removed by its owner.
+      if (document === undefined) continue;
+      if (holds(document, one.expected)) {
+        this.documentsRewritten += 1;
+        this.valuesRewritten += one.values;
+      } else again.push(document);
+    }
+    return again;
+  }
+
+  async #send(prepared: readonly PreparedChange[]): Promise<WriteOutcome> {
+    try {
+      return await this.#collection.write(prepared.map(({ change }) => change));
+    } catch (error) {
+      if (isConnectionError(error)) throw error;
+      if (prepared.length === 1) return { refused: [{ index: 0, error }] };
+      // One change can spoil a whole command, by its size for example: alone each shows whether it was the one.
+      const refused: { index: number; error: unknown }[] = [];
+      for (const [index, one] of prepared.entries()) {
+        for (const { error: reason } of (await this.#send([one])).refused) refused.push({ index, error: reason });
+      }
+      return { refused };
+    }
+  }
+
+  #fail(id: BsonElement, error: unknown): void {
+    const key = keyOf(id);
+    if (this.failedIds.has(key)) return;
+    const subject = { kind: 'document', id: idOf(id, this.#run.engine.bson), namespace: this.#collection.namespace } as const;
+    if (this.#run.fail(subject, error)) this.failedIds.add(key);
+  }
+}
+
+/** Type and bytes of an `_id`, as a key of maps. */
+function keyOf(id: BsonElement | undefined): string {
+  return id === undefined ? '' : `${id.type}:${hexText(id.value)}`;
+}
+
+/** An `_id` as extended JSON where the BSON library writes it, else its type and bytes. */
+function idOf(id: BsonElement, bson: BsonLibrary): string {
+  const { EJSON } = bson as { EJSON?: { stringify(value: unknown): string } };
+  try {
+    if (EJSON !== undefined) return EJSON.stringify(deserialize(bson, wrapValue(id)).v);
+  } catch {
+    // Not every value has extended JSON in every library; the bytes always do.
+  }
+  return keyOf(id);
+}
+
+/** Whether a document holds what was written: the new value at each path, or every field of the replacement. */
+function holds(document: Uint8Array, expected: PreparedChange['expected']): boolean {
+  if (!(expected instanceof Uint8Array)) return expected.every((element) => sameValue(elementAt(document, element.name), element));
+  // Servers move _id to the front of a replacement; nothing else may differ.
+  return document.length === expected.length && [...elementsOf(expected)].every((element) => sameValue(elementNamed(document, element.name), element));
+}
+
+/** The server's refusal of one change, without its message: that may quote values of the document. */
+function refusal(error: unknown): CsfleError {
+  if (CsfleError.is(error)) return error;
+  const { code } = (error ?? {}) as { code?: unknown };
+  const reason = typeof code === 'number' ? `server code ${code}` : error instanceof Error ? error.name : 'unknown error';
+  return new CsfleError('MIGRATION_DOCUMENT_REFUSED', `the change was refused (${reason})`, { cause: error, details: { reason } });
+}
+
+function isOutage(error: CsfleError): boolean {
+  return error.retryable || error.code === 'KEY_VAULT_NOT_READABLE' || error.code.startsWith('KMS_CREDENTIALS_') || error.code === 'INTERNAL';
+}
+
+function isConnectionError(error: unknown): boolean {
+  return error instanceof Error && /^Mongo(Network|ServerSelection|TopologyClosed|NotConnected|WaitQueueTimeout|ClientClosed)/.test(error.name);
+}

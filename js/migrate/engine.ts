@@ -1,0 +1,189 @@
+import { type BsonBinary, type BsonLibrary, binaryBytes, deserialize, type Document, EXACT_TYPES, isBinary, SUBTYPE_UUID, serialize, splitDocuments } from '../bson.js';
+import { concatBytes, hexText, uuidText } from '../bytes.js';
+import { CsfleError } from '../errors.js';
+import type { KeyVaultStore, KeyWrapping, MasterKeyDocument } from '../key-vault.js';
+import type { KmsCallbacks, KmsProviders } from '../kms/index.js';
+import { fromStore, requireStore } from '../run.js';
+import { Session, type SessionOptions } from '../session.js';
+import { assessVault, type CensusReport, census, parseMasterKey, rewriteSchema, stripSchema, type VaultAssessment } from '../wasm.js';
+
+/** A data key that takes the place of another one. */
+export interface Replacement {
+  readonly from: BsonBinary;
+  readonly to: BsonBinary;
+}
+
+/** What the core says about one document that changes. */
+export interface ComputedChange {
+  /** BSON of `{_id, q, u | r, values}`. */
+  readonly bytes: Uint8Array;
+}
+
+/** The new wrapping of a key, checked by unwrapping it again, and the old one it was made from. */
+export interface NewWrapping extends KeyWrapping {
+  readonly previousKeyMaterial: BsonBinary;
+}
+
+/** The core's migration work as promises over JavaScript values, with its KMS calls counted. */
+export class MigrationEngine {
+  readonly bson: BsonLibrary;
+  readonly store: KeyVaultStore;
+  readonly calls = { wrap: 0, unwrap: 0 };
+  readonly #session: Session;
+
+  constructor(options: Omit<SessionOptions, 'signal' | 'keyExpirationMS' | 'maxCachedKeys'>, store: (bson: BsonLibrary) => KeyVaultStore) {
+    const kmsProviders = countCalls(options.kmsProviders, this.calls);
+    // Keys stay for the whole run, so that their number of KMS calls is the planned one; close() wipes them.
+    this.#session = new Session({ ...options, kmsProviders, keyExpirationMS: 0, maxCachedKeys: 65_536 }, store);
+    this.bson = this.#session.bson;
+    this.store = requireStore(this.#session.store);
+  }
+
+  close(): void {
+    this.#session.close();
+  }
+
+  /** Key documents as they are stored now. */
+  find(filter: Document): Promise<readonly Document[]> {
+    return fromStore(() => this.store.find(filter));
+  }
+
+  /** One key document, or undefined. */
+  async findKey(id: BsonBinary): Promise<Document | undefined> {
+    return (await this.find({ _id: id }))[0];
+  }
+
+  /** Checks a master key descriptor and returns it as key documents store it. */
+  parseMasterKey(masterKey: Document): MasterKeyDocument {
+    return deserialize(this.bson, parseMasterKey(this.#bytes(masterKey, 'a master key')), EXACT_TYPES) as MasterKeyDocument;
+  }
+
+  /** Sorts key documents by what a migration does with them. */
+  assess(documents: readonly Document[], from: Document, to: Document): VaultAssessment {
+    const bytes = documents.map((document) => this.#bytes(document, 'a key document'));
+    return assessVault(concatBytes(bytes), this.#bytes(from, 'from'), this.#bytes(to, 'to'));
+  }
+
+  /**
+   * A number that is equal for equal key material, within this engine only; the key is unwrapped anew for it.
+   * Errors: those of unwrapping; `KEY_VAULT_KEY_NOT_FOUND` when the key is gone.
+   */
+  async fingerprint(id: BsonBinary, signal?: AbortSignal): Promise<string> {
+    const filter = this.#bytes({ _id: id }, 'a filter');
+    const output = await this.#session.run((engine) => {
+      engine.clearCache();
+      return engine.fingerprint(filter);
+    }, signal);
+    const entry = (deserialize(this.bson, output).v as Document[])[0];
+    if (entry === undefined || !isBinary(entry.fingerprint)) throw keyGone(id);
+    return hexText(binaryBytes(entry.fingerprint));
+  }
+
+  /** Wraps the key's material under `to`, unwraps the result and compares. Nothing is written. */
+  async rewrap(id: BsonBinary, to: Document, signal?: AbortSignal): Promise<NewWrapping> {
+    const filter = this.#bytes({ _id: id }, 'a filter');
+    const masterKey = this.#bytes(to, 'to');
+    const output = await this.#session.run((engine) => engine.rewrap(filter, masterKey, true), signal);
+    const entry = (deserialize(this.bson, output, EXACT_TYPES).v as Document[])[0] as (NewWrapping & Document) | undefined;
+    if (entry === undefined) throw keyGone(id);
+    return entry;
+  }
+
+  /** Wraps and unwraps random bytes under a master key. */
+  async probe(masterKey: Document, signal?: AbortSignal): Promise<void> {
+    const bytes = this.#bytes(masterKey, 'to');
+    await this.#session.run((engine) => engine.probe(bytes), signal);
+  }
+
+  /** A new key document under `masterKey`, not stored yet. */
+  async createDataKey(masterKey: Document, keyAltNames: readonly string[], signal?: AbortSignal): Promise<Document> {
+    const bytes = this.#bytes(masterKey, 'to');
+    return deserialize(this.bson, await this.#session.run((engine) => engine.createDataKey(bytes, keyAltNames, undefined, Date.now()), signal));
+  }
+
+  /** The changes that put every value under its new key. */
+  async reencrypt(documents: readonly Uint8Array[], replacements: readonly Replacement[], signal?: AbortSignal): Promise<readonly ComputedChange[]> {
+    const mapping = this.#bytes({ v: replacements.map(({ from, to }) => ({ from, to })) }, 'replacements');
+    const joined = concatBytes(documents);
+    return changesOf(await this.#session.run((engine) => engine.reencryptDocuments(joined, mapping), signal));
+  }
+
+  /** The changes that put every value of these keys back to plaintext. */
+  async leave(documents: readonly Uint8Array[], keyIds: readonly BsonBinary[], signal?: AbortSignal): Promise<readonly ComputedChange[]> {
+    const ids = this.#bytes({ v: [...keyIds] }, 'key ids');
+    const joined = concatBytes(documents);
+    return changesOf(await this.#session.run((engine) => engine.leaveDocuments(joined, ids), signal));
+  }
+
+  /** The documents with every encrypted value decrypted, in the same order. */
+  async decrypt(documents: readonly Uint8Array[], signal?: AbortSignal): Promise<readonly Uint8Array[]> {
+    const joined = concatBytes(documents);
+    return splitDocuments(await this.#session.run((engine) => engine.decryptDocuments(joined), signal));
+  }
+
+  /** Counts encrypted values from their headers. */
+  census(documents: readonly Uint8Array[]): CensusReport {
+    return census(concatBytes(documents));
+  }
+
+  /** The schema with new key ids, and how many places changed. */
+  rewriteSchema(schema: Document, replacements: readonly Replacement[]): { readonly schema: Document; readonly changed: number } {
+    const mapping = this.#bytes({ v: replacements.map(({ from, to }) => ({ from, to })) }, 'replacements');
+    return this.#schema(rewriteSchema(this.#bytes(schema, 'a JSON schema'), mapping));
+  }
+
+  /** The schema without encryption, and how many places changed. */
+  stripSchema(schema: Document): { readonly schema: Document; readonly changed: number } {
+    return this.#schema(stripSchema(this.#bytes(schema, 'a JSON schema')));
+  }
+
+  /** Whether two values are the same BSON. */
+  same(a: Document, b: Document): boolean {
+    return hexText(this.#bytes(a, 'a document')) === hexText(this.#bytes(b, 'a document'));
+  }
+
+  #schema(output: Uint8Array): { readonly schema: Document; readonly changed: number } {
+    const { schema, changed } = deserialize(this.bson, output, EXACT_TYPES);
+    return { schema: schema as Document, changed: Number(changed) };
+  }
+
+  #bytes(document: Document, what: string): Uint8Array {
+    return serialize(this.bson, document, what);
+  }
+}
+
+/** A key id as text. */
+export function idText(id: unknown): string {
+  return isBinary(id, SUBTYPE_UUID) ? uuidText(binaryBytes(id)) : 'no UUID';
+}
+
+function keyGone(id: BsonBinary): CsfleError {
+  return new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, { details: { keyId: idText(id) } });
+}
+
+function changesOf(output: Uint8Array): readonly ComputedChange[] {
+  return splitDocuments(output).map((bytes) => ({ bytes }));
+}
+
+function countCalls(providers: KmsProviders, calls: { wrap: number; unwrap: number }): KmsProviders {
+  const counted: Record<string, unknown> = {};
+  for (const [id, provider] of Object.entries(providers) as [string, Partial<KmsCallbacks> | undefined][]) {
+    if (typeof provider?.encrypt !== 'function' || typeof provider.decrypt !== 'function') {
+      counted[id] = provider;
+      continue;
+    }
+    const { encrypt, decrypt } = provider;
+    const callbacks: KmsCallbacks = {
+      encrypt(call) {
+        calls.wrap += 1;
+        return encrypt.call(provider as KmsCallbacks, call);
+      },
+      decrypt(call) {
+        calls.unwrap += 1;
+        return decrypt.call(provider as KmsCallbacks, call);
+      },
+    };
+    counted[id] = callbacks;
+  }
+  return counted as KmsProviders;
+}

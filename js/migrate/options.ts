@@ -1,0 +1,95 @@
+import type { BsonLibrary, Document } from '../bson.js';
+import type { DriverClient, KeyVaultStore, MasterKeyDocument } from '../key-vault.js';
+import type { KmsProviders } from '../kms/index.js';
+import type { MigrationCollection } from './collection.js';
+import type { DriverMigrationCollection } from './driver-collection.js';
+import type { MigrationProgress } from './progress.js';
+
+/**
+ * What a migration does.
+ *
+ * - `rewrap`: the same data keys under the new master key. Documents and schemas stay as they are, since key ids stay.
+ * - `reencrypt`: new data keys under the new master key; every value is decrypted and encrypted again in this process.
+ * - `decrypt`: every value back to plaintext, which leaves client-side encryption.
+ */
+export type MigrationMode = 'rewrap' | 'reencrypt' | 'decrypt';
+
+/** A JSON schema kept outside a collection, such as the `schemaMap` of an application. */
+export interface MigrationSchema {
+  /** How reports call it, a file name for example. */
+  readonly name: string;
+  /** The schema, or a map of namespaces to schemas. */
+  read(): Promise<Document | null>;
+  /** Stores the rewritten schema in place of `before`. */
+  write(rewritten: Document, before: Document): Promise<void>;
+}
+
+/** A key vault collection of a `MongoClient`. */
+export interface NamespacedClient {
+  readonly client: DriverClient;
+  /** `database.collection`. */
+  readonly namespace: string;
+}
+
+/** A collection to migrate: of a `MongoClient`, or anything that has the few methods needed. */
+export type MigrationCollectionInput = MigrationCollection | DriverMigrationCollection;
+
+/** Options of `migrate()`. */
+export interface MigrateOptions {
+  /** The key vault. */
+  readonly keyVault: KeyVaultStore | NamespacedClient;
+  /** The providers of `from` and of `to`. */
+  readonly kmsProviders: KmsProviders;
+  /**
+   * Which keys to migrate: those whose master key has at least these fields. `{ provider: 'local' }` when absent; in
+   * the mode `decrypt`, where nothing is wrapped anew, every key when absent.
+   */
+  readonly from?: MasterKeyDocument;
+  /** The new master key. Required, except in the mode `decrypt`, which takes none. */
+  readonly to?: MasterKeyDocument;
+  /** Default: `rewrap`. */
+  readonly mode?: MigrationMode;
+  /** Writes only when this is `true`. Default: `false`, which plans and checks. */
+  readonly execute?: boolean;
+  /** Restricts the keys further, in MongoDB's query language. Default: every key. */
+  readonly keyFilter?: Document;
+  /** The collections whose documents are rewritten; modes `reencrypt` and `decrypt`. Their validators are rewritten too. */
+  readonly collections?: readonly MigrationCollectionInput[];
+  /** Schemas kept elsewhere. */
+  readonly schemas?: readonly MigrationSchema[];
+  /** Says that documents may become plaintext; the mode `decrypt` does nothing without it. */
+  readonly confirmPlaintext?: boolean;
+  /**
+   * Collections that are read but not changed: `deleteOldKeys` removes no key that a value in one of them needs. Name
+   * every collection that the keys may have been used for and that is not migrated here.
+   */
+  readonly witnesses?: readonly MigrationCollectionInput[];
+  /** Removes the old data keys once a last census found no value under them; mode `reencrypt`. Default: `false`. */
+  readonly deleteOldKeys?: boolean;
+  /**
+   * Awaited once before the first write, with the key documents as they are: the place to store a backup. Their key
+   * material is wrapped, so a backup is as safe as the old master key.
+   */
+  readonly onBackup?: (documents: readonly Document[]) => Promise<void> | void;
+  /** Documents per read and write. Default: 500, which keeps a batch well below the 48 MB of one command. */
+  readonly batchSize?: number;
+  /** KMS calls at the same time. Default: 8, which stays far below the request quotas of the providers. */
+  readonly kmsConcurrency?: number;
+  /** Time for one KMS call. Default: 10,000. */
+  readonly kmsTimeoutMS?: number;
+  /** Further attempts after a KMS call failed in a way that may pass. Default: 3. */
+  readonly kmsRetries?: number;
+  /** Finishes the write in flight, then stops; the report says `interrupted`. */
+  readonly signal?: AbortSignal;
+  /** Called with one frozen object per tick. */
+  readonly onProgress?: (progress: MigrationProgress) => void;
+  /** The BSON library; entries for Node and browsers bring one. */
+  readonly bson?: BsonLibrary;
+}
+
+/** The documents of one read, and the bytes after which a read ends early. */
+export const DEFAULT_BATCH_SIZE = 500;
+/** Input, output and verification of a batch are in memory together: 8 MiB keeps their sum far below 100 MiB. */
+export const BATCH_BYTES = 8 * 1024 * 1024;
+/** A write that loses against another writer is computed again this often before its document is named as failed. */
+export const WRITE_ATTEMPTS = 5;

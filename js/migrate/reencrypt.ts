@@ -1,0 +1,190 @@
+import { type BsonBinary, type Document, SUBTYPE_UUID } from '../bson.js';
+import { CsfleError } from '../errors.js';
+import { fromStore } from '../run.js';
+import { moveNames } from './alternate-names.js';
+import { takeCensus } from './census.js';
+import { type DocumentTransformation, rewriteCollection } from './documents.js';
+import { idText, type Replacement } from './engine.js';
+import { isOwnName, keyMarker, nameMarker, replacedKeyId } from './markers.js';
+import type { PlanState } from './plan.js';
+import type { CollectionResults, KeyResults, SchemaResults } from './report.js';
+import { failKey, verifyKeys } from './rewrap.js';
+import { altNamesOf, type MigrationRun } from './run-state.js';
+import { writeSchemas } from './schema.js';
+
+/** What `reencrypt` and `decrypt` do beside keys. */
+export interface DataResults {
+  readonly collections: readonly CollectionResults[];
+  readonly schemas: readonly SchemaResults[];
+}
+
+/** One old key with the key that takes its place. */
+interface ReplacedKey {
+  readonly old: Document;
+  readonly replacement: BsonBinary;
+}
+
+/**
+ * New keys, then documents, then names and schemas, then a last look for what others wrote meanwhile, then the old keys.
+ * Each step finds its state in the vault and in the documents, so that a run that was stopped anywhere is taken up again.
+ */
+export async function executeReencrypt(run: MigrationRun, state: PlanState): Promise<{ keys: KeyResults } & DataResults> {
+  const counts = { planned: state.keys.length, migrated: 0, alreadyDone: 0, failed: 0, namesMoved: 0, deleted: 0, verified: 0 };
+  const fingerprints = new Map<string, string>();
+  const replaced = await replaceKeys(run, state, counts, fingerprints);
+  const replacements: Replacement[] = replaced.map(({ old, replacement }) => ({ from: old._id as BsonBinary, to: replacement }));
+
+  // Keys that could not be replaced are named as failures; what is under them stays, and the others go on.
+  const oldIds = new Set(replaced.map(({ old }) => idText(old._id)));
+  const transformation: DocumentTransformation = {
+    compute: (documents) => run.engine.reencrypt(documents, replacements, run.signal),
+    toPlaintext: false,
+    isOld: (keyId) => oldIds.has(keyId),
+  };
+  const planned = new Map(state.plan.collections.map(({ namespace, valuesToMigrate }) => [namespace, valuesToMigrate]));
+  let collections = await rewriteAll(run, transformation, (namespace) => planned.get(namespace));
+  let schemas: readonly SchemaResults[] = [];
+  if (nothingLeft(run, collections)) {
+    for (const { old, replacement } of replaced) {
+      if (run.interrupted) break;
+      try {
+        counts.namesMoved += await moveNames(run, old._id as BsonBinary, replacement);
+      } catch (error) {
+        if (failKey(run, old, error)) counts.failed += 1;
+      }
+    }
+    if (!run.interrupted) schemas = await writeSchemas(run, replacements);
+    // Writers that looked names or schemas up before they changed may have used an old key since.
+    if (counts.namesMoved > 0 || schemas.some(({ written }) => written)) collections = merged(collections, await rewriteAll(run, transformation, () => undefined));
+  }
+  const made = await run.engine.find({ _id: { $in: replaced.map(({ replacement }) => replacement) } });
+  const { verified, failed } = await verifyKeys(run, made, (key) => fingerprints.get(idText(key._id)));
+  counts.verified = verified;
+  counts.failed += failed;
+  if (run.options.deleteOldKeys === true && !run.interrupted) {
+    await removeStaleMarkers(run, state.documents);
+    counts.deleted = await deleteOldKeys(run, replaced, collections, oldIds);
+  }
+  return { keys: counts, collections, schemas };
+}
+
+/** Finds or makes the key that takes the place of each old one. */
+async function replaceKeys(run: MigrationRun, state: PlanState, counts: { migrated: number; alreadyDone: number; failed: number }, fingerprints: Map<string, string>): Promise<readonly ReplacedKey[]> {
+  const replaced: ReplacedKey[] = [];
+  const progress = run.progress('create-keys', state.keys.length);
+  await run.forEach(state.keys, async (old) => {
+    try {
+      const fault = state.faults.get(idText(old._id));
+      if (fault !== undefined) throw fault;
+      const known = state.replacements.get(idText(old._id));
+      const replacement = known ?? (await createReplacement(run, old));
+      // Unwrapped from what the vault holds: nothing is encrypted under a key that cannot be had back.
+      fingerprints.set(idText(replacement), await run.engine.fingerprint(replacement, run.signal));
+      replaced.push({ old, replacement });
+      if (known === undefined) counts.migrated += 1;
+      else counts.alreadyDone += 1;
+      progress.advance(1);
+    } catch (error) {
+      if (!failKey(run, old, error)) return;
+      counts.failed += 1;
+      progress.advance(1, 1);
+    }
+  });
+  return replaced;
+}
+
+async function createReplacement(run: MigrationRun, old: Document): Promise<BsonBinary> {
+  const { engine } = run;
+  const marker = keyMarker(idText(old._id));
+  const names = [marker, ...altNamesOf(old).filter(isOwnName).map(nameMarker)];
+  const document = await engine.createDataKey(run.target, names, run.signal);
+  try {
+    await fromStore(() => engine.store.insert(document));
+    return document._id as BsonBinary;
+  } catch (error) {
+    if (!CsfleError.is(error) || error.code !== 'KEY_VAULT_DUPLICATE_KEY') throw error;
+    // Another run made it in the meantime: the index on names lets only one of them in.
+    const [theirs] = await engine.find({ keyAltNames: marker });
+    if (theirs === undefined) throw error;
+    return theirs._id as BsonBinary;
+  }
+}
+
+/** Rewrites every collection in turn. */
+export async function rewriteAll(run: MigrationRun, transformation: DocumentTransformation, known: (namespace: string) => number | undefined): Promise<readonly CollectionResults[]> {
+  const results: CollectionResults[] = [];
+  for (const collection of run.collections) {
+    if (run.interrupted) break;
+    results.push(await rewriteCollection(run, collection, transformation, known(collection.namespace)));
+  }
+  return results;
+}
+
+function nothingLeft(run: MigrationRun, collections: readonly CollectionResults[]): boolean {
+  return !run.interrupted && run.failures.every(({ kind }) => kind === 'key') && collections.every(({ valuesLeft }) => valuesLeft === 0);
+}
+
+function merged(first: readonly CollectionResults[], last: readonly CollectionResults[]): readonly CollectionResults[] {
+  return first.map((before) => {
+    const after = last.find(({ namespace }) => namespace === before.namespace);
+    if (after === undefined) return before;
+    return {
+      namespace: before.namespace,
+      passes: before.passes + after.passes,
+      documentsRewritten: before.documentsRewritten + after.documentsRewritten,
+      valuesRewritten: before.valuesRewritten + after.valuesRewritten,
+      documentsFailed: before.documentsFailed + after.documentsFailed,
+      valuesLeft: after.valuesLeft,
+    };
+  });
+}
+
+/** Removes old keys, if nothing failed and no collection that was named, witnesses included, needs them. */
+async function deleteOldKeys(run: MigrationRun, replaced: readonly ReplacedKey[], collections: readonly CollectionResults[], oldIds: ReadonlySet<string>): Promise<number> {
+  if (!nothingLeft(run, collections)) return 0;
+  for (const witness of run.witnesses) {
+    const { namespace } = witness;
+    try {
+      const census = await takeCensus(run, witness, 'verify-documents');
+      const values = census.under((keyId) => oldIds.has(keyId));
+      if (values > 0) throw new CsfleError('MIGRATION_OLD_KEYS_IN_USE', `${namespace} holds ${values} values under old keys: no key was removed`, { details: { namespace, values } });
+    } catch (error) {
+      run.fail({ kind: 'collection', id: namespace }, error);
+    }
+  }
+  if (!nothingLeft(run, collections)) return 0;
+  const failed = new Set(run.failures.map(({ id }) => id));
+  const removable = replaced.filter(({ old }) => !failed.has(idText(old._id)));
+  let deleted = 0;
+  const progress = run.progress('delete-keys', removable.length);
+  for (const { old, replacement } of removable) {
+    if (run.interrupted) break;
+    try {
+      deleted += await fromStore(() => run.engine.store.deleteKey(old._id as BsonBinary));
+      await fromStore(() => run.engine.store.removeKeyAltName(replacement, keyMarker(idText(old._id))));
+      progress.advance(1);
+    } catch (error) {
+      failKey(run, old, error);
+      progress.advance(1, 1);
+    }
+  }
+  return deleted;
+}
+
+/** Removes what an earlier run left when it stopped between removing an old key and the note about it. */
+async function removeStaleMarkers(run: MigrationRun, documents: readonly Document[]): Promise<void> {
+  for (const document of documents) {
+    for (const name of altNamesOf(document)) {
+      const old = replacedKeyId(name);
+      if (old === undefined || run.interrupted) continue;
+      const stillThere = await run.engine.find({ _id: keyIdOf(run, old) });
+      if (stillThere.length === 0) await fromStore(() => run.engine.store.removeKeyAltName(document._id as BsonBinary, name));
+    }
+  }
+}
+
+function keyIdOf(run: MigrationRun, text: string): BsonBinary {
+  const hex = text.replaceAll('-', '');
+  const bytes = Uint8Array.from({ length: hex.length / 2 }, (_, index) => Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16));
+  return new run.engine.bson.Binary(bytes, SUBTYPE_UUID);
+}

@@ -1,0 +1,103 @@
+import { type BsonBinary, binaryBytes, type BsonLibrary, type Document, isBinary, requireBson, serialize } from '../bson.js';
+import { equalBytes } from '../bytes.js';
+import { CsfleError } from '../errors.js';
+import type { KeyVaultStore, KeyWrapping } from '../key-vault.js';
+import { fromStore } from '../run.js';
+import { refuseUnknownOptions } from '../session.js';
+import { idText } from './engine.js';
+import { type NamespacedClient, WRITE_ATTEMPTS } from './options.js';
+import { deepFreeze, type MigrationFailure } from './report.js';
+import { altNamesOf } from './run-state.js';
+import { openKeyVault } from './setup.js';
+
+/** Options of `restoreKeyVault()`. */
+export interface RestoreOptions {
+  readonly keyVault: KeyVaultStore | NamespacedClient;
+  /** The key documents of a backup, as `onBackup` of `migrate()` received them. */
+  readonly documents: readonly Document[];
+  /** Writes only when this is `true`. */
+  readonly execute?: boolean;
+  /** Whether keys that are no longer in the vault are added again. Default: `false`, which names them as failures. */
+  readonly insertMissing?: boolean;
+  readonly signal?: AbortSignal;
+  readonly bson?: BsonLibrary;
+}
+
+/** Result of `restoreKeyVault()`. */
+export interface RestoreReport {
+  readonly executed: boolean;
+  readonly ok: boolean;
+  readonly interrupted: boolean;
+  /** Keys whose wrapping differed and was (or would be) put back. */
+  readonly restored: readonly string[];
+  /** Keys that were (or would be) added again. */
+  readonly inserted: readonly string[];
+  /** Keys that are wrapped as in the backup. */
+  readonly unchanged: number;
+  readonly failures: readonly MigrationFailure[];
+}
+
+/**
+ * Puts `keyMaterial` and `masterKey` of a backup back, for the keys whose present ones differ, each write conditional on
+ * what was read and read back afterwards. Names and dates stay as they are.
+ *
+ * Errors: `ARGUMENT_INVALID` for documents that are no key documents; failures of single keys are in the report.
+ */
+export async function restoreKeyVault(options: RestoreOptions): Promise<RestoreReport> {
+  refuseUnknownOptions(options, ['keyVault', 'documents', 'execute', 'insertMissing', 'signal', 'bson'], 'restoreKeyVault()');
+  const bson = requireBson(options.bson);
+  const store = openKeyVault(options.keyVault);
+  const documents = options.documents.map(requireKeyDocument);
+  const restored: string[] = [];
+  const inserted: string[] = [];
+  const failures: MigrationFailure[] = [];
+  let unchanged = 0;
+  const aborted = (): boolean => options.signal?.aborted ?? false;
+  for (const document of documents) {
+    if (aborted()) break;
+    const id = idText(document._id);
+    try {
+      const outcome = await restoreKey(store, bson, document, options);
+      if (outcome === 'restored') restored.push(id);
+      else if (outcome === 'inserted') inserted.push(id);
+      else unchanged += 1;
+    } catch (error) {
+      const { code, message, remedy } = CsfleError.is(error) ? error : new CsfleError('INTERNAL', String(error));
+      failures.push({ kind: 'key', id, keyAltNames: altNamesOf(document), code, message, remedy });
+    }
+  }
+  return deepFreeze({ executed: options.execute === true, ok: failures.length === 0 && !aborted(), interrupted: aborted(), restored, inserted, unchanged, failures });
+}
+
+async function restoreKey(store: KeyVaultStore, bson: BsonLibrary, backup: Document & KeyWrapping, options: RestoreOptions): Promise<'restored' | 'inserted' | 'unchanged'> {
+  const id = backup._id as BsonBinary;
+  const read = async (): Promise<(Document & KeyWrapping) | undefined> => (await fromStore(() => store.find({ _id: id })))[0] as (Document & KeyWrapping) | undefined;
+  for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt += 1) {
+    const now = await read();
+    if (now === undefined) {
+      if (options.insertMissing !== true) throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, { details: { keyId: idText(id) } });
+      if (options.execute === true) await fromStore(() => store.insert(backup));
+      return 'inserted';
+    }
+    if (sameWrapping(bson, now, backup)) return 'unchanged';
+    if (options.execute !== true) return 'restored';
+    const next = { keyMaterial: backup.keyMaterial, masterKey: backup.masterKey };
+    if (!(await fromStore(() => store.rewrapIf(id, { keyMaterial: now.keyMaterial, masterKey: now.masterKey }, next)))) continue;
+    const after = await read();
+    if (after !== undefined && sameWrapping(bson, after, backup)) return 'restored';
+    throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(id)} is not wrapped as was written`, { details: { keyId: idText(id) } });
+  }
+  throw new CsfleError('KEY_VAULT_CONFLICT', `key ${idText(id)} was changed by another process during ${WRITE_ATTEMPTS} attempts`, { details: { keyId: idText(id), attempts: WRITE_ATTEMPTS } });
+}
+
+function sameWrapping(bson: BsonLibrary, a: KeyWrapping, b: KeyWrapping): boolean {
+  if (!isBinary(a.keyMaterial) || !isBinary(b.keyMaterial) || !equalBytes(binaryBytes(a.keyMaterial), binaryBytes(b.keyMaterial))) return false;
+  return equalBytes(serialize(bson, a.masterKey, 'masterKey'), serialize(bson, b.masterKey, 'masterKey'));
+}
+
+function requireKeyDocument(document: Document, index: number): Document & KeyWrapping {
+  const { _id, keyMaterial, masterKey } = document ?? {};
+  const isMasterKey = typeof masterKey === 'object' && masterKey !== null && typeof (masterKey as Document).provider === 'string';
+  if (isBinary(_id, 4) && isBinary(keyMaterial, 0) && isMasterKey) return document as Document & KeyWrapping;
+  throw new CsfleError('ARGUMENT_INVALID', `documents[${index}] is no key document`, { details: { index } });
+}

@@ -1,0 +1,74 @@
+import { Limiter } from '../abort.js';
+import type { Document } from '../bson.js';
+import { CsfleError } from '../errors.js';
+import type { MasterKeyDocument } from '../key-vault.js';
+import type { MigrationCollection } from './collection.js';
+import type { MigrationEngine } from './engine.js';
+import type { MigrateOptions, MigrationMode, MigrationSchema } from './options.js';
+import { type MigrationPhase, PhaseProgress } from './progress.js';
+import type { MigrationFailure } from './report.js';
+
+/** One run: its settled options, its engine, and what failed so far. */
+export class MigrationRun {
+  readonly failures: MigrationFailure[] = [];
+
+  constructor(
+    readonly mode: MigrationMode,
+    readonly options: MigrateOptions,
+    readonly engine: MigrationEngine,
+    readonly from: MasterKeyDocument | null,
+    readonly to: MasterKeyDocument | null,
+    readonly collections: readonly MigrationCollection[],
+    readonly witnesses: readonly MigrationCollection[],
+    readonly schemas: readonly MigrationSchema[],
+  ) {}
+
+  get signal(): AbortSignal | undefined {
+    return this.options.signal;
+  }
+
+  get interrupted(): boolean {
+    return this.signal?.aborted ?? false;
+  }
+
+  /** The master key that new wrappings are made under; only the mode `decrypt` has none. */
+  get target(): MasterKeyDocument {
+    if (this.to === null) throw new CsfleError('INTERNAL', 'this mode has no new master key');
+    return this.to;
+  }
+
+  progress(phase: MigrationPhase, total: number, namespace?: string): PhaseProgress {
+    return new PhaseProgress(this.options.onProgress, phase, total, namespace);
+  }
+
+  /** Names what failed and lets the rest go on; an abort is no failure. Returns whether it was recorded. */
+  fail(subject: Pick<MigrationFailure, 'kind' | 'id' | 'namespace' | 'keyAltNames'>, error: unknown): boolean {
+    if (this.interrupted && isAbort(error)) return false;
+    const known = CsfleError.is(error) ? error : new CsfleError('INTERNAL', messageOf(error), { cause: error });
+    this.failures.push({ ...subject, code: known.code, message: known.message, remedy: known.remedy });
+    return true;
+  }
+
+  /** Runs `work` for each item, a few at a time, and stops taking new ones once the run is interrupted. */
+  async forEach<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+    const limiter = new Limiter(this.options.kmsConcurrency ?? 8);
+    const never = new AbortController().signal;
+    await Promise.all(items.map((item) => limiter.run(async () => (this.interrupted ? undefined : work(item)), never)));
+  }
+}
+
+/** Whether an error says no more than that the work was aborted. */
+export function isAbort(error: unknown): boolean {
+  return CsfleError.is(error) && error.code === 'OPERATION_ABORTED';
+}
+
+/** The message of any error. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Alternate names of a key document. */
+export function altNamesOf(document: Document | undefined): readonly string[] {
+  const names = document?.keyAltNames;
+  return Array.isArray(names) ? names.filter((name): name is string => typeof name === 'string') : [];
+}
