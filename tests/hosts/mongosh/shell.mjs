@@ -1,0 +1,76 @@
+// The real mongosh as a test drives it: the package as an installation lays it out, a home folder of its own, one process per
+// script, results as extended JSON.
+import { spawn } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { EJSON } from 'bson';
+
+const require = createRequire(import.meta.url);
+const timeoutMs = 60_000;
+
+// Makes a folder as `npm install csfle-wasm` leaves it: the package and its one peer, no AWS SDK, no native addon.
+// Resolves to { folder, load, run(script, options), home(), remove() }.
+export async function installForShell() {
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'csfle-mongosh-')));
+  const installed = join(folder, 'node_modules', 'csfle-wasm');
+  const built = dirname(require.resolve('csfle-wasm/mongosh'));
+  await mkdir(join(installed, 'dist'), { recursive: true });
+  for (const file of ['csfle.mongosh.js', 'mongosh.cjs', 'node.cjs', 'csfle.wasm']) await cp(join(built, file), join(installed, 'dist', file));
+  await cp(require.resolve('csfle-wasm/package.json'), join(installed, 'package.json'));
+  await symlink(dirname(dirname(require.resolve('bson'))), join(folder, 'node_modules', 'bson'));
+  const home = join(folder, 'home');
+  await mkdir(home);
+  const load = `load(${JSON.stringify(join(installed, 'dist', 'csfle.mongosh.js'))});`;
+
+  return {
+    folder,
+    load,
+    // Runs a script and resolves to { code, stdout, stderr, value }, `value` being what its last expression returned.
+    run: (script, options) => runShell(script, { cwd: folder, home, ...options }),
+    home: () => contentsOf(home),
+    remove: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script.
+export async function runShell(script, { uri, cwd, home, json = true, input, args = [], env = {} }) {
+  const program = join(dirname(require.resolve('mongosh/package.json')), require('mongosh/package.json').bin.mongosh);
+  const output = json && input === undefined ? ['--json=canonical'] : [];
+  const evaluate = script === undefined ? [] : ['--eval', script];
+  const child = spawn(process.execPath, [program, '--quiet', ...(uri === undefined ? ['--nodb'] : [uri]), ...output, ...args, ...evaluate], {
+    cwd,
+    env: { ...process.env, ...env, HOME: home, USERPROFILE: home },
+    stdio: ['pipe', 'pipe', 'pipe'],
+    timeout: timeoutMs,
+  });
+  child.stdin.end(input ?? '');
+  const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), new Promise((resolve) => child.on('close', resolve))]);
+  const value = json && code === 0 && input === undefined ? parse(stdout, stderr) : undefined;
+  return { code, stdout, stderr, value };
+}
+
+function parse(stdout, stderr) {
+  try {
+    return stdout.trim() === '' ? undefined : EJSON.parse(stdout, { relaxed: false });
+  } catch (cause) {
+    throw new Error(`not one JSON document:\n${stdout}\n${stderr}`, { cause });
+  }
+}
+
+async function text(stream) {
+  let all = '';
+  for await (const chunk of stream.setEncoding('utf8')) all += chunk;
+  return all;
+}
+
+// Everything below a folder as one text, byte for byte: what the shell keeps of a session.
+async function contentsOf(folder) {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  return (await Promise.all(files.map((file) => readFile(join(file.parentPath, file.name), 'latin1')))).join('\n');
+}
+
+// Shell code that calls `f` and returns how it failed.
+export const attempt = `const attempt = (f) => { try { f(); return 'no error'; } catch (error) { return { code: error.code, message: error.message }; } };`;
