@@ -17,7 +17,7 @@ before(async () => {
   for (const provider of ['local', 'aws', 'kmip']) keys.push(await pair.dataKey('theirs', provider, [provider]));
   pair.setVault(keys.map((key) => key.document));
 });
-after(() => pair.stop());
+after(() => pair?.stop());
 
 const seal = (item, key = keys[0], kind = RANDOM) => value.encrypted(encryptValue(item, { kind, keyId: key.keyId, material: key.material }));
 
@@ -48,10 +48,10 @@ test('values in nested documents and arrays', async () => {
   await decryptedAlike(build(seal), build((item) => item));
 });
 
-test('150 levels of nesting', async () => {
+test('nesting close to the 200 levels of the server', async () => {
   const build = (put) => {
     let inner = document([['v', put(value.string('bottom'))]]);
-    for (let level = 0; level < 150; level += 1) inner = document([[level % 2 ? 'd' : 'x', level % 3 ? value.object(inner) : value.array([value.object(inner)])]]);
+    for (let level = 0; level < 140; level += 1) inner = document([[level % 2 ? 'd' : 'x', level % 3 ? value.object(inner) : value.array([value.object(inner)])]]);
     return inner;
   };
   await decryptedAlike(build(seal), build((item) => item));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import * as bson from 'bson';
-import { ClientEncryption } from 'csfle-wasm';
+import { ClientEncryption, MemoryKeyVaultStore } from 'csfle-wasm';
 import { codesFor } from './outcomes.mjs';
 import { accept, HEX, Pair } from './pair.mjs';
 import { field, value } from './raw-bson.mjs';
@@ -20,7 +20,7 @@ before(async () => {
   }
   pair.setVault(keys.map(({ document }) => document));
 });
-after(() => pair.stop());
+after(() => pair?.stop());
 
 /** Calls `check` for every way to name every key. */
 async function eachReference(check) {
@@ -126,10 +126,9 @@ const JS_VALUES = [
 
 test('values of the bson package encrypt to the bytes libmongocrypt writes, and come back as they went in', async () => {
   const { document, keyId } = keys[0];
-  const client = new ClientEncryption(null, {
-    kmsProviders: { local: { key: pair.providers.local } },
-    keyVaultStore: { find: async () => [bson.deserialize(document)] },
-  });
+  const store = new MemoryKeyVaultStore();
+  await store.insert(bson.deserialize(document));
+  const client = new ClientEncryption(null, { kmsProviders: { local: { key: pair.providers.local } }, keyVaultStore: store });
   for (const [what, js, raw] of JS_VALUES) {
     const options = { algorithm: ALGORITHM.deterministic };
     const encrypted = await client.encrypt(js, { ...options, keyId: new bson.UUID(keyId) });
@@ -137,8 +136,9 @@ test('values of the bson package encrypt to the bytes libmongocrypt writes, and 
     assert.equal(HEX(encrypted.buffer.subarray(0, encrypted.position)), HEX(expected.payload), what);
     const decrypted = await client.decrypt(encrypted);
     const written = field(bson.serialize({ v: decrypted }), 'v');
-    // js-bson reads symbols as strings; that is the library's habit and not the format's.
-    if (js._bsontype !== 'BSONSymbol' && typeof js !== 'bigint' && js._bsontype !== 'Long') assert.ok(written.equals(raw), what);
+    // js-bson reads symbols as strings, small int64 as numbers and regular expressions without the options JavaScript
+    // lacks: that is the library's habit and not the format's.
+    if (!['BSONSymbol', 'Long', 'BSONRegExp'].includes(js._bsontype) && typeof js !== 'bigint') assert.ok(written.equals(raw), what);
   }
   client.close();
 });

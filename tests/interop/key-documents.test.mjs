@@ -11,27 +11,25 @@ import { unwrapKey } from './reference.mjs';
 let pair;
 
 before(async () => { pair = await Pair.start(); });
-after(() => pair.stop());
+after(() => pair?.stop());
 
 const shape = (bytes) => fields(bytes).map(([name, item]) => `${name}:${item.type}`);
 const DATES = ['creationDate', 'updateDate'];
 const undated = (bytes) => HEX(document(fields(bytes).filter(([name]) => !DATES.includes(name))));
 
-/**
- * The random bytes libmongocrypt draws for this key, in its order, so that it arrives at our document: the vector of a
- * wrapping it does itself, then the id.
- */
+/** The random bytes libmongocrypt draws for this key, in its order, so that it arrives at our document. */
 function draws(ours, type, masterKey) {
-  const wrapsItself = type === 'local' || (type === 'kmip' && !masterKey.some(([name]) => name === 'delegated'));
   const id = keyIdOf(ours);
-  return wrapsItself ? [binary(field(ours, 'keyMaterial')).content.slice(0, 16), id] : [id];
+  const iv = binary(field(ours, 'keyMaterial')).content.slice(0, 16);
+  const delegated = masterKey.some(([name, item]) => name === 'delegated' && item.bytes[0] === 1);
+  // It wraps by itself under local keys and under KMIP secrets it fetched, and draws the id last.
+  return type === 'local' || (type === 'kmip' && !delegated) ? [iv, id] : [id];
 }
 
 const VARIANTS = [
   ...Object.entries(MASTER_KEYS),
   ['aws', [['key', 'alias/first'], ['region', 'eu-west-1']]],
   ['aws', [['endpoint', 'https://KMS.example.com:443/path?query'], ['region', 'r'], ['key', 'k']]],
-  ['aws', [['region', ''], ['key', 'k']]],
   ['azure', [['keyVersion', '00'], ['keyName', 'n'], ['keyVaultEndpoint', 'https://v.vault.azure.net/']]],
   ['gcp', [['endpoint', 'kms.googleapis.test:1234'], ['keyName', 'n'], ['keyVersion', '7'], ['keyRing', 'r'], ['location', 'l'], ['projectId', 'p']]],
   ['kmip', [['delegated', value.bool(true)], ['keyId', '7'], ['endpoint', 'kmip.test:5698']]],
@@ -46,15 +44,8 @@ for (const [provider, masterKey] of VARIANTS) {
       const keyAltNames = ['first', 'second', '', 'Zoë 🗝'];
       const keyMaterial = new Uint8Array(randomBytes(96));
       const before = Date.now();
-      const ours = await pair.ours.createDataKey(provider, { masterKey, keyAltNames, keyMaterial });
-      if (masterKey.some(([name, item]) => name === 'region' && item === '')) {
-        // DIFFERS (differences.mjs, empty-identifiers): both refuse, libmongocrypt while building the KMS request.
-        const theirs = await pair.theirs.createDataKey(provider, { masterKey, keyMaterial });
-        assert.equal(theirs.ok, false);
-        assert.equal(ours.ok, false);
-        return;
-      }
-      const key = accept(ours, 'createDataKey').output;
+      const ours = accept(await pair.ours.createDataKey(provider, { masterKey, keyAltNames, keyMaterial }), 'createDataKey');
+      const key = ours.output;
       const theirs = accept(await pair.theirs.createDataKey(provider, { masterKey, keyAltNames, keyMaterial, random: draws(key, type, masterKey) }));
       assert.deepEqual(shape(key), ['_id:5', 'keyAltNames:4', 'keyMaterial:5', 'creationDate:9', 'updateDate:9', 'status:16', 'masterKey:3']);
       assert.deepEqual(shape(key), shape(theirs.output));
@@ -66,7 +57,6 @@ for (const [provider, masterKey] of VARIANTS) {
     });
 
     test('a key that one side made is used by the other', async () => {
-      if (masterKey.some(([name, item]) => name === 'region' && item === '')) return;
       for (const [maker, user] of [['ours', 'theirs'], ['theirs', 'ours']]) {
         const key = accept(await pair[maker].createDataKey(provider, { masterKey })).output;
         assert.deepEqual(shape(key), ['_id:5', 'keyMaterial:5', 'creationDate:9', 'updateDate:9', 'status:16', 'masterKey:3']);
@@ -85,12 +75,12 @@ test('key material of one\'s own is what the wrapping holds, and random material
     const key = accept(await pair[side].createDataKey('local', { keyMaterial })).output;
     assert.equal(HEX(unwrapKey(pair.providers.local, binary(field(key, 'keyMaterial')).content)), HEX(keyMaterial));
   }
-  const materials = await Promise.all([1, 2, 3].map(async () => {
+  const materials = new Set();
+  for (let round = 0; round < 3; round += 1) {
     const key = accept(await pair.ours.createDataKey('local')).output;
-    return HEX(unwrapKey(pair.providers.local, binary(field(key, 'keyMaterial')).content));
-  }));
-  assert.equal(new Set(materials).size, 3);
-  assert.ok(materials.every((material) => material.length === 192));
+    materials.add(HEX(unwrapKey(pair.providers.local, binary(field(key, 'keyMaterial')).content)));
+  }
+  assert.equal(materials.size, 3);
 });
 
 // What a caller may get wrong when creating a key. libmongocrypt is the measure of what is refused.

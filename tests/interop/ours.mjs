@@ -38,12 +38,39 @@ export const rawBson = {
   },
 };
 
+/** The `bson` package, except that key documents cross verbatim. */
+const plainBson = { ...bson, serialize: (input, options) => input[BYTES] ?? bson.serialize(input, options) };
+
 const toRaw = (item) => (item instanceof RawValue ? item : field(bson.serialize({ v: item }), 'v'));
 const binaryOf = (bytes, subtype) => new bson.Binary(bytes, subtype);
+
+/** A key vault that answers with what the test laid down, and remembers what it was told. */
+class FedVault {
+  constructor(owner) {
+    this.owner = owner;
+  }
+
+  async find(filter) {
+    this.owner.filters.push(bson.serialize(filter));
+    return (this.owner.feed ?? this.owner.vault.filter((key) => matches(filter, key))).map(verbatim);
+  }
+
+  async insert(key) { this.inserted = bson.serialize(key); }
+
+  async rewrapIf(id, expected, next) {
+    this.rewrapped.push({ _id: toRaw(id), keyMaterial: toRaw(next.keyMaterial), masterKey: toRaw(next.masterKey) });
+    return true;
+  }
+
+  async addKeyAltName() { throw new Error('not part of these tests'); }
+  async removeKeyAltName() { throw new Error('not part of these tests'); }
+  async deleteKey() { throw new Error('not part of these tests'); }
+}
 
 export class Ours {
   #raw;
   #plain;
+  #store = new FedVault(this);
 
   static async open(providers, options = {}) {
     return new Ours(providers, options);
@@ -55,26 +82,14 @@ export class Ours {
       const type = id.split(':')[0];
       return [id, type === 'local' ? { key: setting } : (callbacks[id] ?? fakeKms(type, kms))];
     }));
-    const options = { kmsProviders, keyVaultStore: this, ...(keyExpirationMs !== undefined && { keyExpirationMS: keyExpirationMs }) };
+    const options = { kmsProviders, keyVaultStore: this.#store, ...(keyExpirationMs !== undefined && { keyExpirationMS: keyExpirationMs }) };
     this.#raw = new ClientEncryption(null, { ...options, bson: rawBson });
-    this.#plain = new ClientEncryption(null, { ...options, bson });
+    this.#plain = new ClientEncryption(null, { ...options, bson: plainBson });
+    /** Key documents; only what a filter asks for is answered. */
     this.vault = [];
+    /** When set, answered instead, whatever was asked. */
     this.feed = undefined;
     this.filters = [];
-  }
-
-  // KeyVaultStore. Every document goes out verbatim.
-  async find(filter) {
-    this.filters.push(bson.serialize(filter));
-    return (this.feed ?? this.vault.filter((key) => matches(filter, key))).map(verbatim);
-  }
-
-  async insert(key) { this.inserted = bson.serialize(key); }
-
-  async rewrapIf(id, expected, next) {
-    const [, keyMaterial] = ['keyMaterial', toRaw(next.keyMaterial)];
-    this.rewrapped.push({ _id: toRaw(id), keyMaterial, masterKey: toRaw(next.masterKey), expected });
-    return true;
   }
 
   async #answer(work) {
@@ -115,16 +130,16 @@ export class Ours {
       const id = await this.#plain.createDataKey(provider, {
         ...(masterKey.length > 0 && { masterKey: js }), ...(keyAltNames && { keyAltNames }), ...(keyMaterial && { keyMaterial: Buffer.from(keyMaterial) }),
       });
-      return { output: this.inserted, id: new Uint8Array(id.buffer) };
+      return { output: this.#store.inserted, id: new Uint8Array(id.buffer) };
     });
   }
 
   rewrap(provider, masterKey = []) {
-    this.rewrapped = [];
+    this.#store.rewrapped = [];
     const js = bson.deserialize(document(masterKey.map(([name, item]) => [name, typeof item === 'string' ? value.string(item) : item])));
     return this.#answer(async () => {
       await this.#plain.rewrapManyDataKey({}, provider && { provider, ...(masterKey.length > 0 && { masterKey: js }) });
-      return { keys: this.rewrapped };
+      return { keys: this.#store.rewrapped };
     });
   }
 

@@ -109,8 +109,12 @@ export function document(fields) {
 /** The document `{v: item}`. */
 export const boxed = (item) => document([['v', item]]);
 
+/** The same bytes without Node's Buffer, whose slice() does not copy. */
+const plain = (bytes) => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+
 /** The `[name, RawValue]` pairs of a document. Throws on anything that is not well formed. */
-export function fields(bytes) {
+export function fields(given) {
+  const bytes = plain(given);
   const reader = new Reader(bytes);
   const total = reader.int32();
   if (total !== bytes.length || bytes[total - 1] !== 0) throw new RangeError(`document length ${total}, have ${bytes.length}`);
@@ -142,7 +146,8 @@ export function binary(item) {
 }
 
 /** The documents laid end to end in `bytes`. */
-export function split(bytes) {
+export function split(given) {
+  const bytes = plain(given);
   const out = [];
   for (let offset = 0; offset < bytes.length;) {
     const length = new DataView(bytes.buffer, bytes.byteOffset + offset).getInt32(0, true);

@@ -17,7 +17,7 @@ before(async () => {
   keys = { local: await pair.dataKey('theirs', 'local'), aws: await pair.dataKey('theirs', 'aws') };
   pair.setVault(Object.values(keys).map(({ document }) => document));
 });
-after(() => pair.stop());
+after(() => pair?.stop());
 
 test('the reference reproduces the published deterministic vector', () => {
   const material = fromHex(`

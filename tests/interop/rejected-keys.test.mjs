@@ -17,7 +17,7 @@ before(async () => {
   key = await pair.dataKey('theirs', 'local', ['name']);
   other = await pair.dataKey('theirs', 'local', ['other']);
 });
-after(() => pair.stop());
+after(() => pair?.stop());
 
 /** What fresh instances of both sides, without a cached key, make of what the vault returned. */
 async function bothSides(fed, reference = { keyId: key.keyId }) {
