@@ -64,10 +64,10 @@ fn key_length_error(found: usize) -> Error {
     )
 }
 
-/// A growable buffer of plaintext that is wiped on drop.
+/// A buffer of plaintext that is wiped on drop.
 ///
-/// Growing moves the bytes and leaves a copy behind, so the capacity is fixed at creation and a write past it
-/// panics in debug builds; callers reserve what they need first.
+/// A plain `Vec` that grows moves its bytes and leaves a copy behind. So callers write within the capacity, and
+/// [`SecretBytes::reserve`] grows it with the old memory wiped.
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
 impl SecretBytes {
@@ -89,6 +89,16 @@ impl SecretBytes {
     #[must_use]
     pub fn adopt(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// Makes room for `additional` more bytes; memory that is given up is wiped first.
+    pub fn reserve(&mut self, additional: usize) {
+        let needed = self.0.len() + additional;
+        if needed > self.0.capacity() {
+            let mut grown = Vec::with_capacity(needed.max(self.0.capacity() * 2));
+            grown.extend_from_slice(&self.0);
+            self.0 = Zeroizing::new(grown);
+        }
     }
 
     /// Lends the bytes out.

@@ -3,7 +3,10 @@
 mod support;
 
 use bson::raw::RawDocument;
-use csfle_core::key_vault::{KeyDocument, split_documents};
+use csfle_core::{
+    key_vault::{KeyDocument, KeyId, split_documents},
+    schema::{rewrite_key_ids, strip_encryption},
+};
 use serde_json::{Value, json};
 use support::{extended_json_to_bson, vector};
 
@@ -108,4 +111,41 @@ fn converter_writes_every_type() {
         hex::encode([&length[..], &body].concat())
     );
     assert_eq!(split_documents(&bytes).count(), 1);
+}
+
+#[test]
+fn published_schemas_can_be_rewritten_back_and_stripped() {
+    for name in [
+        "corpus/corpus-schema.json",
+        "external/external-schema.json",
+        "limits/limits-schema.json",
+    ] {
+        let Some(file) = vector(&format!("driver-specs/{name}")) else {
+            return;
+        };
+        let expected = file.to_string().matches("\"encrypt\"").count();
+        let schema = extended_json_to_bson(file);
+        let ids = ["local", "aws", "azure", "gcp", "kmip"].map(|provider| {
+            let file = vector(&format!("driver-specs/corpus/corpus-key-{provider}.json"));
+            let key = extended_json_to_bson(file.expect("the folder is there"));
+            KeyDocument::parse(&key).expect("a key document").id
+        });
+        let forth: Vec<_> = ids
+            .iter()
+            .map(|id| (*id, KeyId::v4_from_random(id.as_bytes().map(|b| !b))))
+            .collect();
+        let back: Vec<_> = forth.iter().map(|(old, new)| (*new, *old)).collect();
+        let (there, changed) = rewrite_key_ids(&schema, &forth).expect(name);
+        assert_eq!(
+            rewrite_key_ids(&there, &back),
+            Ok((schema.clone(), changed)),
+            "{name}"
+        );
+        let (plain, removed) = strip_encryption(&schema).expect(name);
+        assert_eq!(usize::try_from(removed), Ok(expected), "{name}");
+        assert!(
+            !plain.windows(9).any(|window| window == b"\x03encrypt\0"),
+            "{name}"
+        );
+    }
 }

@@ -2,6 +2,8 @@
 
 mod path;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 use alloc::{collections::BTreeMap, vec::Vec};
 

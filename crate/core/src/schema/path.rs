@@ -1,6 +1,5 @@
 //! Where in a schema the walk is.
 
-use alloc::string::ToString;
 use core::fmt;
 
 use crate::error::{Code, Error, Result};
@@ -32,21 +31,21 @@ impl<'a> Path<'a> {
             depth: self.depth + 1,
         };
         if path.depth > MAX_DEPTH {
-            return Err(Error::new(
-                Code::BsonTooDeep,
-                "the schema nests deeper than 200 levels",
-            ));
+            return Err(path.refusal(Code::BsonTooDeep, "the schema nests deeper than 200 levels"));
         }
         Ok(path)
     }
 
     pub(super) fn invalid(&self, message: &'static str) -> Error {
-        Error::new(Code::SchemaInvalid, message).with("path", self.to_string())
+        self.refusal(Code::SchemaInvalid, message)
     }
 
     pub(super) fn malformed(&self) -> Error {
-        Error::new(Code::BsonMalformed, "the schema is not well-formed BSON")
-            .with("path", self.to_string())
+        self.refusal(Code::BsonMalformed, "the schema is not well-formed BSON")
+    }
+
+    fn refusal(&self, code: Code, message: &'static str) -> Error {
+        Error::new(code, message).with("path", self)
     }
 }
 

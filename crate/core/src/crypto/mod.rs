@@ -1,0 +1,19 @@
+//! AEAD_AES_256_CBC_HMAC_SHA_512 and what is built from it. This layer knows neither BSON nor MongoDB.
+
+mod aead;
+mod batch;
+mod key_wrap;
+
+pub use aead::{AeadKey, BLOCK_LEN, IV_LEN, MIN_SEALED_LEN, TAG_LEN, sealed_len};
+pub use batch::{OpenBatch, SealBatch};
+pub use key_wrap::LocalMasterKey;
+
+use crate::error::Result;
+
+/// A source of cryptographically secure random bytes, provided by the host.
+pub trait Entropy {
+    /// Fills `out` completely.
+    ///
+    /// Errors: `CRYPTO_RANDOM_UNAVAILABLE`; the content of `out` must not be used then.
+    fn fill(&mut self, out: &mut [u8]) -> Result<()>;
+}

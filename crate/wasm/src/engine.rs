@@ -1,0 +1,263 @@
+//! Providers and the key cache, and the operations that start from them.
+
+use std::{cell::RefCell, rc::Rc};
+
+use csfle_core::{Code, Context, Error, Result, kms::KmsProvider};
+use js_sys::Uint8Array;
+use wasm_bindgen::prelude::*;
+
+use crate::{
+    bytes::{read, read_key_material},
+    error::thrown,
+    host::HostEntropy,
+    machine::Machine,
+};
+
+/// What machines share with the engine they came from. `None` once the engine was freed: its keys are wiped then, and
+/// machines that are still under way fail with `MACHINE_OUT_OF_ORDER`.
+pub(crate) type Shared = Rc<RefCell<Option<Inner>>>;
+
+pub(crate) struct Inner {
+    engine: csfle_core::Engine,
+    entropy: HostEntropy,
+}
+
+/// Lends an engine to a call.
+pub(crate) fn with_context<T>(
+    shared: &Shared,
+    now_ms: f64,
+    call: impl FnOnce(&mut Context<'_>) -> Result<T>,
+) -> Result<T> {
+    match &mut *shared.borrow_mut() {
+        Some(inner) => call(&mut Context {
+            engine: &mut inner.engine,
+            entropy: &mut inner.entropy,
+            now_ms,
+        }),
+        None => Err(Error::new(
+            Code::MachineOutOfOrder,
+            "the engine was freed while a machine was under way",
+        )),
+    }
+}
+
+/// Providers and cached data keys. `free()` wipes them.
+#[wasm_bindgen]
+pub struct Engine(Shared);
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.0.borrow_mut().take();
+    }
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Units: `key_expiration_ms` in milliseconds, 0 = never; `max_cached_keys` in keys.
+    #[wasm_bindgen(constructor)]
+    #[must_use]
+    pub fn new(key_expiration_ms: f64, max_cached_keys: u32) -> Self {
+        Self(Rc::new(RefCell::new(Some(Inner {
+            engine: csfle_core::Engine::new(key_expiration_ms, max_cached_keys as usize),
+            entropy: HostEntropy::new(),
+        }))))
+    }
+
+    /// Adds a local provider, such as `local` or `local:name`, with its master key of 96 bytes.
+    ///
+    /// # Errors
+    /// `KMS_PROVIDER_UNRECOGNIZED`, `KEY_MATERIAL_LENGTH`, `OPTION_INVALID`.
+    #[wasm_bindgen(js_name = addLocalProvider)]
+    pub fn add_local_provider(
+        &self,
+        id: &str,
+        key: &Uint8Array,
+    ) -> std::result::Result<(), JsValue> {
+        self.configure(|engine| {
+            let provider = KmsProvider::parse(id)?;
+            engine.add_local(provider, &read_key_material(key)?)
+        })
+    }
+
+    /// Adds a provider whose wrapping the host does, such as `aws` or `aws:eu`.
+    ///
+    /// # Errors
+    /// `KMS_PROVIDER_UNRECOGNIZED`, `OPTION_INVALID`.
+    #[wasm_bindgen(js_name = addRemoteProvider)]
+    pub fn add_remote_provider(&self, id: &str) -> std::result::Result<(), JsValue> {
+        self.configure(|engine| engine.add_remote(KmsProvider::parse(id)?))
+    }
+
+    /// Forgets and wipes all cached data keys.
+    ///
+    /// # Errors
+    /// None while the engine lives.
+    #[wasm_bindgen(js_name = clearCache)]
+    pub fn clear_cache(&self) -> std::result::Result<(), JsValue> {
+        self.configure(|engine| {
+            engine.clear_cache();
+            Ok(())
+        })
+    }
+
+    /// `{v: value}` and `{algorithm, keyId | keyAltName}` to `{v: binary subtype 6}`.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::encrypt`.
+    pub fn encrypt(
+        &self,
+        value: &Uint8Array,
+        options: &Uint8Array,
+    ) -> std::result::Result<Machine, JsValue> {
+        self.machine(csfle_core::Machine::encrypt(
+            read(value).expose(),
+            read(options).expose(),
+        ))
+    }
+
+    /// `{v: binary subtype 6}` to `{v: value}`.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::decrypt`.
+    pub fn decrypt(&self, value: &Uint8Array) -> std::result::Result<Machine, JsValue> {
+        self.machine(csfle_core::Machine::decrypt(read(value).expose()))
+    }
+
+    /// A new key document under `master_key` = `{provider, ...}`.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::create_data_key`.
+    #[wasm_bindgen(js_name = createDataKey)]
+    pub fn create_data_key(
+        &self,
+        master_key: &Uint8Array,
+        key_alt_names: Vec<String>,
+        key_material: Option<Uint8Array>,
+        now_ms: f64,
+    ) -> std::result::Result<Machine, JsValue> {
+        self.machine(with_context(&self.0, now_ms, |context| {
+            let material = key_material.as_ref().map(read_key_material).transpose()?;
+            csfle_core::Machine::create_data_key(
+                context,
+                read(master_key).expose(),
+                key_alt_names,
+                material,
+            )
+        }))
+    }
+
+    /// Rewraps the data keys that `filter` finds.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::rewrap`.
+    pub fn rewrap(
+        &self,
+        filter: &Uint8Array,
+        master_key: Option<Uint8Array>,
+        verify: bool,
+    ) -> std::result::Result<Machine, JsValue> {
+        let master_key = master_key.as_ref().map(read);
+        let master_key = master_key.as_ref().map(|bytes| bytes.expose());
+        self.machine(csfle_core::Machine::rewrap(
+            read(filter).expose(),
+            master_key,
+            verify,
+        ))
+    }
+
+    /// Fingerprints of the material of the data keys that `filter` finds.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::fingerprint`.
+    pub fn fingerprint(&self, filter: &Uint8Array) -> std::result::Result<Machine, JsValue> {
+        self.machine(csfle_core::Machine::fingerprint(read(filter).expose()))
+    }
+
+    /// Wraps random bytes under a master key and unwraps them again.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::probe`.
+    pub fn probe(&self, master_key: &Uint8Array) -> std::result::Result<Machine, JsValue> {
+        self.machine(with_context(&self.0, 0.0, |context| {
+            csfle_core::Machine::probe(context, read(master_key).expose())
+        }))
+    }
+
+    /// Decrypts all values of documents laid end to end.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::decrypt_documents`.
+    #[wasm_bindgen(js_name = decryptDocuments)]
+    pub fn decrypt_documents(
+        &self,
+        documents: &Uint8Array,
+    ) -> std::result::Result<Machine, JsValue> {
+        self.machine(csfle_core::Machine::decrypt_documents(
+            read(documents).expose(),
+        ))
+    }
+
+    /// Encrypts values of documents laid end to end by rules `{path: {algorithm, keyId | keyAltName}}`.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::encrypt_documents`.
+    #[wasm_bindgen(js_name = encryptDocuments)]
+    pub fn encrypt_documents(
+        &self,
+        documents: &Uint8Array,
+        rules: &Uint8Array,
+    ) -> std::result::Result<Machine, JsValue> {
+        self.machine(csfle_core::Machine::encrypt_documents(
+            read(documents).expose(),
+            read(rules).expose(),
+        ))
+    }
+
+    /// Updates that re-encrypt documents under other data keys, `mapping` = `{v: [{from, to}]}`.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::reencrypt_documents`.
+    #[wasm_bindgen(js_name = reencryptDocuments)]
+    pub fn reencrypt_documents(
+        &self,
+        documents: &Uint8Array,
+        mapping: &Uint8Array,
+    ) -> std::result::Result<Machine, JsValue> {
+        self.machine(csfle_core::Machine::reencrypt_documents(
+            read(documents).expose(),
+            read(mapping).expose(),
+        ))
+    }
+
+    /// Updates that put plaintext back, `key_ids` = `{v: [UUID, ...]}`; an empty array means every key.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::leave_documents`.
+    #[wasm_bindgen(js_name = leaveDocuments)]
+    pub fn leave_documents(
+        &self,
+        documents: &Uint8Array,
+        key_ids: &Uint8Array,
+    ) -> std::result::Result<Machine, JsValue> {
+        self.machine(csfle_core::Machine::leave_documents(
+            read(documents).expose(),
+            read(key_ids).expose(),
+        ))
+    }
+
+    fn machine(
+        &self,
+        machine: Result<csfle_core::Machine>,
+    ) -> std::result::Result<Machine, JsValue> {
+        machine
+            .map(|machine| Machine::new(machine, Rc::clone(&self.0)))
+            .map_err(thrown)
+    }
+
+    fn configure(
+        &self,
+        call: impl FnOnce(&mut csfle_core::Engine) -> Result<()>,
+    ) -> std::result::Result<(), JsValue> {
+        with_context(&self.0, 0.0, |context| call(context.engine)).map_err(thrown)
+    }
+}
