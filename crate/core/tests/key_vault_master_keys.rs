@@ -203,6 +203,17 @@ fn parse_rejects_damaged_bson() {
 }
 
 #[test]
+fn from_bytes_reads_descriptors_and_rejects_other_bytes() {
+    assert_eq!(MasterKey::from_bytes(aws().as_bytes()), Ok(parse(&aws())));
+    let pattern = MasterKeyPattern::from_bytes(aws().as_bytes()).expect("a pattern");
+    assert!(pattern.matches(&parse(&aws())));
+    let error = MasterKey::from_bytes(&[1]).expect_err("no document");
+    assert_eq!(error.code(), Code::MasterKeyInvalid);
+    let error = MasterKeyPattern::from_bytes(&[]).expect_err("no document");
+    assert_eq!(error.code(), Code::MasterKeyInvalid);
+}
+
+#[test]
 fn parse_takes_the_first_of_two_fields() {
     let master_key = parse(&joined(&aws(), &rawdoc! { "key": 1, "provider": "local" }));
     assert_eq!(master_key, parse(&aws()));
