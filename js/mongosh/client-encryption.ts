@@ -2,7 +2,7 @@
 
 import { CsfleError, type Document, type EncryptOptions } from '../index.js';
 import { requireArguments } from './arguments.js';
-import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, SHELL_API_TYPE, shellClass } from './help.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, shellClass } from './help.js';
 import { openSession, type ShellSession } from './session.js';
 import { hostsOf, type ShellInstanceState } from './shell.js';
 
@@ -73,10 +73,6 @@ export class ShellClientEncryption {
     return `ClientEncryption class for ${hostsOf(this.#session.mongo)}, key vault ${this.#session.namespace}`;
   }
 
-  get [SHELL_API_TYPE](): string {
-    return 'ClientEncryption';
-  }
-
   [INSTANCE_STATE](): ShellInstanceState | undefined {
     return this.#session.state;
   }
@@ -91,6 +87,7 @@ async function listOf(documents: unknown): Promise<readonly Document[]> {
 }
 
 const HELP: ClassHelp = {
+  name: 'ClientEncryption',
   description: 'Client Field Level Encryption Class (csfle-wasm)',
   docs: `${MANUAL}/ClientEncryption`,
   methods: {

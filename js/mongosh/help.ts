@@ -26,6 +26,8 @@ export interface MethodHelp {
 
 /** The help of a class: all its public methods by name. */
 export interface ClassHelp {
+  /** The name of the class as the shell shows it. */
+  readonly name: string;
   readonly description: string;
   readonly docs?: string;
   readonly methods: Readonly<Record<string, MethodHelp>>;
@@ -65,18 +67,21 @@ type Method = (this: ShellObject, ...args: unknown[]) => unknown;
  * Dresses a class for the shell: each public method gets its help, and each that is not synchronous a promise that typed
  * code awaits by itself; the class gets `help()`. Throws when methods and help do not match, which a load shows at once.
  */
-export function shellClass(shown: { readonly name: string; readonly prototype: ShellObject }, help: ClassHelp): void {
+export function shellClass(shown: { readonly prototype: ShellObject }, help: ClassHelp): void {
   const prototype: object = shown.prototype;
   const undocumented = Object.getOwnPropertyNames(prototype).find((name) => name !== 'constructor' && !Object.hasOwn(help.methods, name));
-  if (undocumented !== undefined) throw new Error(`${shown.name}.${undocumented} has no help`);
+  if (undocumented !== undefined) throw new Error(`${help.name}.${undocumented} has no help`);
   for (const [name, methodHelp] of Object.entries(help.methods)) {
     const method = (prototype as Record<string, unknown>)[name];
-    if (typeof method !== 'function') throw new Error(`${shown.name}.${name} has help but does not exist`);
+    if (typeof method !== 'function') throw new Error(`${help.name}.${name} has help but does not exist`);
     const dressed = methodHelp.synchronous === true ? synchronousMethod(method as Method) : awaitedMethod(method as Method);
     Object.defineProperty(dressed, 'name', { value: name, configurable: true });
     attachHelp(dressed, new Help(methodHelp.usage, methodHelp.docs, [{ description: methodHelp.description }]));
     Object.defineProperty(prototype, name, { value: dressed, configurable: true, writable: true });
   }
+  // A bundler may have renamed the class.
+  Object.defineProperty(shown, 'name', { value: help.name, configurable: true });
+  Object.defineProperty(prototype, SHELL_API_TYPE, { value: help.name, configurable: true });
   const overview = Object.entries(help.methods).map(([name, { description }]) => ({ name, description: firstSentence(description) }));
   attachHelp(prototype, new Help(help.description, help.docs, overview));
 }

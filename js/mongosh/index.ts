@@ -3,7 +3,7 @@
 import type { KmsCallbacks, MigrationReport } from '../index.js';
 import { type AwsKmsOptions, awsKms } from './aws-kms.js';
 import { ShellClientEncryption } from './client-encryption.js';
-import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, SHELL_API_TYPE, shellClass } from './help.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, shellClass } from './help.js';
 import { ShellKeyVault } from './key-vault.js';
 import { LocalKeyFile, type LocalKeyFileOptions } from './local-key-file.js';
 import { migrateInShell, type ShellMigrateOptions } from './migration.js';
@@ -74,16 +74,13 @@ class Csfle {
     return 'csfle: client-side field level encryption without libmongocrypt. See csfle.help()';
   }
 
-  get [SHELL_API_TYPE](): string {
-    return 'Csfle';
-  }
-
   [INSTANCE_STATE](): ShellInstanceState | undefined {
     return knownInstanceState();
   }
 }
 
 const HELP: ClassHelp = {
+  name: 'Csfle',
   description: 'Client-Side Field Level Encryption (csfle-wasm)',
   docs: 'https://mongodb.com/docs/manual/core/csfle',
   methods: {

@@ -3,7 +3,7 @@
 import { CsfleError, type Document, type RewrapManyDataKeyOptions, type RewrapManyDataKeyResult } from '../index.js';
 import { requireArguments } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
-import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, SHELL_API_TYPE, shellClass } from './help.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { openSession, type ShellSession } from './session.js';
 import { hostsOf, printWarning, type ShellCursor, type ShellInstanceState } from './shell.js';
 
@@ -98,10 +98,6 @@ export class ShellKeyVault {
     return `KeyVault class for ${hostsOf(this.#session.vaultMongo)}, key vault ${this.#session.namespace}`;
   }
 
-  get [SHELL_API_TYPE](): string {
-    return 'KeyVault';
-  }
-
   [INSTANCE_STATE](): ShellInstanceState | undefined {
     return this.#session.state;
   }
@@ -159,6 +155,7 @@ async function ensureIndex({ vaultMongo, database, collection, namespace, state 
 }
 
 const HELP: ClassHelp = {
+  name: 'KeyVault',
   description: 'Key Vault Class (csfle-wasm)',
   docs: `${MANUAL}/KeyVault`,
   methods: {
