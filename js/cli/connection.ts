@@ -1,0 +1,50 @@
+import type { BSON, MongoClient } from 'mongodb';
+import { CliError, EXIT_FAILED } from './failure.js';
+import type { Output } from './output.js';
+import { loadPackage } from './package-loading.js';
+import { passwordOf, redactUri } from './redaction.js';
+
+const SERVER_SELECTION_TIMEOUT_MS = 10_000;
+
+/** The connection string: of the option, else of the environment. */
+export function connectionString(option: string | undefined, output: Output): string {
+  const uri = option ?? process.env.MONGODB_URI;
+  if (uri === undefined || uri === '') {
+    throw new CliError('CLI_URI_MISSING', 'no connection string', 'Set MONGODB_URI in the environment, or pass --uri.');
+  }
+  output.redactor.addUri(uri);
+  if (option !== undefined && passwordOf(option) !== undefined) {
+    output.warn('--uri holds a password, which other users of this machine can see in the list of processes; prefer MONGODB_URI in the environment');
+  }
+  return uri;
+}
+
+/** The BSON library of the driver in use: documents must be made by the one that reads and writes them. */
+export type DriverBson = typeof BSON;
+
+/** A connected client with its BSON library. */
+export interface Connection {
+  readonly client: MongoClient;
+  readonly bson: DriverBson;
+}
+
+/** Connects, or says in one sentence why not. */
+export async function connect(uri: string, output: Output): Promise<Connection> {
+  const driver = await loadPackage('mongodb', () => import('mongodb'), 'it is the driver that connects to the server');
+  let client: MongoClient;
+  try {
+    client = new driver.MongoClient(uri, { appName: 'csfle', serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS });
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new CliError('CLI_OPTION_INVALID', `the connection string is refused: ${output.redactor.clean(message)}`, 'Correct it; special characters in user and password are written percent-encoded.', undefined, { cause });
+  }
+  try {
+    await client.connect();
+    await client.db('admin').command({ ping: 1 });
+    return { client, bson: driver.BSON };
+  } catch (cause) {
+    await client.close();
+    const name = cause instanceof Error ? cause.name : 'unknown error';
+    throw new CliError('CLI_SERVER_UNREACHABLE', `no server answers at ${redactUri(uri)} (${name})`, 'Check address, network path, TLS and credentials.', EXIT_FAILED, { cause });
+  }
+}

@@ -1,0 +1,164 @@
+import { ClientEncryption, CsfleError, type Document } from '../index.js';
+import { type Connection, connect, connectionString, type DriverBson } from './connection.js';
+import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
+import { Interrupt } from './interrupt.js';
+import { type Output, printableError } from './output.js';
+import { providersAtHand } from './providers.js';
+
+/** What the command line of `csfle decrypt` says. */
+export interface DecryptFlags {
+  readonly uri?: string;
+  readonly keyVault: string;
+  readonly localKeyFile?: string;
+  readonly id?: string;
+  readonly filter?: string;
+  readonly relaxed: boolean;
+  readonly json: boolean;
+}
+
+// Extended JSON shows types, so they must survive reading.
+const KEEP_TYPES = { promoteValues: false, promoteLongs: false, promoteBuffers: false, bsonRegExp: true } as const;
+const BATCH_DOCUMENTS = 200;
+const BATCH_BYTES = 4 * 1024 * 1024;
+
+/** `csfle decrypt <namespace>`: documents as extended JSON, one per line; with `--json` one array. */
+export async function decryptCommand(namespace: string, flags: DecryptFlags, output: Output): Promise<number> {
+  const dot = namespace.indexOf('.');
+  if (dot <= 0) throw new CliError('CLI_OPTION_INVALID', `${namespace} is no namespace`, 'Give database.collection.');
+  if (flags.id !== undefined && flags.filter !== undefined) throw new CliError('CLI_OPTION_INVALID', '--id and --filter exclude each other', 'Use one of them.');
+  const connection = await connect(connectionString(flags.uri, output), output);
+  const providers = await providersAtHand(['local', ...(await awsProvidersOf(connection, flags))], flags, output);
+  const interrupt = new Interrupt((text) => output.note(text));
+  let encryption: ClientEncryption | undefined;
+  try {
+    const { client, bson } = connection;
+    encryption = new ClientEncryption(client, { keyVaultNamespace: flags.keyVault, kmsProviders: providers.kmsProviders, bson });
+    const writer = new DocumentWriter(output, flags, bson);
+    const collection = client.db(namespace.slice(0, dot)).collection(namespace.slice(dot + 1));
+    const failed = await decryptAll(collection.find(filterOf(flags, bson), { raw: true }) as AsyncIterable<unknown>, encryption, writer, interrupt, output, bson);
+    writer.end();
+    if (flags.id !== undefined && writer.count === 0 && failed === 0) {
+      output.note(`${namespace} has no document of the _id ${flags.id}`);
+      return EXIT_FAILED;
+    }
+    if (interrupt.happened) return EXIT_INTERRUPTED;
+    return failed === 0 ? EXIT_DONE : EXIT_FAILED;
+  } finally {
+    interrupt.release();
+    encryption?.close();
+    providers.wipe();
+    await connection.client.close();
+  }
+}
+
+/** Prints as it goes, so that a large collection needs no memory. */
+class DocumentWriter {
+  count = 0;
+
+  constructor(
+    private readonly output: Output,
+    private readonly flags: DecryptFlags,
+    private readonly bson: DriverBson,
+  ) {}
+
+  write(document: Document): void {
+    const text = this.bson.EJSON.stringify(document, { relaxed: this.flags.relaxed });
+    const lead = this.count === 0 ? '[' : ',';
+    // Documents are what was asked for: nothing is blanked out in them.
+    process.stdout.write(this.output.json ? `${lead}${text}\n` : `${text}\n`);
+    this.count += 1;
+  }
+
+  end(): void {
+    if (this.output.json) process.stdout.write(this.count === 0 ? '[]\n' : ']\n');
+  }
+}
+
+async function decryptAll(documents: AsyncIterable<unknown>, encryption: ClientEncryption, writer: DocumentWriter, interrupt: Interrupt, output: Output, bson: DriverBson): Promise<number> {
+  let failed = 0;
+  let batch: Uint8Array[] = [];
+  let size = 0;
+  const flush = async (): Promise<void> => {
+    for (const document of await decryptBatch(batch, encryption)) {
+      if (document.error === undefined) writer.write(bson.deserialize(document.bytes, KEEP_TYPES));
+      else {
+        failed += 1;
+        const { code, message } = printableError(document.error);
+        output.note(`document ${bson.EJSON.stringify(bson.deserialize(document.bytes)._id)}: ${message}  [${code}]`);
+      }
+    }
+    batch = [];
+    size = 0;
+  };
+  for await (const document of documents) {
+    if (interrupt.happened) break;
+    const bytes = Uint8Array.from(document as Uint8Array);
+    batch.push(bytes);
+    size += bytes.length;
+    if (batch.length >= BATCH_DOCUMENTS || size >= BATCH_BYTES) await flush();
+  }
+  await flush();
+  return failed;
+}
+
+interface Decrypted {
+  readonly bytes: Uint8Array;
+  readonly error?: unknown;
+}
+
+/** Decrypts a batch at once; when that fails, one by one, so that the one that fails is named. */
+async function decryptBatch(batch: readonly Uint8Array[], encryption: ClientEncryption): Promise<readonly Decrypted[]> {
+  if (batch.length === 0) return [];
+  try {
+    const joined = await encryption.decryptDocuments(Buffer.concat(batch));
+    return split(joined);
+  } catch (error) {
+    if (!CsfleError.is(error)) throw error;
+    const [only] = batch;
+    if (batch.length === 1 && only !== undefined) return [{ bytes: only, error }];
+    const results: Decrypted[] = [];
+    for (const one of batch) results.push(...(await decryptBatch([one], encryption)));
+    return results;
+  }
+}
+
+function split(joined: Uint8Array): readonly Decrypted[] {
+  const view = new DataView(joined.buffer, joined.byteOffset, joined.byteLength);
+  const documents: Decrypted[] = [];
+  for (let offset = 0; offset < joined.length; ) {
+    const length = view.getInt32(offset, true);
+    documents.push({ bytes: joined.subarray(offset, offset + length) });
+    offset += length;
+  }
+  return documents;
+}
+
+function filterOf({ id, filter }: DecryptFlags, bson: DriverBson): Document {
+  if (filter !== undefined) {
+    try {
+      return bson.EJSON.parse(filter) as Document;
+    } catch (cause) {
+      throw new CliError('CLI_OPTION_INVALID', '--filter is no extended JSON', 'For example: --filter \'{"ward": "B"}\'', undefined, { cause });
+    }
+  }
+  return id === undefined ? {} : { _id: { $in: idCandidates(id, bson) } };
+}
+
+/** What an `_id` on a command line may mean: extended JSON, an ObjectId, a UUID, or simply text. */
+function idCandidates(id: string, bson: DriverBson): unknown[] {
+  const candidates: unknown[] = [id];
+  try {
+    candidates.unshift(bson.EJSON.parse(id));
+  } catch {
+    // Plain text.
+  }
+  if (/^[0-9a-f]{24}$/i.test(id)) candidates.unshift(new bson.ObjectId(id));
+  if (/^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(id)) candidates.unshift(new bson.UUID(id));
+  return candidates;
+}
+
+async function awsProvidersOf({ client }: Connection, flags: DecryptFlags): Promise<readonly string[]> {
+  const dot = flags.keyVault.indexOf('.');
+  const ids = await client.db(flags.keyVault.slice(0, dot)).collection(flags.keyVault.slice(dot + 1)).distinct('masterKey.provider');
+  return ids.filter((provider): provider is string => typeof provider === 'string' && provider.split(':', 1)[0] === 'aws');
+}

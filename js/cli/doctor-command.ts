@@ -1,0 +1,153 @@
+import { createRequire } from 'node:module';
+import { ClientEncryption, CsfleError, driverKeyVaultStore, type KeyDocument } from '../index.js';
+import { type Connection, connect, connectionString } from './connection.js';
+import { EXIT_DONE, EXIT_FAILED } from './failure.js';
+import { chmodRemedy, inspectKeyFile } from './key-file.js';
+import type { KeysFlags } from './keys-command.js';
+import { mark, type Output, printableError } from './output.js';
+import { providersAtHand } from './providers.js';
+
+/** One thing that was looked at. */
+interface Finding {
+  readonly state: 'ok' | 'warn' | 'fail';
+  readonly name: string;
+  readonly detail: string;
+  readonly remedy?: string;
+  readonly code?: string;
+}
+
+const OLDEST_NODE = 20;
+
+/** `csfle doctor`: looks at everything a migration depends on, and says what to do about what is not in order. */
+export async function doctorCommand(flags: KeysFlags, output: Output): Promise<number> {
+  const findings: Finding[] = [];
+  const add = (finding: Finding): void => {
+    findings.push(finding);
+    const { state, name, detail, remedy } = finding;
+    output.line(`${mark(state, process.stdout)}  ${name.padEnd(20)}  ${detail}`);
+    if (state !== 'ok' && remedy !== undefined && remedy !== '') output.line(`${' '.repeat(28)}${remedy}`);
+  };
+  for (const finding of versions()) add(finding);
+  if (flags.localKeyFile !== undefined) add(await keyFile(flags.localKeyFile));
+  await withConnection(flags, output, add);
+  const failed = findings.filter(({ state }) => state === 'fail').length;
+  const warned = findings.filter(({ state }) => state === 'warn').length;
+  output.document({ ok: failed === 0, findings });
+  output.line(failed === 0 && warned === 0 ? 'everything is in order' : `${failed} failed, ${warned} to look at`);
+  return failed === 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+function versions(): readonly Finding[] {
+  const node = process.versions.node;
+  const oldEnough = Number(node.split('.', 1)[0]) >= OLDEST_NODE;
+  return [
+    { state: oldEnough ? 'ok' : 'fail', name: 'node', detail: node, remedy: `Install Node ${OLDEST_NODE} or newer.` },
+    packageVersion('csfle-wasm', 'fail', ''),
+    // This module could not have been loaded without the instance: that it runs is the proof.
+    { state: 'ok', name: 'webassembly', detail: `instance started, ${typeof WebAssembly.validate === 'function' ? 'WebAssembly available' : ''}` },
+    packageVersion('bson', 'fail', 'Run: npm install bson'),
+    packageVersion('mongodb', 'fail', 'Run: npm install mongodb'),
+    packageVersion('@aws-sdk/client-kms', 'warn', 'Run: npm install @aws-sdk/client-kms, if keys are in AWS KMS.'),
+  ];
+}
+
+function packageVersion(name: string, otherwise: 'warn' | 'fail', remedy: string): Finding {
+  try {
+    const { version } = createRequire(import.meta.url)(`${name}/package.json`) as { version: string };
+    return { state: 'ok', name, detail: version };
+  } catch {
+    return { state: otherwise, name, detail: 'not installed', remedy };
+  }
+}
+
+async function keyFile(path: string): Promise<Finding> {
+  try {
+    const { mode, exposed } = await inspectKeyFile(path);
+    if (exposed) return { state: 'fail', name: 'local key file', detail: `${path} is accessible to other users (mode ${mode})`, remedy: chmodRemedy(path), code: 'CLI_KEY_FILE_EXPOSED' };
+    return { state: 'ok', name: 'local key file', detail: `${path}, mode ${mode}` };
+  } catch (error) {
+    return failed('local key file', error);
+  }
+}
+
+async function withConnection(flags: KeysFlags, output: Output, add: (finding: Finding) => void): Promise<void> {
+  let connection: Connection;
+  try {
+    connection = await connect(connectionString(flags.uri, output), output);
+  } catch (error) {
+    add(failed('server', error));
+    return;
+  }
+  try {
+    const { version, setName } = await serverFacts(connection);
+    add({ state: 'ok', name: 'server', detail: `version ${version}${setName === undefined ? ', no replica set' : `, replica set ${setName}`}` });
+    await keyVault(flags, connection, output, add);
+  } finally {
+    await connection.client.close();
+  }
+}
+
+async function serverFacts({ client }: Connection): Promise<{ version: string; setName: string | undefined }> {
+  const admin = client.db('admin');
+  const [build, hello] = await Promise.all([admin.command({ buildInfo: 1 }), admin.command({ hello: 1 })]);
+  return { version: String(build.version), setName: hello.setName === undefined ? undefined : String(hello.setName) };
+}
+
+async function keyVault(flags: KeysFlags, connection: Connection, output: Output, add: (finding: Finding) => void): Promise<void> {
+  const store = driverKeyVaultStore(connection.client, flags.keyVault);
+  let keys: readonly KeyDocument[];
+  try {
+    keys = (await store.find({})) as readonly KeyDocument[];
+    add({ state: keys.length > 0 ? 'ok' : 'warn', name: 'key vault', detail: `${flags.keyVault}: ${keys.length} keys`, remedy: 'Check --key-vault, or make a key: csfle keys create.' });
+    const found = await store.capabilities?.();
+    if (found !== undefined) {
+      const { writable, uniqueIndex, reason } = found;
+      add({ state: writable ? 'ok' : 'warn', name: 'key vault writable', detail: writable ? 'updates are allowed' : (reason ?? 'no'), remedy: 'Grant find, insert, update and remove on the key vault to this user.' });
+      add({
+        state: uniqueIndex ? 'ok' : 'warn',
+        name: 'alternate name index',
+        detail: uniqueIndex ? 'keyAltNames has its unique index' : 'two keys may take one name',
+        remedy: `Run in mongosh: db.getSiblingDB("${flags.keyVault.split('.', 1)[0]}").getCollection("${flags.keyVault.slice(flags.keyVault.indexOf('.') + 1)}").createIndex({ keyAltNames: 1 }, { unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } })`,
+      });
+    }
+  } catch (error) {
+    add(failed('key vault', error));
+    return;
+  }
+  await unwrapEach(keys, flags, connection, output, add);
+}
+
+/** Unwraps each key by encrypting a word with it; nothing is stored. */
+async function unwrapEach(keys: readonly KeyDocument[], flags: KeysFlags, { client, bson }: Connection, output: Output, add: (finding: Finding) => void): Promise<void> {
+  const ids = keys.map((key) => String(key.masterKey?.provider));
+  let providers: Awaited<ReturnType<typeof providersAtHand>>;
+  try {
+    providers = await providersAtHand(ids, flags, output);
+  } catch (error) {
+    add(failed('master keys', error));
+    return;
+  }
+  const encryption = new ClientEncryption(client, { keyVaultNamespace: flags.keyVault, kmsProviders: providers.kmsProviders, bson });
+  try {
+    for (const key of keys) {
+      const names = key.keyAltNames === undefined || key.keyAltNames.length === 0 ? '' : ` (${key.keyAltNames.join(', ')})`;
+      const what = `${String(key.masterKey?.provider)}  ${key._id.toHexString?.(true) ?? String(key._id)}${names}`;
+      try {
+        await encryption.encrypt('doctor', { keyId: key._id, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random' });
+        add({ state: 'ok', name: 'data key', detail: `${what}: unwraps` });
+      } catch (error) {
+        const withoutKey = CsfleError.is(error) && error.code === 'KMS_PROVIDER_NOT_CONFIGURED';
+        if (withoutKey) add({ state: 'warn', name: 'data key', detail: `${what}: not tried`, remedy: 'Pass --local-key-file to try keys under the local master key; azure, gcp and kmip are the library\'s.' });
+        else add({ ...failed('data key', error), detail: `${what}: ${printableError(error).message}` });
+      }
+    }
+  } finally {
+    encryption.close();
+    providers.wipe();
+  }
+}
+
+function failed(name: string, error: unknown): Finding {
+  const { code, message, remedy } = printableError(error);
+  return { state: 'fail', name, detail: message, remedy, code };
+}

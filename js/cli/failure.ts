@@ -1,0 +1,39 @@
+/** How the command ends: exit codes, and the errors that are the command's own. */
+
+/** Everything asked for is done. */
+export const EXIT_DONE = 0;
+/** Some keys, documents or checks failed; each is named. */
+export const EXIT_FAILED = 1;
+/** The command line, a file or the environment has to be corrected first. */
+export const EXIT_USAGE = 2;
+/** Stopped by SIGINT (128 + 2, as shells report it). */
+export const EXIT_INTERRUPTED = 130;
+
+/** Codes of errors that only the command raises; append only, as the library's. */
+export type CliErrorCode =
+  | 'CLI_OPTION_INVALID'
+  | 'CLI_URI_MISSING'
+  | 'CLI_PACKAGE_MISSING'
+  | 'CLI_KEY_FILE_UNREADABLE'
+  | 'CLI_KEY_FILE_EXPOSED'
+  | 'CLI_KEY_FILE_INVALID'
+  | 'CLI_MASTER_KEY_MISSING'
+  | 'CLI_FILE_EXISTS'
+  | 'CLI_FILE_INVALID'
+  | 'CLI_CONFIRMATION_MISSING'
+  | 'CLI_SERVER_UNREACHABLE';
+
+/** An error with its code and what to do about it. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+
+  constructor(
+    readonly code: CliErrorCode,
+    message: string,
+    readonly remedy: string,
+    readonly exitCode: number = EXIT_USAGE,
+    options?: { readonly cause: unknown },
+  ) {
+    super(message, options);
+  }
+}

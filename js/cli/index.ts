@@ -1,0 +1,165 @@
+#!/usr/bin/env node
+import { createRequire } from 'node:module';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { decryptCommand } from './decrypt-command.js';
+import { doctorCommand } from './doctor-command.js';
+import { EXIT_DONE, EXIT_USAGE } from './failure.js';
+import { backupKeys, changeAltName, createKey, deleteKey, listKeys, restoreKeys, rewrapKeys, showKey } from './keys-command.js';
+import { migrateCommand } from './migrate-command.js';
+import { Output } from './output.js';
+
+const DEFAULT_KEY_VAULT = 'encryption.__keyVault';
+
+const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+
+function wholeNumber(text: string): number {
+  const number = Number(text);
+  if (!Number.isSafeInteger(number) || number < 1) throw new InvalidArgumentError('a whole number above 0 is expected.');
+  return number;
+}
+
+/** A command with the options that all of them have. */
+function connected(command: Command): Command {
+  return command
+    .option('--uri <uri>', 'connection string; without it MONGODB_URI of the environment')
+    .option('--key-vault <namespace>', 'database.collection of the key vault', DEFAULT_KEY_VAULT)
+    .option('--json', 'print one JSON document', false);
+}
+
+const localKey = (): Option => new Option('--local-key-file <file>', 'local master key: 96 bytes or base64 text, mode 600; without it CSFLE_LOCAL_KEY or a prompt');
+
+function withNewMasterKey(command: Command): Command {
+  return command
+    .option('--to <provider>', 'provider to wrap under: aws or local, with an optional name such as aws:eu')
+    .option('--key-arn <arn>', 'the AWS KMS key: ARN, or id or alias with --region')
+    .option('--region <region>', 'its region, if --key-arn is no ARN')
+    .option('--endpoint <host>', 'its endpoint as host[:port], stored with each key; for an endpoint of this machine alone set AWS_ENDPOINT_URL_KMS');
+}
+
+/** Wraps a command: errors become a message and an exit code. */
+function run<Flags extends { json: boolean }>(work: (flags: Flags, output: Output, names: readonly string[]) => Promise<number>): (...given: unknown[]) => Promise<void> {
+  return async (...given) => {
+    const command = given.at(-1) as Command;
+    const flags = command.optsWithGlobals() as Flags;
+    const output = new Output(flags.json);
+    try {
+      process.exitCode = await work(flags, output, command.processedArgs.flat() as string[]);
+    } catch (error) {
+      // A prompt that was left with Ctrl-C.
+      process.exitCode = error instanceof Error && error.name === 'ExitPromptError' ? 130 : output.failure(error);
+    }
+  };
+}
+
+function program(): Command {
+  const { version } = createRequire(import.meta.url)('csfle-wasm/package.json') as { version: string };
+  const csfle = new Command('csfle')
+    .description('Client-side field level encryption for MongoDB: migrate master keys, manage data keys, decrypt documents')
+    .version(version)
+    .showHelpAfterError('(add --help for all options)')
+    .exitOverride();
+
+  withNewMasterKey(connected(csfle.command('migrate')))
+    .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')
+    .addOption(new Option('--mode <mode>', 'rewrap: same data keys, new master key; reencrypt: new data keys; decrypt: back to plaintext').choices(['rewrap', 'reencrypt', 'decrypt']).default('rewrap'))
+    .option('--from <provider>', 'provider of the keys to migrate: local (default) or aws, with an optional name')
+    .addOption(localKey())
+    .option('--to-local-key-file <file>', 'local master key of --to, if both are local')
+    .option('--from-key-arn <arn>', 'only keys under this AWS KMS key')
+    .option('--from-region <region>', 'its region, if --from-key-arn is no ARN')
+    .option('--from-endpoint <host>', 'its endpoint')
+    .option('--key <id or name>', 'only this data key; repeat for more', collect, [])
+    .option('--collection <namespace>', 'database.collection whose documents are rewritten; repeat for more', collect, [])
+    .option('--schema-file <file>', 'JSON schema or schemaMap as extended JSON, rewritten in place; repeat for more', collect, [])
+    .option('--backup-file <file>', 'write the key documents as they are to this new file first')
+    .option('--execute', 'carry the plan out', false)
+    .option('--undo', 'exchange source and target: undo a rewrap', false)
+    .option('--confirm-plaintext', 'mode decrypt: documents may be stored in the clear', false)
+    .option('--delete-old-keys', 'mode reencrypt: remove old keys once no value in any collection needs them', false)
+    .option('--batch-size <n>', 'documents per read and write (default: 500)', wholeNumber)
+    .option('--kms-concurrency <n>', 'KMS calls at the same time (default: 8)', wholeNumber)
+    .option('--kms-timeout-ms <n>', 'time for one KMS call (default: 10000)', wholeNumber)
+    .action(run(migrateCommand))
+    .addHelpText('after', `
+Examples:
+  csfle migrate --from local --local-key-file master-key.bin --to aws --key-arn arn:aws:kms:...            # plan
+  csfle migrate --from local --local-key-file master-key.bin --to aws --key-arn arn:aws:kms:... --execute  # do it
+  csfle migrate --mode reencrypt --collection hospital.patients ... --execute                              # new data keys
+
+Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage, 130 interrupted.`);
+
+  const keys = csfle.command('keys').description('manage the data keys of a key vault');
+  connected(keys.command('list')).description('list all data keys').action(run(listKeys));
+  connected(keys.command('show')).argument('<key>', 'id or alternate name').description('show one data key').action(run((flags: never, output, [key]) => showKey(key as string, flags, output)));
+  withNewMasterKey(connected(keys.command('create')))
+    .description('make a data key and print its id; --to defaults to local')
+    .addOption(localKey())
+    .option('--alt-name <name>', 'alternate name; repeat for more', collect, [])
+    .action(run(createKey));
+  const altName = keys.command('alt-name').description('change the alternate names of a data key');
+  for (const change of ['add', 'remove'] as const) {
+    connected(altName.command(change))
+      .argument('<key>', 'id or alternate name')
+      .argument('<name>', `alternate name to ${change}`)
+      .action(run((flags: never, output, [key, name]) => changeAltName(change, key as string, name as string, flags, output)));
+  }
+  connected(keys.command('delete'))
+    .argument('<key>', 'id or alternate name')
+    .description('remove a data key: what it encrypted becomes unreadable')
+    .option('--yes', 'do not ask', false)
+    .action(run((flags: never, output, [key]) => deleteKey(key as string, flags, output)));
+  withNewMasterKey(connected(keys.command('rewrap')))
+    .argument('[key...]', 'ids or alternate names')
+    .description('wrap data keys under another master key, or anew under their own')
+    .addOption(localKey())
+    .option('--all', 'every key of the vault', false)
+    .action(run((flags: never, output, names) => rewrapKeys(names.filter((name) => name !== undefined), flags, output)));
+  connected(keys.command('backup')).argument('<file>', 'file to create').description('write the key documents to a file').action(run((flags: never, output, [file]) => backupKeys(file as string, flags, output)));
+  connected(keys.command('restore'))
+    .argument('<file>', 'file that --backup-file or keys backup wrote')
+    .description('put wrapped key material and master key of a backup back; plans only, unless --execute is given')
+    .option('--execute', 'carry it out', false)
+    .option('--insert-missing', 'add keys again that are no longer there', false)
+    .action(run((flags: never, output, [file]) => restoreKeys(file as string, flags, output)));
+
+  connected(csfle.command('decrypt'))
+    .argument('<namespace>', 'database.collection')
+    .description('print documents with every encrypted value decrypted, as extended JSON, one per line')
+    .addOption(localKey())
+    .option('--id <id>', 'only the document of this _id: text, ObjectId, UUID or extended JSON')
+    .option('--filter <json>', 'only documents that match, as extended JSON')
+    .option('--relaxed', 'relaxed instead of canonical extended JSON', false)
+    .action(run((flags: never, output, [namespace]) => decryptCommand(namespace as string, flags, output)));
+
+  connected(csfle.command('doctor')).description('check versions, server, key vault, keys and key file').addOption(localKey()).action(run(doctorCommand));
+
+  exitWithError(csfle);
+  return csfle;
+}
+
+/** Every command reports bad usage by throwing, so that the exit code is ours. */
+function exitWithError(command: Command): void {
+  command.exitOverride();
+  for (const inner of command.commands) exitWithError(inner);
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  try {
+    await program().parseAsync([...argv]);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help and version are no mistakes.
+    process.exitCode = error.exitCode === 0 ? EXIT_DONE : EXIT_USAGE;
+    if (error.exitCode !== 0 && argv.includes('--json')) {
+      new Output(true).document({ error: { code: 'CLI_OPTION_INVALID', message: error.message.replace(/^error: /, ''), remedy: 'See --help.' } });
+    }
+  }
+}
+
+// A reader that leaves early, such as head, is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(EXIT_DONE);
+  throw error;
+});
+
+await main(process.argv);

@@ -1,0 +1,113 @@
+import { confirm } from '@inquirer/prompts';
+import { CsfleError, migrate, type MigrateOptions, type MigrationPlan, type MigrationReport } from '../index.js';
+import { type Connection, connect, connectionString } from './connection.js';
+import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
+import { schemaFile, writeBackup } from './files.js';
+import { Interrupt } from './interrupt.js';
+import { type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
+import { type Output, printableError } from './output.js';
+import { ProgressView } from './progress-view.js';
+import { printPlan, printResults } from './report-view.js';
+
+/** `csfle migrate`: plans, and carries the plan out with `--execute`. */
+export async function migrateCommand(flags: MigrateFlags, output: Output): Promise<number> {
+  const uri = connectionString(flags.uri, output);
+  const endpoints = await endpointsOf(flags, output);
+  const connection = await connect(uri, output);
+  const progress = new ProgressView();
+  const interrupt = new Interrupt((text) => {
+    progress.close();
+    output.note(text);
+  });
+  try {
+    const options: MigrateOptions = { ...(await optionsOf(flags, endpoints, connection)), onProgress: progress.show, signal: interrupt.signal };
+    const report = await perform(flags, options);
+    progress.close();
+    return finish(flags, report, output);
+  } catch (error) {
+    progress.close();
+    return refused(error, output, endpoints, flags);
+  } finally {
+    interrupt.release();
+    endpoints.providers.wipe();
+    await connection.client.close();
+  }
+}
+
+async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bson }: Connection): Promise<MigrateOptions> {
+  const { from, to, kmsProviders } = endpoints;
+  const keyFilter = keyFilterOf(flags.key, bson);
+  const { backupFile } = flags;
+  const given = {
+    from, to, keyFilter,
+    batchSize: flags.batchSize,
+    kmsConcurrency: flags.kmsConcurrency,
+    kmsTimeoutMS: flags.kmsTimeoutMs,
+    onBackup: backupFile === undefined ? undefined : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
+    witnesses: flags.deleteOldKeys ? await otherCollections(flags, { client, bson }) : undefined,
+  };
+  return {
+    keyVault: { client, namespace: flags.keyVault },
+    kmsProviders,
+    mode: flags.mode,
+    collections: flags.collection.map((namespace) => ({ client, namespace })),
+    schemas: flags.schemaFile.map((path) => schemaFile(path, bson)),
+    confirmPlaintext: flags.confirmPlaintext,
+    deleteOldKeys: flags.deleteOldKeys,
+    bson,
+    ...(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<MigrateOptions>),
+  };
+}
+
+/** Every collection that an old key may have been used for: before a key is removed, all of them are looked through. */
+async function otherCollections(flags: MigrateFlags, { client }: Connection): Promise<MigrateOptions['witnesses']> {
+  const known = new Set([flags.keyVault, ...flags.collection]);
+  const witnesses: { client: Connection['client']; namespace: string }[] = [];
+  const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true, authorizedDatabases: true });
+  for (const { name } of databases) {
+    if (['admin', 'config', 'local'].includes(name)) continue;
+    for await (const { name: collection, type } of client.db(name).listCollections({}, { nameOnly: true, authorizedCollections: true })) {
+      const namespace = `${name}.${collection}`;
+      if (type !== 'view' && !collection.startsWith('system.') && !known.has(namespace)) witnesses.push({ client, namespace });
+    }
+  }
+  return witnesses;
+}
+
+async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<MigrationReport> {
+  if (!flags.execute) return migrate(options);
+  if (flags.mode !== 'decrypt') return migrate({ ...options, execute: true });
+  if (!flags.confirmPlaintext && !(await confirmed(flags))) {
+    throw new CliError('CLI_CONFIRMATION_MISSING', 'the mode decrypt stores documents in the clear', 'Add --confirm-plaintext when that is what you want.');
+  }
+  return migrate({ ...options, confirmPlaintext: true, execute: true });
+}
+
+async function confirmed(flags: MigrateFlags): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY || flags.json) return false;
+  return confirm({ message: `Store the documents of ${flags.collection.join(', ')} in the clear?`, default: false }, { output: process.stderr });
+}
+
+function finish(flags: MigrateFlags, report: MigrationReport, output: Output): number {
+  if (output.json) output.document(report);
+  else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
+  else if (flags.execute) printResults(output, report);
+  else {
+    printPlan(output, report);
+    output.line(report.plan.executable ? 'Nothing was written. Add --execute to carry this out.' : 'Nothing was written, and --execute would refuse: a required check failed.');
+  }
+  if (report.interrupted) return EXIT_INTERRUPTED;
+  return report.ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+/** A refusal to execute still shows the plan, whose checks say why. */
+function refused(error: unknown, output: Output, { from, to }: Endpoints, flags: MigrateFlags): number {
+  if (!CsfleError.is(error) || error.code !== 'MIGRATION_CHECK_FAILED') throw error;
+  const plan = error.cause as MigrationPlan;
+  if (output.json) output.document({ error: printableError(error), plan });
+  else {
+    printPlan(output, { mode: flags.mode, from: from ?? null, to: to ?? null, plan });
+    output.failure(error);
+  }
+  return EXIT_FAILED;
+}

@@ -1,0 +1,89 @@
+import cliProgress from 'cli-progress';
+import type { MigrationProgress } from '../index.js';
+
+const TITLES: Readonly<Record<MigrationProgress['phase'], string>> = {
+  'check-keys': 'checking keys',
+  census: 'counting encrypted values',
+  'create-keys': 'making data keys',
+  keys: 'wrapping keys anew',
+  documents: 'rewriting documents',
+  'verify-documents': 'proving that nothing is left',
+  'alternate-names': 'moving alternate names',
+  'verify-keys': 'unwrapping every key again',
+  'delete-keys': 'removing old keys',
+};
+const LONGEST_TITLE = Math.max(...Object.values(TITLES).map((title) => title.length));
+
+/** Shows progress on standard error: a bar with rate and time left on a terminal, one line per step elsewhere. */
+export class ProgressView {
+  readonly #stream: NodeJS.WriteStream;
+  #bar: cliProgress.SingleBar | undefined;
+  #current: MigrationProgress | undefined;
+  #startedMs = 0;
+
+  constructor(stream: NodeJS.WriteStream = process.stderr) {
+    this.#stream = stream;
+  }
+
+  /** Takes one tick; pass it as `onProgress`. */
+  readonly show = (progress: MigrationProgress): void => {
+    const current = this.#current;
+    if (current === undefined || current.phase !== progress.phase || current.namespace !== progress.namespace || progress.done < current.done) {
+      this.close();
+      this.#startedMs = performance.now();
+      if (this.#stream.isTTY) this.#bar = this.#startBar(progress);
+    }
+    this.#current = progress;
+    this.#bar?.setTotal(progress.total);
+    this.#bar?.update(progress.done, payloadOf(progress));
+  };
+
+  /** Ends the step under way. */
+  close(): void {
+    const last = this.#current;
+    this.#current = undefined;
+    if (last === undefined) return;
+    if (this.#bar !== undefined) {
+      this.#bar.update(last.done, { ...payloadOf(last), left: '' });
+      this.#bar.stop();
+      this.#bar = undefined;
+    } else {
+      const failed = last.failed > 0 ? `, ${last.failed} failed` : '';
+      this.#stream.write(`${titleOf(last)}: ${last.done} of ${last.total}${failed}, ${seconds(performance.now() - this.#startedMs)}\n`);
+    }
+  }
+
+  #startBar(progress: MigrationProgress): cliProgress.SingleBar {
+    const bar = new cliProgress.SingleBar({
+      stream: this.#stream,
+      format: `${titleOf(progress).padEnd(LONGEST_TITLE)}  {bar}  {percentage}%  {value}/{total}  {rate}/s  {left}{failures}`,
+      barCompleteChar: '\u2588',
+      barIncompleteChar: '\u2591',
+      barsize: 28,
+      hideCursor: true,
+      // The signal handler of the command restores the terminal; the library's own would end the process.
+      gracefulExit: false,
+    });
+    bar.start(progress.total, progress.done, payloadOf(progress));
+    return bar;
+  }
+}
+
+function titleOf({ phase, namespace }: MigrationProgress): string {
+  return namespace === undefined ? TITLES[phase] : `${TITLES[phase]} in ${namespace}`;
+}
+
+function payloadOf({ ratePerSec, etaMs, failed }: MigrationProgress): Record<string, string> {
+  return {
+    rate: ratePerSec >= 100 ? Math.round(ratePerSec).toLocaleString('en-US') : String(ratePerSec),
+    left: etaMs === null || etaMs === 0 ? '' : `${seconds(etaMs)} left`,
+    failures: failed > 0 ? `  ${failed} failed` : '',
+  };
+}
+
+/** A duration for people. */
+export function seconds(durationMs: number): string {
+  if (durationMs < 60_000) return `${(durationMs / 1000).toFixed(1)} s`;
+  const minutes = Math.floor(durationMs / 60_000);
+  return `${minutes} min ${Math.round((durationMs - minutes * 60_000) / 1000)} s`;
+}

@@ -1,0 +1,117 @@
+import { password } from '@inquirer/prompts';
+import { type AwsKmsClient, awsKms, type KmsProviders, type MasterKeyDocument } from '../index.js';
+import { CliError } from './failure.js';
+import { parseMasterKey, readKeyFile } from './key-file.js';
+import type { Output } from './output.js';
+import { loadPackage } from './package-loading.js';
+
+/** Options that say which master keys are at hand; the secrets themselves come from files, environment or a prompt. */
+export interface ProviderOptions {
+  readonly localKeyFile?: string;
+  readonly toLocalKeyFile?: string;
+}
+
+/** Providers of a command, with what has to be wiped when it ends. */
+export class ProviderSet {
+  readonly #providers: Record<string, unknown> = {};
+  readonly #secrets: Uint8Array[] = [];
+
+  get kmsProviders(): KmsProviders {
+    return this.#providers as KmsProviders;
+  }
+
+  has(id: string): boolean {
+    return this.#providers[id] !== undefined;
+  }
+
+  addLocal(id: string, key: Uint8Array): void {
+    this.#secrets.push(key);
+    this.#providers[id] = { key };
+  }
+
+  /** AWS KMS with the SDK's own credential chain; AWS_ENDPOINT_URL_KMS and AWS_PROFILE are the SDK's to honour. */
+  async addAws(id: string): Promise<void> {
+    // Said once per process otherwise, on every start, about a Node release of the future.
+    process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+    const { KMS } = await loadPackage('@aws-sdk/client-kms', () => import('@aws-sdk/client-kms'), 'it is what calls AWS KMS');
+    // Retries are the library's, which also knows the deadline.
+    this.#providers[id] = awsKms((target) => new KMS({ ...target, maxAttempts: 1 }) as unknown as AwsKmsClient);
+  }
+
+  wipe(): void {
+    for (const secret of this.#secrets) secret.fill(0);
+  }
+}
+
+/** The type of a provider identifier: `aws` of `aws:eu`. */
+export function providerType(id: string): string {
+  return id.split(':', 1)[0] as string;
+}
+
+/**
+ * The local master key: from the file that was named, else from CSFLE_LOCAL_KEY (base64), else from a hidden prompt.
+ * Errors: `CLI_MASTER_KEY_MISSING` when there is none of these.
+ */
+export async function localMasterKey(file: string | undefined, output: Output): Promise<Uint8Array> {
+  if (file !== undefined) return readKeyFile(file);
+  const fromEnvironment = process.env.CSFLE_LOCAL_KEY;
+  if (fromEnvironment !== undefined && fromEnvironment !== '') {
+    output.redactor.add(fromEnvironment);
+    return parseMasterKey(Buffer.from(fromEnvironment, 'latin1'), 'CSFLE_LOCAL_KEY');
+  }
+  if (process.stdin.isTTY && process.stderr.isTTY) {
+    const typed = await password({ message: 'Local master key (base64):', mask: true }, { output: process.stderr });
+    output.redactor.add(typed);
+    return parseMasterKey(Buffer.from(typed, 'latin1'), 'what was typed');
+  }
+  throw new CliError('CLI_MASTER_KEY_MISSING', 'the local master key is needed', 'Pass --local-key-file, or set CSFLE_LOCAL_KEY to its base64 text.');
+}
+
+/** Providers for these identifiers, as far as this command can make them. */
+export async function providersFor(ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<ProviderSet> {
+  const set = new ProviderSet();
+  for (const id of new Set(ids)) {
+    const type = providerType(id);
+    if (type === 'local') set.addLocal(id, await localMasterKey(options.localKeyFile, output));
+    else if (type === 'aws') await set.addAws(id);
+    else throw unsupported(id);
+  }
+  return set;
+}
+
+/** As `providersFor`, leaving out what cannot be made: its keys then fail by name. */
+export async function providersAtHand(ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<ProviderSet> {
+  const set = new ProviderSet();
+  for (const id of new Set(ids)) {
+    const type = providerType(id);
+    if (type === 'aws') await set.addAws(id);
+    const hasLocalKey = options.localKeyFile !== undefined || (process.env.CSFLE_LOCAL_KEY ?? '') !== '';
+    if (type === 'local' && hasLocalKey) set.addLocal(id, await localMasterKey(options.localKeyFile, output));
+  }
+  return set;
+}
+
+function unsupported(id: string): CliError {
+  return new CliError('CLI_OPTION_INVALID', `the command knows the providers local and aws, not ${id}`, 'Use the library for azure, gcp and kmip: migrate() takes any KMS client.');
+}
+
+/** Options that describe an AWS master key. */
+export interface AwsKeyOptions {
+  readonly keyArn?: string | undefined;
+  readonly region?: string | undefined;
+  readonly endpoint?: string | undefined;
+}
+
+const ARN_REGION = /^arn:[^:]+:kms:([a-z0-9-]+):[^:]*:(?:key|alias)\//;
+
+/** The master key document of an AWS key; the region is part of an ARN. `option` names the option of the key. */
+export function awsMasterKey(provider: string, { keyArn, region, endpoint }: AwsKeyOptions, option: string): MasterKeyDocument {
+  if (keyArn === undefined) throw new CliError('CLI_OPTION_INVALID', `the provider ${provider} needs ${option}`, 'Give the ARN of the customer master key, as aws kms describe-key shows it.');
+  const ofArn = ARN_REGION.exec(keyArn)?.[1];
+  if (region !== undefined && ofArn !== undefined && region !== ofArn) {
+    throw new CliError('CLI_OPTION_INVALID', `${option} is of the region ${ofArn}, not of ${region}`, 'Leave --region out: the ARN has it.');
+  }
+  const found = region ?? ofArn;
+  if (found === undefined) throw new CliError('CLI_OPTION_INVALID', `${option} is no ARN, so the region is needed`, 'Add --region, or give the whole ARN.');
+  return { provider, region: found, key: keyArn, ...(endpoint === undefined ? {} : { endpoint }) };
+}

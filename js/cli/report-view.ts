@@ -1,0 +1,97 @@
+import type { MasterKeyDocument, MigrationCheck, MigrationPlan, MigrationReport, PlannedKey } from '../index.js';
+import { mark, type Output, paint } from './output.js';
+import { seconds } from './progress-view.js';
+import { renderTable } from './table.js';
+
+const KEYS_SHOWN = 20;
+const FAILURES_SHOWN = 50;
+const INDENT = '  ';
+
+const MODE_SENTENCES = {
+  rewrap: 'wrap data keys under another master key; documents stay as they are',
+  reencrypt: 'encrypt documents again under new data keys',
+  decrypt: 'store documents in the clear',
+} as const;
+
+/** A master key on one line. */
+export function masterKeyText(masterKey: MasterKeyDocument | null): string {
+  if (masterKey === null) return 'plaintext';
+  const { provider, ...fields } = masterKey;
+  const { key, region, ...others } = fields as Readonly<Record<string, unknown>>;
+  const known = [key, key !== undefined && String(key).includes(String(region)) ? undefined : region, ...Object.values(others)];
+  return [provider, ...known.filter((field) => field !== undefined).map(String)].join('  ');
+}
+
+/** Prints a plan: what, from where to where, the checks, and what will be touched. */
+export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'plan'>): void {
+  const { mode, from, to, plan } = report;
+  output.line(paint('bold', `Plan: ${MODE_SENTENCES[mode]}`));
+  output.line(`${INDENT}from  ${from === null ? 'any master key' : masterKeyText(from)}`);
+  output.line(`${INDENT}to    ${masterKeyText(to)}`);
+  output.line();
+  printChecks(output, plan.checks);
+  output.line();
+  printKeys(output, mode, plan);
+  for (const { namespace, documents, values, valuesToMigrate, paths, foreignValues } of plan.collections) {
+    output.line(`${INDENT}${namespace}: ${documents} documents, ${valuesToMigrate} of ${values} encrypted values to rewrite`);
+    for (const { path, values: count } of paths) output.line(`${INDENT}${INDENT}${path}  ${count}`);
+    if (foreignValues > 0) output.line(`${INDENT}${INDENT}${foreignValues} values of Queryable Encryption or of no known kind stay as they are`);
+  }
+  for (const { name, changes } of plan.schemas) if (changes > 0) output.line(`${INDENT}${name}: ${changes} places change`);
+  output.line(`${INDENT}KMS calls: ${plan.kmsCalls}`);
+}
+
+/** Prints checks as a list. */
+export function printChecks(output: Output, checks: readonly MigrationCheck[]): void {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  for (const { name, ok, required, detail, subject, code } of checks) {
+    const state = ok ? 'ok' : required ? 'fail' : 'warn';
+    const about = subject === undefined ? '' : `${subject}: `;
+    const reason = code === undefined ? '' : `  [${code}]`;
+    output.line(`${INDENT}${mark(state, process.stdout)}  ${name.padEnd(width)}  ${about}${detail}${reason}`);
+  }
+}
+
+function printKeys(output: Output, mode: MigrationReport['mode'], plan: MigrationPlan): void {
+  const shown = plan.keys.slice(0, KEYS_SHOWN);
+  if (shown.length > 0) {
+    const rows = shown.map((key) => [key.id, key.keyAltNames.join(', '), key.provider, fate(mode, key)]);
+    output.line(renderTable(['data key', 'alternate names', 'provider', 'what happens'], rows, INDENT));
+  }
+  if (plan.keys.length > shown.length) output.line(`${INDENT}... and ${plan.keys.length - shown.length} more (--json lists all)`);
+  const { migrate, done, other, malformed } = plan.counts;
+  output.line(`${INDENT}${plan.keys.length} keys: ${migrate} to migrate, ${done} done, ${other} not asked for, ${malformed} malformed`);
+}
+
+function fate(mode: MigrationReport['mode'], key: PlannedKey): string {
+  if (key.code !== undefined) return `fails  [${key.code}]`;
+  if (key.disposition === 'done') return 'done already';
+  if (key.disposition === 'other') return 'stays';
+  if (mode === 'rewrap') return 'wrapped anew';
+  if (mode === 'decrypt') return 'its values become plaintext';
+  return key.replacedBy === undefined ? 'replaced by a new key' : `replaced by ${key.replacedBy}`;
+}
+
+/** Prints what a run did. */
+export function printResults(output: Output, report: MigrationReport): void {
+  const { mode, keys, collections, schemas, failures, kmsCalls, durationMs, interrupted, ok } = report;
+  const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? 'Done' : 'Finished with failures';
+  output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
+  if (mode === 'rewrap') {
+    output.line(`${INDENT}${keys.migrated} of ${keys.planned} keys wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`);
+    output.line(`${INDENT}${keys.verified} keys unwrapped again from the vault: the same key material as before`);
+  }
+  if (mode === 'reencrypt') {
+    output.line(`${INDENT}${keys.migrated} new keys, ${keys.alreadyDone} were there, ${keys.failed} failed; ${keys.namesMoved} alternate names moved, ${keys.deleted} old keys removed`);
+  }
+  for (const { namespace, documentsRewritten, valuesRewritten, documentsFailed, valuesLeft, passes } of collections) {
+    output.line(`${INDENT}${namespace}: ${documentsRewritten} documents with ${valuesRewritten} values rewritten in ${passes} passes, ${documentsFailed} failed; ${valuesLeft} old values left`);
+  }
+  for (const { name, changes, written } of schemas) if (written) output.line(`${INDENT}${name}: ${changes} places rewritten`);
+  output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);
+  for (const { kind, id, namespace, keyAltNames, code, message } of failures.slice(0, FAILURES_SHOWN)) {
+    const names = keyAltNames === undefined || keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
+    output.line(`${INDENT}${mark('fail', process.stdout)}  ${kind} ${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`);
+  }
+  if (failures.length > FAILURES_SHOWN) output.line(`${INDENT}... and ${failures.length - FAILURES_SHOWN} more failures (--json lists all)`);
+}
