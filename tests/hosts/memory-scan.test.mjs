@@ -2,7 +2,7 @@
 // No form of a key and no plaintext may be left, whichever way an operation ended.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { before, describe, it } from 'node:test';
+import { afterEach, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { openBoundary } from './boundary.mjs';
 import { scan } from './memory/scan.mjs';
@@ -44,93 +44,98 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     session = new Session(boundary);
   });
 
+  afterEach(() => engine.free());
+
   function open() {
     // Copies: what the caller keeps is no business of the engine.
     engine = session.engine(Uint8Array.from(masterKey), Uint8Array.from(otherMasterKey));
   }
 
-  function createKeys() {
-    session.vault = [];
+  async function createKeys() {
+    const created = [];
     for (const [master, names, bytes] of [[LOCAL, ['by-name'], material], [AWS, [], awsMaterial]]) {
-      session.vault.push(session.run(engine.createDataKey(document(master), names, Uint8Array.from(bytes), Date.now())));
+      created.push(await session.run(engine.createDataKey(document(master), names, Uint8Array.from(bytes), Date.now())));
     }
-    [localId, awsId] = session.vault.map((key) => read(key)._id);
+    await session.store(created);
+    [localId, awsId] = created.map((key) => read(key)._id);
   }
 
   const encryptValue = (value, options) => session.run(engine.encrypt(document({ v: value }), document(options)));
 
-  function encryptAndDecrypt() {
+  async function encryptAndDecrypt() {
     for (const value of [words.value, long, { inner: words.nested }]) {
       for (const options of [{ algorithm: RANDOM, keyId: localId }, { algorithm: RANDOM, keyAltName: 'by-name' }, { algorithm: RANDOM, keyId: awsId }]) {
-        session.run(engine.decrypt(encryptValue(value, options)));
+        await session.run(engine.decrypt(await encryptValue(value, options)));
       }
     }
-    session.run(engine.decrypt(encryptValue(words.value, { algorithm: DETERMINISTIC, keyId: localId })));
+    await session.run(engine.decrypt(await encryptValue(words.value, { algorithm: DETERMINISTIC, keyId: localId })));
   }
 
-  function documents() {
+  async function documents() {
     const plain = Array.from({ length: 20 }, (_, at) => document({ _id: at, field: words.field, list: [{ deep: words.nested }, { deep: words.nested }], text: long }));
     const rules = document({
       field: { algorithm: DETERMINISTIC, keyId: localId },
       'list.deep': { algorithm: RANDOM, keyId: awsId },
       text: { algorithm: RANDOM, keyId: localId },
     });
-    const sealed = session.run(engine.encryptDocuments(Buffer.concat(plain), rules));
-    const opened = session.run(engine.decryptDocuments(sealed));
+    const sealed = await session.run(engine.encryptDocuments(Buffer.concat(plain), rules));
+    const opened = await session.run(engine.decryptDocuments(sealed));
     assert.equal(Buffer.compare(Buffer.from(opened), Buffer.concat(plain)), 0);
     return sealed;
   }
 
-  function moves(sealed) {
-    session.run(engine.reencryptDocuments(sealed, document({ v: [{ from: localId, to: awsId }] })));
-    session.run(engine.leaveDocuments(sealed, document({ v: [] })));
-    session.run(engine.fingerprint(document({})));
-    session.run(engine.probe(document(AWS)));
-    session.run(engine.probe(document(LOCAL)));
+  async function moves(sealed) {
+    await session.run(engine.reencryptDocuments(sealed, document({ v: [{ from: localId, to: awsId }] })));
+    await session.run(engine.leaveDocuments(sealed, document({ v: [] })));
+    await session.run(engine.fingerprint(document({})));
+    await session.run(engine.probe(document(AWS)));
+    await session.run(engine.probe(document(LOCAL)));
     const targets = [AWS, { provider: 'local:other' }, LOCAL];
     for (const target of targets) {
-      const { v } = read(session.run(engine.rewrap(document({}), document(target), true)));
-      session.vault = session.vault.map((key, at) => document({ ...read(key), keyMaterial: v[at].keyMaterial, masterKey: v[at].masterKey }));
+      const { v } = read(await session.run(engine.rewrap(document({}), document(target), true)));
+      const wrapped = (key) => v.find(({ _id }) => _id.equals(key._id));
+      const keys = await session.keys();
+      await session.store(keys.map((key) => document({ ...key, keyMaterial: wrapped(key).keyMaterial, masterKey: wrapped(key).masterKey })));
     }
   }
 
-  function failures(sealed) {
-    const fails = (run, code) => assert.throws(run, (error) => error.code === code);
-    const sealedValue = encryptValue(words.value, { algorithm: RANDOM, keyId: localId });
+  async function failures(sealed) {
+    const fails = (run, code) => assert.rejects(run, { code });
+    const sealedValue = await encryptValue(words.value, { algorithm: RANDOM, keyId: localId });
     const damaged = Uint8Array.from(sealedValue);
     damaged[damaged.length - 4] ^= 1;
-    fails(() => session.run(engine.decrypt(damaged)), 'CRYPTO_AUTHENTICATION_FAILED');
+    await fails(async () => session.run(engine.decrypt(damaged)), 'CRYPTO_AUTHENTICATION_FAILED');
     // The last value of the last document: everything before it was opened already.
     const damagedDocuments = Uint8Array.from(sealed);
     damagedDocuments[damagedDocuments.length - 4] ^= 1;
-    fails(() => session.run(engine.decryptDocuments(damagedDocuments)), 'CRYPTO_AUTHENTICATION_FAILED');
-    fails(() => session.run(engine.createDataKey(document(LOCAL), [], material.subarray(0, 95), Date.now())), 'KEY_MATERIAL_LENGTH');
-    fails(() => engine.addLocalProvider('local:third', masterKey.subarray(0, 95)), 'KEY_MATERIAL_LENGTH');
-    fails(() => engine.addLocalProvider('LOCAL', Uint8Array.from(masterKey)), 'KMS_PROVIDER_UNRECOGNIZED');
-    fails(() => encryptValue(words.refused, { algorithm: 'ROT13', keyId: localId }), 'ALGORITHM_UNSUPPORTED');
-    fails(() => encryptValue({ inner: words.refused }, { algorithm: DETERMINISTIC, keyId: localId }), 'VALUE_TYPE_NOT_DETERMINISTIC');
-    fails(() => encryptValue(words.refused, { algorithm: RANDOM, keyId: new bson.UUID() }), 'KEY_VAULT_KEY_NOT_FOUND');
+    await fails(async () => session.run(engine.decryptDocuments(damagedDocuments)), 'CRYPTO_AUTHENTICATION_FAILED');
+    await fails(async () => session.run(engine.createDataKey(document(LOCAL), [], material.subarray(0, 95), Date.now())), 'KEY_MATERIAL_LENGTH');
+    await fails(async () => engine.addLocalProvider('local:third', masterKey.subarray(0, 95)), 'KEY_MATERIAL_LENGTH');
+    await fails(async () => engine.addLocalProvider('LOCAL', Uint8Array.from(masterKey)), 'KMS_PROVIDER_UNRECOGNIZED');
+    await fails(async () => encryptValue(words.refused, { algorithm: 'ROT13', keyId: localId }), 'ALGORITHM_UNSUPPORTED');
+    await fails(async () => encryptValue({ inner: words.refused }, { algorithm: DETERMINISTIC, keyId: localId }), 'VALUE_TYPE_NOT_DETERMINISTIC');
+    await fails(async () => encryptValue(words.refused, { algorithm: RANDOM, keyId: new bson.UUID() }), 'KEY_VAULT_KEY_NOT_FOUND');
   }
 
   /** Machines that are freed in the middle, each holding a secret at that moment. */
-  function interruptions() {
+  async function interruptions() {
     engine.clearCache();
     const waiting = engine.encrypt(document({ v: words.waiting }), document({ algorithm: RANDOM, keyId: localId }));
     waiting.step(Date.now());
     const creating = engine.createDataKey(document(AWS), [], Uint8Array.from(awsMaterial), Date.now());
-    assert.equal(session.runUntilKms(creating), STEP_NEED_KMS);
+    assert.equal(await session.runUntilKms(creating), STEP_NEED_KMS);
     const rewrapping = engine.rewrap(document({ _id: localId }), document(AWS), true);
-    assert.equal(session.runUntilKms(rewrapping), STEP_NEED_KMS);
-    const finished = engine.decrypt(encryptValue(words.value, { algorithm: RANDOM, keyId: localId }));
+    assert.equal(await session.runUntilKms(rewrapping), STEP_NEED_KMS);
+    const finished = engine.decrypt(await encryptValue(words.value, { algorithm: RANDOM, keyId: localId }));
     finished.step(Date.now());
     for (const machine of [waiting, creating, rewrapping, finished]) machine.free();
   }
 
   /** The proof that the search works: while the secrets are needed they are found. */
-  it('held the secrets while they were in use', () => {
+  it('held the secrets while they were in use', async () => {
     open();
-    createKeys();
-    encryptAndDecrypt();
+    await createKeys();
+    await encryptAndDecrypt();
     const waiting = engine.encrypt(document({ v: words.waiting }), document({ algorithm: RANDOM, keyId: localId }));
     waiting.step(Date.now());
     const found = namesFound();
@@ -144,36 +149,36 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     engine.free();
   });
 
-  it('holds no key and no plaintext after every operation succeeded', () => {
+  it('holds no key and no plaintext after every operation succeeded', async () => {
     open();
-    createKeys();
-    encryptAndDecrypt();
-    const sealed = documents();
-    moves(sealed);
+    await createKeys();
+    await encryptAndDecrypt();
+    const sealed = await documents();
+    await moves(sealed);
     engine.free();
     assert.deepEqual(leftovers(), []);
   });
 
-  it('holds none after operations failed', () => {
+  it('holds none after operations failed', async () => {
     open();
-    createKeys();
-    failures(documents());
+    await createKeys();
+    await failures(await documents());
     engine.free();
     assert.deepEqual(leftovers(), []);
   });
 
-  it('holds none after machines were freed half-way', () => {
+  it('holds none after machines were freed half-way', async () => {
     open();
-    createKeys();
-    interruptions();
+    await createKeys();
+    await interruptions();
     engine.free();
     assert.deepEqual(leftovers(), []);
   });
 
-  it('holds no data key once the cache was cleared, although the engine lives', () => {
+  it('holds no data key once the cache was cleared, although the engine lives', async () => {
     open();
-    createKeys();
-    encryptAndDecrypt();
+    await createKeys();
+    await encryptAndDecrypt();
     engine.clearCache();
     assert.deepEqual(namesFound().filter((name) => name.startsWith('data key')), []);
     engine.free();

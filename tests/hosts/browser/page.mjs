@@ -1,5 +1,5 @@
 // The page: everything a browser user does, one step after the other, each shown as a row. The test reads the rows.
-import { KMSClient } from '@aws-sdk/client-kms';
+import { DecryptCommand, EncryptCommand, KMSClient } from '@aws-sdk/client-kms';
 import * as bson from 'bson';
 import { awsKms, ClientEncryption, init, MemoryKeyVaultStore } from 'csfle-wasm';
 import * as slim from 'csfle-wasm/slim';
@@ -27,7 +27,7 @@ async function main() {
   const { kmsEndpoint, region, firstCmk, secondCmk, credentials, fromNode } = await (await fetch('/config.json')).json();
   const store = new MemoryKeyVaultStore();
   const kms = new KMSClient({ region, endpoint: kmsEndpoint, credentials });
-  const kmsProviders = { local: { key: localMasterKey }, aws: awsKms(kms) };
+  const kmsProviders = { local: { key: localMasterKey }, aws: awsKms(kms, { EncryptCommand, DecryptCommand }) };
   const open = () => new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   const aws = (key) => ({ region, key });
 

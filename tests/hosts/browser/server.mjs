@@ -28,7 +28,7 @@ export async function serveSite(files, { connectTo = [], allowWasm = true } = {}
       response.writeHead(404).end();
       return;
     }
-    const type = TYPES[path.slice(path.lastIndexOf('.') + 1)];
+    const type = TYPES[path === '/' ? 'html' : path.slice(path.lastIndexOf('.') + 1)];
     response.writeHead(200, { 'content-type': type, 'content-security-policy': policy, 'x-content-type-options': 'nosniff' });
     response.end(content);
   });

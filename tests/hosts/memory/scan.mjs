@@ -24,11 +24,16 @@ export function scan(memory, forms) {
     const start = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16);
     if (starts[start] === 0) continue;
     for (const { name, window } of windows.get(start)) {
-      if (!window.every((byte, index) => bytes[at + index] === byte)) continue;
+      if (!liesAt(window, bytes, at)) continue;
       const find = finds.get(name) ?? { name, address: at, places: 0 };
       find.places += 1;
       finds.set(name, find);
     }
   }
   return [...finds.values()];
+}
+
+function liesAt(window, bytes, at) {
+  for (let index = WINDOW - 1; index >= 0; index -= 1) if (bytes[at + index] !== window[index]) return false;
+  return true;
 }

@@ -1,6 +1,7 @@
-// Runs machines at the boundary with a key vault in a variable and a KMS that is one AES key of this process.
+// Runs machines at the boundary with a key vault in memory and a KMS that is one AES key of this process.
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import * as bson from 'bson';
+import { MemoryKeyVaultStore } from 'csfle-wasm';
 
 const STEP = { needKeys: 1, needKms: 2, done: 3 };
 
@@ -8,8 +9,7 @@ export const document = (value) => bson.serialize(value);
 export const read = (bytes) => bson.deserialize(bytes, { promoteValues: false });
 
 export class Session {
-  /** Key documents as BSON bytes; every machine is handed all of them that the filter could mean. */
-  vault = [];
+  #vault = new MemoryKeyVaultStore();
   #kmsKey = randomBytes(32);
   #boundary;
 
@@ -26,13 +26,23 @@ export class Session {
     return engine;
   }
 
+  /** Puts key documents, given as bytes, in place of all there were. */
+  async store(keyDocuments) {
+    this.#vault = new MemoryKeyVaultStore();
+    for (const key of keyDocuments) await this.#vault.insert(read(key));
+  }
+
+  async keys() {
+    return this.#vault.find({});
+  }
+
   /** Runs a machine to its end and frees it, also when it fails. */
-  run(machine) {
+  async run(machine) {
     try {
       for (;;) {
         const step = machine.step(Date.now());
         if (step === STEP.done) return machine.output();
-        if (step === STEP.needKeys) machine.provideKeys(Buffer.concat(this.vault));
+        if (step === STEP.needKeys) await this.#provideKeys(machine);
         else this.#answer(machine);
       }
     } finally {
@@ -41,14 +51,19 @@ export class Session {
   }
 
   /** Steps a machine until it asks for a KMS (or is done), looks at its requests, and leaves it there. */
-  runUntilKms(machine) {
+  async runUntilKms(machine) {
     let step = machine.step(Date.now());
     if (step === STEP.needKeys) {
-      machine.provideKeys(Buffer.concat(this.vault));
+      await this.#provideKeys(machine);
       step = machine.step(Date.now());
     }
     if (step === STEP.needKms) for (const { input } of machine.kmsRequests()) input.fill(0);
     return step;
+  }
+
+  async #provideKeys(machine) {
+    const found = await this.#vault.find(read(machine.filter()));
+    machine.provideKeys(Buffer.concat(found.map(document)));
   }
 
   #answer(machine) {
