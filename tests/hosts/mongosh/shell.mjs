@@ -10,9 +10,9 @@ import { EJSON } from 'bson';
 const require = createRequire(import.meta.url);
 const timeoutMs = 60_000;
 
-// Makes a folder as `npm install csfle-wasm` leaves it: the package and its one peer, no AWS SDK, no native addon.
-// Resolves to { folder, load, run(script, options), home(), remove() }.
-export async function installForShell() {
+// Makes a folder as `npm install csfle-wasm` leaves it: the package and its one peer, no native addon; the AWS SDK only if
+// asked for. Resolves to { folder, load, run(script, options), home(), remove() }.
+export async function installForShell({ awsSdk = false } = {}) {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'csfle-mongosh-')));
   const installed = join(folder, 'node_modules', 'csfle-wasm');
   const built = dirname(require.resolve('csfle-wasm/mongosh'));
@@ -20,6 +20,11 @@ export async function installForShell() {
   for (const file of ['csfle.mongosh.js', 'mongosh.cjs', 'node.cjs', 'csfle.wasm']) await cp(join(built, file), join(installed, 'dist', file));
   await cp(require.resolve('csfle-wasm/package.json'), join(installed, 'package.json'));
   await symlink(dirname(dirname(require.resolve('bson'))), join(folder, 'node_modules', 'bson'));
+  if (awsSdk) {
+    // Not its own folder, which has no dependencies beside it, but a link: they resolve from where it really is.
+    await mkdir(join(folder, 'node_modules', '@aws-sdk'));
+    await symlink(dirname(dirname(require.resolve('@aws-sdk/client-kms'))), join(folder, 'node_modules', '@aws-sdk', 'client-kms'));
+  }
   const home = join(folder, 'home');
   await mkdir(home);
   const load = `load(${JSON.stringify(join(installed, 'dist', 'csfle.mongosh.js'))});`;

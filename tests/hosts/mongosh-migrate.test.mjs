@@ -1,0 +1,158 @@
+// csfle.migrate() in the real mongosh: from a key file to AWS KMS through the real AWS SDK, against a real server.
+import assert from 'node:assert/strict';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { KMSClient } from '@aws-sdk/client-kms';
+import { awsKms, ClientEncryption } from 'csfle-wasm';
+import { MongoClient } from 'mongodb';
+import { testServices } from '../env.mjs';
+import { attempt, installForShell } from './mongosh/shell.mjs';
+
+const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
+const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
+const documents = 25;
+
+describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
+  let services;
+  let shell;
+  let client;
+  let to;
+  const masterKey = randomBytes(96);
+  const databases = [];
+
+  before(async () => {
+    services = await testServices();
+    shell = await installForShell({ awsSdk: true });
+    await writeFile(join(shell.folder, 'master-key.bin'), masterKey, { mode: 0o600 });
+    client = await MongoClient.connect(services.mongodbUri);
+    to = { provider: 'aws', region: services.region, key: services.keyArn };
+  });
+
+  after(async () => {
+    for (const name of databases) await client?.db(name).dropDatabase();
+    await client?.close();
+    await shell?.remove();
+  });
+
+  const run = (script, settings) => shell.run(script, { uri: services.mongodbUri, ...settings });
+  const evaluate = async (script, settings) => {
+    const result = await run(script, settings);
+    assert.equal(result.code, 0, `${result.stdout}\n${result.stderr}`);
+    return result.value;
+  };
+
+  // A database with three keys under the key file and encrypted patients, all made in the shell, and shell code for it.
+  async function hospital() {
+    const database = `migrate_${randomUUID().slice(0, 8)}`;
+    databases.push(database);
+    const awsOptions = JSON.stringify(services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint });
+    const prelude = `${shell.load} ${attempt}
+      const local = csfle.localKeyFile('master-key.bin'); const aws = csfle.awsKms(${awsOptions}); const to = ${JSON.stringify(to)};
+      const options = { keyVaultNamespace: '${database}.__keyVault', kmsProviders: { local, aws } }; const data = db.getSiblingDB('${database}');
+      const open = (kmsProviders) => csfle.clientEncryption({ ...options, kmsProviders });
+      const fails = (f) => attempt(f).code;`;
+    await evaluate(
+      `${prelude} const vault = csfle.keyVault(options); const keyId = vault.createKey('local', ['ssn']); vault.createKey('local', ['notes']); vault.createKey('local');
+       const people = Array.from({ length: ${documents} }, (_, n) => ({ _id: n, ssn: 'ssn-' + n, visits: [{ note: 'note ' + n }] }));
+       data.patients.insertMany(open({ local }).encryptDocuments(people, { ssn: { algorithm: '${DETERMINISTIC}', keyId }, 'visits.note': { algorithm: '${RANDOM}', keyAltName: 'notes' } })); 0`,
+    );
+    return { database, prelude, keys: () => client.db(database).collection('__keyVault').find().sort({ _id: 1 }).toArray() };
+  }
+
+  it('plans, writes nothing, and reads well', async () => {
+    const { prelude, keys } = await hospital();
+    const before = await keys();
+    const { code, stdout, stderr } = await run(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to })`, { json: false });
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^check-keys: 3 of 3, /m);
+    assert.match(stdout, /^Migration plan \(rewrap\): to \{"provider":"aws",/m);
+    assert.match(stdout, /^ {2}keys {9}3 to migrate, 0 done before, 0 not asked for, 0 malformed$/m);
+    assert.match(stdout, /^ {2}check {8}ok {3}old-keys-unwrap: /m);
+    assert.match(stdout, /\nNothing was written\. Run it again with execute: true\.\n$/);
+    assert.deepEqual(await keys(), before);
+  });
+
+  it('moves keys from a file to AWS KMS, and nothing is lost', async () => {
+    const { database, prelude, keys } = await hospital();
+    const before = await keys();
+    const report = await evaluate(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to, execute: true })`);
+    assert.deepEqual([report.mode, report.executed, report.ok, report.failures], ['rewrap', true, true, []]);
+    assert.deepEqual([report.keys.migrated, report.keys.verified, report.keys.failed].map(Number), [3, 3, 0]);
+    const after = await keys();
+    assert.deepEqual(after.map(({ masterKey: { provider, key } }) => ({ provider, key })), Array(3).fill({ provider: 'aws', key: services.keyArn }));
+    assert.deepEqual(after.map(({ _id, keyAltNames, creationDate }) => ({ _id, keyAltNames, creationDate })), before.map(({ _id, keyAltNames, creationDate }) => ({ _id, keyAltNames, creationDate })));
+
+    const inShell = await evaluate(
+      `${prelude} const encryption = open({ aws }); const { _id: keyId } = csfle.keyVault(encryption).getKeyByAltName('ssn');
+       ({ found: encryption.decryptDocument(data.patients.findOne({ ssn: encryption.encrypt(keyId, 'ssn-7', '${DETERMINISTIC}') })), all: encryption.decryptDocuments(data.patients.find()).length,
+          oldKeyAlone: fails(() => open({ local }).decryptDocument(data.patients.findOne())), status: csfle.status(encryption).keyVault.providers, again: csfle.migrate({ ...options, from: { provider: 'local' }, to, execute: true }) })`,
+    );
+    assert.deepEqual({ ...inShell.found, _id: Number(inShell.found._id) }, { _id: 7, ssn: 'ssn-7', visits: [{ note: 'note 7' }] });
+    assert.deepEqual([Number(inShell.all), inShell.oldKeyAlone, Object.keys(inShell.status), Number(inShell.status.aws.open)], [documents, 'KMS_PROVIDER_NOT_CONFIGURED', ['aws'], 3]);
+    assert.deepEqual([inShell.again.ok, Number(inShell.again.keys.migrated), Number(inShell.again.plan.counts.done)], [true, 0, 3]);
+
+    const kms = new KMSClient({ region: services.region, ...(services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint }) });
+    const inNode = new ClientEncryption(client, { keyVaultNamespace: `${database}.__keyVault`, kmsProviders: { aws: awsKms(kms) } });
+    const patients = await inNode.decryptDocuments(await client.db(database).collection('patients').find().sort({ _id: 1 }).toArray());
+    assert.deepEqual(patients.map(({ ssn, visits }) => [ssn, visits[0].note]), Array.from({ length: documents }, (_, n) => [`ssn-${n}`, `note ${n}`]));
+    inNode.close();
+    kms.destroy();
+  });
+
+  it('re-encrypts collections of the shell under new keys', async () => {
+    const { prelude, database } = await hospital();
+    const report = await evaluate(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to, mode: 'reencrypt', collections: [data.patients], deleteOldKeys: true, execute: true })`);
+    assert.deepEqual([report.ok, report.failures], [true, []]);
+    const [collection] = report.collections;
+    assert.deepEqual([collection.namespace, Number(collection.documentsRewritten), Number(collection.valuesLeft)], [`${database}.patients`, documents, 0]);
+    const value = await evaluate(
+      `${prelude} const encryption = open({ aws }); const vault = csfle.keyVault(encryption); const { _id: keyId } = vault.getKeyByAltName('ssn');
+       ({ found: encryption.decryptDocument(data.patients.findOne({ ssn: encryption.encrypt(keyId, 'ssn-7', '${DETERMINISTIC}') })).visits[0].note, providers: vault.getKeys().map((key) => key.masterKey.provider).toArray() })`,
+    );
+    assert.deepEqual([value.found, [...new Set(value.providers)]], ['note 7', ['aws']]);
+  });
+
+  it('leaves encryption only when told so in so many words', async () => {
+    const { prelude, database } = await hospital();
+    const patients = client.db(database).collection('patients');
+    const refused = await evaluate(`${prelude} fails(() => csfle.migrate({ ...options, mode: 'decrypt', collections: ['${database}.patients'], execute: true }))`);
+    assert.deepEqual([refused, (await patients.findOne()).ssn.sub_type], ['MIGRATION_CHECK_FAILED', 6]);
+    const report = await evaluate(`${prelude} csfle.migrate({ ...options, mode: 'decrypt', collections: ['${database}.patients'], confirmPlaintext: true, execute: true })`);
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.deepEqual(await patients.findOne({ ssn: 'ssn-7' }), { _id: 7, ssn: 'ssn-7', visits: [{ note: 'note 7' }] });
+  });
+
+  it("takes the drivers' forms of an AWS provider, and finds credentials as the SDK does", async () => {
+    const { prelude } = await hospital();
+    const value = await evaluate(
+      `${prelude} const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = process.env;
+       const chain = csfle.keyVault({ ...options, kmsProviders: { aws: {} } }); const id = chain.createKey('aws', { region: to.region, key: to.key }, ['by-chain']);
+       const sealed = csfle.clientEncryption({ ...options, kmsProviders: { 'aws': { accessKeyId, secretAccessKey } } }).encrypt(id, 'x', '${RANDOM}');
+       ({ opened: csfle.clientEncryption(options).decrypt(sealed), names: chain.getKey(id).keyAltNames, region: fails(() => csfle.clientEncryption({ ...options, kmsProviders: { aws: csfle.awsKms({ region: 'eu-south-2' }) } }).decrypt(sealed)) })`,
+      { env: services.kmsEndpoint === undefined ? {} : { AWS_ENDPOINT_URL_KMS: services.kmsEndpoint } },
+    );
+    assert.deepEqual(value, { opened: 'x', names: ['by-chain'], region: 'KMS_REGION_MISMATCH' });
+  });
+
+  it('names what keeps a migration from starting', async () => {
+    const { prelude, keys } = await hospital();
+    const before = await keys();
+    const value = await evaluate(
+      `${prelude} const wrong = csfle.localKeyFile('wrong.bin', { create: true }); const migrate = (more) => csfle.migrate({ ...options, from: { provider: 'local' }, to, ...more });
+       const codes = (report) => ({ ok: report.ok, codes: report.plan.checks.filter((check) => !check.ok && check.required).map(({ name, code }) => name + ' ' + code) });
+       ({ wrongFile: codes(migrate({ kmsProviders: { local: wrong, aws } })), noCmk: codes(migrate({ to: { ...to, key: to.key.replace(/.{12}$/, '000000000000') } })),
+          executed: fails(() => migrate({ kmsProviders: { local: wrong, aws }, execute: true })), target: fails(() => migrate({ to: undefined })), collection: fails(() => migrate({ mode: 'reencrypt', collections: [5] })), vault: fails(() => csfle.migrate({ kmsProviders: { local }, to })) })`,
+    );
+    assert.deepEqual(value, {
+      wrongFile: { ok: false, codes: ['old-keys-unwrap CRYPTO_AUTHENTICATION_FAILED'] },
+      noCmk: { ok: false, codes: ['new-master-key KMS_KEY_NOT_FOUND'] },
+      executed: 'MIGRATION_CHECK_FAILED',
+      target: 'MIGRATION_TARGET_INVALID',
+      collection: 'ARGUMENT_INVALID',
+      vault: 'ARGUMENT_INVALID',
+    });
+    assert.deepEqual(await keys(), before);
+  });
+});
