@@ -143,6 +143,20 @@ test("no committed file names a folder of somebody's machine", () => {
   assert.deepEqual(offenders, []);
 });
 
+// `npm ci` refuses a lock file that lacks a platform's package, which happens when a registry did not have it.
+test('the lock file has an entry for every dependency, on every platform', () => {
+  const entries = JSON.parse(textOf('package-lock.json')).packages;
+  const isFound = (from, name) => {
+    for (let folder = from; ; folder = folder.slice(0, Math.max(folder.lastIndexOf('/node_modules/'), 0))) {
+      if (entries[`${folder}${folder === '' ? '' : '/'}node_modules/${name}`] !== undefined) return true;
+      if (folder === '') return false;
+    }
+  };
+  const missing = Object.entries(entries).flatMap(([path, { dependencies, optionalDependencies, devDependencies }]) =>
+    Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }).filter((name) => !isFound(path, name)).map((name) => `${path} -> ${name}`));
+  assert.deepEqual(missing, []);
+});
+
 test('no committed file is native code or wasm', () => {
   assert.deepEqual(committed.filter((path) => /\.(node|so|dylib|dll|exe|wasm|a|o)$/.test(path)), []);
 });
