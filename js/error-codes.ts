@@ -114,7 +114,6 @@ const JS_CODES = {
     'See `cause`. Check the connection, and allow insert, update and remove on the key vault collection.',
   ),
   KEY_VAULT_CONFLICT: passes('Another process changed the keys that the message names meanwhile; run the operation again.'),
-  MIGRATION_CHECK_FAILED: stays('Nothing was written. Put right what the failed check says, and plan again.'),
   MIGRATION_CONFIRMATION_MISSING: stays('Set confirmPlaintext when documents shall really be stored in the clear.'),
   MIGRATION_BACKUP_FAILED: stays('Nothing was written. See `cause`: give the backup a place that can be written, or leave onBackup out.'),
   MIGRATION_INDEX_MISSING: stays(

@@ -1,5 +1,7 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { ClientEncryption, CsfleError, driverKeyVaultStore, type KeyDocument } from '../index.js';
+import { dirname, join } from 'node:path';
+import { ClientEncryption, CsfleError, driverKeyVaultStore, type KeyDocument, version } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { chmodRemedy, inspectKeyFile } from './key-file.js';
@@ -43,8 +45,8 @@ function versions(): readonly Finding[] {
   return [
     { state: oldEnough ? 'ok' : 'fail', name: 'node', detail: node, remedy: `Install Node ${OLDEST_NODE} or newer.` },
     packageVersion('csfle-wasm', 'fail', ''),
-    // This module could not have been loaded without the instance: that it runs is the proof.
-    { state: 'ok', name: 'webassembly', detail: `instance started, ${typeof WebAssembly.validate === 'function' ? 'WebAssembly available' : ''}` },
+    // Asked of the instance itself, so that the answer proves that it runs.
+    { state: 'ok', name: 'webassembly', detail: `the instance runs, core ${version()}` },
     packageVersion('bson', 'fail', 'Run: npm install bson'),
     packageVersion('mongodb', 'fail', 'Run: npm install mongodb'),
     packageVersion('@aws-sdk/client-kms', 'warn', 'Run: npm install @aws-sdk/client-kms, if keys are in AWS KMS.'),
@@ -52,12 +54,23 @@ function versions(): readonly Finding[] {
 }
 
 function packageVersion(name: string, otherwise: 'warn' | 'fail', remedy: string): Finding {
+  const version = installedVersion(name);
+  return version === undefined ? { state: otherwise, name, detail: 'not installed', remedy } : { state: 'ok', name, detail: version };
+}
+
+/** The version of a package as this command would load it; not every package exports its package.json. */
+function installedVersion(name: string): string | undefined {
   try {
-    const { version } = createRequire(import.meta.url)(`${name}/package.json`) as { version: string };
-    return { state: 'ok', name, detail: version };
+    let folder = dirname(createRequire(import.meta.url).resolve(name));
+    for (; folder !== dirname(folder); folder = dirname(folder)) {
+      const file = join(folder, 'package.json');
+      const found = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { name?: string; version?: string }) : {};
+      if (found.name === name) return found.version;
+    }
   } catch {
-    return { state: otherwise, name, detail: 'not installed', remedy };
+    // Not installed.
   }
+  return undefined;
 }
 
 async function keyFile(path: string): Promise<Finding> {
@@ -79,18 +92,18 @@ async function withConnection(flags: KeysFlags, output: Output, add: (finding: F
     return;
   }
   try {
-    const { version, setName } = await serverFacts(connection);
-    add({ state: 'ok', name: 'server', detail: `version ${version}${setName === undefined ? ', no replica set' : `, replica set ${setName}`}` });
+    const { serverVersion, setName } = await serverFacts(connection);
+    add({ state: 'ok', name: 'server', detail: `version ${serverVersion}${setName === undefined ? ', no replica set' : `, replica set ${setName}`}` });
     await keyVault(flags, connection, output, add);
   } finally {
     await connection.client.close();
   }
 }
 
-async function serverFacts({ client }: Connection): Promise<{ version: string; setName: string | undefined }> {
+async function serverFacts({ client }: Connection): Promise<{ serverVersion: string; setName: string | undefined }> {
   const admin = client.db('admin');
   const [build, hello] = await Promise.all([admin.command({ buildInfo: 1 }), admin.command({ hello: 1 })]);
-  return { version: String(build.version), setName: hello.setName === undefined ? undefined : String(hello.setName) };
+  return { serverVersion: String(build.version), setName: hello.setName === undefined ? undefined : String(hello.setName) };
 }
 
 async function keyVault(flags: KeysFlags, connection: Connection, output: Output, add: (finding: Finding) => void): Promise<void> {

@@ -1,11 +1,11 @@
 import { confirm } from '@inquirer/prompts';
-import { CsfleError, migrate, type MigrateOptions, type MigrationPlan, type MigrationReport } from '../index.js';
+import { migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
 import { schemaFile, writeBackup } from './files.js';
 import { Interrupt } from './interrupt.js';
 import { type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
-import { type Output, printableError } from './output.js';
+import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
 import { printPlan, printResults } from './report-view.js';
 
@@ -24,10 +24,8 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     const report = await perform(flags, options);
     progress.close();
     return finish(flags, report, output);
-  } catch (error) {
-    progress.close();
-    return refused(error, output, endpoints, flags);
   } finally {
+    progress.close();
     interrupt.release();
     endpoints.providers.wipe();
     await connection.client.close();
@@ -91,23 +89,17 @@ async function confirmed(flags: MigrateFlags): Promise<boolean> {
 function finish(flags: MigrateFlags, report: MigrationReport, output: Output): number {
   if (output.json) output.document(report);
   else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
-  else if (flags.execute) printResults(output, report);
+  else if (report.executed) printResults(output, report);
   else {
     printPlan(output, report);
-    output.line(report.plan.executable ? 'Nothing was written. Add --execute to carry this out.' : 'Nothing was written, and --execute would refuse: a required check failed.');
+    output.line(verdictOf(flags, report));
   }
   if (report.interrupted) return EXIT_INTERRUPTED;
   return report.ok ? EXIT_DONE : EXIT_FAILED;
 }
 
-/** A refusal to execute still shows the plan, whose checks say why. */
-function refused(error: unknown, output: Output, { from, to }: Endpoints, flags: MigrateFlags): number {
-  if (!CsfleError.is(error) || error.code !== 'MIGRATION_CHECK_FAILED') throw error;
-  const plan = error.cause as MigrationPlan;
-  if (output.json) output.document({ error: printableError(error), plan });
-  else {
-    printPlan(output, { mode: flags.mode, from: from ?? null, to: to ?? null, plan });
-    output.failure(error);
-  }
-  return EXIT_FAILED;
+function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string {
+  if (!flags.execute) return plan.executable ? 'Nothing was written. Add --execute to carry this out.' : 'Nothing was written, and --execute would refuse: a required check failed.';
+  const [first] = failures;
+  return first === undefined ? 'Nothing was written.' : `Nothing was written: ${first.message}  [${first.code}]\n${first.remedy}`;
 }

@@ -17,36 +17,35 @@ import { setUp } from './setup.js';
  * by the same call with `from` and `to` exchanged, as long as the old master key is there.
  *
  * Units: durations in milliseconds, rates per second.
- * Errors: what is wrong with the options rejects (`ARGUMENT_INVALID`, `OPTION_INVALID`, `MIGRATION_TARGET_INVALID`,
- * `MASTER_KEY_INVALID`, `KMS_ENDPOINT_INVALID`, `KMS_PROVIDER_UNRECOGNIZED`). With `execute`, a required check that
- * failed rejects with `MIGRATION_CHECK_FAILED`, before anything is written; `cause` is the plan.
- * `MIGRATION_BACKUP_FAILED` likewise, when `onBackup` fails. An abort does not reject: the report says `interrupted`.
+ * Errors: only what is wrong with the options rejects (`ARGUMENT_INVALID`, `OPTION_INVALID`, `MIGRATION_TARGET_INVALID`,
+ * `MASTER_KEY_INVALID`, `KMS_ENDPOINT_INVALID`, `KMS_PROVIDER_UNRECOGNIZED`). Everything later is in the report, under
+ * `failures`: a required check that failed, or a backup that failed (`MIGRATION_BACKUP_FAILED`), leaves `executed` false
+ * and nothing written. After an abort the report says `interrupted`.
  */
 export async function migrate(options: MigrateOptions): Promise<MigrationReport> {
   const startedAt = new Date();
   const startedMs = performance.now();
   const run = setUp(options);
+  const wanted = options.execute === true;
   try {
-    let state: PlanState | undefined;
-    let results: Results = nothingDone(0);
+    let plan = EMPTY_PLAN;
+    let results = nothingDone(0);
+    let executed = false;
     try {
-      state = await makePlan(run);
+      const state = await makePlan(run);
+      plan = state.plan;
       results = nothingDone(state.keys.length);
-      if (options.execute === true && !run.interrupted) {
-        refuseFailedChecks(state.plan);
-        await backUp(run, state);
-        if (!run.interrupted) results = await execute(run, state);
-      }
+      executed = wanted && !run.interrupted && mayExecute(run, plan) && (await backedUp(run, state)) && !run.interrupted;
+      if (executed) results = await execute(run, state);
     } catch (error) {
       if (!run.interrupted || !isAbort(error)) throw error;
     }
-    const plan = state?.plan ?? EMPTY_PLAN;
     const { keys, collections, schemas } = results;
-    const finished = options.execute === true ? run.failures.length === 0 && collections.every(({ valuesLeft }) => valuesLeft === 0) : plan.executable;
+    const finished = executed && run.failures.length === 0 && collections.every(({ valuesLeft }) => valuesLeft === 0);
     return deepFreeze({
       mode: run.mode,
-      executed: options.execute === true,
-      ok: finished && !run.interrupted,
+      executed,
+      ok: (wanted ? finished : plan.executable) && !run.interrupted,
       interrupted: run.interrupted,
       from: run.from === null ? null : { ...run.from },
       to: run.to === null ? null : { ...run.to },
@@ -83,23 +82,22 @@ async function execute(run: MigrationRun, state: PlanState): Promise<Results> {
   }
 }
 
-function refuseFailedChecks(plan: MigrationPlan): void {
-  if (plan.executable) return;
-  const failed = plan.checks.filter(({ ok, required }) => required && !ok);
-  const names = failed.map(({ name, subject }) => (subject === undefined ? name : `${name} (${subject})`));
-  const first = failed[0];
-  throw new CsfleError('MIGRATION_CHECK_FAILED', `nothing was written, a required check failed: ${names.join(', ')}: ${first?.detail ?? ''}`, {
-    details: { checks: failed.map(({ name }) => name).join(','), ...(first?.code === undefined ? {} : { code: first.code }) },
-    cause: deepFreeze(plan),
-  });
+/** A required check that failed is a failure of the run, and keeps it from writing. */
+function mayExecute(run: MigrationRun, plan: MigrationPlan): boolean {
+  for (const { name, ok, required, subject, detail, code = 'INTERNAL' } of plan.checks) {
+    if (required && !ok) run.fail({ kind: 'check', id: subject === undefined ? name : `${name} (${subject})` }, new CsfleError(code, detail));
+  }
+  return plan.executable;
 }
 
-async function backUp(run: MigrationRun, state: PlanState): Promise<void> {
+async function backedUp(run: MigrationRun, state: PlanState): Promise<boolean> {
   const { onBackup } = run.options;
-  if (onBackup === undefined || state.keys.length === 0) return;
+  if (onBackup === undefined || state.keys.length === 0) return true;
   try {
     await onBackup(state.documents);
+    return true;
   } catch (cause) {
-    throw new CsfleError('MIGRATION_BACKUP_FAILED', `nothing was written, the backup failed: ${messageOf(cause)}`, { cause });
+    run.fail({ kind: 'backup', id: 'onBackup' }, new CsfleError('MIGRATION_BACKUP_FAILED', `the backup failed: ${messageOf(cause)}`, { cause }));
+    return false;
   }
 }

@@ -79,8 +79,8 @@ export interface MigrationPlan {
 
 /** One key, document, collection or schema that failed while the others went on. */
 export interface MigrationFailure {
-  readonly kind: 'key' | 'document' | 'collection' | 'schema' | 'backup';
-  /** The key id, the `_id` as extended JSON, the namespace, or the name of the schema. */
+  readonly kind: 'key' | 'document' | 'collection' | 'schema' | 'check' | 'backup';
+  /** The key id, the `_id` as extended JSON, the namespace, or the name of the schema or check. */
   readonly id: string;
   /** The collection of a document. */
   readonly namespace?: string;
@@ -129,7 +129,7 @@ export interface SchemaResults {
 /** The result of `migrate()`. */
 export interface MigrationReport {
   readonly mode: MigrationMode;
-  /** Whether this run was allowed to write. */
+  /** Whether this run got as far as writing: it was asked to, and every required check passed. */
   readonly executed: boolean;
   /** Whether everything that was asked for is done and verified; for a plan, whether it can be executed. */
   readonly ok: boolean;

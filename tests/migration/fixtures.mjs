@@ -1,0 +1,142 @@
+// What migration tests start from: a database with a key vault under a local master key, and patients encrypted with it.
+import assert from 'node:assert/strict';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { KMSClient } from '@aws-sdk/client-kms';
+import * as bson from 'bson';
+import { awsKms, ClientEncryption, driverKeyVaultStore, migrate } from 'csfle-wasm';
+import { MongoClient } from 'mongodb';
+import { testServices } from '../env.mjs';
+
+export const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
+export const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
+
+// Opens server and KMS once per test file. `after` of the file calls close().
+export async function openLab() {
+  const { mongodbUri, kmsEndpoint, keyArn, region } = await testServices();
+  const client = await new MongoClient(mongodbUri).connect();
+  const databases = new Set();
+  const kms = (more = {}) => new KMSClient({ region, endpoint: kmsEndpoint, maxAttempts: 1, ...more });
+  return {
+    uri: mongodbUri,
+    kmsEndpoint,
+    client,
+    region,
+    to: { provider: 'aws', region, key: keyArn },
+    aws: awsKms(kms()),
+    database() {
+      const name = `mig_${randomUUID().slice(0, 8)}`;
+      databases.add(name);
+      return name;
+    },
+    async close() {
+      for (const name of databases) await client.db(name).dropDatabase();
+      await client.close();
+    },
+  };
+}
+
+// A key vault with three keys (two of them named) and, unless told otherwise, a collection of `documents` patients.
+export async function hospital(lab, { documents = 12, index = true, masterKey = randomBytes(96) } = {}) {
+  const database = lab.database();
+  const namespace = `${database}.__keyVault`;
+  const vault = lab.client.db(database).collection('__keyVault');
+  const patients = lab.client.db(database).collection('patients');
+  if (index) await vault.createIndex({ keyAltNames: 1 }, { unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } });
+  const local = { key: masterKey };
+  const kmsProviders = { local, aws: lab.aws };
+  const encryption = new ClientEncryption(lab.client, { keyVaultNamespace: namespace, kmsProviders });
+  const keys = {
+    ssn: await encryption.createDataKey('local', { keyAltNames: ['ssn', 'patients.ssn'] }),
+    notes: await encryption.createDataKey('local', { keyAltNames: ['notes'] }),
+    plain: await encryption.createDataKey('local'),
+  };
+  const originals = Array.from({ length: documents }, (_, n) => patient(n));
+  if (documents > 0) {
+    await patients.insertMany(await encryption.encryptDocuments(originals, {
+      fields: {
+        ssn: { algorithm: DETERMINISTIC, keyId: keys.ssn },
+        'records.note': { algorithm: RANDOM, keyAltName: 'notes' },
+        'insurance.policy': { algorithm: RANDOM, keyId: keys.plain },
+      },
+    }));
+  }
+  const lookAt = {
+    vault: () => vault.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray(),
+    patients: () => patients.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray(),
+  };
+  return {
+    database, namespace, masterKey, local, kmsProviders, keys, originals, vault, patients, encryption, lookAt,
+    patientsNamespace: `${database}.patients`,
+    store: driverKeyVaultStore(lab.client, namespace),
+    // Everything in the database, as bytes: what a dry run must not change.
+    async dump() {
+      const lines = [];
+      for (const { name } of await lab.client.db(database).listCollections().toArray()) {
+        for await (const document of lab.client.db(database).collection(name).find({}, { raw: true }).sort({ _id: 1 })) lines.push(`${name} ${Buffer.from(document).toString('base64')}`);
+      }
+      return lines.sort();
+    },
+    migrate: (options = {}) => migrate({
+      keyVault: { client: lab.client, namespace }, kmsProviders, from: { provider: 'local' }, ...(options.mode === 'decrypt' ? {} : { to: lab.to }), ...options,
+    }),
+    // Decrypts with these providers alone and compares with what was encrypted.
+    async readsAs(providers) {
+      const reader = new ClientEncryption(lab.client, { keyVaultNamespace: namespace, kmsProviders: providers });
+      try {
+        const stored = await patients.find({}, { raw: true }).sort({ _id: 1 }).toArray();
+        const decrypted = [];
+        for (const document of stored) decrypted.push(textOf(await reader.decryptDocument(Uint8Array.from(document))));
+        assert.deepEqual(decrypted, originals.map((original) => textOf(bson.serialize(original))));
+      } finally {
+        reader.close();
+      }
+    },
+  };
+}
+
+function patient(n) {
+  return {
+    _id: n,
+    name: `patient ${n}`,
+    ssn: `${String(n).padStart(3, '0')}-00-${1000 + n}`,
+    records: [{ note: `note ${n}`, at: new Date(1e12 + n) }, { note: { text: `second ${n}`, score: new bson.Double(n) } }],
+    insurance: { policy: new bson.Int32(n), carrier: 'C' },
+  };
+}
+
+// Canonical extended JSON of BSON bytes: shows the type of every value.
+export function textOf(bytes) {
+  return bson.EJSON.stringify(bson.deserialize(bytes, { promoteValues: false }), { relaxed: false });
+}
+
+// A key vault store that dies: after `writes` writes nothing works any more, as if the process had been killed there.
+export function mortalStore(inner, writes) {
+  let left = writes;
+  let dead = false;
+  const dying = (isWrite) => (method) => async (...args) => {
+    if (dead) throw new Error('killed');
+    const result = await inner[method](...args);
+    if (isWrite) {
+      left -= 1;
+      if (left <= 0) dead = true;
+    }
+    return result;
+  };
+  const store = { writes: () => writes - left };
+  for (const method of ['find', 'capabilities']) store[method] = dying(false)(method);
+  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'deleteKey']) store[method] = dying(true)(method);
+  return store;
+}
+
+// A store that counts its writes.
+export function countingStore(inner) {
+  const store = { writes: 0 };
+  for (const method of ['find', 'capabilities']) store[method] = (...args) => inner[method](...args);
+  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'deleteKey']) {
+    store[method] = (...args) => { store.writes += 1; return inner[method](...args); };
+  }
+  return store;
+}
+
+export const failuresOf = (report) => report.failures.map(({ kind, id, code }) => ({ kind, id, code }));
+export const failedChecks = (report) => report.plan.checks.filter(({ ok }) => !ok).map(({ name, code, required }) => ({ name, code, required }));

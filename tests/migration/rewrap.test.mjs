@@ -1,0 +1,310 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
+import * as bson from 'bson';
+import { ClientEncryption, CsfleError } from 'csfle-wasm';
+import { countingStore, failedChecks, failuresOf, hospital, mortalStore, openLab } from './fixtures.mjs';
+
+describe('rewrap', { timeout: 240_000 }, () => {
+  let lab;
+  before(async () => { lab = await openLab(); });
+  after(() => lab.close());
+
+  it('a plan writes nothing and says what executing would do', async () => {
+    const place = await hospital(lab);
+    const before = await place.dump();
+    const report = await place.migrate();
+    assert.deepEqual(await place.dump(), before);
+    assert.equal(report.executed, false);
+    assert.equal(report.ok, true);
+    assert.equal(report.plan.executable, true);
+    assert.deepEqual(report.plan.counts, { migrate: 3, done: 0, other: 0, malformed: 0 });
+    assert.deepEqual(failedChecks(report), []);
+    assert.deepEqual(report.plan.checks.map(({ name }) => name), ['vault-readable', 'vault-writable', 'alt-name-index', 'key-documents', 'old-keys-unwrap', 'new-master-key']);
+    assert.deepEqual(report.plan.keys.flatMap(({ keyAltNames }) => keyAltNames).sort(), ['notes', 'patients.ssn', 'ssn']);
+  });
+
+  it('moves every key, changes nothing else, and every document still reads', async () => {
+    const place = await hospital(lab);
+    const vaultBefore = await place.lookAt.vault();
+    const patientsBefore = await place.lookAt.patients();
+    const report = await place.migrate({ execute: true });
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.deepEqual(report.keys, { planned: 3, migrated: 3, alreadyDone: 0, failed: 0, namesMoved: 0, deleted: 0, verified: 3 });
+    const vaultAfter = await place.lookAt.vault();
+    const untouched = ({ keyMaterial, masterKey, updateDate, ...rest }) => rest;
+    assert.deepEqual(vaultAfter.map(untouched), vaultBefore.map(untouched));
+    for (const [index, key] of vaultAfter.entries()) {
+      assert.deepEqual(key.masterKey, lab.to);
+      assert.notDeepEqual(key.keyMaterial.buffer, vaultBefore[index].keyMaterial.buffer);
+      assert.ok(key.updateDate >= vaultBefore[index].updateDate);
+    }
+    assert.deepEqual(await place.lookAt.patients(), patientsBefore);
+    await place.readsAs({ aws: lab.aws });
+  });
+
+  it('costs exactly the KMS calls that the plan says', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const { plan, kmsCalls } = await place.migrate({ execute: true });
+    assert.equal(kmsCalls.wrap + kmsCalls.unwrap, plan.kmsCalls);
+    const back = await place.migrate({ execute: true, from: lab.to, to: { provider: 'local' } });
+    assert.equal(back.ok, true);
+    assert.equal(back.kmsCalls.wrap + back.kmsCalls.unwrap, back.plan.kmsCalls);
+  });
+
+  it('the old master key alone opens nothing any more', async () => {
+    const place = await hospital(lab);
+    await place.migrate({ execute: true });
+    const onlyLocal = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { local: place.local } });
+    await assert.rejects(onlyLocal.decryptDocument(await place.patients.findOne({ _id: 1 })), { code: 'KMS_PROVIDER_NOT_CONFIGURED' });
+    onlyLocal.close();
+  });
+
+  it('running twice changes nothing', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    await place.migrate({ execute: true });
+    const between = await place.dump();
+    const store = countingStore(place.store);
+    const again = await place.migrate({ execute: true, keyVault: store });
+    assert.equal(again.ok, true);
+    assert.deepEqual(again.plan.counts, { migrate: 0, done: 3, other: 0, malformed: 0 });
+    assert.equal(store.writes, 0);
+    assert.deepEqual(await place.dump(), between);
+  });
+
+  it('a stop after any write leaves a vault that opens, and the next run goes on', async () => {
+    for (const writes of [1, 2, 3]) {
+      const place = await hospital(lab, { documents: 3 });
+      const store = mortalStore(place.store, writes);
+      const report = await place.migrate({ execute: true, keyVault: store, kmsConcurrency: 1 });
+      assert.equal(report.ok, false);
+      await place.readsAs(place.kmsProviders);
+      const providers = (await place.lookAt.vault()).map(({ masterKey }) => masterKey.provider);
+      assert.equal(providers.filter((provider) => provider === 'aws').length, writes);
+      const next = await place.migrate({ execute: true });
+      assert.equal(next.ok, true, JSON.stringify(next.failures));
+      assert.equal(next.keys.migrated, 3 - writes);
+      await place.readsAs({ aws: lab.aws });
+    }
+  });
+
+  it('is undone by exchanging source and target', async () => {
+    const place = await hospital(lab);
+    await place.migrate({ execute: true });
+    const report = await place.migrate({ execute: true, from: lab.to, to: { provider: 'local' } });
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.equal(report.keys.migrated, 3);
+    assert.deepEqual((await place.lookAt.vault()).map(({ masterKey }) => masterKey), Array(3).fill({ provider: 'local' }));
+    await place.readsAs({ local: place.local });
+  });
+
+  it('refuses a source key that opens nothing, before anything is written', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const before = await place.dump();
+    const report = await place.migrate({ execute: true, kmsProviders: { local: { key: randomBytes(96) }, aws: lab.aws } });
+    assert.equal(report.ok, false);
+    assert.equal(report.executed, false);
+    assert.deepEqual(failedChecks(report), [{ name: 'old-keys-unwrap', code: 'CRYPTO_AUTHENTICATION_FAILED', required: true }]);
+    assert.deepEqual(failuresOf(report), [{ kind: 'check', id: 'old-keys-unwrap', code: 'CRYPTO_AUTHENTICATION_FAILED' }]);
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('names the one key that does not open, and moves the others', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const { keyMaterial } = await place.vault.findOne({ _id: place.keys.notes });
+    keyMaterial.buffer[40] ^= 1;
+    await place.vault.updateOne({ _id: place.keys.notes }, { $set: { keyMaterial } });
+    const report = await place.migrate({ execute: true });
+    assert.equal(report.ok, false);
+    assert.equal(report.executed, true);
+    assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.notes.toHexString(true), code: 'CRYPTO_AUTHENTICATION_FAILED' }]);
+    assert.deepEqual(report.failures[0].keyAltNames, ['notes']);
+    assert.equal(report.keys.migrated, 2);
+    assert.equal((await place.vault.findOne({ _id: place.keys.notes })).masterKey.provider, 'local');
+  });
+
+  it('names malformed key documents and leaves them alone', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    await place.vault.updateOne({ _id: place.keys.plain }, { $set: { note: 'ours' } });
+    const report = await place.migrate({ execute: true });
+    assert.deepEqual(report.plan.counts, { migrate: 2, done: 0, other: 0, malformed: 1 });
+    assert.deepEqual(failedChecks(report), [{ name: 'key-documents', code: 'KEY_VAULT_FIELD_UNKNOWN', required: false }]);
+    assert.equal(report.keys.migrated, 2);
+    assert.equal((await place.vault.findOne({ _id: place.keys.plain })).masterKey.provider, 'local');
+  });
+
+  it('a CMK that denies access is found by the probe', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const before = await place.dump();
+    const denied = async () => { throw new CsfleError('KMS_ACCESS_DENIED', 'not for you'); };
+    const report = await place.migrate({ execute: true, kmsProviders: { local: place.local, aws: { encrypt: denied, decrypt: denied } } });
+    assert.deepEqual(failedChecks(report), [{ name: 'new-master-key', code: 'KMS_ACCESS_DENIED', required: true }]);
+    assert.equal(report.executed, false);
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('a CMK that may wrap but not unwrap is found by the probe', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const decrypt = async () => { throw new CsfleError('KMS_ACCESS_DENIED', 'not for you'); };
+    const report = await place.migrate({ execute: true, kmsProviders: { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } } });
+    assert.deepEqual(failedChecks(report), [{ name: 'new-master-key', code: 'KMS_ACCESS_DENIED', required: true }]);
+  });
+
+  it('a KMS that returns other bytes than it was given changes no key', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const before = await place.dump();
+    let calls = 0;
+    const decrypt = async (call) => {
+      const bytes = await lab.aws.decrypt(call);
+      calls += 1;
+      if (calls > 1) bytes[0] ^= 1;
+      return bytes;
+    };
+    const report = await place.migrate({ execute: true, kmsProviders: { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } } });
+    assert.equal(report.ok, false);
+    assert.deepEqual(report.failures.map(({ code }) => code), Array(3).fill('KMS_REPLY_MISMATCH'));
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('a vault that may not be written is found without writing', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const store = { ...countingStore(place.store), capabilities: async () => ({ writable: false, uniqueIndex: true, reason: 'read only' }) };
+    const report = await place.migrate({ execute: true, keyVault: store });
+    assert.deepEqual(failedChecks(report), [{ name: 'vault-writable', code: 'KEY_VAULT_NOT_WRITABLE', required: true }]);
+    assert.equal(report.executed, false);
+  });
+
+  it('a vault that cannot be read is a failed check', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const store = { ...countingStore(place.store), find: async () => { throw new CsfleError('KEY_VAULT_NOT_READABLE', 'no'); } };
+    const report = await place.migrate({ execute: true, keyVault: store });
+    assert.deepEqual(failedChecks(report), [{ name: 'vault-readable', code: 'KEY_VAULT_NOT_READABLE', required: true }]);
+  });
+
+  it('a missing index is a warning only', async () => {
+    const place = await hospital(lab, { documents: 0, index: false });
+    const report = await place.migrate({ execute: true });
+    assert.deepEqual(failedChecks(report), [{ name: 'alt-name-index', code: 'MIGRATION_INDEX_MISSING', required: false }]);
+    assert.equal(report.ok, true);
+  });
+
+  it('a key that another process wraps meanwhile is not overwritten', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const { KeyMetadata } = await new KMSClient({ region: lab.region, endpoint: lab.kmsEndpoint }).send(new CreateKeyCommand({}));
+    const theirs = { provider: 'aws', region: lab.region, key: KeyMetadata.Arn };
+    const store = countingStore(place.store);
+    let interfered = false;
+    const rewrapIf = store.rewrapIf;
+    store.rewrapIf = async (id, expected, next) => {
+      if (!interfered && id.toString('hex') === place.keys.ssn.toString('hex')) {
+        interfered = true;
+        const other = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: place.kmsProviders });
+        await other.rewrapManyDataKey({ _id: place.keys.ssn }, { provider: 'aws', masterKey: { region: theirs.region, key: theirs.key } });
+        other.close();
+      }
+      return rewrapIf(id, expected, next);
+    };
+    const report = await place.migrate({ execute: true, keyVault: store });
+    assert.equal(interfered, true);
+    // Wrapped by them under another CMK: taken up from there, on the value they wrote.
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.deepEqual((await place.vault.findOne({ _id: place.keys.ssn })).masterKey, lab.to);
+    await place.readsAs({ aws: lab.aws });
+  });
+
+  it('a key that loses every attempt is named as a conflict', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const store = { ...countingStore(place.store), rewrapIf: async (id, expected, next) => (id.toString('hex') === place.keys.ssn.toString('hex') ? false : place.store.rewrapIf(id, expected, next)) };
+    const report = await place.migrate({ execute: true, keyVault: store });
+    assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'KEY_VAULT_CONFLICT' }]);
+    assert.equal(report.keys.migrated, 2);
+  });
+
+  it('a store that does not keep what was written is found out', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const store = { ...countingStore(place.store), rewrapIf: async () => true };
+    const report = await place.migrate({ execute: true, keyVault: store });
+    assert.deepEqual(report.failures.map(({ code }) => code), Array(3).fill('MIGRATION_VERIFICATION_FAILED'));
+    assert.equal(report.keys.migrated, 0);
+  });
+
+  it('an abort finishes the write in flight and says so', async () => {
+    const place = await hospital(lab, { documents: 3 });
+    const controller = new AbortController();
+    const store = countingStore(place.store);
+    const rewrapIf = store.rewrapIf;
+    store.rewrapIf = async (...args) => {
+      controller.abort();
+      return rewrapIf(...args);
+    };
+    const report = await place.migrate({ execute: true, keyVault: store, kmsConcurrency: 1, signal: controller.signal });
+    assert.equal(report.interrupted, true);
+    assert.equal(report.ok, false);
+    assert.deepEqual(report.failures, []);
+    assert.equal(report.keys.migrated, 1);
+    assert.equal(store.writes, 1);
+    await place.readsAs(place.kmsProviders);
+    assert.equal((await place.migrate({ execute: true })).keys.migrated, 2);
+  });
+
+  it('an abort before the start writes nothing', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const before = await place.dump();
+    const report = await place.migrate({ execute: true, signal: AbortSignal.abort() });
+    assert.equal(report.interrupted, true);
+    assert.equal(report.executed, false);
+    assert.deepEqual(report.failures, []);
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('a filter restricts the keys', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const report = await place.migrate({ execute: true, keyFilter: { keyAltNames: 'notes' } });
+    assert.equal(report.keys.migrated, 1);
+    const providers = (await place.lookAt.vault()).map(({ masterKey }) => masterKey.provider).sort();
+    assert.deepEqual(providers, ['aws', 'local', 'local']);
+  });
+
+  it('moves keys from one CMK to another, and only those of the first', async () => {
+    const place = await hospital(lab, { documents: 2 });
+    await place.migrate({ execute: true, keyFilter: { keyAltNames: 'notes' } });
+    const { KeyMetadata } = await new KMSClient({ region: lab.region, endpoint: lab.kmsEndpoint }).send(new CreateKeyCommand({}));
+    const report = await place.migrate({ execute: true, from: lab.to, to: { ...lab.to, key: KeyMetadata.Arn } });
+    assert.deepEqual(report.plan.counts, { migrate: 1, done: 0, other: 2, malformed: 0 });
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    await place.readsAs(place.kmsProviders);
+  });
+
+  it('the report is frozen plain data without secrets', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const progress = [];
+    const report = await place.migrate({ execute: true, onProgress: (tick) => progress.push(tick) });
+    const text = JSON.stringify({ report, progress });
+    assert.deepEqual(JSON.parse(JSON.stringify(report)), report);
+    for (const secret of [place.masterKey.toString('base64'), place.masterKey.toString('hex')]) assert.ok(!text.includes(secret));
+    assert.throws(() => { report.plan.checks.push({}); }, TypeError);
+    assert.ok(progress.every(Object.isFrozen));
+    assert.deepEqual([...new Set(progress.map(({ phase }) => phase))], ['check-keys', 'keys', 'verify-keys']);
+    const last = progress.at(-1);
+    assert.equal(last.done, last.total);
+  });
+
+  it('options that make no sense are refused at once', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const refused = async (code, options) => assert.rejects(place.migrate(options), { name: 'CsfleError', code });
+    await refused('OPTION_INVALID', { executed: true });
+    await refused('OPTION_INVALID', { mode: 'rotate' });
+    await refused('OPTION_INVALID', { deleteOldKeys: true });
+    await refused('OPTION_INVALID', { collections: [{ client: lab.client, namespace: 'a.b' }] });
+    await refused('OPTION_INVALID', { confirmPlaintext: true });
+    await refused('MIGRATION_TARGET_INVALID', { to: undefined });
+    await refused('MIGRATION_TARGET_INVALID', { to: { provider: 'azure', keyVaultEndpoint: 'a.b', keyName: 'k' } });
+    await refused('MIGRATION_TARGET_INVALID', { from: { provider: 'gcp' } });
+    await refused('MIGRATION_TARGET_INVALID', { from: lab.to, to: lab.to });
+    await refused('MASTER_KEY_INVALID', { to: { provider: 'aws', region: 'us-east-1' } });
+    await refused('KMS_ENDPOINT_INVALID', { to: { ...lab.to, endpoint: 'nodots' } });
+    await refused('ARGUMENT_INVALID', { keyVault: 5 });
+    assert.equal(bson.EJSON.stringify(await place.lookAt.vault()).includes('"aws"'), false);
+  });
+});
