@@ -1,9 +1,9 @@
 //! Operations on the key vault itself: rewrap data keys, compare their material. They never use the key cache: a cached
 //! key may carry the master key of yesterday.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{borrow::ToOwned, collections::VecDeque, vec::Vec};
 
-use bson::raw::{RawArrayBuf, RawDocumentBuf, cstr};
+use bson::raw::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr};
 
 use super::{
     Context, Machine, Step, Work,
@@ -42,6 +42,9 @@ enum Phase {
 
 struct VaultKey {
     document: KeyDocument,
+    /// `masterKey` as it is stored, whatever its order of fields and spelling of endpoints: a conditional write compares
+    /// with it.
+    stored_master_key: RawDocumentBuf,
     material: Option<KeyMaterial>,
     new_master_key: MasterKey,
     rewrapped: Option<WrappedKeyMaterial>,
@@ -121,18 +124,18 @@ impl Work for Vault {
     }
 
     fn provide_keys(&mut self, context: &mut Context<'_>, documents: &[u8]) -> Result<()> {
-        let documents: Vec<KeyDocument> = split_documents(documents)
-            .map_err(|error| {
-                Error::new(
-                    Code::KeyVaultDocumentMalformed,
-                    alloc::format!("malformed BSON for key document: {error}"),
-                )
-            })?
-            .into_iter()
-            .map(KeyDocument::parse)
+        let stored = split_documents(documents).map_err(|error| {
+            Error::new(
+                Code::KeyVaultDocumentMalformed,
+                alloc::format!("malformed BSON for key document: {error}"),
+            )
+        })?;
+        let documents: Vec<KeyDocument> = stored
+            .iter()
+            .map(|bytes| KeyDocument::parse(bytes))
             .collect::<Result<_>>()?;
         check_unique(&documents)?;
-        for (index, document) in documents.into_iter().enumerate() {
+        for (index, (document, bytes)) in documents.into_iter().zip(stored).enumerate() {
             let material = unwrap_local(context, &document)?;
             if material.is_none() {
                 self.round.unwrap(
@@ -145,6 +148,7 @@ impl Work for Vault {
             }
             self.keys.push(VaultKey {
                 new_master_key: document.master_key.clone(),
+                stored_master_key: stored_master_key(bytes, &document),
                 document,
                 material,
                 rewrapped: None,
@@ -291,7 +295,7 @@ impl Vault {
                         cstr!("previousKeyMaterial"),
                         generic(document.key_material.as_bytes()),
                     );
-                    item.append(cstr!("previousMasterKey"), document.master_key.to_raw());
+                    item.append(cstr!("previousMasterKey"), &*key.stored_master_key);
                 }
             }
             items.push(item);
@@ -302,6 +306,14 @@ impl Vault {
         self.phase = Phase::Done;
         Ok(())
     }
+}
+
+/// The `masterKey` of the bytes that `document` was parsed from.
+fn stored_master_key(bytes: &[u8], document: &KeyDocument) -> RawDocumentBuf {
+    RawDocument::from_bytes(bytes)
+        .ok()
+        .and_then(|stored| stored.get_document("masterKey").ok())
+        .map_or_else(|| document.master_key.to_raw(), RawDocument::to_owned)
 }
 
 fn generic(bytes: &[u8]) -> bson::raw::RawBinaryRef<'_> {
