@@ -231,17 +231,21 @@ impl KeyLookup {
 
 /// Unwraps here when the master key is local; `None` when the KMS must be asked.
 ///
-/// Errors: `KMS_PROVIDER_NOT_CONFIGURED`, `CRYPTO_AUTHENTICATION_FAILED` with the key's id and names.
+/// Errors: `KMS_PROVIDER_NOT_CONFIGURED`, `CRYPTO_AUTHENTICATION_FAILED`, `MASTER_KEY_INVALID` for KMIP without `keyId`;
+/// all with the key's id and names.
 pub(crate) fn unwrap_local(
     context: &mut Context<'_>,
     document: &KeyDocument,
 ) -> Result<Option<KeyMaterial>> {
     let unwrapped = match context.engine.wrapping(document.master_key.provider()) {
-        Ok(Wrapping::Remote) => return Ok(None),
-        Ok(Wrapping::Local(master_key)) => master_key.unwrap(document.key_material.as_bytes()),
+        // A KMIP key without `keyId` is met here: the callback could not tell which object opens it.
+        Ok(Wrapping::Remote) => document.master_key.check_usable().map(|()| None),
+        Ok(Wrapping::Local(master_key)) => master_key
+            .unwrap(document.key_material.as_bytes())
+            .map(Some),
         Err(error) => Err(error),
     };
-    unwrapped.map(Some).map_err(|error| {
+    unwrapped.map_err(|error| {
         let error = error
             .with("keyId", document.id)
             .with("provider", document.master_key.provider());
