@@ -318,7 +318,13 @@ fn parse_rejects_damaged_bson() {
 
 #[test]
 fn errors_name_the_key_wherever_its_id_stands() {
+    let other_id = binary(BinarySubtype::Uuid, &[9; 16]);
     for bytes in [
+        appended(
+            document(&[(cstr!("_id"), Some(other_id)), (cstr!("status"), None)]),
+            cstr!("_id"),
+            binary(BinarySubtype::Uuid, &ID),
+        ),
         document(&[(cstr!("x"), Some(RawBson::Null))]),
         document(&[(cstr!("status"), None)]),
         document(&[(cstr!("masterKey"), Some(RawBson::Document(rawdoc! {})))]),

@@ -100,8 +100,7 @@ impl fmt::Display for Endpoint {
 /// Refuses what RFC 3986 allows nowhere in a URI: everything but unreserved, reserved and percent-encoded characters.
 fn check_characters(text: &str) -> Result<()> {
     let bytes = text.as_bytes();
-    let mut offset = 0;
-    while let Some(&byte) = bytes.get(offset) {
+    for (offset, &byte) in bytes.iter().enumerate() {
         if byte == b'%' {
             for digit in offset + 1..offset + 3 {
                 // COMPAT: the end of the text is reported as a NUL byte.
@@ -113,14 +112,12 @@ fn check_characters(text: &str) -> Result<()> {
                     .with("offset", digit));
                 }
             }
-            offset += 2;
         } else if !is_uri_character(byte) {
             return Err(invalid(format!(
                 "Invalid character in endpoint at offset {offset}: 0x{byte:02x}"
             ))
             .with("offset", offset));
         }
-        offset += 1;
     }
     Ok(())
 }
