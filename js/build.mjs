@@ -100,10 +100,7 @@ const bundles = [
 
 async function bundle() {
   const { build } = await import('esbuild');
-  const absent = bundles.filter(({ entry }) => !existsSync(join(root, entry)));
-  for (const { entry } of absent) note(`no ${entry} yet`);
-  const present = bundles.filter((one) => !absent.includes(one));
-  const results = await Promise.allSettled(present.map(({ entry, out, library, ...options }) =>
+  const results = await Promise.allSettled(bundles.map(({ entry, out, library, ...options }) =>
     build({
       absWorkingDir: root,
       entryPoints: [entry],
@@ -119,8 +116,7 @@ async function bundle() {
   if (results.some(({ status }) => status === 'rejected')) throw new BuildFailure('a bundle failed');
   for (const { value } of results) for (const file of value.outputFiles) replaceFile(file.path, file.contents);
   replaceFile(join(dist, 'THIRD-PARTY-NOTICES.txt'), await thirdPartyNotices(results.map(({ value }) => value.metafile)));
-  const loader = join(root, 'js', 'mongosh', 'csfle.mongosh.js');
-  if (existsSync(loader)) replaceFile(join(dist, 'csfle.mongosh.js'), readFileSync(loader));
+  replaceFile(join(dist, 'csfle.mongosh.js'), readFileSync(join(root, 'js', 'mongosh', 'csfle.mongosh.js')));
 }
 
 // The shell and the command share one library instance with their users (one CsfleError class, one wasm memory): they
@@ -151,7 +147,6 @@ function replaceFile(path, contents) {
 // ESM users get the CommonJS instance, so that both ways of loading share classes and keys. The names are spelled out since
 // a static list is what `import { x }` needs; loading the bundle for it proves that it loads.
 function writeNodeModule() {
-  if (!existsSync(join(dist, 'node.cjs'))) return;
   const script = 'process.stdout.write(JSON.stringify(Object.keys(require(process.argv[1]))))';
   const names = JSON.parse(run(process.execPath, ['-e', script, join(dist, 'node.cjs')], { stdio: ['ignore', 'pipe', 'inherit'] }));
   if (names.length === 0) throw new BuildFailure('dist/node.cjs exports nothing');
@@ -181,6 +176,7 @@ function checkBudget() {
   const wasmGzipBytes = gzipSync(readFileSync(join(dist, 'csfle.wasm')), { level: 9 }).length;
   const measured = [['dist/csfle.wasm, gzip -9', wasmGzipBytes, settings.budget['wasm-gzip-bytes']]];
   const bundled = join(dist, 'node.cjs');
+  // Absent after `--wasm` in a fresh tree.
   if (existsSync(bundled)) measured.push(['dist/node.cjs', statSync(bundled).size, settings.budget['node-cjs-bytes']]);
   for (const [what, bytes, limit] of measured) note(`${what}: ${bytes} of ${limit} bytes`);
   const over = measured.filter(([, bytes, limit]) => bytes > limit);
