@@ -77,11 +77,10 @@ test('the slim entry takes the bytes that the package exports', () => {
     import * as slim from 'csfle-wasm/slim';
     ${roundTrip}
     await slim.init(readFileSync(fileURLToPath(import.meta.resolve('csfle-wasm/csfle.wasm'))));
-    console.log(await roundTrip({ ...slim, ClientEncryption: class extends slim.ClientEncryption {
+    class ClientEncryption extends slim.ClientEncryption {
       constructor(client, options) { super(client, { ...options, bson }); }
-    }, MemoryKeyVaultStore: class extends slim.MemoryKeyVaultStore {
-      constructor() { super({ bson }); }
-    } }));`);
+    }
+    console.log(await roundTrip({ ...slim, ClientEncryption }));`);
   assert.equal(answer, '6 hello\n');
 });
 
@@ -118,22 +117,26 @@ const compilers = [
   ['a bundler for browsers', 'consumer.ts', { module: 'ESNext', moduleResolution: 'Bundler', customConditions: ['browser'] }],
 ];
 
+function compile(file, source, modules) {
+  writeFileSync(join(project, file), source);
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
+    // skipLibCheck stays off: our own declarations have to be right too.
+    compilerOptions: { target: 'ES2022', lib: ['ES2022', 'ESNext.Disposable', 'DOM'], types: ['node'], strict: true, noEmit: true, exactOptionalPropertyTypes: true, ...modules },
+    files: [file],
+  }));
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  return spawnSync(process.execPath, [compiler, '--project', project], { cwd: project, encoding: 'utf8' });
+}
+
 for (const [what, file, modules] of compilers) {
   test(`the declarations satisfy the strict compiler in ${what}`, () => {
-    writeFileSync(join(project, file), program);
-    writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
-      // skipLibCheck stays off: our own declarations have to be right too.
-      compilerOptions: { target: 'ES2022', lib: ['ES2022', 'ESNext.Disposable', 'DOM'], types: ['node'], strict: true, noEmit: true, exactOptionalPropertyTypes: true, ...modules },
-      files: [file],
-    }));
-    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--project', project]);
+    const { status, stdout } = compile(file, program, modules);
+    assert.equal(status, 0, stdout);
   });
 }
 
-test('a misspelled option does not compile', () => {
-  writeFileSync(join(project, 'wrong.mts'), program.replace("algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random'", "algorithm: 'Random'"));
-  const compiler = [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--noEmit', '--strict', '--target', 'ES2022', '--module', 'NodeNext', '--types', 'node', 'wrong.mts'];
-  const { status, stdout } = spawnSync(process.execPath, compiler, { cwd: project, encoding: 'utf8' });
+test('a misspelled algorithm does not compile', () => {
+  const { status, stdout } = compile('wrong.mts', program.replace('_SHA_512-Random', '_SHA_512-Randomized'), compilers[0][2]);
   assert.notEqual(status, 0);
-  assert.match(stdout, /wrong\.mts.*TS2322/);
+  assert.match(stdout, /wrong\.mts.*is not assignable to type .Algorithm./);
 });
