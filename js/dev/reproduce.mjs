@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { root } from './paths.mjs';
+import { root, toolEnvironment } from './paths.mjs';
 import { ScriptFailure, answerOf, runQuietly, runScript } from './process.mjs';
 
 await runScript('reproduce', async () => {
@@ -16,7 +16,9 @@ await runScript('reproduce', async () => {
   try {
     await runQuietly('git', ['clone', '--quiet', root, elsewhere]);
     symlinkSync(join(root, 'node_modules'), join(elsewhere, 'node_modules'), 'junction');
-    await runQuietly(process.execPath, [join(elsewhere, 'js', 'build.mjs'), '--wasm'], { cwd: elsewhere });
+    // Compiled anew: a shared target folder would prove nothing.
+    const { CARGO_TARGET_DIR: _shared, ...env } = toolEnvironment();
+    await runQuietly(process.execPath, [join(elsewhere, 'js', 'build.mjs'), '--wasm'], { cwd: elsewhere, env });
     if (!readFileSync(join(elsewhere, 'dist', 'csfle.wasm')).equals(readFileSync(built))) {
       throw new ScriptFailure(`a build in ${elsewhere} gives other bytes`);
     }

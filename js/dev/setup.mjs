@@ -10,6 +10,7 @@ import { installChromium, installLibmongocrypt } from './setup/debian.mjs';
 import { installNodePackages } from './setup/node-packages.mjs';
 import { checkPrerequisites } from './setup/prerequisites.mjs';
 import { installPython } from './setup/python.mjs';
+import { reporter } from './setup/report.mjs';
 import { installRust } from './setup/rust.mjs';
 
 const steps = {
@@ -36,20 +37,6 @@ export async function setUp(needs = everything, log = note) {
 }
 
 const note = (text) => process.stderr.write(`set-up: ${text}\n`);
-
-// A step says either that it found its thing or what it does and how long a first time takes on two cores.
-function reporter(step, log) {
-  return {
-    found: (what) => log(`${step}: ${what} (already there)`),
-    async doing(what, firstTimeSeconds, work) {
-      log(`${step}: ${what} (about ${firstTimeSeconds} s the first time)`);
-      const started = performance.now();
-      const result = await work();
-      log(`${step}: ${what}: done in ${((performance.now() - started) / 1000).toFixed(1)} s`);
-      return result;
-    },
-  };
-}
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   await runScript('set-up', async () => { await setUp(); });

@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { ScriptFailure, answerOf, runQuietly } from '../process.mjs';
+import { silent } from './report.mjs';
 
 const browserNames = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome'];
 const browserPlaces = [
@@ -11,7 +12,7 @@ const browserPlaces = [
   'C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe',
 ];
 
-export async function installChromium(report) {
+export async function installChromium(report = silent) {
   const chosen = process.env.CHROME_PATH;
   if (chosen !== undefined && chosen !== '') {
     if (!existsSync(chosen)) throw new ScriptFailure(`CHROME_PATH names no file: ${chosen}`);
@@ -34,7 +35,7 @@ export function findBrowser() {
 }
 
 // Debian's build has OpenSSL inside; the one in pymongocrypt's wheel calls back into Python for every block.
-export async function installLibmongocrypt(report) {
+export async function installLibmongocrypt(report = silent) {
   const installed = findLibmongocrypt();
   if (installed !== undefined) {
     report.found(installed);

@@ -8,10 +8,9 @@ import { withLock } from '../lock.mjs';
 import { cacheFolder, venvProgram } from '../paths.mjs';
 import { answerOf, runQuietly } from '../process.mjs';
 import { findPython, pythonVersion } from './prerequisites.mjs';
+import { silent } from './report.mjs';
 
 const requirements = join(dirname(dirname(fileURLToPath(import.meta.url))), 'requirements.txt');
-
-const silent = { found: () => {}, doing: (_what, _seconds, work) => work() };
 
 export async function installPython(report = silent) {
   const basePython = findPython();
