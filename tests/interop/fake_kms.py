@@ -51,9 +51,11 @@ def http(status, body):
 def parse(message):
     """Path, headers and JSON body of an HTTP request."""
     head, body = message.split(b"\r\n\r\n", 1)
-    lines = head.decode().split("\r\n")
+    lines = head.decode(errors="replace").split("\r\n")
     headers = dict(line.split(":", 1) for line in lines[1:])
-    return lines[0].split(" ")[1], headers, json.loads(body)
+    # The reference writes names from the master key into the path as they are, spaces included.
+    path = lines[0].split(" ", 1)[1].rsplit(" ", 1)[0]
+    return path, headers, json.loads(body)
 
 
 def unpadded(text):
@@ -85,7 +87,7 @@ class FakeKms:
         path, _, body = parse(message)
         value = unpadded(body["value"])
         if "/wrapkey" in path:
-            name = path.split("/")[2]
+            name = path[len("/keys/") :].rsplit("/", 2)[0]
             return http(200, {"value": base64.urlsafe_b64encode(wrap("azure:" + name, value)).decode().rstrip("=")})
         plaintext = unwrap(value) or substitute
         if plaintext is None:

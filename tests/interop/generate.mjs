@@ -145,7 +145,9 @@ export function damageKeyDocument(rng, bytes) {
   return { what: outer.what, bytes: document(outer.entries) };
 }
 
-function damageFields(rng, entries) {
+/** Removes, retypes, renames, duplicates, adds or moves one field. */
+export function damageFields(rng, entries) {
+  if (entries.length === 0) return { what: 'nothing', entries };
   const at = rng.below(entries.length);
   const [name, item] = entries[at];
   const without = entries.toSpliced(at, 1);

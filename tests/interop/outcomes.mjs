@@ -54,9 +54,12 @@ const table = [
   [/^Error in KMS response\./, ['HOST_CALLBACK_FAILED']],
 ];
 
-/** The codes that may answer a text of libmongocrypt. */
+/** The codes that may answer a text of libmongocrypt; undefined for a text that is not in the table. */
+export const knownCodesFor = (message) => table.find(([text]) => text.test(message))?.[1];
+
+/** The same, where the text must be known. */
 export function codesFor(message) {
-  const found = table.find(([text]) => text.test(message));
-  if (!found) throw new Error(`libmongocrypt said something outcomes.mjs does not know: ${message}`);
-  return found[1];
+  const codes = knownCodesFor(message);
+  if (!codes) throw new Error(`libmongocrypt said something outcomes.mjs does not know: ${message}`);
+  return codes;
 }

@@ -193,7 +193,8 @@ class Run:
             provider = _to_string(lib.mongocrypt_kms_ctx_get_kms_provider(request, ffi.NULL))
             endpoint = ffi.new("char *[]", 1)
             lib.mongocrypt_kms_ctx_endpoint(request, endpoint)
-            self.kms.append({"provider": provider, "endpoint": _to_string(endpoint[0]), "message": text64(message)})
+            shown = ffi.string(endpoint[0]).decode(errors="replace")
+            self.kms.append({"provider": provider, "endpoint": shown, "message": text64(message)})
             self.feed(request, self.reply(provider, message))
 
     def reply(self, provider, message):

@@ -159,6 +159,20 @@ export function split(given) {
 
 export const text = (item) => decoder.decode(item.bytes.subarray(4, -1));
 
+/** Whether some field name or string of a document is not UTF-8. Bytes that are no BSON at all are none of that. */
+export function hasBrokenText(bytes) {
+  try {
+    return fields(bytes).some(([, item]) => {
+      if (item.type === TYPE.object || item.type === TYPE.array) return hasBrokenText(item.bytes);
+      if (![TYPE.string, TYPE.javascript, TYPE.symbol].includes(item.type)) return false;
+      text(item);
+      return false;
+    });
+  } catch (error) {
+    return error instanceof TypeError; // what a fatal TextDecoder throws
+  }
+}
+
 class Reader {
   constructor(bytes) {
     this.bytes = bytes;

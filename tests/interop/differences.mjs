@@ -1,0 +1,56 @@
+// Where this library means to differ from libmongocrypt 1.21.0. The differential run looks here when the two sides
+// disagree: an entry that applies is counted under its name, anything else is a mismatch. An entry is as narrow as its
+// reason.
+//
+// `applies({ operation, theirs, ours, input })`: `theirs` and `ours` are the answers, `input` is what the step made.
+
+const queryableDecrypted = new Set([4, 6, 7, 9, 11, 14, 15, 16, 17]);
+const isRefusal = (answer, ...codes) => !answer.ok && codes.includes(answer.code);
+
+export const DIFFERENCES = Object.freeze([
+  {
+    name: 'queryable-values',
+    reason: 'DIFFERS: values of Queryable Encryption are refused by name; libmongocrypt goes on to parse or decrypt them.',
+    applies: ({ theirs, ours, input }) =>
+      isRefusal(ours, 'PAYLOAD_IS_QUERYABLE') && !(theirs.ok && input.document) && (input.payloads ?? []).some((payload) => queryableDecrypted.has(payload[0])),
+  },
+  {
+    name: 'region-left-to-the-kms',
+    reason: 'DIFFERS: an empty AWS region is refused by libmongocrypt while it builds its HTTP request; here the KMS client builds requests and judges its own region.',
+    applies: ({ theirs, ours }) => ours.ok && theirs.message === 'failed to create KMS message: Region not set',
+  },
+  {
+    name: 'gcp-identifiers-left-to-the-kms',
+    reason: 'DIFFERS: libmongocrypt refuses characters in Google Cloud resource names while it builds its HTTP request; here the KMS client does.',
+    applies: ({ theirs, ours }) => ours.ok && /Invalid character in GCP KMS key identifier/.test(theirs.message ?? ''),
+  },
+  {
+    name: 'kmip-unwraps-outside',
+    reason: 'DIFFERS: libmongocrypt fetches a KMIP secret and unwraps with it; here the whole exchange is the callback\'s, and so is its failure.',
+    applies: ({ theirs, ours, input }) => input.provider === 'kmip' && /^(HMAC validation failure|input ciphertext too small)/.test(theirs.message) && isRefusal(ours, 'HOST_CALLBACK_FAILED'),
+  },
+  {
+    name: 'text-must-be-utf8',
+    reason: 'DIFFERS: a key document with a name or string that is not UTF-8 is malformed; libmongocrypt does not look at the encoding and finds some other fault, or none.',
+    applies: ({ ours, input }) => isRefusal(ours, 'KEY_VAULT_DOCUMENT_MALFORMED') && input.brokenText === true,
+  },
+  {
+    name: 'first-of-several-faults',
+    reason: 'DIFFERS: where a request has several faults at once, each side names the one it meets first. Both refuse it.',
+    applies: ({ theirs, ours, input }) => !theirs.ok && !ours.ok && input.several === true,
+  },
+  {
+    name: 'names-after-nul',
+    reason: 'DIFFERS: alternate names are compared whole; libmongocrypt stops at the first NUL byte and takes "a\\0b" and "a\\0c" for the same name.',
+    applies: ({ theirs, input }) => (input.names ?? []).some((name) => name.includes('\0')) && /duplicate keyAltNames/.test(theirs.message ?? ''),
+  },
+  {
+    name: 'exact-provider-types',
+    reason: 'DIFFERS: a provider type must be spelled out; libmongocrypt compares as many characters as are given and takes "loc:x" for a local provider.',
+    applies: ({ theirs, ours }) =>
+      isRefusal(ours, 'KMS_PROVIDER_UNRECOGNIZED') && (theirs.ok || /^(unsupported KMS provider|requested kms provider|KMS provider|Unexpected field|expected UTF-8|expected endpoint)/.test(theirs.message)),
+  },
+]);
+
+/** The difference that explains what a step found, or undefined. */
+export const explains = (finding) => DIFFERENCES.find(({ applies }) => applies(finding));

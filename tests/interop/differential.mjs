@@ -1,0 +1,109 @@
+// npm run differential -- [--json] [--steps N] [--seed S]
+//
+// The same random requests to this library and to libmongocrypt, step by step. Compared are the outcome, the bytes where
+// they are determined, the class of an error, and its text where the reference's is matched. With `--json` one document
+// goes to stdout: {steps, mismatches, ...}. The exit code is 1 when there is a mismatch. The same seed repeats the run.
+import { pathToFileURL } from 'node:url';
+import { OPERATIONS } from './differential-operations.mjs';
+import { DIFFERENCES, explains } from './differences.mjs';
+import { Random } from './generate.mjs';
+import { knownCodesFor } from './outcomes.mjs';
+import { MASTER_KEYS, Pair, providersOf } from './pair.mjs';
+
+/** About a minute on two cores. */
+const DEFAULT_STEPS = 20_000;
+const SHOWN = 20;
+
+/** Codes whose messages are libmongocrypt's own words. */
+const MATCHED_MESSAGES = new Set([
+  'VALUE_TYPE_NOT_DETERMINISTIC', 'VALUE_TYPE_NOT_ENCRYPTABLE', 'KEY_VAULT_FIELD_INVALID', 'KEY_VAULT_FIELD_UNKNOWN',
+  'KEY_VAULT_FIELD_MISSING', 'KEY_VAULT_VERSION_UNSUPPORTED', 'KEY_VAULT_UNEXPECTED_KEY',
+]);
+
+/** What is wrong between two answers, or undefined. */
+function compareAnswers(theirs, ours, { compareMessages }) {
+  if (theirs.ok !== ours.ok) return theirs.ok ? 'only the package refuses' : 'only libmongocrypt refuses';
+  if (theirs.ok) return undefined;
+  const codes = knownCodesFor(theirs.message);
+  if (!codes) return 'libmongocrypt says something outcomes.mjs does not know';
+  if (!codes.includes(ours.code)) return 'the errors are of different kinds';
+  // Bytes that are not UTF-8 cannot be compared as text.
+  if (compareMessages && MATCHED_MESSAGES.has(ours.code) && !theirs.message.includes('\ufffd') && theirs.message !== ours.message) return 'the messages differ';
+  return undefined;
+}
+
+/** Runs `steps` steps and returns what was found. */
+export async function runDifferential({ steps = DEFAULT_STEPS, seed = 1, onStep = () => {} } = {}) {
+  const rng = new Random(seed);
+  const pair = await Pair.start(providersOf(rng));
+  const keys = [];
+  for (const provider of Object.keys(MASTER_KEYS)) {
+    for (const maker of ['ours', 'theirs']) keys.push(await pair.dataKey(maker, provider, [`${provider} by ${maker}`]));
+  }
+  pair.setVault(keys.map(({ document }) => document));
+  const report = { steps: 0, seed, mismatches: 0, operations: {}, refused: 0, differences: Object.fromEntries(DIFFERENCES.map(({ name }) => [name, 0])), details: [] };
+  const weighted = Object.entries(OPERATIONS).flatMap(([name, { weight }]) => Array(weight).fill(name));
+  try {
+    while (report.steps < steps) {
+      const operation = rng.pick(weighted);
+      await oneStep(report, operation, { rng, pair, keys });
+      onStep(report);
+    }
+  } finally {
+    await pair.stop();
+  }
+  return report;
+}
+
+async function oneStep(report, operation, context) {
+  const step = report.steps;
+  report.steps += 1;
+  report.operations[operation] = (report.operations[operation] ?? 0) + 1;
+  const { theirs, ours, input = {}, compareMessages = true, check } = await OPERATIONS[operation].run(context);
+  if (!theirs.ok) report.refused += 1;
+  let what = compareAnswers(theirs, ours, { compareMessages });
+  if (what === undefined && theirs.ok) what = await check?.();
+  if (what === undefined) return;
+  const difference = explains({ operation, theirs, ours, input });
+  if (difference) {
+    report.differences[difference.name] += 1;
+    return;
+  }
+  report.mismatches += 1;
+  if (report.details.length < SHOWN) {
+    report.details.push({ step, operation, what, input: input.what, libmongocrypt: theirs.ok ? 'ok' : theirs.message, package: ours.ok ? 'ok' : `${ours.code}: ${ours.message}` });
+  }
+}
+
+function option(args, name, fallback) {
+  const at = args.findIndex((argument) => argument === `--${name}` || argument.startsWith(`--${name}=`));
+  if (at < 0) return fallback;
+  const text = args[at].includes('=') ? args[at].split('=')[1] : args[at + 1];
+  const number = Number(text);
+  if (!Number.isSafeInteger(number) || number < 0) throw new RangeError(`--${name} needs a whole number, found ${text}`);
+  return number;
+}
+
+async function main(args) {
+  const steps = option(args, 'steps', DEFAULT_STEPS);
+  const seed = option(args, 'seed', 1);
+  const json = args.includes('--json');
+  const started = performance.now();
+  const report = await runDifferential({
+    steps, seed, onStep: ({ steps: done }) => { if (!json && done % 1000 === 0) process.stderr.write(`\r${done} of ${steps} steps`); },
+  });
+  const seconds = Number(((performance.now() - started) / 1000).toFixed(1));
+  if (json) console.log(JSON.stringify({ ...report, seconds }, null, 2));
+  else printReport({ ...report, seconds });
+  process.exitCode = report.mismatches > 0 ? 1 : 0;
+}
+
+function printReport({ steps, seed, seconds, mismatches, refused, operations, differences, details }) {
+  process.stderr.write('\r');
+  console.log(`${steps} steps in ${seconds} s (seed ${seed}): ${mismatches} mismatches; both sides refused ${refused} requests`);
+  for (const [name, count] of Object.entries(operations)) console.log(`  ${name}: ${count}`);
+  for (const { name, reason } of DIFFERENCES) console.log(`  ${differences[name]} times ${name}. ${reason}`);
+  for (const detail of details) console.log(`  MISMATCH ${JSON.stringify(detail)}`);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main(process.argv.slice(2));
