@@ -6,7 +6,7 @@ import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import test from 'node:test';
 import { cargoBin, root } from '../../js/dev/paths.mjs';
-import { importsOf } from './imports.mjs';
+import { crateImports, importsOf } from './imports.mjs';
 
 function output(command, args, options = {}) {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20, ...options });
@@ -35,6 +35,43 @@ test('compiled to wasm, only the bson crate brings JavaScript into the core', ()
     'tree', '--package', 'csfle-core', '--edges', 'normal', '--prefix', 'none', '--depth', '1', '--target', 'wasm32-unknown-unknown',
   ]).split('\n');
   assert.deepEqual(direct.filter((line) => ofJavaScript.test(line)), []);
+});
+
+// From the lowest up, as in js/ below. `lib` re-exports and may name all.
+const crateLayers = [['error'], ['secret'], ['crypto', 'raw', 'payload'], ['key_vault', 'kms'], ['schema', 'census', 'value_cipher'], ['key_cache'], ['engine'], ['machine'], ['lib']];
+const crateLayerOf = (module) => crateLayers.findIndex((layer) => layer.includes(module));
+
+const crateEdges = readdirSync(join(root, 'crate', 'core', 'src'), { recursive: true })
+  .filter((path) => path.endsWith('.rs') && !/(^|[/\\])tests(\.rs$|[/\\])/.test(path))
+  .flatMap((path) => {
+    const from = path.split(/[/\\]/)[0].replace(/\.rs$/, '');
+    // A capitalised name is one that lib.rs re-exports.
+    return crateImports(readFileSync(join(root, 'crate', 'core', 'src', path), 'utf8')).map((to) => ({ from, to: /^[A-Z]/.test(to) ? 'lib' : to }));
+  });
+
+test('every module of the core has a layer', () => {
+  const modules = new Set(crateEdges.flatMap(({ from, to }) => [from, to]));
+  assert.ok(modules.size > 8);
+  assert.deepEqual([...modules].filter((module) => crateLayerOf(module) === -1), []);
+});
+
+test('no import of the core points up', () => {
+  // Errors and results are named by everyone as crate::Error and crate::Result.
+  const up = crateEdges.filter(({ to }) => to !== 'lib').filter(({ from, to }) => crateLayerOf(to) > crateLayerOf(from));
+  assert.deepEqual(up.map(spelled), []);
+});
+
+test('cryptography never hears of BSON, nor payload layouts of keys', () => {
+  const allowed = { crypto: ['error', 'secret', 'lib'], payload: ['error', 'lib'] };
+  const stray = crateEdges.filter(({ from, to }) => from in allowed && to !== from && !allowed[from].includes(to));
+  assert.deepEqual(stray.map(spelled), []);
+});
+
+test('secret.rs alone names zeroize', () => {
+  const folder = join(root, 'crate');
+  const sources = readdirSync(folder, { recursive: true }).filter((path) => /src[/\\].*\.rs$/.test(path));
+  const naming = sources.filter((path) => /\bzeroize::/.test(readFileSync(join(folder, path), 'utf8')));
+  assert.deepEqual(naming.map((path) => path.replaceAll('\\', '/')), ['core/src/secret.rs']);
 });
 
 // ---- layers of js/

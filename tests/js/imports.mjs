@@ -23,3 +23,32 @@ function isTypeOnly(clause) {
   const names = /^\s*\{([^}]*)\}\s*$/.exec(clause)?.[1].split(',').map((name) => name.trim()).filter(Boolean);
   return names !== undefined && names.length > 0 && names.every((name) => /^type\s/.test(name));
 }
+
+// The modules of its own crate that a Rust source names: `crate::a::b` and `use crate::{a::B, c}` give a and c. Tests inside
+// the file are left out: they may build what they test from anywhere.
+export function crateImports(source) {
+  const code = source.replace(/\/\/.*$/gm, '').replace(/#\[cfg\(test\)\][\s\S]*$/, '');
+  const names = new Set();
+  for (const { index, 0: match } of code.matchAll(/\bcrate::/g)) {
+    const rest = code.slice(index + match.length);
+    if (rest.startsWith('{')) for (const name of topLevelNames(rest)) names.add(name);
+    else names.add(/^\w+/.exec(rest)?.[0]);
+  }
+  names.delete(undefined);
+  return [...names];
+}
+
+// '{a::{B, C}, d}' -> a, d
+function topLevelNames(group) {
+  const names = [];
+  let depth = 0;
+  let expectsName = false;
+  for (const { 0: token } of group.matchAll(/\w+|[{},]/g)) {
+    if (token === '{') depth += 1;
+    else if (token === '}') depth -= 1;
+    else if (token !== ',' && expectsName && depth === 1) names.push(token);
+    if (depth === 0) break;
+    expectsName = depth === 1 && (token === '{' || token === ',');
+  }
+  return names;
+}

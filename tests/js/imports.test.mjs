@@ -1,7 +1,7 @@
 // The architecture test is as good as its reading of imports.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { importsOf } from './imports.mjs';
+import { crateImports, importsOf } from './imports.mjs';
 
 const cases = [
   ["import { a } from './a.js';", [{ specifier: './a.js', isTypeOnly: false, isDynamic: false }]],
@@ -23,4 +23,17 @@ const cases = [
 
 for (const [source, expected] of cases) {
   test(`imports of ${JSON.stringify(source)}`, () => assert.deepEqual(importsOf(source), expected));
+}
+
+const crateCases = [
+  ['use crate::a::B;', ['a']],
+  ['use crate::{a::B, c};', ['a', 'c']],
+  ['use crate::{\n    a::{B, C},\n    d::{self, E},\n    f,\n};', ['a', 'd', 'f']],
+  ['fn f() -> crate::g::H {}', ['g']],
+  ['// crate::a', []],
+  ['use super::a;\n#[cfg(test)]\nmod tests { use crate::b; }', []],
+];
+
+for (const [source, expected] of crateCases) {
+  test(`crate imports of ${JSON.stringify(source)}`, () => assert.deepEqual(crateImports(source), expected));
 }
