@@ -1,9 +1,9 @@
-/** Stopping early: signals that follow others, waits that end with them. */
+/** Stopping early: scopes that end with others, waits that end with a scope, and a bound on what runs at a time. */
 
 import { CsfleError } from './errors.js';
 
 /** The error that an aborted signal stands for: its own reason when that is a `CsfleError`, else `OPERATION_ABORTED`. */
-export function abortError(signal: AbortSignal): CsfleError {
+function abortError(signal: AbortSignal): CsfleError {
   const reason: unknown = signal.reason;
   return CsfleError.is(reason) ? reason : new CsfleError('OPERATION_ABORTED', 'the operation was aborted', { cause: reason });
 }
@@ -13,70 +13,96 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortError(signal);
 }
 
-/** One signal that is aborted with any of its sources or by itself, until it is released. */
+/**
+ * A span of work that can be stopped: by itself, with the scope it belongs to, or by a signal of the caller.
+ *
+ * Scopes know each other directly. Chained AbortSignals would do the same, but hosts warn of a leak when many operations
+ * listen to one signal.
+ */
 export class AbortScope {
-  readonly #controller = new AbortController();
-  readonly #sources: readonly AbortSignal[];
+  readonly #parent: AbortScope | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #listeners = new Set<(reason: CsfleError) => void>();
+  #reason: CsfleError | undefined;
 
-  constructor(sources: readonly (AbortSignal | undefined)[]) {
-    this.#sources = sources.filter((source) => source !== undefined);
-    for (const source of this.#sources) {
-      if (source.aborted) this.abort(abortError(source));
-      else source.addEventListener('abort', this.#follow, { once: true });
+  constructor(parent?: AbortScope, signal?: AbortSignal) {
+    this.#parent = parent;
+    this.#signal = signal;
+    if (parent !== undefined && parent.#reason !== undefined) this.#reason = parent.#reason;
+    else if (signal?.aborted) this.#reason = abortError(signal);
+    else {
+      if (parent !== undefined) parent.#listeners.add(this.abort);
+      signal?.addEventListener('abort', this.#onSignal, { once: true });
     }
   }
 
-  readonly #follow = (event: Event): void => this.abort(abortError(event.target as AbortSignal));
+  readonly #onSignal = (): void => {
+    if (this.#signal !== undefined) this.abort(abortError(this.#signal));
+  };
 
-  get signal(): AbortSignal {
-    return this.#controller.signal;
+  get aborted(): boolean {
+    return this.#reason !== undefined;
   }
 
-  abort(reason: CsfleError): void {
-    this.#controller.abort(reason);
+  /** Ends the scope and all that belong to it; the first reason stays. */
+  readonly abort = (reason: CsfleError): void => {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    const listeners = [...this.#listeners];
+    this.release();
+    for (const listener of listeners) listener(reason);
+  };
+
+  throwIfAborted(): void {
+    if (this.#reason !== undefined) throw this.#reason;
   }
 
-  /** Stops following, so that a long-lived source does not hold on to a finished operation. */
+  /** Calls `listener` when the scope ends; returns how to stop listening. A scope that ended calls it at once. */
+  onAbort(listener: (reason: CsfleError) => void): () => void {
+    if (this.#reason !== undefined) {
+      listener(this.#reason);
+      return () => undefined;
+    }
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Stops following, so that a long-lived parent or signal does not hold on to finished work. */
   release(): void {
-    for (const source of this.#sources) source.removeEventListener('abort', this.#follow);
+    if (this.#parent !== undefined) this.#parent.#listeners.delete(this.abort);
+    this.#signal?.removeEventListener('abort', this.#onSignal);
+    this.#listeners.clear();
   }
 }
 
 /**
- * Waits for `work`, but no longer than until `signal` is aborted.
+ * Waits for `work`, but no longer than the scope lasts.
  * What `work` still returns after that goes to `late`, which wipes it.
  */
-export function untilAborted<T>(work: Promise<T>, signal: AbortSignal, late?: (result: T) => void): Promise<T> {
+export function within<T>(scope: AbortScope, work: Promise<T>, late?: (result: T) => void): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    let left = false;
-    const leave = (): void => {
-      left = true;
-      reject(abortError(signal));
-    };
-    if (signal.aborted) leave();
-    else signal.addEventListener('abort', leave, { once: true });
+    const stop = scope.onAbort(reject);
     work.then(
       (result) => {
-        signal.removeEventListener('abort', leave);
-        if (left) late?.(result);
-        else resolve(result);
+        stop();
+        if (scope.aborted) late?.(result);
+        resolve(result);
       },
       (error: unknown) => {
-        signal.removeEventListener('abort', leave);
-        // The signal's reason wins over the AbortError that it made the work fail with.
-        reject(signal.aborted ? abortError(signal) : error);
+        stop();
+        reject(error);
       },
     );
   });
 }
 
-/** Waits `durationMs`, or fails as soon as `signal` is aborted. */
-export function pause(durationMs: number, signal: AbortSignal): Promise<void> {
+/** Waits `durationMs`, or fails as soon as the scope ends. */
+export function pause(durationMs: number, scope: AbortScope): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const elapsed = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, durationMs);
   });
-  return untilAborted(elapsed, signal).finally(() => clearTimeout(timer));
+  return within(scope, elapsed).finally(() => clearTimeout(timer));
 }
 
 /** Lets at most `limit` pieces of work run at a time; the others wait in order. */
@@ -89,9 +115,10 @@ export class Limiter {
     this.#limit = limit;
   }
 
-  async run<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    throwIfAborted(signal);
-    if (this.#running >= this.#limit) await this.#turn(signal);
+  /** Runs `work` when its turn comes; a scope that ends takes it out of the line. */
+  async run<T>(work: () => Promise<T>, scope: AbortScope = new AbortScope()): Promise<T> {
+    scope.throwIfAborted();
+    if (this.#running >= this.#limit) await this.#turn(scope);
     else this.#running += 1;
     try {
       return await work();
@@ -103,17 +130,16 @@ export class Limiter {
     }
   }
 
-  #turn(signal: AbortSignal): Promise<void> {
+  #turn(scope: AbortScope): Promise<void> {
     return new Promise<void>((resolve, reject) => {
-      const leave = (): void => {
-        this.#waiting.splice(this.#waiting.indexOf(admit), 1);
-        reject(abortError(signal));
-      };
       const admit = (): void => {
-        signal.removeEventListener('abort', leave);
+        stop();
         resolve();
       };
-      signal.addEventListener('abort', leave, { once: true });
+      const stop = scope.onAbort((reason) => {
+        this.#waiting.splice(this.#waiting.indexOf(admit), 1);
+        reject(reason);
+      });
       this.#waiting.push(admit);
     });
   }

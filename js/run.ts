@@ -1,6 +1,6 @@
 /** The step loop: the only place that waits for the key vault and for a KMS on behalf of a machine. */
 
-import { AbortScope, throwIfAborted, untilAborted } from './abort.js';
+import { AbortScope, throwIfAborted, within } from './abort.js';
 import { type BsonLibrary, type Document, deserialize, EXACT_TYPES, serialize } from './bson.js';
 import { concatBytes, wipe } from './bytes.js';
 import { CsfleError } from './errors.js';
@@ -14,8 +14,8 @@ export interface Host {
   /** Absent when the owner was given no key vault: work that needs one is refused then. */
   readonly store: KeyVaultStore | undefined;
   readonly kms: KmsPolicy;
-  /** Signals that end every run: the owner's closing and the caller's own. */
-  readonly signals: readonly (AbortSignal | undefined)[];
+  /** Ends every run with it: the owner's closing and the caller's own signal. */
+  readonly scope: AbortScope;
 }
 
 /**
@@ -27,12 +27,12 @@ export async function run(machine: Machine, host: Host, signal?: AbortSignal): P
     // A machine whose keys are cached is done at once: no signal to follow then.
     throwIfAborted(signal);
     if (machine.step(Date.now()) === STEP_DONE) return machine.output();
-    const scope = new AbortScope([...host.signals, signal]);
+    const scope = new AbortScope(host.scope, signal);
     try {
-      return await drive(machine, host, scope.signal);
+      return await drive(machine, host, scope);
     } catch (error) {
       // Whoever stopped the run wins over what the machine says about being stopped.
-      throwIfAborted(scope.signal);
+      scope.throwIfAborted();
       throw error;
     } finally {
       scope.release();
@@ -42,19 +42,19 @@ export async function run(machine: Machine, host: Host, signal?: AbortSignal): P
   }
 }
 
-async function drive(machine: Machine, host: Host, signal: AbortSignal): Promise<Uint8Array> {
+async function drive(machine: Machine, host: Host, scope: AbortScope): Promise<Uint8Array> {
   for (;;) {
-    throwIfAborted(signal);
+    scope.throwIfAborted();
     const step = machine.step(Date.now());
     if (step === STEP_DONE) return machine.output();
-    if (step === STEP_NEED_KEYS) machine.provideKeys(await findKeys(machine.filter(), host, signal));
-    else if (step === STEP_NEED_KMS) await answerKms(machine, host, signal);
+    if (step === STEP_NEED_KEYS) machine.provideKeys(await findKeys(machine.filter(), host, scope));
+    else if (step === STEP_NEED_KMS) await answerKms(machine, host, scope);
     else throw new CsfleError('INTERNAL', `the core asked for step ${step}, which this layer does not know`);
   }
 }
 
-async function findKeys(filter: Uint8Array, host: Host, signal: AbortSignal): Promise<Uint8Array> {
-  const documents = await findDocuments(requireStore(host.store), deserialize(host.bson, filter, EXACT_TYPES), signal);
+async function findKeys(filter: Uint8Array, host: Host, scope: AbortScope): Promise<Uint8Array> {
+  const documents = await findDocuments(requireStore(host.store), deserialize(host.bson, filter, EXACT_TYPES), scope);
   return concatBytes(documents.map((document) => serialize(host.bson, document, 'a key document')));
 }
 
@@ -66,11 +66,9 @@ export function requireStore(store: KeyVaultStore | undefined): KeyVaultStore {
   return store;
 }
 
-async function findDocuments(store: KeyVaultStore, filter: Document, signal: AbortSignal): Promise<readonly Document[]> {
-  const documents = await untilAborted(
-    fromStore(() => store.find(filter)),
-    signal,
-  );
+async function findDocuments(store: KeyVaultStore, filter: Document, scope: AbortScope): Promise<readonly Document[]> {
+  const found = fromStore(() => store.find(filter));
+  const documents = await within(scope, found);
   if (!Array.isArray(documents))
     throw new CsfleError('HOST_CALLBACK_FAILED', 'find() of the key vault store did not return an array');
   return documents;
@@ -87,13 +85,13 @@ export async function fromStore<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /** Answers every open request of the machine; the first failure stops the others. */
-async function answerKms(machine: Machine, host: Host, signal: AbortSignal): Promise<void> {
+async function answerKms(machine: Machine, host: Host, parent: AbortScope): Promise<void> {
   const requests = machine.kmsRequests();
-  const scope = new AbortScope([signal]);
+  const scope = new AbortScope(parent);
   let failure: unknown;
   const answer = async (request: KmsRequest): Promise<void> => {
     try {
-      const answered = await performKms(request, host.kms, host.bson, scope.signal);
+      const answered = await performKms(request, host.kms, host.bson, scope);
       try {
         machine.provideKms(request.id, answered.reply, answered.keyId);
       } finally {

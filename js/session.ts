@@ -1,6 +1,6 @@
 /** Everything behind a public class: the engine, the key vault, the providers and their limits. */
 
-import { Limiter, throwIfAborted } from './abort.js';
+import { AbortScope, Limiter } from './abort.js';
 import { type BsonLibrary, binaryBytes, isBinary, requireBson } from './bson.js';
 import { decodeBase64, isBytes, wipe } from './bytes.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
@@ -56,7 +56,8 @@ export class Session {
   readonly store: KeyVaultStore | undefined;
   readonly #engine: Engine;
   readonly #host: Host;
-  readonly #closing = new AbortController();
+  readonly #scope: AbortScope;
+  #closed: CsfleError | undefined;
 
   /**
    * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, `HOST_BSON_MISSING`, `HOST_NOT_INITIALIZED`, and
@@ -75,6 +76,7 @@ export class Session {
     };
     this.bson = requireBson(options.bson);
     this.store = store(this.bson);
+    this.#scope = new AbortScope(undefined, options.signal);
     this.#engine = new Engine(number('keyExpirationMS', 0), number('maxCachedKeys', 1));
     try {
       const providers = registerProviders(this.#engine, kmsProviders);
@@ -82,10 +84,10 @@ export class Session {
         bson: this.bson,
         store: this.store,
         kms: { ...limits, providers },
-        signals: [this.#closing.signal, options.signal],
+        scope: this.#scope,
       };
     } catch (error) {
-      this.#engine.free();
+      this.close();
       throw error;
     }
   }
@@ -96,15 +98,17 @@ export class Session {
     return run(start(this.#engine), this.#host, signal);
   }
 
-  /** Throws when the session was closed (`HOST_CLOSED`) or its signal aborted. */
+  /** Throws when the session was closed (`HOST_CLOSED`) or its signal aborted (`OPERATION_ABORTED`). */
   check(): void {
-    for (const signal of this.#host.signals) throwIfAborted(signal);
+    if (this.#closed !== undefined) throw this.#closed;
+    this.#scope.throwIfAborted();
   }
 
   /** Wipes the keys and ends what is still running with `HOST_CLOSED`. */
   close(): void {
-    if (this.#closing.signal.aborted) return;
-    this.#closing.abort(new CsfleError('HOST_CLOSED', 'this object was closed'));
+    if (this.#closed !== undefined) return;
+    this.#closed = new CsfleError('HOST_CLOSED', 'this object was closed');
+    this.#scope.abort(this.#closed);
     this.#engine.free();
   }
 }

@@ -1,6 +1,6 @@
 /** One call to a KMS: its place in the queue, its deadline, its retries, and what its error says. */
 
-import { AbortScope, type Limiter, pause, throwIfAborted, untilAborted } from '../abort.js';
+import { AbortScope, type Limiter, pause, within } from '../abort.js';
 import { type BsonLibrary, deserialize } from '../bson.js';
 import { isBytes, wipe } from '../bytes.js';
 import { CsfleError, type ErrorDetail, kindOf } from '../errors.js';
@@ -31,13 +31,13 @@ const BACKOFF_CAP_MS = 20_000;
 /**
  * Performs one request and returns the answer.
  * Errors: the callback's failure under our code, with provider, data key and attempts in `details` and the callback's
- * own error as `cause`; `KMS_TIMED_OUT`; `KMS_REPLY_INVALID`; the error of `signal`.
+ * own error as `cause`; `KMS_TIMED_OUT`; `KMS_REPLY_INVALID`; the reason of the scope.
  */
 export async function performKms(
   request: KmsRequest,
   policy: KmsPolicy,
   bson: BsonLibrary,
-  signal: AbortSignal,
+  scope: AbortScope,
 ): Promise<KmsAnswer> {
   const provider = policy.providers.get(request.provider);
   if (provider === undefined) {
@@ -48,13 +48,13 @@ export async function performKms(
   const masterKey = Object.freeze(deserialize(bson, request.masterKey));
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await policy.limiter.run(() => attemptOnce(request, provider, masterKey, policy.timeoutMs, signal), signal);
+      return await policy.limiter.run(() => attemptOnce(request, provider, masterKey, policy.timeoutMs, scope), scope);
     } catch (thrown) {
-      throwIfAborted(signal);
+      scope.throwIfAborted();
       const error = failureOf(thrown);
       if (!error.retryable || attempt > policy.retries) throw explain(error, request, attempt);
     }
-    await pause(Math.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (attempt - 1)), signal);
+    await pause(Math.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (attempt - 1)), scope);
   }
 }
 
@@ -63,9 +63,11 @@ async function attemptOnce(
   provider: KmsCallbacks,
   masterKey: KmsCall['masterKey'],
   timeoutMs: number,
-  signal: AbortSignal,
+  parent: AbortScope,
 ): Promise<KmsAnswer> {
-  const scope = new AbortScope([signal]);
+  const scope = new AbortScope(parent);
+  const controller = new AbortController();
+  scope.onAbort((reason) => controller.abort(reason));
   const deadline = setTimeout(() => scope.abort(timedOut(timeoutMs)), timeoutMs);
   // Each attempt has its own copy: an attempt that timed out may still be reading while the next one runs.
   const input = request.input.slice();
@@ -73,19 +75,14 @@ async function attemptOnce(
     provider: request.provider,
     masterKey,
     keyAltNames: request.keyAltNames,
-    signal: scope.signal,
+    signal: controller.signal,
     ...(request.keyId === undefined ? {} : { dataKeyId: request.keyId }),
   };
   try {
     if (request.operation === 'wrap') {
-      const wrapped = await untilAborted((async () => provider.encrypt({ ...call, plaintext: input }))(), scope.signal);
-      return checkWrapped(wrapped);
+      return checkWrapped(await within(scope, (async () => provider.encrypt({ ...call, plaintext: input }))()));
     }
-    const unwrapped = await untilAborted(
-      (async () => provider.decrypt({ ...call, ciphertext: input }))(),
-      scope.signal,
-      wipeIfBytes,
-    );
+    const unwrapped = await within(scope, (async () => provider.decrypt({ ...call, ciphertext: input }))(), wipeIfBytes);
     if (!isBytes(unwrapped)) throw replyInvalid('decrypt', 'bytes', unwrapped);
     return { reply: unwrapped };
   } finally {

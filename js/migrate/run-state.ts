@@ -52,8 +52,7 @@ export class MigrationRun {
   /** Runs `work` for each item, a few at a time, and stops taking new ones once the run is interrupted. */
   async forEach<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
     const limiter = new Limiter(this.options.kmsConcurrency ?? 8);
-    const never = new AbortController().signal;
-    await Promise.all(items.map((item) => limiter.run(async () => (this.interrupted ? undefined : work(item)), never)));
+    await Promise.all(items.map((item) => limiter.run(async () => (this.interrupted ? undefined : work(item)))));
   }
 }
 
