@@ -1,7 +1,7 @@
 import { type BsonLibrary, deserialize } from '../bson.js';
 import { equalBytes, hexText } from '../bytes.js';
-import { CsfleError } from '../errors.js';
-import { Census, takeCensus } from './census.js';
+import { CsfleError, type ErrorCode } from '../errors.js';
+import { asCollectionError, Census, takeCensus } from './census.js';
 import type { DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
 import type { ComputedChange } from './engine.js';
 import { type BsonElement, buildDocument, elementAt, elementNamed, elementsOf, exactDocument, exactValue, sameValue, wrapValue } from './exact-bson.js';
@@ -60,11 +60,6 @@ export async function rewriteCollection(run: MigrationRun, collection: Migration
   return { namespace, passes, documentsRewritten: work.documentsRewritten, valuesRewritten: work.valuesRewritten, documentsFailed: work.failedIds.size, valuesLeft: left };
 }
 
-function asCollectionError(namespace: string, error: unknown): unknown {
-  if (CsfleError.is(error)) return error;
-  return new CsfleError('MIGRATION_COLLECTION_FAILED', `${namespace} cannot be read or written (${error instanceof Error ? error.name : 'unknown error'})`, { cause: error, details: { namespace } });
-}
-
 class CollectionWork {
   documentsRewritten = 0;
   valuesRewritten = 0;
@@ -113,6 +108,7 @@ class CollectionWork {
       const id = elementNamed(bytes, '_id');
       if (id === undefined) throw new CsfleError('INTERNAL', 'a computed change has no _id');
       try {
+        refuseFailure(bytes, this.#run.engine.bson);
         prepared.push(this.#prepareOne(bytes, id, documents));
       } catch (error) {
         this.#fail(id, error);
@@ -239,6 +235,13 @@ function holds(document: Uint8Array, expected: PreparedChange['expected']): bool
   if (!(expected instanceof Uint8Array)) return expected.every((element) => sameValue(elementAt(document, element.name), element));
   // Servers move _id to the front of a replacement; nothing else may differ.
   return document.length === expected.length && [...elementsOf(expected)].every((element) => sameValue(elementNamed(document, element.name), element));
+}
+
+/** The core names a document that cannot be changed in the place of its change: `{_id, code, message, ...}`. */
+function refuseFailure(bytes: Uint8Array, bson: BsonLibrary): void {
+  if (elementNamed(bytes, 'code') === undefined) return;
+  const { _id, code, message, ...details } = deserialize(bson, bytes);
+  throw new CsfleError(code as ErrorCode, String(message), { details: details as Record<string, string> });
 }
 
 /** The server's refusal of one change, without its message: that may quote values of the document. */

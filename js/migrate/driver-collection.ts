@@ -125,7 +125,8 @@ export function driverMigrationCollection(input: DriverMigrationCollection): Mig
 
 function operationOf(change: DocumentChange): Document {
   const { filter, update, replacement } = change;
-  return replacement === undefined ? { updateOne: { filter, update } } : { replaceOne: { filter, replacement } };
+  // replaceOne refuses documents whose own field names begin with "$"; a pipeline takes them literally.
+  return { updateOne: { filter, update: replacement === undefined ? update : [{ $replaceWith: { $literal: replacement } }] } };
 }
 
 function refuseAutomaticEncryption(client: MigrationDriverClient): void {

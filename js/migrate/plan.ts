@@ -1,7 +1,7 @@
 import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { AssessedKey } from '../wasm.js';
-import { type Census, takeCensus } from './census.js';
+import { asCollectionError, type Census, takeCensus } from './census.js';
 import { check, checkNewMasterKey, checkVault, type Fingerprints, keysUnwrapCheck, unwrapKeys } from './checks.js';
 import { idText, type Replacement } from './engine.js';
 import { keyMarker, replacedKeyId } from './markers.js';
@@ -39,7 +39,9 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     samples.push(sample);
     const { namespace } = collection;
     checks.push(await check('collection-readable', true, async () => {
-      const census = await takeCensus(run, collection, 'census', sample);
+      const census = await takeCensus(run, collection, 'census', sample).catch((error: unknown) => {
+        throw asCollectionError(namespace, error);
+      });
       censuses.set(namespace, census);
       return `${census.documents} documents, ${census.values} encrypted values`;
     }, namespace));

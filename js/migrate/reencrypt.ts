@@ -2,7 +2,7 @@ import { type BsonBinary, type Document, SUBTYPE_UUID } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import { fromStore } from '../run.js';
 import { moveNames } from './alternate-names.js';
-import { takeCensus } from './census.js';
+import { asCollectionError, takeCensus } from './census.js';
 import { type DocumentTransformation, rewriteCollection } from './documents.js';
 import { idText, type Replacement } from './engine.js';
 import { isOwnName, keyMarker, nameMarker, replacedKeyId } from './markers.js';
@@ -57,7 +57,7 @@ export async function executeReencrypt(run: MigrationRun, state: PlanState): Pro
     // Writers that looked names or schemas up before they changed may have used an old key since.
     if (counts.namesMoved > 0 || schemas.some(({ written }) => written)) collections = merged(collections, await rewriteAll(run, transformation, () => undefined));
   }
-  const made = await run.engine.find({ _id: { $in: replaced.map(({ replacement }) => replacement) } });
+  const made = replaced.map(({ old, replacement }) => ({ _id: replacement, keyAltNames: old.keyAltNames }));
   const { verified, failed } = await verifyKeys(run, made, (key) => fingerprints.get(idText(key._id)));
   counts.verified = verified;
   counts.failed += failed;
@@ -149,7 +149,7 @@ async function deleteOldKeys(run: MigrationRun, replaced: readonly ReplacedKey[]
       const values = census.under((keyId) => oldIds.has(keyId));
       if (values > 0) throw new CsfleError('MIGRATION_OLD_KEYS_IN_USE', `${namespace} holds ${values} values under old keys: no key was removed`, { details: { namespace, values } });
     } catch (error) {
-      run.fail({ kind: 'collection', id: namespace }, error);
+      run.fail({ kind: 'collection', id: namespace }, asCollectionError(namespace, error));
     }
   }
   if (!nothingLeft(run, collections)) return 0;
@@ -177,8 +177,12 @@ async function removeStaleMarkers(run: MigrationRun, documents: readonly Documen
     for (const name of altNamesOf(document)) {
       const old = replacedKeyId(name);
       if (old === undefined || run.interrupted) continue;
-      const stillThere = await run.engine.find({ _id: keyIdOf(run, old) });
-      if (stillThere.length === 0) await fromStore(() => run.engine.store.removeKeyAltName(document._id as BsonBinary, name));
+      try {
+        const stillThere = await run.engine.findKey(keyIdOf(run, old));
+        if (stillThere === undefined) await fromStore(() => run.engine.store.removeKeyAltName(document._id as BsonBinary, name));
+      } catch (error) {
+        failKey(run, document, error);
+      }
     }
   }
 }

@@ -1,0 +1,360 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import * as bson from 'bson';
+import { ClientEncryption, driverMigrationCollection } from 'csfle-wasm';
+import { countingStore, DETERMINISTIC, failedChecks, failuresOf, hospital, mortalStore, openLab, RANDOM } from './fixtures.mjs';
+
+const mode = 'reencrypt';
+
+describe('reencrypt', { timeout: 300_000 }, () => {
+  let lab;
+  before(async () => { lab = await openLab(); });
+  after(() => lab.close());
+
+  const collectionOf = (place) => ({ client: lab.client, namespace: place.patientsNamespace });
+  const run = (place, options = {}) => place.migrate({ mode, collections: [collectionOf(place)], execute: true, ...options });
+
+  // Names by key id, markers included.
+  const namesOf = async (place) => Object.fromEntries((await place.lookAt.vault()).map(({ _id, keyAltNames = [] }) => [new bson.UUID(_id.buffer).toHexString(true), [...keyAltNames].sort()]));
+  const providersOf = async (place) => (await place.lookAt.vault()).map(({ masterKey }) => masterKey.provider).sort();
+
+  it('a plan writes nothing and counts what is there', async () => {
+    const place = await hospital(lab);
+    const before = await place.dump();
+    const report = await run(place, { execute: false });
+    assert.deepEqual(await place.dump(), before);
+    assert.equal(report.ok, true);
+    const [collection] = report.plan.collections;
+    assert.equal(collection.documents, 12);
+    assert.equal(collection.values, 48);
+    assert.equal(collection.valuesToMigrate, 48);
+    assert.deepEqual(collection.paths.map(({ path, values }) => [path, values]).sort(), [['insurance.policy', 12], ['records.$[].note', 24], ['ssn', 12]]);
+    assert.deepEqual(Object.fromEntries(collection.byKey.map(({ keyId, ...counts }) => [keyId, counts])), {
+      [place.keys.ssn.toHexString(true)]: { deterministic: 12, random: 0 },
+      [place.keys.notes.toHexString(true)]: { deterministic: 0, random: 24 },
+      [place.keys.plain.toHexString(true)]: { deterministic: 0, random: 12 },
+    });
+    assert.deepEqual(report.plan.checks.map(({ name }) => name), [
+      'vault-readable', 'vault-writable', 'alt-name-index', 'collection-readable', 'collection-writable', 'key-documents',
+      'old-keys-unwrap', 'new-master-key', 'documents-decryptable', 'schema-rewritable',
+    ]);
+    assert.deepEqual(failedChecks(report), []);
+  });
+
+  it('puts every value under new keys, moves the names, and every document still reads', async () => {
+    const place = await hospital(lab);
+    const before = await place.lookAt.patients();
+    const report = await run(place);
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.deepEqual(report.keys, { planned: 3, migrated: 3, alreadyDone: 0, failed: 0, namesMoved: 3, deleted: 0, verified: 3 });
+    const [collection] = report.collections;
+    assert.deepEqual({ ...collection, namespace: '' }, { namespace: '', passes: 1, documentsRewritten: 12, valuesRewritten: 48, documentsFailed: 0, valuesLeft: 0 });
+    // No ciphertext of before is left anywhere.
+    const after = await place.lookAt.patients();
+    for (const [index, document] of after.entries()) assert.notDeepEqual(document.ssn.buffer, before[index].ssn.buffer);
+    await place.readsAs({ aws: lab.aws });
+    const names = await namesOf(place);
+    for (const id of Object.values(place.keys)) assert.deepEqual(names[id.toHexString(true)], []);
+    const ofNew = Object.entries(names).filter(([id]) => !Object.values(place.keys).some((key) => key.toHexString(true) === id)).map(([, list]) => list);
+    assert.deepEqual(ofNew.flat().filter((name) => !name.startsWith('csfle-migrate:')).sort(), ['notes', 'patients.ssn', 'ssn']);
+    assert.deepEqual(ofNew.flat().filter((name) => name.startsWith('csfle-migrate:')).sort(), Object.values(place.keys).map((id) => `csfle-migrate:${id.toHexString(true)}`).sort());
+  });
+
+  it('deterministic fields are still found by equality, under the new key of the same name', async () => {
+    const place = await hospital(lab);
+    await run(place);
+    const reader = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { aws: lab.aws } });
+    const wanted = await reader.encrypt(place.originals[5].ssn, { algorithm: DETERMINISTIC, keyAltName: 'ssn' });
+    assert.equal((await place.patients.findOne({ ssn: wanted }))._id, 5);
+    reader.close();
+  });
+
+  it('costs exactly the KMS calls that the plan says', async () => {
+    const place = await hospital(lab, { documents: 3 });
+    const { plan, kmsCalls, ok } = await run(place);
+    assert.equal(ok, true);
+    assert.equal(kmsCalls.wrap + kmsCalls.unwrap, plan.kmsCalls);
+    const again = await run(place);
+    assert.equal(again.kmsCalls.wrap, 1);
+  });
+
+  it('no plaintext is ever written', async () => {
+    const place = await hospital(lab, { documents: 5 });
+    const inner = driverMigrationCollection(collectionOf(place));
+    const written = [];
+    const collection = { ...inner, write: (changes) => { written.push(...changes); return inner.write(changes); } };
+    const report = await run(place, { collections: [collection] });
+    assert.equal(report.ok, true);
+    assert.equal(written.length, 5);
+    const text = bson.EJSON.stringify(written.map(({ update }) => update));
+    assert.ok(!/note \d|second|000-00/.test(text));
+    for (const { update } of written) for (const value of update.$set.values()) assert.equal(value.sub_type, 6);
+  });
+
+  it('running twice changes nothing', async () => {
+    const place = await hospital(lab);
+    await run(place);
+    const between = await place.dump();
+    const store = countingStore(place.store);
+    const inner = driverMigrationCollection(collectionOf(place));
+    const again = await run(place, { keyVault: store, collections: [{ ...inner, write: () => assert.fail('a second run writes') }] });
+    assert.equal(again.ok, true, JSON.stringify(again.failures));
+    assert.equal(again.keys.alreadyDone, 3);
+    assert.equal(store.writes, 0);
+    assert.deepEqual(await place.dump(), between);
+  });
+
+  it('a stop after any write to the vault, between any two steps of a name, is taken up again', async () => {
+    const whole = await hospital(lab, { documents: 2 });
+    const counting = countingStore(whole.store);
+    await run(whole, { keyVault: counting, deleteOldKeys: true });
+    // 3 new keys, 3 names in 3 steps each, 3 old keys with their notes.
+    assert.equal(counting.writes, 3 + 9 + 6);
+    for (let writes = 1; writes < counting.writes; writes += 1) {
+      const place = await hospital(lab, { documents: 2 });
+      const stopped = await run(place, { keyVault: mortalStore(place.store, writes), kmsConcurrency: 1, deleteOldKeys: true });
+      assert.equal(stopped.ok, false, `after ${writes}`);
+      await place.readsAs(place.kmsProviders);
+      const next = await run(place, { deleteOldKeys: true });
+      assert.equal(next.ok, true, `after ${writes}: ${JSON.stringify(next.failures)}`);
+      await place.readsAs({ aws: lab.aws });
+      assert.deepEqual(await providersOf(place), ['aws', 'aws', 'aws'], `after ${writes}`);
+      assert.deepEqual(Object.values(await namesOf(place)).flat().sort(), ['notes', 'patients.ssn', 'ssn'], `after ${writes}`);
+    }
+  });
+
+  it('a stop between any two batches of documents leaves all of them readable', async () => {
+    for (const writes of [0, 1, 2]) {
+      const place = await hospital(lab, { documents: 9 });
+      const inner = driverMigrationCollection(collectionOf(place));
+      let left = writes;
+      const collection = { ...inner, write: async (changes) => { if (left === 0) throw Object.assign(new Error('killed'), { name: 'MongoNetworkError' }); left -= 1; return inner.write(changes); } };
+      const stopped = await run(place, { collections: [collection], batchSize: 3 });
+      assert.equal(stopped.ok, false);
+      assert.deepEqual(failuresOf(stopped), [{ kind: 'collection', id: place.patientsNamespace, code: 'MIGRATION_COLLECTION_FAILED' }]);
+      assert.equal(stopped.collections[0].documentsRewritten, 3 * writes);
+      assert.equal(stopped.keys.namesMoved, 0);
+      await place.readsAs(place.kmsProviders);
+      const next = await run(place);
+      assert.equal(next.ok, true, JSON.stringify(next.failures));
+      assert.equal(next.collections[0].documentsRewritten, 9 - 3 * writes);
+      await place.readsAs({ aws: lab.aws });
+    }
+  });
+
+  it('an abort between batches stops there and says so', async () => {
+    const place = await hospital(lab, { documents: 9 });
+    const controller = new AbortController();
+    const inner = driverMigrationCollection(collectionOf(place));
+    const collection = { ...inner, write: (changes) => { controller.abort(); return inner.write(changes); } };
+    const report = await run(place, { collections: [collection], batchSize: 3, signal: controller.signal });
+    assert.equal(report.interrupted, true);
+    assert.equal(report.ok, false);
+    assert.deepEqual(report.failures, []);
+    assert.equal(report.collections[0].documentsRewritten, 3);
+    await place.readsAs(place.kmsProviders);
+    assert.equal((await run(place)).ok, true);
+  });
+
+  it('meets a concurrent writer without losing what it wrote', async () => {
+    const place = await hospital(lab, { documents: 6 });
+    const inner = driverMigrationCollection(collectionOf(place));
+    const theirs = await place.encryption.encrypt('999-99-9999', { algorithm: DETERMINISTIC, keyId: place.keys.ssn });
+    let interfered = false;
+    const collection = {
+      ...inner,
+      async write(changes) {
+        if (!interfered) {
+          interfered = true;
+          await place.patients.updateOne({ _id: 2 }, { $set: { ssn: theirs } });
+          await place.patients.updateOne({ _id: 3 }, { $set: { name: 'renamed' } });
+          await place.patients.deleteOne({ _id: 4 });
+        }
+        return inner.write(changes);
+      },
+    };
+    const report = await run(place, { collections: [collection] });
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    place.originals[2].ssn = '999-99-9999';
+    place.originals[3].name = 'renamed';
+    place.originals.splice(4, 1);
+    await place.readsAs({ aws: lab.aws });
+  });
+
+  it('values that a writer adds under old keys while names move are found by the last look', async () => {
+    const place = await hospital(lab, { documents: 3 });
+    const store = countingStore(place.store);
+    const late = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.notes });
+    const addKeyAltName = store.addKeyAltName;
+    let added = false;
+    store.addKeyAltName = async (id, name) => {
+      if (!added) {
+        added = true;
+        await place.patients.updateOne({ _id: 1 }, { $set: { late } });
+      }
+      return addKeyAltName(id, name);
+    };
+    const report = await run(place, { keyVault: store });
+    assert.equal(added, true);
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.equal(report.collections[0].valuesLeft, 0);
+    place.originals[1].late = 'late';
+    await place.readsAs({ aws: lab.aws });
+  });
+
+  it('a document that others change during every attempt is named, and no name moves', async () => {
+    const place = await hospital(lab, { documents: 4 });
+    const inner = driverMigrationCollection(collectionOf(place));
+    const collection = {
+      ...inner,
+      async write(changes) {
+        const theirs = await place.encryption.encrypt(String(Math.random()), { algorithm: DETERMINISTIC, keyId: place.keys.ssn });
+        await place.patients.updateOne({ _id: 2 }, { $set: { ssn: theirs } });
+        return inner.write(changes);
+      },
+    };
+    const report = await run(place, { collections: [collection], deleteOldKeys: true });
+    assert.equal(report.ok, false);
+    assert.deepEqual(failuresOf(report), [{ kind: 'document', id: '2', code: 'MIGRATION_DOCUMENT_CONFLICT' }]);
+    assert.equal(report.failures[0].namespace, place.patientsNamespace);
+    assert.equal(report.collections[0].documentsRewritten, 3);
+    assert.equal(report.keys.namesMoved, 0);
+    assert.equal(report.keys.deleted, 0);
+  });
+
+  it('a damaged document is named, and the others are rewritten', async () => {
+    const place = await hospital(lab, { documents: 4 });
+    const { ssn } = await place.patients.findOne({ _id: 2 });
+    ssn.buffer[50] ^= 1;
+    await place.patients.updateOne({ _id: 2 }, { $set: { ssn } });
+    const plan = await run(place, { execute: false });
+    assert.deepEqual(failedChecks(plan), [{ name: 'documents-decryptable', code: 'CRYPTO_AUTHENTICATION_FAILED', required: false }]);
+    const report = await run(place);
+    assert.deepEqual(failuresOf(report), [{ kind: 'document', id: '2', code: 'CRYPTO_AUTHENTICATION_FAILED' }]);
+    assert.equal(report.collections[0].documentsRewritten, 3);
+    assert.ok(report.collections[0].valuesLeft > 0);
+  });
+
+  it('a document that the server refuses is named, and the others are rewritten', async () => {
+    const place = await hospital(lab, { documents: 4 });
+    const inner = driverMigrationCollection(collectionOf(place));
+    const refuse = ({ filter }) => Number(filter.get('_id')) === 2;
+    const collection = {
+      ...inner,
+      async write(changes) {
+        await inner.write(changes.filter((change) => !refuse(change)));
+        return { refused: changes.flatMap((change, index) => (refuse(change) ? [{ index, error: { code: 121, errmsg: 'secret value' } }] : [])) };
+      },
+    };
+    const report = await run(place, { collections: [collection] });
+    assert.deepEqual(failuresOf(report), [{ kind: 'document', id: '2', code: 'MIGRATION_DOCUMENT_REFUSED' }]);
+    assert.ok(!JSON.stringify(report).includes('secret value'));
+    assert.equal(report.collections[0].documentsRewritten, 3);
+  });
+
+  it('a change that spoils a whole command is found by sending each alone', async () => {
+    const place = await hospital(lab, { documents: 4 });
+    const inner = driverMigrationCollection(collectionOf(place));
+    const collection = {
+      ...inner,
+      async write(changes) {
+        if (changes.some(({ filter }) => Number(filter.get('_id')) === 2)) throw new Error('too large');
+        return inner.write(changes);
+      },
+    };
+    const report = await run(place, { collections: [collection] });
+    assert.deepEqual(failuresOf(report), [{ kind: 'document', id: '2', code: 'MIGRATION_DOCUMENT_REFUSED' }]);
+    assert.equal(report.collections[0].documentsRewritten, 3);
+  });
+
+  it('fields that no update can address are replaced with their whole document', async () => {
+    const place = await hospital(lab, { documents: 1 });
+    const odd = { _id: 'odd', 'a.b': await place.encryption.encrypt('dotted', { algorithm: RANDOM, keyId: place.keys.plain }), $d: 1, n: new bson.Double(3) };
+    await place.patients.insertOne(odd, { bypassDocumentValidation: true });
+    const report = await run(place);
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    place.originals.push({ _id: 'odd', 'a.b': 'dotted', $d: 1, n: new bson.Double(3) });
+    await place.readsAs({ aws: lab.aws });
+  });
+
+  it('a collection that is none is a failed check', async () => {
+    const place = await hospital(lab, { documents: 1 });
+    await lab.client.db(place.database).createCollection('view', { viewOn: 'patients', pipeline: [] });
+    for (const name of ['absent', 'view']) {
+      const report = await run(place, { collections: [{ client: lab.client, namespace: `${place.database}.${name}` }] });
+      assert.equal(report.executed, false);
+      assert.deepEqual(failedChecks(report).map(({ name: check, code }) => [check, code]), [['collection-writable', 'MIGRATION_COLLECTION_FAILED']]);
+    }
+  });
+
+  it('a client that decrypts by itself is refused', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const client = { options: { autoEncryption: {} }, db: () => assert.fail('must not be used') };
+    await assert.rejects(run(place, { collections: [{ client, namespace: 'a.b' }] }), { code: 'ARGUMENT_INVALID' });
+  });
+
+  it('the index on names is required here', async () => {
+    const place = await hospital(lab, { documents: 1, index: false });
+    const before = await place.dump();
+    const report = await run(place);
+    assert.equal(report.executed, false);
+    assert.deepEqual(failedChecks(report), [{ name: 'alt-name-index', code: 'MIGRATION_INDEX_MISSING', required: true }]);
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('old keys go only when asked for, and never while a witness needs them', async () => {
+    const place = await hospital(lab, { documents: 3 });
+    const archive = lab.client.db(place.database).collection('archive');
+    await archive.insertOne({ value: await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain }) });
+    const witness = { client: lab.client, namespace: `${place.database}.archive` };
+    const kept = await run(place, { deleteOldKeys: true, witnesses: [witness] });
+    assert.deepEqual(failuresOf(kept), [{ kind: 'collection', id: witness.namespace, code: 'MIGRATION_OLD_KEYS_IN_USE' }]);
+    assert.equal(kept.keys.deleted, 0);
+    await archive.deleteMany({});
+    const gone = await run(place, { deleteOldKeys: true, witnesses: [witness] });
+    assert.equal(gone.ok, true, JSON.stringify(gone.failures));
+    assert.equal(gone.keys.deleted, 3);
+    assert.deepEqual(await providersOf(place), ['aws', 'aws', 'aws']);
+    await place.readsAs({ aws: lab.aws });
+  });
+
+  it('several collections share their new keys', async () => {
+    const place = await hospital(lab, { documents: 3 });
+    const second = lab.client.db(place.database).collection('second');
+    await second.insertMany(await place.patients.find({}, { promoteValues: false }).toArray());
+    const report = await run(place, { collections: [collectionOf(place), { client: lab.client, namespace: `${place.database}.second` }] });
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.deepEqual(report.collections.map(({ documentsRewritten }) => documentsRewritten), [3, 3]);
+    const keyIdsOf = async (collection) => [...new Set((await collection.find().toArray()).map(({ ssn }) => ssn.buffer.subarray(1, 17).toString('hex')))];
+    assert.deepEqual(await keyIdsOf(second), await keyIdsOf(place.patients));
+  });
+
+  it('works on collections and vaults of your own', async () => {
+    const place = await hospital(lab, { documents: 4 });
+    const rows = new Map((await place.patients.find({}, { raw: true }).toArray()).map((bytes) => [bson.deserialize(bytes)._id, Uint8Array.from(bytes)]));
+    const collection = {
+      namespace: 'memory.rows',
+      estimatedCount: async () => rows.size,
+      async *scan() { yield [...rows.values()]; },
+      read: async (ids) => ids.map((id) => rows.get(Number(id))),
+      async write(changes) {
+        for (const { filter, update } of changes) {
+          const document = bson.deserialize(rows.get(Number(filter.get('_id'))), { promoteValues: false });
+          for (const [path, value] of update.$set) {
+            const names = path.split('.');
+            const last = names.pop();
+            names.reduce((at, name) => at[name], document)[last] = value;
+          }
+          rows.set(Number(filter.get('_id')), bson.serialize(document));
+        }
+        return { refused: [] };
+      },
+    };
+    const report = await run(place, { collections: [collection] });
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.equal(report.collections[0].valuesLeft, 0);
+    const reader = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { aws: lab.aws } });
+    assert.equal(bson.deserialize(await reader.decryptDocument(rows.get(2))).ssn, place.originals[2].ssn);
+    reader.close();
+  });
+});
