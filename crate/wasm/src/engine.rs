@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use csfle_core::{Code, Context, Error, Result, kms::KmsProvider};
+use csfle_core::{Code, Context, Error, Result, kms::KmsProvider, secret::scrub_stack};
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
@@ -28,7 +28,7 @@ pub(crate) fn with_context<T>(
     now_ms: f64,
     call: impl FnOnce(&mut Context<'_>) -> Result<T>,
 ) -> Result<T> {
-    match &mut *shared.borrow_mut() {
+    let result = match &mut *shared.borrow_mut() {
         Some(inner) => call(&mut Context {
             engine: &mut inner.engine,
             entropy: &mut inner.entropy,
@@ -38,7 +38,10 @@ pub(crate) fn with_context<T>(
             Code::MachineOutOfOrder,
             "the engine was freed while a machine was under way",
         )),
-    }
+    };
+    // Whatever the call did with keys, its dead frames are what would outlive `free()`.
+    scrub_stack();
+    result
 }
 
 /// Providers and cached data keys. `free()` wipes them.
