@@ -1,10 +1,11 @@
 /** `csfle.migrate()`: the library's migration with the shell's connection, progress in lines, a result that reads well. */
 
-import { CsfleError, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate } from '../index.js';
+import { writeFileSync } from 'node:fs';
+import { CsfleError, type Document, type MasterKeyDocument, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate } from '../index.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
-import { findKeyVault, withOptionsOfMongo } from './session.js';
+import { findKeyVault, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
 import { printLine, type ShellInstanceState } from './shell.js';
 
 /** A collection of the shell, such as `db.patients`. */
@@ -21,6 +22,8 @@ export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | '
   /** The connection of the key vault. Default: `client`. */
   readonly keyVaultClient?: unknown;
   readonly kmsProviders?: ShellKmsProviders;
+  /** Writes the key documents as they are to this new file first, one line of extended JSON each. */
+  readonly backupFile?: string;
   /** Collections of the shell, or their names as `database.collection`. */
   readonly collections?: readonly (string | ShellCollection)[];
 }
@@ -35,7 +38,7 @@ const PROGRESS_INTERVAL_MS = 2000;
 export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, ...settings } = complete;
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, backupFile, ...settings } = complete;
   const dataClient = providerClient(place.mongo);
   const providers = resolveKmsProviders(kmsProviders, place.state);
   const progress = new ProgressLines(place.state);
@@ -46,6 +49,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         keyVault: place.store,
         kmsProviders: providers.kmsProviders,
         ...(collections === undefined ? {} : { collections: collections.map((one) => ({ client: dataClient, namespace: namespaceOf(one) })) }),
+        ...(backupFile === undefined ? {} : { onBackup: (documents) => writeBackup(backupFile, documents, place) }),
         bson: place.bson,
         signal,
         onProgress: (tick) => progress.show(tick),
@@ -62,6 +66,13 @@ function namespaceOf(collection: string | ShellCollection): string {
   if (typeof collection === 'string') return collection;
   if (typeof collection?.getFullName === 'function') return collection.getFullName();
   throw new CsfleError('ARGUMENT_INVALID', 'collections: expected collections such as db.patients, or names such as "hospital.patients"', { details: { argument: 'collections' } });
+}
+
+// Key material in it is wrapped, so a backup is as safe as the old master key. `csfle keys restore` reads it.
+function writeBackup(file: string, documents: readonly Document[], { vaultMongo }: ShellKeyVaultPlace): void {
+  const { EJSON } = vaultMongo._serviceProvider.bsonLibrary as { readonly EJSON: { stringify(value: Document, options: { relaxed: boolean }): string } };
+  // `wx`: a backup is never overwritten.
+  writeFileSync(file, documents.map((document) => `${EJSON.stringify(document, { relaxed: false })}\n`).join(''), { flag: 'wx', mode: 0o600, flush: true });
 }
 
 /** Prints progress as lines: one when a phase ends, and one every two seconds of a long phase. */
@@ -101,7 +112,7 @@ function readable(report: MigrationReport): MigrationReport {
 function summary(report: MigrationReport): string {
   const { counts, checks, collections, schemas, kmsCalls, executable } = report.plan;
   const lines = [
-    `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode})${report.to === null ? '' : `: to ${JSON.stringify(report.to)}`}`,
+    `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode}): ${masterKeyText(report.from) ?? 'every key'} -> ${masterKeyText(report.to) ?? 'plaintext'}`,
     '',
     `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
     ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),
@@ -109,11 +120,15 @@ function summary(report: MigrationReport): string {
     ...checks.map((check) => `  check        ${checkLine(check)}`),
     report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
     ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft} left`) : []),
-    ...report.failures.map((one) => `  failed       ${one.kind} ${one.id}: ${one.code}: ${one.message} ${one.remedy}`),
+    ...report.failures.filter(({ kind }) => kind !== 'check').map((one) => `  failed       ${one.kind} ${one.id}: ${one.code}: ${one.message} ${one.remedy}`),
     '',
     verdict(report, executable),
   ];
   return lines.join('\n');
+}
+
+function masterKeyText(masterKey: MasterKeyDocument | null): string | undefined {
+  return masterKey === null ? undefined : Object.values(masterKey).join(' ');
 }
 
 function checkLine({ ok, required, name, subject, detail, code }: MigrationCheck): string {
@@ -128,5 +143,6 @@ function resultLine({ keys, durationMs }: MigrationReport): string {
 function verdict(report: MigrationReport, executable: boolean): string {
   if (report.interrupted) return 'Interrupted. Run it again: it goes on where it stopped.';
   if (report.executed) return report.ok ? 'Done and verified.' : 'Not complete: see the failures above. Run it again when they are dealt with.';
+  if (report.failures.length > 0) return 'Nothing was written: see what failed above.';
   return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';
 }

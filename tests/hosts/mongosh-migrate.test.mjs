@@ -1,10 +1,11 @@
 // csfle.migrate() in the real mongosh: from a key file to AWS KMS through the real AWS SDK, against a real server.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { KMSClient } from '@aws-sdk/client-kms';
+import { EJSON } from 'bson';
 import { awsKms, ClientEncryption } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
 import { testServices } from '../env.mjs';
@@ -67,7 +68,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     const { code, stdout, stderr } = await run(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to })`, { json: false });
     assert.equal(code, 0, stderr);
     assert.match(stdout, /^check-keys: 3 of 3, /m);
-    assert.match(stdout, /^Migration plan \(rewrap\): to \{"provider":"aws",/m);
+    assert.match(stdout, /^Migration plan \(rewrap\): local -> aws \S+ \S+$/m);
     assert.match(stdout, /^ {2}keys {9}3 to migrate, 0 done before, 0 not asked for, 0 malformed$/m);
     assert.match(stdout, /^ {2}check {8}ok {3}old-keys-unwrap: /m);
     assert.match(stdout, /\nNothing was written\. Run it again with execute: true\.\n$/);
@@ -77,12 +78,15 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
   it('moves keys from a file to AWS KMS, and nothing is lost', async () => {
     const { database, prelude, keys } = await hospital();
     const before = await keys();
-    const report = await evaluate(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to, execute: true })`);
+    const report = await evaluate(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to, execute: true, backupFile: '${database}.jsonl' })`);
     assert.deepEqual([report.mode, report.executed, report.ok, report.failures], ['rewrap', true, true, []]);
     assert.deepEqual([report.keys.migrated, report.keys.verified, report.keys.failed].map(Number), [3, 3, 0]);
     const after = await keys();
     assert.deepEqual(after.map(({ masterKey: { provider, key } }) => ({ provider, key })), Array(3).fill({ provider: 'aws', key: services.keyArn }));
     assert.deepEqual(after.map(({ _id, keyAltNames, creationDate }) => ({ _id, keyAltNames, creationDate })), before.map(({ _id, keyAltNames, creationDate }) => ({ _id, keyAltNames, creationDate })));
+
+    const backup = (await readFile(join(shell.folder, `${database}.jsonl`), 'utf8')).trimEnd().split('\n');
+    assert.deepEqual(backup.sort(), before.map((key) => EJSON.stringify(key, { relaxed: false })).sort());
 
     const inShell = await evaluate(
       `${prelude} const encryption = open({ aws }); const { _id: keyId } = csfle.keyVault(encryption).getKeyByAltName('ssn');
@@ -117,8 +121,9 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
   it('leaves encryption only when told so in so many words', async () => {
     const { prelude, database } = await hospital();
     const patients = client.db(database).collection('patients');
-    const refused = await evaluate(`${prelude} fails(() => csfle.migrate({ ...options, mode: 'decrypt', collections: ['${database}.patients'], execute: true }))`);
-    assert.deepEqual([refused, (await patients.findOne()).ssn.sub_type], ['MIGRATION_CHECK_FAILED', 6]);
+    const refused = await evaluate(`${prelude} csfle.migrate({ ...options, mode: 'decrypt', collections: ['${database}.patients'], execute: true })`);
+    assert.deepEqual([refused.ok, refused.executed, refused.failures.map(({ code }) => code)], [false, false, ['MIGRATION_CONFIRMATION_MISSING']]);
+    assert.equal((await patients.findOne()).ssn.sub_type, 6);
     const report = await evaluate(`${prelude} csfle.migrate({ ...options, mode: 'decrypt', collections: ['${database}.patients'], confirmPlaintext: true, execute: true })`);
     assert.equal(report.ok, true, JSON.stringify(report.failures));
     assert.deepEqual(await patients.findOne({ ssn: 'ssn-7' }), { _id: 7, ssn: 'ssn-7', visits: [{ note: 'note 7' }] });
@@ -142,13 +147,14 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     const value = await evaluate(
       `${prelude} const wrong = csfle.localKeyFile('wrong.bin', { create: true }); const migrate = (more) => csfle.migrate({ ...options, from: { provider: 'local' }, to, ...more });
        const codes = (report) => ({ ok: report.ok, codes: report.plan.checks.filter((check) => !check.ok && check.required).map(({ name, code }) => name + ' ' + code) });
-       ({ wrongFile: codes(migrate({ kmsProviders: { local: wrong, aws } })), noCmk: codes(migrate({ to: { ...to, key: to.key.replace(/.{12}$/, '000000000000') } })),
-          executed: fails(() => migrate({ kmsProviders: { local: wrong, aws }, execute: true })), target: fails(() => migrate({ to: undefined })), collection: fails(() => migrate({ mode: 'reencrypt', collections: [5] })), vault: fails(() => csfle.migrate({ kmsProviders: { local }, to })) })`,
+       ({ wrongFile: codes(migrate({ kmsProviders: { local: wrong, aws } })), backup: migrate({ execute: true, backupFile: 'master-key.bin' }).failures.map(({ code }) => code), noCmk: codes(migrate({ to: { ...to, key: to.key.replace(/.{12}$/, '000000000000') } })),
+          executed: codes(migrate({ kmsProviders: { local: wrong, aws }, execute: true })), target: fails(() => migrate({ to: undefined })), collection: fails(() => migrate({ mode: 'reencrypt', collections: [5] })), vault: fails(() => csfle.migrate({ kmsProviders: { local }, to })) })`,
     );
     assert.deepEqual(value, {
       wrongFile: { ok: false, codes: ['old-keys-unwrap CRYPTO_AUTHENTICATION_FAILED'] },
+      backup: ['MIGRATION_BACKUP_FAILED'],
       noCmk: { ok: false, codes: ['new-master-key KMS_KEY_NOT_FOUND'] },
-      executed: 'MIGRATION_CHECK_FAILED',
+      executed: { ok: false, codes: ['old-keys-unwrap CRYPTO_AUTHENTICATION_FAILED'] },
       target: 'MIGRATION_TARGET_INVALID',
       collection: 'ARGUMENT_INVALID',
       vault: 'ARGUMENT_INVALID',
