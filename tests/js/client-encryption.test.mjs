@@ -106,7 +106,7 @@ test('getKey, getKeyByAltName and getKeys read key documents, absent ones as nul
   assert.deepEqual(await cursor.toArray(), all.slice(1));
   assert.equal(await cursor.next(), null);
   const visited = [];
-  await encryption.getKeys().forEach((key) => visited.push(key));
+  await encryption.getKeys().forEach((key) => { visited.push(key); });
   assert.equal(visited.length, all.length);
   const closed = encryption.getKeys();
   await closed.close();
