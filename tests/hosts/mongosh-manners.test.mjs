@@ -2,10 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { Binary, Decimal128, ObjectId, UUID } from 'bson';
 import { MongoClient } from 'mongodb';
 import { testServices } from '../env.mjs';
 import { attempt, installForShell } from './mongosh/shell.mjs';
@@ -177,36 +175,6 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     const [closed] = value.byOptions.keyVault.closedKeys;
     assert.deepEqual([String(closed._id), closed.keyAltNames, closed.code], [String(value.ids[1]), ['second'], 'KMS_PROVIDER_NOT_CONFIGURED']);
     assert.deepEqual([value.last.keyVault.writable, value.last.keyVault.uniqueIndex, value.last.keyVault.namespace], [true, true, `${database}.status`]);
-  });
-
-  it('works with the classes of a shell that carries another major version of BSON', async () => {
-    const version = Symbol.for('@@mdb.bson.version');
-    const otherMajor = (base) => class extends base { get [version]() { return 6; } };
-    const bson = createRequire(import.meta.url)('bson');
-    const names = ['Binary', 'UUID', 'ObjectId', 'Long', 'Timestamp', 'Double', 'Int32', 'Decimal128', 'MinKey', 'MaxKey', 'BSONRegExp', 'BSONSymbol', 'Code', 'DBRef'];
-    const classes = Object.fromEntries(names.map((name) => [name, otherMajor(bson[name])]));
-    const keys = [];
-    const mongo = {
-      getDB: () => ({}),
-      _serviceProvider: {
-        bsonLibrary: classes,
-        find: () => ({ toArray: async () => keys }),
-        insertOne: async (_database, _collection, document) => void keys.push(document),
-        getIndexes: async () => [{ key: { keyAltNames: 1 } }],
-      },
-    };
-    const csfle = createRequire(import.meta.url)('csfle-wasm/mongosh');
-    const encryption = csfle.clientEncryption({ client: mongo, keyVaultNamespace: 'a.b', kmsProviders: { local: { key: masterKey } } });
-    const id = await (await csfle.keyVault(encryption)).createKey('local');
-    assert.ok(id instanceof classes.UUID && keys[0].keyMaterial instanceof classes.Binary);
-    const value = { id: new classes.ObjectId(), list: [new classes.Decimal128('1.5'), new Map([['inner', new classes.Binary(Buffer.from([1]), 5)]])], ['__proto__']: 1 };
-    const opened = await encryption.decrypt(await encryption.encrypt(id, value, RANDOM));
-    assert.ok(opened.id instanceof classes.ObjectId && opened.list[0] instanceof classes.Decimal128 && opened.list[1].inner instanceof classes.Binary);
-    assert.deepEqual([new ObjectId(opened.id.toHexString()), new Decimal128(opened.list[0].bytes)], [new ObjectId(value.id.toHexString()), new Decimal128('1.5')]);
-    const foreign = (() => { try { bson.serialize(value); return 'accepted'; } catch (error) { return error.name; } })();
-    assert.equal(foreign, 'BSONVersionError', 'the case is one that needs the exchange');
-    assert.ok(new UUID(id.buffer) instanceof Binary);
-    encryption.close();
   });
 
   it('adds little to the start of the shell', async (test) => {
