@@ -91,13 +91,34 @@ class CollectionWork {
     let pending = documents;
     for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt += 1) {
       const prepared = await this.#prepare(pending);
+      if (attempt > 1) await this.#checkOthers(pending, prepared);
       if (prepared.length === 0 || this.#run.interrupted) return;
       pending = await this.#write(prepared);
       if (pending.length === 0) return;
     }
     // What still needs a change now lost every attempt.
-    for (const { id } of await this.#prepare(pending)) {
+    const prepared = await this.#prepare(pending);
+    await this.#checkOthers(pending, prepared);
+    for (const { id } of prepared) {
       this.#fail(id, new CsfleError('MIGRATION_DOCUMENT_CONFLICT', `the document was changed by others during ${WRITE_ATTEMPTS} attempts`, { details: { attempts: WRITE_ATTEMPTS } }));
+    }
+  }
+
+  /**
+   * Looks at documents that were read back with something else than was written, and yet need no further change.
+   * Under new keys that is another writer's newer value, if it decrypts; plaintext shows no such proof.
+   */
+  async #checkOthers(pending: readonly Uint8Array[], prepared: readonly PreparedChange[]): Promise<void> {
+    const known = new Set(prepared.map(({ id }) => keyOf(id)));
+    for (const document of pending) {
+      const id = elementNamed(document, '_id');
+      if (id === undefined || known.has(keyOf(id))) continue;
+      try {
+        if (this.#transformation.toPlaintext) throw new CsfleError('MIGRATION_VERIFICATION_FAILED', 'the document does not hold what was written: another writer, or a server that does not keep every type');
+        await this.#run.engine.decrypt([document], this.#run.signal);
+      } catch (error) {
+        this.#fail(id, error);
+      }
     }
   }
 

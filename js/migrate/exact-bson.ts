@@ -20,6 +20,7 @@ export interface BsonElement {
 // The type bytes of bsonspec.org 1.1 that need a rule of their own here.
 const TYPE_DOCUMENT = 0x03;
 const TYPE_ARRAY = 0x04;
+const TYPE_CODE_WITH_SCOPE = 0x0f;
 const FIXED_LENGTHS: Readonly<Record<number, number>> = {
   0x01: 8, // double
   0x06: 0, // undefined
@@ -157,11 +158,17 @@ export function exactValue(element: BsonElement, bson: BsonLibrary, path: string
   let value: unknown;
   try {
     value = bson.deserialize(bytes, { ...EXACT_TYPES }).v;
+    if (element.type === TYPE_CODE_WITH_SCOPE) (value as { scope: unknown }).scope = exactDocument(scopeOf(element.value), bson, path);
     if (equalBytes(bson.serialize({ v: value }, { ignoreUndefined: false }), bytes)) return value;
   } catch (cause) {
     throw unsupported(path, element.type, cause);
   }
   throw unsupported(path, element.type, undefined);
+}
+
+/** The scope of code with scope: after the total length and the code, a string with a length of its own. */
+function scopeOf(value: Uint8Array): Uint8Array {
+  return value.subarray(8 + int32At(value, 4));
 }
 
 /** A document as a `Map` that serialises to the same bytes again. */

@@ -181,6 +181,24 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     await place.readsAs({ aws: lab.aws });
   });
 
+  it('a writer that is faster than the look back keeps its value, a server that damages one is found out', async () => {
+    const place = await hospital(lab, { documents: 4 });
+    const inner = driverMigrationCollection(collectionOf(place));
+    const collection = {
+      ...inner,
+      async write(changes) {
+        const outcome = await inner.write(changes);
+        const [first, second] = await place.patients.find({ _id: { $in: [0, 1] } }).sort({ _id: 1 }).toArray();
+        first.ssn.buffer[40] ^= 1;
+        await place.patients.updateOne({ _id: 0 }, { $set: { ssn: first.ssn } });
+        await place.patients.updateOne({ _id: 2 }, { $set: { ssn: second.ssn } });
+        return outcome;
+      },
+    };
+    const report = await run(place, { collections: [collection] });
+    assert.deepEqual(failuresOf(report), [{ kind: 'document', id: '0', code: 'CRYPTO_AUTHENTICATION_FAILED' }]);
+  });
+
   it('values that a writer adds under old keys while names move are found by the last look', async () => {
     const place = await hospital(lab, { documents: 3 });
     const store = countingStore(place.store);
