@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each integration test uses a part of this")]
 
+pub(crate) mod host;
 pub(crate) mod key_documents;
 
 use std::{fs, path::PathBuf};

@@ -1,0 +1,282 @@
+//! The key vault's own operations: create, rewrap, fingerprint, probe.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod support;
+
+use csfle_core::{
+    Code, Machine, Step,
+    key_vault::KeyDocument,
+    raw::{elements, split_documents},
+};
+use support::host::{Host, WRAPPED_BY, aws, field, local};
+
+const EVERYTHING: &[u8] = &[5, 0, 0, 0, 0];
+
+fn items(output: &[u8]) -> Vec<Vec<u8>> {
+    let array = field(output, "v").unwrap();
+    elements(&array)
+        .unwrap()
+        .map(|item| item.unwrap().value.to_vec())
+        .collect()
+}
+
+/// Writes the result of a rewrap into the vault, as a store would.
+fn apply(host: &mut Host, output: &[u8]) {
+    for item in items(output) {
+        let id: [u8; 16] = field(&item, "_id").unwrap()[5..].try_into().unwrap();
+        let document = host
+            .vault
+            .iter_mut()
+            .find(|document| KeyDocument::parse(document).unwrap().id.as_bytes() == &id);
+        let document = document.unwrap();
+        let mut changed = csfle_core::raw::begin_document(512);
+        for element in elements(document).unwrap() {
+            let element = element.unwrap();
+            let name = std::str::from_utf8(element.name).unwrap();
+            let value = match name {
+                "keyMaterial" | "masterKey" => field(&item, name).unwrap(),
+                _ => element.value.to_vec(),
+            };
+            csfle_core::raw::push_element(&mut changed, element.bson_type, element.name, &value);
+        }
+        csfle_core::raw::end_document(&mut changed, 0);
+        *document = changed;
+    }
+}
+
+fn fingerprints(host: &mut Host) -> Vec<Vec<u8>> {
+    let output = host.run(Machine::fingerprint(EVERYTHING).unwrap()).unwrap();
+    items(&output)
+        .iter()
+        .map(|item| field(item, "fingerprint").unwrap())
+        .collect()
+}
+
+fn code<T>(result: csfle_core::Result<T>) -> Code {
+    result.err().expect("expected a failure").code()
+}
+
+#[test]
+fn a_new_key_document_is_what_the_format_demands() {
+    let mut host = Host::new();
+    let material = [0x5a; 96];
+    let id = host.create_key(&aws(), &["a", "b", "c"], Some(&material));
+    let document = KeyDocument::parse(&host.vault[0]).unwrap();
+    assert_eq!(document.id.as_bytes(), &id);
+    assert_eq!((id[6] >> 4, id[8] >> 6), (4, 2), "a UUID of version 4");
+    assert_eq!(document.key_alt_names, ["c", "b", "a"]);
+    assert_eq!(document.creation_date_ms, 1_700_000_000_000);
+    assert_eq!(
+        document.key_material.as_bytes(),
+        [WRAPPED_BY, &[!0x5a; 96]].concat()
+    );
+    let names: Vec<String> = elements(&host.vault[0])
+        .unwrap()
+        .map(|element| String::from_utf8(element.unwrap().name.to_vec()).unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "_id",
+            "keyAltNames",
+            "keyMaterial",
+            "creationDate",
+            "updateDate",
+            "status",
+            "masterKey"
+        ]
+    );
+}
+
+#[test]
+fn creating_a_key_refuses_bad_names_and_master_keys() {
+    let mut host = Host::new();
+    let twice = vec!["a".into(), "a".into()];
+    assert_eq!(
+        code(Machine::create_data_key(
+            &mut host.context(),
+            &local(),
+            twice,
+            None
+        )),
+        Code::KeyAltNameInvalid
+    );
+    assert_eq!(
+        code(Machine::create_data_key(
+            &mut host.context(),
+            EVERYTHING,
+            Vec::new(),
+            None
+        )),
+        Code::MasterKeyInvalid
+    );
+    assert_eq!(
+        code(Machine::create_data_key(
+            &mut host.context(),
+            b"",
+            Vec::new(),
+            None
+        )),
+        Code::MasterKeyInvalid
+    );
+    assert_eq!(
+        code(Machine::probe(&mut host.context(), b"")),
+        Code::MasterKeyInvalid
+    );
+    assert_eq!(code(Machine::rewrap(b"", None, false)), Code::BsonMalformed);
+}
+
+#[test]
+fn rewrapping_there_and_back_keeps_every_key() {
+    let mut host = Host::new();
+    for name in ["a", "b", "c"] {
+        host.create_key(&local(), &[name], None);
+    }
+    let before = fingerprints(&mut host);
+    assert_ne!(before[0], before[1]);
+    for target in [aws(), local(), local(), aws(), aws()] {
+        let output = host
+            .run(Machine::rewrap(EVERYTHING, Some(&target), true).unwrap())
+            .unwrap();
+        for (item, document) in items(&output).iter().zip(&host.vault) {
+            assert_eq!(
+                field(item, "previousKeyMaterial"),
+                field(document, "keyMaterial")
+            );
+            assert_eq!(
+                field(item, "previousMasterKey"),
+                field(document, "masterKey")
+            );
+        }
+        apply(&mut host, &output);
+        assert_eq!(fingerprints(&mut host), before);
+        for document in &host.vault {
+            assert_eq!(field(document, "masterKey").unwrap(), target);
+        }
+    }
+    let other_engine = {
+        let mut other = Host::new();
+        other.entropy.0 = 99;
+        other.vault = host.vault.clone();
+        fingerprints(&mut other)
+    };
+    assert_ne!(
+        other_engine, before,
+        "a fingerprint tells nothing outside its engine"
+    );
+}
+
+#[test]
+fn without_a_target_each_key_keeps_its_own_master_key() {
+    let mut host = Host::new();
+    host.create_key(&local(), &[], None);
+    host.create_key(&aws(), &[], None);
+    let output = host
+        .run(Machine::rewrap(EVERYTHING, None, true).unwrap())
+        .unwrap();
+    let items = items(&output);
+    assert_eq!(field(&items[0], "masterKey").unwrap(), local());
+    assert_eq!(field(&items[1], "masterKey").unwrap(), aws());
+    assert_ne!(
+        field(&items[0], "keyMaterial"),
+        field(&host.vault[0], "keyMaterial")
+    );
+}
+
+#[test]
+fn an_empty_vault_gives_an_empty_result() {
+    let mut host = Host::new();
+    let output = host
+        .run(Machine::rewrap(EVERYTHING, Some(&aws()), true).unwrap())
+        .unwrap();
+    assert!(items(&output).is_empty());
+}
+
+#[test]
+fn a_rewrap_never_trusts_the_key_cache() {
+    let mut host = Host::new();
+    let id = host.create_key(&aws(), &[], None);
+    let options = support::host::options(support::host::DETERMINISTIC, id);
+    let machine = Machine::encrypt(&support::host::v(16, &[1, 0, 0, 0]), &options).unwrap();
+    host.run(machine).unwrap();
+    let calls = host.kms_calls;
+    host.run(Machine::rewrap(EVERYTHING, Some(&aws()), false).unwrap())
+        .unwrap();
+    assert_eq!(host.kms_calls - calls, 2, "one unwrap, one wrap");
+}
+
+#[test]
+fn a_kms_that_gives_back_other_material_is_caught_before_anything_is_written() {
+    let mut host = Host::new();
+    host.create_key(&local(), &[], None);
+    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), true).unwrap();
+    assert_eq!(host.step(&mut machine).unwrap(), Step::NeedKeys);
+    let documents = host.vault.concat();
+    machine
+        .provide_keys(&mut host.context(), &documents)
+        .unwrap();
+    assert_eq!(host.step(&mut machine).unwrap(), Step::NeedKms);
+    host.answer_all(&mut machine).unwrap();
+    assert_eq!(host.step(&mut machine).unwrap(), Step::NeedKms);
+    let id = machine.kms_requests().unwrap()[0].id;
+    machine.provide_kms(id, &[0; 96], None).unwrap();
+    let error = host.step(&mut machine).unwrap_err();
+    assert_eq!(error.code(), Code::KmsReplyMismatch);
+    assert!(error.details().iter().any(|(name, _)| *name == "keyId"));
+    assert_eq!(code(machine.output()), Code::MachineOutOfOrder);
+}
+
+#[test]
+fn a_probe_shows_whether_the_master_key_works() {
+    let mut host = Host::new();
+    let machine = Machine::probe(&mut host.context(), &aws()).unwrap();
+    assert_eq!(host.run(machine).unwrap(), EVERYTHING);
+    assert_eq!(host.kms_calls, 2);
+    let machine = Machine::probe(&mut host.context(), &local()).unwrap();
+    host.run(machine).unwrap();
+
+    let mut machine = Machine::probe(&mut host.context(), &aws()).unwrap();
+    host.step(&mut machine).unwrap();
+    host.answer_all(&mut machine).unwrap();
+    host.step(&mut machine).unwrap();
+    let id = machine.kms_requests().unwrap()[0].id;
+    machine.provide_kms(id, &[0; 96], None).unwrap();
+    assert_eq!(code(host.step(&mut machine)), Code::KmsReplyMismatch);
+}
+
+#[test]
+fn the_object_a_kmip_server_made_is_stored_with_the_key() {
+    let mut host = Host::new();
+    host.engine
+        .add_remote(csfle_core::kms::KmsProvider::parse("kmip").unwrap())
+        .unwrap();
+    let kmip = csfle_core::raw::single_field_document(
+        "provider",
+        2,
+        &csfle_core::raw::string_value("kmip"),
+    );
+    let mut machine =
+        Machine::create_data_key(&mut host.context(), &kmip, Vec::new(), None).unwrap();
+    assert_eq!(host.step(&mut machine).unwrap(), Step::NeedKms);
+    machine.provide_kms(0, &[7; 160], Some("object-9")).unwrap();
+    assert_eq!(host.step(&mut machine).unwrap(), Step::Done);
+    let document = KeyDocument::parse(machine.output().unwrap().expose()).unwrap();
+    assert_eq!(document.master_key.kmip_key_id(), Some("object-9"));
+
+    let mut machine =
+        Machine::create_data_key(&mut host.context(), &kmip, Vec::new(), None).unwrap();
+    host.step(&mut machine).unwrap();
+    machine.provide_kms(0, &[7; 160], None).unwrap();
+    assert_eq!(code(host.step(&mut machine)), Code::MasterKeyInvalid);
+}
+
+#[test]
+fn documents_laid_end_to_end_are_split_or_refused() {
+    let both = [local(), aws()].concat();
+    assert_eq!(split_documents(&both).unwrap(), [local(), aws()]);
+    assert_eq!(
+        code(split_documents(&both[..both.len() - 1])),
+        Code::BsonMalformed
+    );
+}
