@@ -252,7 +252,7 @@ export class ClientEncryption {
 
   /**
    * Encrypts the fields of a document that `options.fields` names by path, such as `{ 'medical.ssn': { algorithm, keyId } }`.
-   * Fields that are absent or encrypted already stay as they are; bytes and objects as in `decryptDocument`.
+   * Fields that are absent stay absent, those that are encrypted already are refused; bytes and objects as in `decryptDocument`.
    * Errors: as `encrypt`, naming the path; `BSON_TOO_LARGE` above 16 MiB.
    */
   encryptDocument(document: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;

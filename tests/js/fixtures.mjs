@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 import { KMSClient } from '@aws-sdk/client-kms';
 import { awsKms, ClientEncryption, CsfleError, MemoryKeyVaultStore } from 'csfle-wasm';
 
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+
 export const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
 export const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 

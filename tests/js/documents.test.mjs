@@ -1,0 +1,113 @@
+// Whole documents: bytes and objects, what changes and what must not.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  Binary, BSONRegExp, BSONSymbol, Code, DBRef, Decimal128, deserialize, Double, Int32, Long, MaxKey, MinKey, ObjectId, serialize, Timestamp, UUID,
+} from 'bson';
+import { MemoryKeyVaultStore } from 'csfle-wasm';
+import { DETERMINISTIC, failsWith, localEncryption, RANDOM } from './fixtures.mjs';
+
+const store = new MemoryKeyVaultStore();
+const encryption = localEncryption({ store });
+const keyId = await encryption.createDataKey('local', { keyAltNames: ['documents'] });
+const random = { algorithm: RANDOM, keyId };
+const deterministic = { algorithm: DETERMINISTIC, keyAltName: 'documents' };
+const isEncrypted = (value) => value?._bsontype === 'Binary' && value.sub_type === 6;
+
+const exotic = () => ({
+  int: new Int32(1), double: new Double(1), long: Long.fromString('9223372036854775807'), decimal: Decimal128.fromString('1.50'),
+  symbol: new BSONSymbol('s'), code: new Code('f()', { a: new Int32(1) }), regexp: new BSONRegExp('a', 'x'), id: new ObjectId(),
+  timestamp: new Timestamp({ t: 1, i: 2 }), min: new MinKey(), max: new MaxKey(), uuid: new UUID(), binary: new Binary(Buffer.from('abc'), 0x80),
+  date: new Date(0), js: /a/i, ref: new DBRef('c', new ObjectId()), nothing: null, bytes: Buffer.from('raw'), bool: true, text: 'x', big: 5n,
+});
+
+test('encryptDocument encrypts the named paths, through arrays, and leaves everything else as it was', async () => {
+  const document = { ...exotic(), ssn: '1', medical: [{ code: 'A', note: 'n' }, { code: 'B' }], nested: { deep: { value: [1, 2] } } };
+  const encrypted = await encryption.encryptDocument(document, { fields: { ssn: deterministic, 'medical.code': random, 'nested.deep.value': random, absent: random } });
+  assert.ok(isEncrypted(encrypted.ssn) && isEncrypted(encrypted.medical[0].code) && isEncrypted(encrypted.medical[1].code) && isEncrypted(encrypted.nested.deep.value));
+  assert.equal(encrypted.medical[0].note, 'n');
+  assert.deepEqual(Object.keys(encrypted), Object.keys(document));
+  for (const name of Object.keys(exotic())) assert.equal(encrypted[name], document[name], `${name} is the very value`);
+  const decrypted = await encryption.decryptDocument(encrypted);
+  assert.deepEqual(decrypted, document);
+  for (const name of Object.keys(exotic())) assert.equal(decrypted[name], document[name]);
+  assert.equal(document.ssn, '1', 'the input is not changed');
+});
+
+test('decryptDocument gives values as deserializeOptions say, and keeps wrapped numbers that were not encrypted', async () => {
+  const encrypted = await encryption.encryptDocument({ a: new Double(1), b: new Double(2), c: Long.fromNumber(3) }, { fields: { b: random, c: random } });
+  const plain = await encryption.decryptDocument(encrypted);
+  assert.deepEqual([plain.a._bsontype, plain.b, plain.c], ['Double', 2, 3]);
+  const exact = localEncryption({ store, deserializeOptions: { promoteValues: false } });
+  const kept = await exact.decryptDocument(encrypted);
+  assert.deepEqual([kept.a._bsontype, kept.b._bsontype, kept.c._bsontype], ['Double', 'Double', 'Long']);
+  exact.close();
+});
+
+test('bytes in give bytes out, and everything that was not encrypted is the same byte for byte', async () => {
+  const document = { ...exotic(), ssn: '1', list: [{ x: new Int32(7) }] };
+  const bytes = serialize(document);
+  const encrypted = await encryption.encryptDocument(bytes, { fields: { ssn: random, 'list.x': random } });
+  assert.ok(encrypted instanceof Uint8Array);
+  const seen = deserialize(encrypted, { promoteValues: false });
+  assert.ok(isEncrypted(seen.ssn) && isEncrypted(seen.list[0].x));
+  assert.deepEqual(Buffer.from(await encryption.decryptDocument(encrypted)), Buffer.from(bytes));
+  assert.deepEqual(Buffer.from(await encryption.decryptDocument(bytes)), Buffer.from(bytes), 'nothing encrypted, nothing changed');
+});
+
+test('many documents keep their order, as objects and as bytes end to end, also across crossings', async () => {
+  const big = 'x'.repeat(3_000_000);
+  const documents = Array.from({ length: 7 }, (_, index) => ({ _id: index, ssn: String(index), big }));
+  const encrypted = await encryption.encryptDocuments(documents, { fields: { ssn: deterministic } });
+  assert.ok(encrypted.every(({ ssn }) => isEncrypted(ssn)));
+  assert.deepEqual(await encryption.decryptDocuments(encrypted), documents);
+  const joined = Buffer.concat(documents.map((document) => serialize(document)));
+  const encryptedBytes = await encryption.encryptDocuments(joined, { fields: { ssn: random } });
+  assert.deepEqual(Buffer.from(await encryption.decryptDocuments(encryptedBytes)).equals(joined), true);
+  assert.deepEqual(await encryption.decryptDocuments([]), []);
+  assert.equal((await encryption.decryptDocuments(new Uint8Array(0))).length, 0);
+});
+
+test('values that are encrypted already are refused by path, and decrypted ones not traversed again', async () => {
+  const once = await encryption.encryptDocument({ a: 1 }, { fields: { a: random } });
+  const error = await failsWith('VALUE_TYPE_NOT_ENCRYPTABLE', () => encryption.encryptDocument(once, { fields: { a: random } }));
+  assert.equal(error.details.path, 'a');
+  const { inner } = await encryption.decryptDocument({ inner: await encryption.encrypt({ ciphertext: once.a }, random) });
+  assert.ok(isEncrypted(inner.ciphertext));
+});
+
+test('objects that write themselves, maps and odd field names survive', async () => {
+  const custom = { toBSON: () => ({ a: 1 }) };
+  const odd = JSON.parse('{"__proto__": {"ssn": "1"}, "a.b": {"$c": 1}, "": 2}');
+  const encrypted = await encryption.encryptDocument({ custom, map: new Map([['k', 'v']]), odd, undef: undefined, ssn: 1 }, { fields: { ssn: random, 'map.k': random, 'custom.a': random } });
+  assert.ok(isEncrypted(encrypted.map.k) && isEncrypted(encrypted.custom.a));
+  assert.deepEqual(Object.keys(encrypted.odd), ['__proto__', 'a.b', '']);
+  assert.equal(Object.getPrototypeOf(encrypted.odd), Object.prototype);
+  const decrypted = await encryption.decryptDocument(encrypted);
+  assert.deepEqual(decrypted.map, { k: 'v' });
+  assert.deepEqual(decrypted.custom, { a: 1 });
+  assert.ok('undef' in decrypted && decrypted.undef === undefined);
+});
+
+test('a document that fails names its field, and nothing comes back', async () => {
+  const error = await failsWith('VALUE_TYPE_NOT_DETERMINISTIC', () => encryption.encryptDocument({ a: { b: true } }, { fields: { 'a.b': deterministic } }));
+  assert.match(JSON.stringify(error), /a\.b/);
+  const good = await encryption.encryptDocument({ a: [{ b: 1 }] }, { fields: { 'a.b': random } });
+  const spoilt = Buffer.from(good.a[0].b.buffer);
+  spoilt[spoilt.length - 1] ^= 1;
+  const failure = await failsWith('CRYPTO_AUTHENTICATION_FAILED', () => encryption.decryptDocument({ a: [{ b: new Binary(spoilt, 6) }] }));
+  assert.match(JSON.stringify(failure), /a\.0\.b/);
+});
+
+test('a document above 16 MiB after encryption is BSON_TOO_LARGE', async () => {
+  const document = { ssn: 'x'.repeat(16 * 1024 * 1024 - 60) };
+  await failsWith('BSON_TOO_LARGE', () => encryption.encryptDocument(document, { fields: { ssn: random } }));
+});
+
+test('bytes that are no documents are BSON_MALFORMED', async () => {
+  const good = Buffer.from(serialize({ a: 1 }));
+  for (const bad of [good.subarray(1), good.subarray(0, -1), Buffer.concat([good, Buffer.from([5, 0, 0])]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0]), Buffer.from([6, 0, 0, 0, 1, 0])]) {
+    await failsWith('BSON_MALFORMED', () => encryption.decryptDocument(bad));
+    await failsWith('BSON_MALFORMED', () => encryption.encryptDocuments(bad, { fields: {} }));
+  }
+});
