@@ -8,7 +8,7 @@ use crate::{
     key_vault::KeyId,
     payload::{ASSOCIATED_DATA_LEN, Algorithm, EncryptedValue, associated_data},
     raw::{check_value, element_type as ty},
-    secret::KeyMaterial,
+    secret::{KeyMaterial, SecretBytes},
 };
 
 /// An unwrapped data key: its id and its expanded sub-keys. Wiped on drop.
@@ -121,6 +121,36 @@ fn refused(code: Code, message: &'static str, bson_type: u8) -> Error {
     Error::new(code, message).with("bsonType", alloc::format!("{bson_type:#04x}"))
 }
 
+/// Options of regular expressions that BSON defines, in the order BSON stores them (bsonspec.org, "regex_opts").
+const REGEX_OPTIONS: &[u8] = b"ilmsux";
+
+/// The bytes to encrypt for a value, where they are others than the value's own.
+///
+/// COMPAT: the options of a regular expression are sorted, each stands once, and those that BSON does not define are
+/// dropped, as libmongocrypt does it: only equal bytes are found by an equality query on a deterministic value. The
+/// `bson` package writes `/a/gim` with the options "ism". Regular expressions inside documents stay as they are.
+#[must_use]
+pub fn canonical_value(bson_type: u8, value: &[u8]) -> Option<SecretBytes> {
+    if bson_type != ty::REGEX {
+        return None;
+    }
+    let pattern = value.iter().position(|byte| *byte == 0)? + 1;
+    let options = value.get(pattern..value.len() - 1)?;
+    let sorted = || {
+        REGEX_OPTIONS
+            .iter()
+            .filter(|option| options.contains(option))
+    };
+    if sorted().eq(options) {
+        return None;
+    }
+    let mut canonical = SecretBytes::with_capacity(value.len());
+    canonical.expose_mut().extend_from_slice(&value[..pattern]);
+    canonical.expose_mut().extend(sorted());
+    canonical.expose_mut().push(0);
+    Some(canonical)
+}
+
 /// Encrypts one value and appends its payload.
 ///
 /// Shape: `value` = BSON value bytes, without type byte and name; appends [`payload_len`] bytes.
@@ -197,6 +227,22 @@ mod tests {
     }
 
     // MongoDB specifications, client-side encryption, prose test 1 "custom key material".
+    #[test]
+    fn regex_options_are_put_into_the_order_of_bson() {
+        let canonical =
+            |value: &[u8]| canonical_value(ty::REGEX, value).map(|found| found.expose().to_vec());
+        assert_eq!(canonical(b"a\0ism\0").as_deref(), Some(&b"a\0ims\0"[..]));
+        assert_eq!(
+            canonical(b"a\0xusmli\0").as_deref(),
+            Some(&b"a\0ilmsux\0"[..])
+        );
+        assert_eq!(canonical(b"\0ii\0").as_deref(), Some(&b"\0i\0"[..]));
+        assert_eq!(canonical(b"a\0kx\0").as_deref(), Some(&b"a\0x\0"[..]));
+        assert_eq!(canonical(b"xi\0ix\0"), None);
+        assert_eq!(canonical(b"\0\0"), None);
+        assert!(canonical_value(ty::STRING, b"\x03\0\0\0xi\0").is_none());
+    }
+
     #[test]
     fn encrypt_gives_the_specification_vector() {
         use base64::Engine as _;

@@ -22,7 +22,7 @@ use crate::{
         split_documents, walk,
     },
     secret::SecretBytes,
-    value_cipher::{check_encryptable, payload_len},
+    value_cipher::{canonical_value, check_encryptable, payload_len},
 };
 
 struct Rule {
@@ -88,8 +88,10 @@ impl KeyedOperation for EncryptDocuments {
                 let rule = self.rules.rule(*target);
                 let key = key_for(keys, &rule.key)?;
                 let header = key.associated_data(rule.algorithm, found.bson_type);
-                let iv = key.iv(rule.algorithm, &header, found.value, entropy)?;
-                batch.push(key.aead(), &iv, &header, found.value);
+                let canonical = canonical_value(found.bson_type, found.value);
+                let value = canonical.as_ref().map_or(found.value, SecretBytes::expose);
+                let iv = key.iv(rule.algorithm, &header, value, entropy)?;
+                batch.push(key.aead(), &iv, &header, value);
             }
             let (blobs, ranges) = batch.seal();
             out.reserve(document.len() + blobs.len() + ranges.len() * 5);

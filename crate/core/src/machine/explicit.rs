@@ -18,7 +18,7 @@ use crate::{
         end_document, find_field, push_element,
     },
     secret::SecretBytes,
-    value_cipher::{check_encryptable, decrypt_value, encrypt_value, payload_len},
+    value_cipher::{canonical_value, check_encryptable, decrypt_value, encrypt_value, payload_len},
 };
 
 const SUBTYPE_ENCRYPTED: u8 = 6;
@@ -49,7 +49,8 @@ impl Machine {
             algorithm,
             key: key.clone(),
             bson_type: element.bson_type,
-            value: SecretBytes::copy_from(element.value),
+            value: canonical_value(element.bson_type, element.value)
+                .unwrap_or_else(|| SecretBytes::copy_from(element.value)),
         };
         Ok(keyed(vec![key], false, operation))
     }
