@@ -1,6 +1,7 @@
 //! Encryption of whole documents by rules: which paths, which algorithm, which key.
 
 use alloc::{
+    collections::BTreeMap,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -33,7 +34,7 @@ struct Rule {
 /// One name of the rules' paths: either a rule ends here, or there are further names.
 enum Node {
     Rule(Rule),
-    Names(Vec<(Vec<u8>, usize)>),
+    Names(BTreeMap<Vec<u8>, usize>),
 }
 
 /// The rules as a tree; node 0 is the top of a document.
@@ -110,7 +111,7 @@ impl KeyedOperation for EncryptDocuments {
 impl Rules {
     fn parse(document: &[u8]) -> Result<Self> {
         let mut rules = Self {
-            nodes: alloc::vec![Node::Names(Vec::new())],
+            nodes: alloc::vec![Node::Names(BTreeMap::new())],
         };
         for element in elements(document)? {
             let element = element?;
@@ -145,12 +146,12 @@ impl Rules {
                 return Err(overlapping());
             };
             let is_last = depth + 1 == names.len();
-            match known.iter().find(|(known, _)| known == name) {
+            match known.get(*name) {
                 Some(_) if is_last => return Err(overlapping()),
-                Some((_, child)) => node = *child,
+                Some(child) => node = *child,
                 None => {
-                    known.push((name.to_vec(), next));
-                    self.nodes.push(Node::Names(Vec::new()));
+                    known.insert(name.to_vec(), next);
+                    self.nodes.push(Node::Names(BTreeMap::new()));
                     node = next;
                 }
             }
@@ -161,10 +162,7 @@ impl Rules {
 
     fn child(&self, node: usize, name: &[u8]) -> Option<usize> {
         match &self.nodes[node] {
-            Node::Names(known) => known
-                .iter()
-                .find(|(known, _)| known == name)
-                .map(|(_, child)| *child),
+            Node::Names(known) => known.get(name).copied(),
             Node::Rule(_) => None,
         }
     }
