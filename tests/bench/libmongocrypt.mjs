@@ -20,7 +20,7 @@ function bind(path) {
   // Loaded without RTLD_DEEPBIND, the library's OpenSSL calls resolve to the OpenSSL inside the node executable: the one
   // the official addon uses too, and the faster of the two here (by a tenth on whole documents).
   const library = koffi.load(path);
-  const libc = koffi.load('libc.so.6');
+  const libc = koffi.load(process.platform === 'darwin' ? 'libSystem.dylib' : 'libc.so.6');
   const declare = (prototype) => library.func(prototype);
   return {
     version: declare('const char *mongocrypt_version(uint32_t *len)')(null),

@@ -1,8 +1,8 @@
 // The package in a real Chromium, under a policy that allows WebAssembly and nothing else unusual, with the real AWS SDK.
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
@@ -18,6 +18,9 @@ const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 const region = 'us-east-1';
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 const pagePath = (name) => fileURLToPath(new URL(`./browser/${name}`, import.meta.url));
+
+/** Where the last run of each page can be looked at. */
+const shotPath = (name) => join(tmpdir(), 'csfle-browser-test', `${name}.png`);
 
 /** Bundles page code with everything it imports, as a user's bundler does: the package by its public name. */
 async function bundlePage(name) {
@@ -42,9 +45,9 @@ describe('in Chromium', { timeout: 120_000 }, () => {
   let complaints;
   let cmks;
   let plain;
-  const shots = [];
 
   before(async () => {
+    await mkdir(dirname(shotPath('page')), { recursive: true });
     browser = await startChromium();
     // `npm test` has an emulator running already.
     services = process.env.TEST_KMS_ENDPOINT ? undefined : await startServices({ mongo: false });
@@ -98,15 +101,13 @@ describe('in Chromium', { timeout: 120_000 }, () => {
     const { page, complaints } = await browser.openPage(`${origin}/`);
     await page.waitForSelector('#state[data-state]', { timeout: 60_000 });
     const results = await page.evaluate(() => globalThis.results);
-    const shot = join(await mkdtemp(join(tmpdir(), 'csfle-shot-')), `${name}.png`);
-    await page.screenshot({ path: shot, fullPage: true });
-    shots.push(shot);
+    await page.screenshot({ path: shotPath(name), fullPage: true });
     await page.close();
     return { results, complaints };
   }
 
   it('runs every step', (t) => {
-    t.diagnostic(`screenshot: ${shots[0]}`);
+    t.diagnostic(`screenshot: ${shotPath('page')}`);
     assert.equal(results.failure, undefined);
   });
 
