@@ -44,8 +44,8 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     return result.value;
   };
 
-  // A database with three keys under the key file and encrypted patients, all made in the shell, and shell code for it.
-  async function hospital() {
+  // A database with three keys (and more) under the key file and encrypted patients, all made in the shell, and shell code for it.
+  async function hospital({ moreKeys = 0 } = {}) {
     const database = `migrate_${randomUUID().slice(0, 8)}`;
     databases.push(database);
     const awsOptions = JSON.stringify(services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint });
@@ -55,7 +55,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
       const open = (kmsProviders) => csfle.clientEncryption({ ...options, kmsProviders });
       const fails = (f) => attempt(f).code;`;
     await evaluate(
-      `${prelude} const vault = csfle.keyVault(options); const keyId = vault.createKey('local', ['ssn']); vault.createKey('local', ['notes']); vault.createKey('local');
+      `${prelude} const vault = csfle.keyVault(options); const keyId = vault.createKey('local', ['ssn']); vault.createKey('local', ['notes']); for (let n = 0; n <= ${moreKeys}; n += 1) vault.createKey('local');
        const people = Array.from({ length: ${documents} }, (_, n) => ({ _id: n, ssn: 'ssn-' + n, visits: [{ note: 'note ' + n }] }));
        data.patients.insertMany(open({ local }).encryptDocuments(people, { ssn: { algorithm: '${DETERMINISTIC}', keyId }, 'visits.note': { algorithm: '${RANDOM}', keyAltName: 'notes' } })); 0`,
     );
@@ -63,13 +63,13 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
   }
 
   it('plans, writes nothing, and reads well', async () => {
-    const { prelude, keys } = await hospital();
+    const { prelude, keys } = await hospital({ moreKeys: 17 });
     const before = await keys();
     const { code, stdout, stderr } = await run(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to })`, { json: false });
-    assert.equal(code, 0, stderr);
-    assert.match(stdout, /^check-keys: 3 of 3, /m);
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+    assert.match(stdout, /^check-keys: 20 of 20, /m);
     assert.match(stdout, /^Migration plan \(rewrap\): local -> aws \S+ \S+$/m);
-    assert.match(stdout, /^ {2}keys {9}3 to migrate, 0 done before, 0 not asked for, 0 malformed$/m);
+    assert.match(stdout, /^ {2}keys {9}20 to migrate, 0 done before, 0 not asked for, 0 malformed$/m);
     assert.match(stdout, /^ {2}check {8}ok {3}old-keys-unwrap: /m);
     assert.match(stdout, /\nNothing was written\. Run it again with execute: true\.\n$/);
     assert.deepEqual(await keys(), before);
