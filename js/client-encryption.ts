@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import {
   type BsonBinary,
   type BsonUuid,
@@ -278,14 +280,13 @@ export class ClientEncryption {
     this.#session.close();
   }
 
-  // `Symbol.dispose` is absent in Node 20 and older browsers, where `using` is absent as well.
+  /** As `close()`, for `using`. */
+  declare readonly [Symbol.dispose]: () => void;
+
+  // Older browsers have no `Symbol.dispose`; a method of that name would be called "undefined" there.
   static {
     if (typeof Symbol.dispose === 'symbol') {
-      Object.defineProperty(ClientEncryption.prototype, Symbol.dispose, {
-        value: ClientEncryption.prototype.close,
-        configurable: true,
-        writable: true,
-      });
+      Object.defineProperty(ClientEncryption.prototype, Symbol.dispose, { value: ClientEncryption.prototype.close });
     }
   }
 
