@@ -115,6 +115,20 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     await fails(async () => encryptValue(words.refused, { algorithm: 'ROT13', keyId: localId }), 'ALGORITHM_UNSUPPORTED');
     await fails(async () => encryptValue({ inner: words.refused }, { algorithm: DETERMINISTIC, keyId: localId }), 'VALUE_TYPE_NOT_DETERMINISTIC');
     await fails(async () => encryptValue(words.refused, { algorithm: RANDOM, keyId: new bson.UUID() }), 'KEY_VAULT_KEY_NOT_FOUND');
+    await refuseShortReply();
+  }
+
+  /** A KMS that returns a byte too few: what it did return is secret all the same. */
+  async function refuseShortReply() {
+    engine.clearCache();
+    const machine = engine.encrypt(document({ v: words.waiting }), document({ algorithm: RANDOM, keyId: awsId }));
+    assert.equal(await session.runUntilKms(machine), STEP_NEED_KMS);
+    const [{ id }] = machine.kmsRequests();
+    assert.throws(() => {
+      machine.provideKms(id, awsMaterial.subarray(0, 95));
+      machine.step(Date.now());
+    }, { code: 'KMS_REPLY_LENGTH' });
+    machine.free();
   }
 
   /** Machines that are freed in the middle, each holding a secret at that moment. */
@@ -172,6 +186,18 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     await createKeys();
     await interruptions();
     engine.free();
+    assert.deepEqual(leftovers(), []);
+  });
+
+  it('holds none of a machine that outlives its engine', async () => {
+    open();
+    await createKeys();
+    engine.clearCache();
+    const creating = engine.createDataKey(document(AWS), [], Uint8Array.from(awsMaterial), Date.now());
+    assert.equal(await session.runUntilKms(creating), STEP_NEED_KMS);
+    engine.free();
+    assert.throws(() => creating.step(Date.now()), { code: 'MACHINE_OUT_OF_ORDER' });
+    creating.free();
     assert.deepEqual(leftovers(), []);
   });
 
