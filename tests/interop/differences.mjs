@@ -2,12 +2,24 @@
 // disagree: an entry that applies is counted under its name, anything else is a mismatch. An entry is as narrow as its
 // reason.
 //
+// Entries without `applies` are found by the step itself, which compares bytes (rewriting.mjs).
+//
 // `applies({ operation, theirs, ours, input })`: `theirs` and `ours` are the answers, `input` is what the step made.
 
 const queryableDecrypted = new Set([4, 6, 7, 9, 11, 14, 15, 16, 17]);
+const TYPES = ['aws', 'azure', 'gcp', 'kmip', 'local'];
+const isBegunType = (identifier) => TYPES.some((type) => type !== identifier.split(':')[0] && type.startsWith(identifier.split(':')[0]));
 const isRefusal = (answer, ...codes) => !answer.ok && codes.includes(answer.code);
 
 export const DIFFERENCES = Object.freeze([
+  {
+    name: 'values-kept-exactly',
+    reason: 'DIFFERS: values keep their bytes when they are decrypted or passed over; libmongocrypt copies regular expressions, code and DBPointers through C strings, which sorts and drops options and ends text at a NUL byte.',
+  },
+  {
+    name: 'text-after-nul',
+    reason: 'DIFFERS: code and DBPointer namespaces are encrypted whole; libmongocrypt encrypts them up to the first NUL byte and loses the rest.',
+  },
   {
     name: 'queryable-values',
     reason: 'DIFFERS: values of Queryable Encryption are refused by name; libmongocrypt goes on to parse or decrypt them.',
@@ -46,11 +58,17 @@ export const DIFFERENCES = Object.freeze([
   },
   {
     name: 'exact-provider-types',
-    reason: 'DIFFERS: a provider type must be spelled out; libmongocrypt compares as many characters as are given and takes "loc:x" for a local provider.',
-    applies: ({ theirs, ours }) =>
-      isRefusal(ours, 'KMS_PROVIDER_UNRECOGNIZED') && (theirs.ok || /^(unsupported KMS provider|requested kms provider|KMS provider|Unexpected field|expected UTF-8|expected endpoint)/.test(theirs.message)),
+    reason: 'DIFFERS: a provider type must be spelled out; libmongocrypt compares as many characters as are given and takes "loc:x" for a local provider, and an empty type for AWS.',
+    applies: ({ theirs, ours, input }) =>
+      isRefusal(ours, 'KMS_PROVIDER_UNRECOGNIZED')
+      && (isBegunType(input.provider ?? '') || theirs.ok || /^(unsupported KMS provider|requested kms provider|KMS provider|Unexpected field|expected UTF-8|expected endpoint)/.test(theirs.message)),
+  },
+  {
+    name: 'malformed-documents',
+    reason: 'DIFFERS: a document that is not well-formed BSON is refused; libmongocrypt stops reading at the fault and hands everything after it back as it was, encrypted values included.',
+    applies: ({ theirs, ours, input }) => theirs.ok && isRefusal(ours, 'BSON_MALFORMED') && input.malformed === true,
   },
 ]);
 
 /** The difference that explains what a step found, or undefined. */
-export const explains = (finding) => DIFFERENCES.find(({ applies }) => applies(finding));
+export const explains = (finding) => DIFFERENCES.find(({ applies }) => applies?.(finding));

@@ -6,6 +6,7 @@ import { codesFor } from './outcomes.mjs';
 import { accept, HEX, Pair } from './pair.mjs';
 import { binary, concat, document, field, fields, TYPE, value } from './raw-bson.mjs';
 import { DETERMINISTIC, encryptValue, RANDOM } from './reference.mjs';
+import { rewrittenDocument } from './rewriting.mjs';
 import { ENCRYPTABLE } from './samples.mjs';
 
 let pair;
@@ -24,7 +25,8 @@ const seal = (item, key = keys[0], kind = RANDOM) => value.encrypted(encryptValu
 async function decryptedAlike(bytes, expected) {
   const theirs = accept(await pair.theirs.decryptDocument(bytes), 'libmongocrypt');
   const ours = accept(await pair.ours.decryptDocument(bytes), 'the package');
-  assert.equal(HEX(ours.output), HEX(theirs.output));
+  // libmongocrypt rewrites some values on the way (differences.mjs, values-kept-exactly).
+  assert.equal(HEX(rewrittenDocument(ours.output)), HEX(rewrittenDocument(theirs.output)));
   if (expected) assert.equal(HEX(ours.output), HEX(expected));
 }
 

@@ -7,6 +7,7 @@ import { codesFor } from './outcomes.mjs';
 import { accept, HEX, Pair } from './pair.mjs';
 import { field, value } from './raw-bson.mjs';
 import { DETERMINISTIC, encryptValue, RANDOM, readHeader } from './reference.mjs';
+import { canonicalRegex } from './rewriting.mjs';
 import { ALGORITHM, ENCRYPTABLE, NEVER } from './samples.mjs';
 
 let pair;
@@ -45,9 +46,9 @@ for (const [type, { deterministic, values }] of Object.entries(ENCRYPTABLE)) {
             return;
           }
           assert.equal(HEX(accept(ours).payload), HEX(accept(theirs).payload));
-          assert.equal(HEX(ours.payload), HEX(encryptValue(item, { kind: DETERMINISTIC, keyId, material })));
-          assert.ok(accept(await pair.theirs.decrypt(ours.payload)).value.equals(item));
-          assert.ok(accept(await pair.ours.decrypt(theirs.payload)).value.equals(item));
+          assert.equal(HEX(ours.payload), HEX(encryptValue(canonicalRegex(item), { kind: DETERMINISTIC, keyId, material })));
+          assert.ok(accept(await pair.theirs.decrypt(ours.payload)).value.equals(canonicalRegex(item)));
+          assert.ok(accept(await pair.ours.decrypt(theirs.payload)).value.equals(canonicalRegex(item)));
         });
       }
     });
@@ -59,8 +60,8 @@ for (const [type, { deterministic, values }] of Object.entries(ENCRYPTABLE)) {
           const ours = accept(await pair.ours.encrypt(item, options));
           const theirs = accept(await pair.theirs.encrypt(item, options));
           assert.notEqual(HEX(ours.payload), HEX(theirs.payload));
-          assert.ok(accept(await pair.theirs.decrypt(ours.payload)).value.equals(item));
-          assert.ok(accept(await pair.ours.decrypt(theirs.payload)).value.equals(item));
+          assert.ok(accept(await pair.theirs.decrypt(ours.payload)).value.equals(canonicalRegex(item)));
+          assert.ok(accept(await pair.ours.decrypt(theirs.payload)).value.equals(canonicalRegex(item)));
           // With our initialisation vector, libmongocrypt writes our bytes.
           const { iv, kind, keyId: named } = readHeader(ours.payload);
           const again = accept(await pair.theirs.encrypt(item, { ...options, random: [iv] }));
@@ -118,6 +119,7 @@ const JS_VALUES = [
   ['a Binary', new bson.Binary(Uint8Array.of(1, 2), 128), value.binData([1, 2], 128)],
   ['a UUID', new bson.UUID('00010203-0405-4607-8809-0a0b0c0d0e0f'), value.uuid(Buffer.from('000102030405460788090a0b0c0d0e0f', 'hex'))],
   ['a RegExp', /^a.*b$/i, value.regex('^a.*b$', 'i')],
+  ['a RegExp with flags that js-bson writes out of order', /a/gim, value.regex('a', 'ims')],
   ['a BSONRegExp', new bson.BSONRegExp('.*', 'x'), value.regex('.*', 'x')],
   ['code', new bson.Code('x=1'), value.javascript('x=1')],
   ['a Timestamp', new bson.Timestamp({ t: 123, i: 456 }), value.timestamp(123, 456)],
@@ -138,7 +140,7 @@ test('values of the bson package encrypt to the bytes libmongocrypt writes, and 
     const written = field(bson.serialize({ v: decrypted }), 'v');
     // js-bson reads symbols as strings, small int64 as numbers and regular expressions without the options JavaScript
     // lacks: that is the library's habit and not the format's.
-    if (!['BSONSymbol', 'Long', 'BSONRegExp'].includes(js._bsontype) && typeof js !== 'bigint') assert.ok(written.equals(raw), what);
+    if (!['BSONSymbol', 'Long', 'BSONRegExp'].includes(js._bsontype) && !(js instanceof RegExp) && typeof js !== 'bigint') assert.ok(written.equals(raw), what);
   }
   client.close();
 });

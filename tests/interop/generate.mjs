@@ -37,6 +37,12 @@ export class Random {
     return this.below(48);
   }
 
+  /** Text in which a NUL byte may stand, as BSON strings allow. */
+  anyText(length) {
+    const text = this.text(length);
+    return this.chance(0.05) ? `${text.slice(0, 2)}\0${text.slice(2)}` : text;
+  }
+
   text(length = this.length()) {
     const letters = 'abcdefghijklmnopqrstuvwxyzABCXYZ0123456789 _-.$äß漢🗝';
     const points = [...letters];
@@ -49,7 +55,7 @@ export class Random {
 
 const MAKERS = {
   double: (rng) => new RawValue(TYPE.double, rng.bytes(8)),
-  string: (rng) => value.string(rng.text()),
+  string: (rng) => value.string(rng.anyText()),
   object: (rng, depth) => value.object(randomDocument(rng, depth - 1)),
   array: (rng, depth) => value.array(Array.from({ length: rng.below(4) }, () => randomValue(rng, depth - 1))),
   binData: (rng) => {
@@ -59,11 +65,11 @@ const MAKERS = {
   objectId: (rng) => value.objectId(rng.bytes(12)),
   bool: (rng) => value.bool(rng.chance(0.5)),
   date: (rng) => value.date(rng.bigint()),
-  regex: (rng) => value.regex(rng.text(rng.below(30)), rng.pick(['', 'i', 'im', 'imsx'])),
-  dbPointer: (rng) => value.dbPointer(rng.text(rng.below(20)), rng.bytes(12)),
-  javascript: (rng) => value.javascript(rng.text(rng.below(40))),
-  symbol: (rng) => value.symbol(rng.text(rng.below(40))),
-  javascriptWithScope: (rng, depth) => value.javascriptWithScope(rng.text(rng.below(30)), randomDocument(rng, depth - 1)),
+  regex: (rng) => value.regex(rng.text(rng.below(30)), rng.pick(['', 'i', 'im', 'imsx', 'ilmsux', 'ism', 'xi', 'ii', 'k', 'mé'])),
+  dbPointer: (rng) => value.dbPointer(rng.anyText(rng.below(20)), rng.bytes(12)),
+  javascript: (rng) => value.javascript(rng.anyText(rng.below(40))),
+  symbol: (rng) => value.symbol(rng.anyText(rng.below(40))),
+  javascriptWithScope: (rng, depth) => value.javascriptWithScope(rng.anyText(rng.below(30)), randomDocument(rng, depth - 1)),
   int: (rng) => value.int(rng.uint32() | 0),
   timestamp: (rng) => value.timestamp(rng.uint32(), rng.uint32()),
   long: (rng) => value.long(rng.bigint()),

@@ -22,6 +22,7 @@ export class Peer {
   #waiting = new Map();
   #next = 1;
   #stderr = '';
+  #ended;
 
   constructor(python = testPython()) {
     this.#child = spawn(python, ['-u', SCRIPT], { stdio: ['pipe', 'pipe', 'pipe'] });
@@ -33,6 +34,7 @@ export class Peer {
     });
     this.#child.on('close', (status, signal) => this.#fail(new Error(`peer.py ended (${signal ?? status}): ${this.#stderr}`)));
     this.#child.on('error', (error) => this.#fail(error));
+    this.#child.stdin.on('error', () => {}); // the end of the process says why
   }
 
   /** Starts a peer and checks that it is the oracle. */
@@ -46,11 +48,13 @@ export class Peer {
   }
 
   #fail(error) {
+    this.#ended ??= error;
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
 
   async call(request) {
+    if (this.#ended) throw this.#ended;
     const id = this.#next++;
     const answer = await new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });

@@ -53,7 +53,11 @@ export function int64(bigint) {
   return out;
 }
 
-const cstring = (text) => concat(encoder.encode(text), [0]);
+/** How field names are turned into text: strictly, or one character a byte, which loses nothing of damaged names. */
+export const UTF8 = { decode: (bytes) => decoder.decode(bytes), encode: (text) => encoder.encode(text) };
+export const LATIN1 = { decode: (bytes) => Buffer.from(bytes).toString('latin1'), encode: (text) => Buffer.from(text, 'latin1') };
+
+const cstring = (text, names = UTF8) => concat(names.encode(text), [0]);
 const prefixed = (text) => {
   const bytes = encoder.encode(text);
   return concat(int32(bytes.length + 1), bytes, [0]);
@@ -101,8 +105,8 @@ export const value = Object.freeze({
 });
 
 /** A document from `[name, RawValue]` pairs, in that order; duplicate names are kept. */
-export function document(fields) {
-  const body = concat(...fields.map(([name, item]) => concat([item.type], cstring(name), item.bytes)));
+export function document(fields, names = UTF8) {
+  const body = concat(...fields.map(([name, item]) => concat([item.type], cstring(name, names), item.bytes)));
   return concat(int32(body.length + 5), body, [0]);
 }
 
@@ -112,15 +116,15 @@ export const boxed = (item) => document([['v', item]]);
 /** The same bytes without Node's Buffer, whose slice() does not copy. */
 const plain = (bytes) => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 
-/** The `[name, RawValue]` pairs of a document. Throws on anything that is not well formed. */
-export function fields(given) {
+/** The `[name, RawValue]` pairs of a document. Throws on anything that is not well formed, at any depth. */
+export function fields(given, names = UTF8) {
   const bytes = plain(given);
-  const reader = new Reader(bytes);
+  const reader = new Reader(bytes, names);
   const total = reader.int32();
   if (total !== bytes.length || bytes[total - 1] !== 0) throw new RangeError(`document length ${total}, have ${bytes.length}`);
   const out = [];
   for (let type = reader.byte(); type !== 0; type = reader.byte()) {
-    const name = reader.cstring();
+    const name = names.decode(reader.cstring());
     const start = reader.offset;
     reader.skipValue(type);
     out.push([name, new RawValue(type, bytes.slice(start, reader.offset))]);
@@ -174,8 +178,9 @@ export function hasBrokenText(bytes) {
 }
 
 class Reader {
-  constructor(bytes) {
+  constructor(bytes, names) {
     this.bytes = bytes;
+    this.names = names;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.offset = 0;
   }
@@ -192,19 +197,52 @@ class Reader {
   cstring() {
     const end = this.bytes.indexOf(0, this.offset);
     if (end < 0) throw new RangeError(`no end of name after ${this.offset}`);
-    const name = decoder.decode(this.bytes.subarray(this.offset, end));
+    const found = this.bytes.subarray(this.offset, end);
     this.offset = end + 1;
-    return name;
+    return found;
+  }
+
+  skipString() {
+    const end = this.offset + 4 + this.int32();
+    if (end < this.offset + 1) throw new RangeError(`string without room for its end at ${this.offset}`);
+    this.take(end - this.offset);
+    if (this.bytes[end - 1] !== 0) throw new RangeError(`string without end at ${end}`);
+  }
+
+  skipDocument() {
+    const start = this.offset;
+    this.take(this.int32() - 4);
+    fields(this.bytes.subarray(start, this.offset), this.names);
+  }
+
+  skipBinary() {
+    const length = this.int32();
+    const subtype = this.byte();
+    if (subtype === 2 && (length < 4 || this.view.getInt32(this.offset, true) !== length - 4)) throw new RangeError('binary of subtype 2 with another length inside');
+    this.take(length);
+  }
+
+  skipCodeWithScope() {
+    const end = this.offset + this.int32();
+    this.skipString();
+    // The scope is part of the code: who only walks documents checks where it ends, not what is in it.
+    if (this.names === LATIN1) {
+      this.take(this.int32() - 4);
+      if (this.bytes[this.offset - 1] !== 0) throw new RangeError('scope without end');
+    } else this.skipDocument();
+    if (this.offset !== end) throw new RangeError(`code with scope ends at ${this.offset}, not ${end}`);
   }
 
   skipValue(type) {
     const FIXED = { 0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0a: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0xff: 0, 0x7f: 0 };
     if (type in FIXED) this.take(FIXED[type]);
-    else if (type === 0x02 || type === 0x0d || type === 0x0e) this.take(this.int32());
-    else if (type === 0x03 || type === 0x04 || type === 0x0f) this.take(this.int32() - 4);
-    else if (type === 0x05) this.take(this.int32() + 1);
-    else if (type === 0x0b) { this.cstring(); this.cstring(); }
-    else if (type === 0x0c) { this.take(this.int32()); this.take(12); }
+    else if (type === TYPE.string || type === TYPE.javascript || type === TYPE.symbol) this.skipString();
+    else if (type === TYPE.object || type === TYPE.array) this.skipDocument();
+    else if (type === TYPE.binData) this.skipBinary();
+    else if (type === TYPE.regex) { this.cstring(); this.cstring(); }
+    else if (type === TYPE.dbPointer) { this.skipString(); this.take(12); }
+    else if (type === TYPE.javascriptWithScope) this.skipCodeWithScope();
     else throw new RangeError(`unknown element type ${type}`);
+    if (type === TYPE.bool && this.bytes[this.offset - 1] > 1) throw new RangeError('bool of another value than 0 and 1');
   }
 }

@@ -6,6 +6,7 @@ import { randomValue, allowsDeterministic, Random } from './generate.mjs';
 import { accept, HEX, Pair } from './pair.mjs';
 import { binary, concat, field, fromBase64, fromHex, value } from './raw-bson.mjs';
 import { decryptValue, DETERMINISTIC, encryptValue, open, payloadLength, RANDOM, readHeader, seal, unwrapKey, wrapKey } from './reference.mjs';
+import { canonicalRegex, isCut } from './rewriting.mjs';
 import { ALGORITHM } from './samples.mjs';
 
 const ROUNDS = 400;
@@ -46,9 +47,10 @@ test('the reference and libmongocrypt write the same bytes, whichever initialisa
     const item = randomValue(rng);
     const { keyId, material } = keys[rng.pick(['local', 'aws'])];
     const iv = rng.bytes(16);
+    if (isCut(item)) continue;
     const theirs = accept(await pair.theirs.encrypt(item, { algorithm: ALGORITHM.random, keyId, random: [iv] }));
-    assert.equal(HEX(theirs.payload), HEX(encryptValue(item, { kind: RANDOM, keyId, material, iv })));
-    assert.ok(decryptValue(theirs.payload, material).equals(item));
+    assert.equal(HEX(theirs.payload), HEX(encryptValue(canonicalRegex(item), { kind: RANDOM, keyId, material, iv })));
+    assert.ok(decryptValue(theirs.payload, material).equals(canonicalRegex(item)));
   }
 });
 
@@ -59,12 +61,12 @@ test('the package and the reference agree on random values', async () => {
     const { keyId, material } = keys[rng.pick(['local', 'aws'])];
     const { payload } = accept(await pair.ours.encrypt(item, { algorithm: ALGORITHM.random, keyId }));
     // The package draws its own vector; everything else follows from it.
-    assert.equal(HEX(payload), HEX(encryptValue(item, { kind: RANDOM, keyId, material, iv: readHeader(payload).iv })));
-    assert.equal(payload.length, payloadLength(item.bytes.length));
+    assert.equal(HEX(payload), HEX(encryptValue(canonicalRegex(item), { kind: RANDOM, keyId, material, iv: readHeader(payload).iv })));
+    assert.equal(payload.length, payloadLength(canonicalRegex(item).bytes.length));
     assert.ok(accept(await pair.ours.decrypt(encryptValue(item, { kind: RANDOM, keyId, material }))).value.equals(item));
     if (!allowsDeterministic(item)) continue;
     const deterministic = accept(await pair.ours.encrypt(item, { algorithm: ALGORITHM.deterministic, keyId }));
-    assert.equal(HEX(deterministic.payload), HEX(encryptValue(item, { kind: DETERMINISTIC, keyId, material })));
+    assert.equal(HEX(deterministic.payload), HEX(encryptValue(canonicalRegex(item), { kind: DETERMINISTIC, keyId, material })));
   }
 });
 
