@@ -2,8 +2,11 @@
 
 import { CsfleError } from './errors.js';
 
+/** The WebAssembly itself. `object` keeps text out, which the empty interface of a module would let in. */
+export type WasmContents = Response | Promise<Response> | BufferSource | (WebAssembly.Module & object);
+
 /** Where the WebAssembly comes from. */
-export type WasmInput = string | URL | Response | Promise<Response> | BufferSource | WebAssembly.Module;
+export type WasmInput = string | URL | WasmContents;
 
 /**
  * Compiles the WebAssembly that `input` stands for.

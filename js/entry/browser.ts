@@ -6,7 +6,7 @@ import { compileWasm, type WasmInput } from '../compile.js';
 import { load } from '../wasm.js';
 
 export * from '../index.js';
-export type { WasmInput } from '../compile.js';
+export type { WasmContents, WasmInput } from '../compile.js';
 
 setDefaultBson(bson);
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as bson from 'bson';
-import { Binary, ObjectId, UUID } from 'bson';
+import { Binary, ObjectId } from 'bson';
 import { ClientEncryption, MemoryKeyVaultStore } from 'csfle-wasm';
 import { DETERMINISTIC, failsWith, keyBytes, localEncryption, padKms, RANDOM } from './fixtures.mjs';
 

@@ -72,6 +72,8 @@ test('values that are encrypted already are refused by path, and decrypted ones 
   const once = await encryption.encryptDocument({ a: 1 }, { fields: { a: random } });
   const error = await failsWith('VALUE_TYPE_NOT_ENCRYPTABLE', () => encryption.encryptDocument(once, { fields: { a: random } }));
   assert.equal(error.details.path, 'a');
+  const other = await encryption.encryptDocument({ ...once, b: 1 }, { fields: { b: random } });
+  assert.equal(other.a, once.a, 'a value that no rule names is the very one passed in');
   const { inner } = await encryption.decryptDocument({ inner: await encryption.encrypt({ ciphertext: once.a }, random) });
   assert.ok(isEncrypted(inner.ciphertext));
 });

@@ -22,15 +22,19 @@ async function fresh(entry) {
 }
 
 const open = (entry, options = {}) => new entry.ClientEncryption(null, { keyVaultStore: new entry.MemoryKeyVaultStore(), kmsProviders, bson, ...options });
-const fails = (work, code) => assert.rejects(async () => work(), (error) => {
-  assert.equal(error.code, code, error.stack);
-  return true;
-});
+async function fails(work, code) {
+  let failure;
+  await assert.rejects(async () => work(), (error) => { failure = error; return true; });
+  assert.equal(failure.code, code, failure.stack);
+  return failure;
+}
 
+const requests = [];
 let server;
 let origin;
 before(async () => {
   server = createServer((request, response) => {
+    requests.push(request.url);
     const answers = {
       '/csfle.wasm': [200, 'application/wasm', wasm],
       '/plain': [200, 'application/octet-stream', wasm],
@@ -62,12 +66,13 @@ test('before init() everything says so', async () => {
 });
 
 test('init() runs once: concurrent calls share a promise, later ones do nothing', async () => {
-  const slim = await fresh('csfle-wasm/slim');
-  let responses = 0;
-  const response = () => { responses += 1; return fetch(`${origin}/csfle.wasm`); };
-  await Promise.all([slim.init(response()), slim.init(response()), slim.init(wasm)]);
-  await slim.init(wasm);
-  const encryption = open(slim);
+  const browser = await fresh(browserEntry());
+  requests.length = 0;
+  const url = `${origin}/csfle.wasm`;
+  await Promise.all([browser.init(url), browser.init(url), browser.init(wasm)]);
+  await browser.init(url);
+  assert.deepEqual(requests, ['/csfle.wasm']);
+  const encryption = open(browser);
   const keyId = await encryption.createDataKey('local');
   assert.equal(await encryption.decrypt(await encryption.encrypt(5, { keyId, algorithm })), 5);
   encryption.close();
@@ -116,7 +121,8 @@ test('the slim entry brings no BSON library', async () => {
 test('what cannot be loaded is HOST_WASM_FAILED, and the next init() may succeed', async () => {
   const browser = await fresh(browserEntry());
   for (const bad of [`${origin}/absent`, `${origin}/html`, 'http://127.0.0.1:9/csfle.wasm', new Uint8Array([0, 97, 115, 109]), wasm.subarray(0, 1000)]) {
-    await fails(() => browser.init(bad), 'HOST_WASM_FAILED');
+    const error = await fails(() => browser.init(bad), 'HOST_WASM_FAILED');
+    if (bad === `${origin}/absent`) assert.equal(error.details.status, 404);
     await fails(() => open(browser), 'HOST_NOT_INITIALIZED');
   }
   await browser.init(wasm);

@@ -118,6 +118,10 @@ test('memory: documents go in and out as copies', async () => {
   found.keyAltNames.push('c');
   assert.deepEqual((await store.find({}))[0].masterKey.region, 'r');
   assert.deepEqual((await store.find({}))[0].keyAltNames, ['a']);
+  const next = { keyMaterial: key.keyMaterial, masterKey: { provider: 'local' } };
+  assert.equal(await store.rewrapIf(key._id, { keyMaterial: key.keyMaterial, masterKey: key.masterKey }, next), true);
+  next.masterKey.provider = 'changed';
+  assert.equal((await store.find({}))[0].masterKey.provider, 'local');
 });
 
 test('memory: numbers compare by value, other BSON types by theirs', async () => {
