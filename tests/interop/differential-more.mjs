@@ -82,8 +82,10 @@ async function damagedDocument({ rng, pair, keys }) {
   const what = rng.pick(Object.keys(damages));
   const bytes = damages[what]();
   const [theirs, ours] = [await pair.theirs.decryptDocument(bytes), await pair.ours.decryptDocument(bytes)];
+  const malformed = !isWellFormed(bytes);
   return {
-    theirs, ours, input: { what, payloads: payloadsIn(bytes), document: true, malformed: !isWellFormed(bytes), several: true }, compareMessages: false,
+    // A document may be malformed in one place and hold a damaged value in another.
+    theirs, ours, input: { what, payloads: payloadsIn(bytes), document: true, malformed, several: malformed }, compareMessages: false,
     check: () => differBeyondCopying(ours.output, theirs.output, 'document'),
   };
 }

@@ -4,7 +4,7 @@ import { allowsDeterministic, damageFields, damageKeyDocument, damagePayload, ra
 import { MORE_OPERATIONS } from './differential-more.mjs';
 import { Ours } from './ours.mjs';
 import { HEX, keyIdOf, MASTER_KEYS, withField } from './pair.mjs';
-import { binary, boxed, document, field, fields, hasBrokenText, text, value } from './raw-bson.mjs';
+import { binary, boxed, document, field, fields, hasBrokenText, text, TYPE, value } from './raw-bson.mjs';
 import { DETERMINISTIC, encryptValue, RANDOM, readHeader } from './reference.mjs';
 import { canonicalRegex, differ, differBeyondCopying, isCut } from './rewriting.mjs';
 import { ALGORITHM, NEVER } from './samples.mjs';
@@ -16,6 +16,8 @@ const referenceTo = (rng, key) => (rng.chance(0.5) ? { keyId: key.keyId } : { ke
 const seal = (item, key, kind) => encryptValue(item, { kind, keyId: key.keyId, material: key.material });
 const kindFor = (rng, item) => (allowsDeterministic(item) && rng.chance(0.5) ? DETERMINISTIC : RANDOM);
 const valuesDiffer = (actual, expected) => differBeyondCopying(boxed(actual), boxed(expected), 'value');
+
+const severalOf = (faults) => faults.filter(Boolean).length > 1;
 
 /** New instances of both sides, without anything in their caches. */
 async function freshly({ pair }, prepare, ask) {
@@ -84,8 +86,9 @@ async function encryptOptions({ rng, pair, keys }) {
   const options = { algorithm, ...reference };
   const item = rng.pick([value.string('x'), value.double(1), value.null()]);
   const [theirs, ours] = [await pair.theirs.encrypt(item, options), await pair.ours.encrypt(item, options)];
-  const several = !ours.ok && !theirs.ok;
-  return { theirs, ours, input: { what: `${algorithm} ${Object.keys(reference)} type ${item.type}`, several }, compareMessages: false };
+  const known = keys.some(({ keyId, keyAltNames }) => (reference.keyId ? HEX(keyId) === HEX(reference.keyId) : keyAltNames.includes(reference.keyAltName)));
+  const faults = [!Object.values(ALGORITHM).some((name) => name.toLowerCase() === algorithm.toLowerCase()), Object.keys(reference).length !== 1 || !known, item.type !== TYPE.string];
+  return { theirs, ours, input: { what: `${algorithm} ${Object.keys(reference)} type ${item.type}`, several: severalOf(faults) }, compareMessages: false };
 }
 
 /** Names that may clash: repeated, empty, with a NUL. */
@@ -130,8 +133,8 @@ async function createDataKey({ rng, pair }) {
   const ours = await pair.ours.createDataKey(provider, options);
   const theirs = await pair.theirs.createDataKey(provider, { ...options, random: ours.ok && !registers ? randomDraws(ours.output) : undefined });
   const without = (key) => document(fields(key).filter(([name]) => !['creationDate', 'updateDate'].includes(name)));
-  const faults = [faulty, new Set(names).size < names.length, keyMaterial.length !== 96].filter(Boolean).length;
-  const input = { what: `${provider} ${what} ${parts.map(([name, item]) => `${name}:${item.type}`)}`, names, several: faults > 1 };
+  const faults = [faulty, new Set(names).size < names.length, keyMaterial.length !== 96];
+  const input = { what: `${provider} ${what} ${parts.map(([name, item]) => `${name}:${item.type}`)}`, names, several: severalOf(faults) };
   return { theirs, ours, input, compareMessages: false, check: () => (registers ? differ(shapeOf(ours.output), shapeOf(theirs.output), 'shape') : differ(without(ours.output), without(theirs.output), 'key document')) };
 }
 
@@ -177,9 +180,13 @@ async function vaultAnswer(context) {
   const key = rng.pick(keys);
   const fed = Array.from({ length: rng.below(4) }, () => (rng.chance(0.6) ? key.document : rng.pick(keys).document));
   if (rng.chance(0.2)) fed.push(withField(rng.pick(keys).document, 'keyAltNames', value.array([value.string(key.keyAltNames[0])])));
-  const options = { algorithm: ALGORITHM.random, ...referenceTo(rng, key) };
+  const reference = referenceTo(rng, key);
+  const options = { algorithm: ALGORITHM.random, ...reference };
   const { theirs, ours } = await freshly(context, (side) => { side.feed = fed; }, (side) => side.encrypt(value.int(1), options));
-  return { theirs, ours, input: { what: `${fed.length} documents for ${Object.keys(options)[1]}`, several: true }, compareMessages: false };
+  const isWanted = (bytes) => (reference.keyId ? HEX(keyIdOf(bytes)) === HEX(key.keyId) : HEX(field(bytes, 'keyAltNames').bytes) === HEX(field(key.document, 'keyAltNames').bytes));
+  const repeated = ['_id', 'keyAltNames'].some((name) => new Set(fed.map((bytes) => HEX(field(bytes, name).bytes))).size < fed.length);
+  const faults = [fed.some((bytes) => !isWanted(bytes)), repeated, !fed.some(isWanted)];
+  return { theirs, ours, input: { what: `${fed.length} documents for ${Object.keys(options)[1]}`, several: severalOf(faults) }, compareMessages: false };
 }
 
 async function decryptDocument({ rng, pair, keys }) {

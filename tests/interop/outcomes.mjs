@@ -13,7 +13,8 @@ const table = [
   [/^cannot have both key id and key alt name$/, ['KEY_REFERENCE_INVALID']],
   [/^expected 16 byte UUID$/, ['KEY_REFERENCE_INVALID']],
   [/^duplicate keyAltNames found$/, ['KEY_ALT_NAME_INVALID']],
-  // Payloads
+  // Payloads and the documents they are in
+  [/^malformed bson$/, ['BSON_MALFORMED']],
   [/^HMAC validation failure$/, ['CRYPTO_AUTHENTICATION_FAILED']],
   [/^error, ciphertext length is not a multiple of block size$/, ['CRYPTO_AUTHENTICATION_FAILED']],
   [/^input ciphertext too small/, ['CRYPTO_INPUT_TOO_SHORT', 'PAYLOAD_TOO_SHORT']],
