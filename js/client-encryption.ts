@@ -4,9 +4,11 @@ import {
   type BsonBinary,
   type BsonUuid,
   binaryBytes,
+  binaryDocument,
   type DeserializeOptions,
   type Document,
   deserialize,
+  encryptedValue,
   isBinary,
   requireKeyId,
   serialize,
@@ -140,7 +142,7 @@ export class ClientEncryption {
     const encoded = serialize(bson, { v: value }, 'the value');
     const choice = serialize(bson, this.#fieldOptions(options, 'options'), 'options');
     const output = await this.#session.run((engine) => engine.encrypt(encoded, choice));
-    return deserialize(bson, output)['v'] as BsonBinary;
+    return encryptedValue(bson, output);
   }
 
   /**
@@ -163,7 +165,7 @@ export class ClientEncryption {
         'PAYLOAD_NOT_ENCRYPTED',
         `the value to decrypt must be a BSON binary of subtype 6, found ${kindOf(value)}`,
       );
-    const encoded = serialize(bson, { v: new bson.Binary(binaryBytes(value), value.sub_type) }, 'the value');
+    const encoded = binaryDocument(value);
     const output = await this.#session.run((engine) => engine.decrypt(encoded));
     return deserialize(bson, output, this.#deserializeOptions)['v'] as T;
   }

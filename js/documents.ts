@@ -85,14 +85,12 @@ function graft(original: unknown, result: unknown): unknown {
   if (!isPlainDocument(original)) return original instanceof Map || hasToBson(original) ? result : original;
   const fields = result as Document;
   const grafted: Document = {};
-  for (const [name, value] of Object.entries(original)) {
+  for (const name of Object.keys(original)) {
+    const value = Object.hasOwn(fields, name) ? graft(original[name], fields[name]) : original[name];
     // A field called __proto__ must become a field like any other.
-    Object.defineProperty(grafted, name, {
-      value: Object.hasOwn(fields, name) ? graft(value, fields[name]) : value,
-      enumerable: true,
-      configurable: true,
-      writable: true,
-    });
+    if (name === '__proto__')
+      Object.defineProperty(grafted, name, { value, enumerable: true, configurable: true, writable: true });
+    else grafted[name] = value;
   }
   return grafted;
 }
