@@ -93,6 +93,7 @@ function machine(library, ffiCallUs) {
     opponent: `libmongocrypt ${library.version}`,
     // What one call into C costs by itself; an explicit operation of theirs makes ten of them.
     ffiCallNs: round(ffiCallUs * 1000),
+    clock: 'processor time of the process',
     date: new Date().toISOString(),
   };
 }
@@ -108,13 +109,14 @@ function print(report, json) {
   const table = new Table({
     head: ['work', 'ours', 'theirs', 'unit', 'ratio', 'spread'],
     colAligns: ['left', 'right', 'right', 'left', 'right', 'right'],
-    style: { head: [], border: [] },
+    style: { head: [], border: [], compact: true },
   });
   for (const row of rows) {
     table.push([row.work, amount(row.ours), amount(row.theirs), row.unit, row.ratio === null ? '' : `${row.ratio.toFixed(2)}x`, spread(row)]);
   }
   console.log(table.toString());
   console.log('ratio above 1: ours is faster. spread: distance of the quartiles over the median, ours / theirs.');
+  console.log('times are processor time of this process, so a busy machine does not count.');
   console.log('-api: JavaScript objects at both ends instead of BSON bytes.');
 }
 
