@@ -135,28 +135,6 @@ export function requireKeyId(bson: BsonLibrary, id: unknown, name = 'keyId'): Bs
   return new bson.Binary(bytes, SUBTYPE_UUID);
 }
 
-// `{v: binary}` is written and read by hand: it crosses with every single value, and its layout (bsonspec.org, "binary")
-// is int32 length, 0x05, "v", 0x00, int32 length, subtype, bytes, 0x00.
-const BINARY_OFFSET = 12;
-
-/** BSON of `{v: binary}`. */
-export function binaryDocument(binary: BsonBinary): Uint8Array {
-  const bytes = binaryBytes(binary);
-  const document = new Uint8Array(BINARY_OFFSET + bytes.length + 1);
-  const view = new DataView(document.buffer);
-  view.setInt32(0, document.length, true);
-  document.set([0x05, 0x76, 0x00], 4);
-  view.setInt32(7, bytes.length, true);
-  document[11] = binary.sub_type;
-  document.set(bytes, BINARY_OFFSET);
-  return document;
-}
-
-/** The encrypted value in BSON of `{v: binary}` as the core writes it. */
-export function encryptedValue(bson: BsonLibrary, document: Uint8Array): BsonBinary {
-  return new bson.Binary(document.subarray(BINARY_OFFSET, document.length - 1), SUBTYPE_ENCRYPTED);
-}
-
 /** Splits BSON documents that lie end to end into views, by the length each begins with (bsonspec.org, "document"). */
 export function splitDocuments(bytes: Uint8Array): Uint8Array[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

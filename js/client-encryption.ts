@@ -4,11 +4,9 @@ import {
   type BsonBinary,
   type BsonUuid,
   binaryBytes,
-  binaryDocument,
   type DeserializeOptions,
   type Document,
   deserialize,
-  encryptedValue,
   isBinary,
   requireKeyId,
   serialize,
@@ -142,7 +140,7 @@ export class ClientEncryption {
     const encoded = serialize(bson, { v: value }, 'the value');
     const choice = serialize(bson, this.#fieldOptions(options, 'options'), 'options');
     const output = await this.#session.run((engine) => engine.encrypt(encoded, choice));
-    return encryptedValue(bson, output);
+    return deserialize(bson, output)['v'] as BsonBinary;
   }
 
   /**
@@ -165,7 +163,7 @@ export class ClientEncryption {
         'PAYLOAD_NOT_ENCRYPTED',
         `the value to decrypt must be a BSON binary of subtype 6, found ${kindOf(value)}`,
       );
-    const encoded = binaryDocument(value);
+    const encoded = serialize(bson, { v: new bson.Binary(binaryBytes(value), value.sub_type) }, 'the value');
     const output = await this.#session.run((engine) => engine.decrypt(encoded));
     return deserialize(bson, output, this.#deserializeOptions)['v'] as T;
   }
