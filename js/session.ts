@@ -6,6 +6,7 @@ import { decodeBase64, isBytes, wipe } from './bytes.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
 import type { KeyVaultStore } from './key-vault.js';
 import type { KmsCallbacks, KmsProviders } from './kms/index.js';
+import { SharedCalls } from './kms/shared-calls.js';
 import { type Host, run } from './run.js';
 import { Engine, type Machine } from './wasm.js';
 
@@ -71,6 +72,7 @@ export class Session {
       wholeNumber(name, options[name] ?? DEFAULTS[name], least);
     const limits = {
       limiter: new Limiter(number('kmsConcurrency', 1)),
+      shared: new SharedCalls(),
       timeoutMs: number('kmsTimeoutMS', 1),
       retries: number('kmsRetries', 0),
     };

@@ -6,12 +6,15 @@ import { isBytes, wipe } from '../bytes.js';
 import { CsfleError, type ErrorDetail, kindOf } from '../errors.js';
 import type { KmsRequest } from '../wasm.js';
 import { classifyTransportError } from './failure.js';
+import type { SharedCalls } from './shared-calls.js';
 import type { KmsCall, KmsCallbacks, KmsWrapped } from './index.js';
 
 /** Whom to call, and how patiently. */
 export interface KmsPolicy {
   readonly providers: ReadonlyMap<string, KmsCallbacks>;
   readonly limiter: Limiter;
+  /** Unwrapping under way, which equal requests join. */
+  readonly shared: SharedCalls;
   /** Time for one attempt, in milliseconds. */
   readonly timeoutMs: number;
   /** How often a call that failed in a retryable way is repeated. */
@@ -46,6 +49,18 @@ export async function performKms(
     });
   }
   const masterKey = Object.freeze(deserialize(bson, request.masterKey));
+  const perform = (span: AbortScope): Promise<KmsAnswer> => withRetries(request, provider, masterKey, policy, span);
+  if (request.operation === 'wrap') return perform(scope);
+  return { reply: await policy.shared.unwrap(request, async (flight) => (await perform(flight)).reply, scope) };
+}
+
+async function withRetries(
+  request: KmsRequest,
+  provider: KmsCallbacks,
+  masterKey: KmsCall['masterKey'],
+  policy: KmsPolicy,
+  scope: AbortScope,
+): Promise<KmsAnswer> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await policy.limiter.run(() => attemptOnce(request, provider, masterKey, policy.timeoutMs, scope), scope);

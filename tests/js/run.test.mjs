@@ -290,3 +290,58 @@ test('a store that fails, or answers nonsense, is HOST_CALLBACK_FAILED with its 
   await failsWith('KEY_VAULT_FIELD_INVALID', () => encryption.encrypt(1, value));
   encryption.close();
 });
+
+test('equal unwrapping at the same time is one call, and each operation gets and loses its own copy', async () => {
+  const { store, values } = await vaultWithKeys(2);
+  let open;
+  const gate = new Promise((resolve) => { open = resolve; });
+  const kms = padKms('aws', () => gate);
+  const encryption = withKms(kms, { store });
+  const waiting = Promise.all(Array.from({ length: 50 }, (_, index) => encryption.decrypt(values[index % 2])));
+  await sleep(20);
+  assert.equal(kms.running, 2);
+  open();
+  assert.deepEqual((await waiting).slice(0, 4), [0, 1, 0, 1]);
+  assert.equal(kms.calls.length, 2);
+  assert.equal(await encryption.decrypt(values[0]), 0);
+  assert.equal(kms.calls.length, 2);
+  encryption.close();
+});
+
+test('an operation that leaves a shared call leaves the others alone, the last one ends it', async () => {
+  const { store, values } = await vaultWithKeys(1);
+  const signals = [];
+  let open;
+  const kms = padKms('aws', ({ signal }) => { signals.push(signal); return new Promise((resolve) => { open = resolve; }); });
+  const encryption = withKms(kms, { store });
+  const controller = new AbortController();
+  const leaving = failsWith('OPERATION_ABORTED', () => encryption.rewrapManyDataKey({}, { provider: 'local', signal: controller.signal }));
+  const staying = encryption.decrypt(values[0]);
+  await sleep(10);
+  assert.equal(kms.calls.length, 1);
+  controller.abort();
+  await leaving;
+  assert.equal(signals[0].aborted, false);
+  open();
+  assert.equal(await staying, 0);
+
+  const alone = withKms(kms, { store });
+  const second = new AbortController();
+  const only = failsWith('OPERATION_ABORTED', () => alone.rewrapManyDataKey({}, { provider: 'local', signal: second.signal }));
+  await sleep(10);
+  second.abort();
+  await only;
+  assert.equal(signals[1].aborted, true);
+  encryption.close();
+  alone.close();
+});
+
+test('a shared call that fails fails for everybody, and the next one is asked anew', async () => {
+  const { store, values } = await vaultWithKeys(1);
+  const kms = padKms('aws', async ({ count }) => { if (count === 1) throw new CsfleError('KMS_ACCESS_DENIED', 'no'); });
+  const encryption = withKms(kms, { store });
+  await Promise.all([1, 2, 3].map(() => failsWith('KMS_ACCESS_DENIED', () => encryption.decrypt(values[0]))));
+  assert.equal(kms.calls.length, 1);
+  assert.equal(await encryption.decrypt(values[0]), 0);
+  encryption.close();
+});
