@@ -1,0 +1,54 @@
+// Stand-ins for the clients of other clouds, which cannot be reached from a test: packages of the same names in the reader's folder,
+// with the same shapes, whose master keys are made on the spot. And the KMIP client that a reader has.
+const packages = {
+  '@azure/identity': `
+    export class DefaultAzureCredential {}
+  `,
+  // RSA-OAEP-256, as Azure Key Vault does it.
+  '@azure/keyvault-keys': `
+    import { constants, generateKeyPairSync, privateDecrypt, publicEncrypt } from 'node:crypto';
+    import { DefaultAzureCredential } from '@azure/identity';
+    const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const padding = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
+    export class CryptographyClient {
+      constructor(keyId, credential) {
+        if (new URL(keyId).protocol !== 'https:' || !(credential instanceof DefaultAzureCredential)) throw new TypeError('a key URL and a credential');
+      }
+      async wrapKey(algorithm, key) { return { result: publicEncrypt({ key: publicKey, ...padding }, key), algorithm }; }
+      async unwrapKey(algorithm, key) { return { result: privateDecrypt({ key: privateKey, ...padding }, key), algorithm }; }
+    }
+  `,
+  '@google-cloud/kms': `
+    import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+    const key = randomBytes(32);
+    const iv = randomBytes(16);
+    const through = (cipher, bytes) => Buffer.concat([cipher.update(bytes), cipher.final()]);
+    export class KeyManagementServiceClient {
+      async encrypt({ plaintext }) { return [{ ciphertext: through(createCipheriv('aes-256-cbc', key, iv), plaintext) }]; }
+      async decrypt({ ciphertext }) { return [{ plaintext: through(createDecipheriv('aes-256-cbc', key, iv), ciphertext) }]; }
+    }
+  `,
+};
+
+// A server's own encryption, as with delegated: true: its IV, then the encrypted bytes.
+const kmipClient = `
+  import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+  const keys = { 'wrapping-key': randomBytes(32) };
+  export async function wrap(id, bytes) {
+    const iv = randomBytes(16);
+    const cipher = createCipheriv('aes-256-cbc', keys[id], iv);
+    return Buffer.concat([iv, cipher.update(bytes), cipher.final()]);
+  }
+  export async function unwrap(id, bytes) {
+    const cipher = createDecipheriv('aes-256-cbc', keys[id], bytes.subarray(0, 16));
+    return Buffer.concat([cipher.update(bytes.subarray(16)), cipher.final()]);
+  }
+`;
+
+export function installStandIns(project) {
+  for (const [name, source] of Object.entries(packages)) {
+    project.write(`node_modules/${name}/package.json`, JSON.stringify({ name, version: '0.0.0', type: 'module', exports: './index.js' }));
+    project.write(`node_modules/${name}/index.js`, source);
+  }
+  project.write('your-kmip-client.mjs', kmipClient);
+}
