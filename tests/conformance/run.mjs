@@ -6,9 +6,10 @@ import { pathToFileURL } from 'node:url';
 import { runCorpus } from './corpus.mjs';
 import { runPublishedKeys } from './keys.mjs';
 import { runLimits } from './limits.mjs';
+import { runUnified } from './unified.mjs';
 
 /** What runs, in this order. Each takes `open(providers, options)` and returns suites. */
-const RUNNERS = [runPublishedKeys, runCorpus, runLimits];
+const RUNNERS = [runPublishedKeys, runCorpus, runLimits, runUnified];
 
 /** Runs everything; a suite without a single case is an error. */
 export async function runConformance(open) {
@@ -22,18 +23,33 @@ export async function runConformance(open) {
 export async function sideUnderTest(name) {
   if (name === 'csfle-wasm') {
     const { Ours } = await import('../interop/ours.mjs');
-    return { open: Ours.open, stop: async () => {} };
+    const open = Object.assign((providers, options) => Ours.open(providers, options), { side: name });
+    return { open, stop: async () => {} };
   }
   const [{ Peer }, { Theirs }] = await Promise.all([import('../interop/peer.mjs'), import('../interop/theirs.mjs')]);
   const peer = await Peer.start();
   return { open: (providers, options) => Theirs.open(peer, providers, options), stop: () => peer.stop() };
 }
 
+/** A server for the suites that need one, unless the environment names one. Without it they are skipped, with the reason. */
+async function ensureServer() {
+  if (process.env.TEST_MONGODB_URI || process.env.MONGODB_URI) return () => {};
+  try {
+    const { startServices } = await import('../../js/dev/services.mjs');
+    const services = await startServices({ kms: false });
+    process.env.TEST_MONGODB_URI = services.mongodbUri;
+    return () => services.stop();
+  } catch (error) {
+    process.stderr.write(`conformance: no server: ${error.message}\n`);
+    return () => {};
+  }
+}
+
 async function main(args) {
   const subject = args.find((argument) => argument.startsWith('--subject='))?.slice('--subject='.length) ?? 'csfle-wasm';
+  const stopServer = await ensureServer();
   const { open, stop } = await sideUnderTest(subject);
-  const suites = await runConformance(open);
-  await stop();
+  const suites = await runConformance(open).finally(stop).finally(stopServer);
   if (args.includes('--json')) console.log(JSON.stringify({ suites }, null, 2));
   else for (const line of suites.flatMap(lines)) console.log(line);
   process.exitCode = suites.some(({ failed }) => failed > 0) ? 1 : 0;

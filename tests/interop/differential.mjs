@@ -11,7 +11,7 @@ import { knownCodesFor } from './outcomes.mjs';
 import { MASTER_KEYS, Pair, providersOf } from './pair.mjs';
 
 /** About a minute on two cores. */
-const DEFAULT_STEPS = 30_000;
+const DEFAULT_STEPS = 50_000;
 const SHOWN = 20;
 
 /** Codes whose messages are libmongocrypt's own words. */
