@@ -11,7 +11,7 @@ import {
   requireKeyId,
   serialize,
 } from './bson.js';
-import { isBytes } from './bytes.js';
+import { isBytes, wipe } from './bytes.js';
 import { type BulkWork, overBytes, overObjects } from './documents.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
 import { KeyCursor } from './key-cursor.js';
@@ -138,9 +138,13 @@ export class ClientEncryption {
       });
     }
     const encoded = serialize(bson, { v: value }, 'the value');
-    const choice = serialize(bson, this.#fieldOptions(options, 'options'), 'options');
-    const output = await this.#session.run((engine) => engine.encrypt(encoded, choice));
-    return deserialize(bson, output)['v'] as BsonBinary;
+    try {
+      const choice = serialize(bson, this.#fieldOptions(options, 'options'), 'options');
+      const output = await this.#session.run((engine) => engine.encrypt(encoded, choice));
+      return deserialize(bson, output)['v'] as BsonBinary;
+    } finally {
+      wipe(encoded);
+    }
   }
 
   /**

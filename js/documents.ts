@@ -10,7 +10,7 @@ import {
   serialize,
   splitDocuments,
 } from './bson.js';
-import { concatBytes } from './bytes.js';
+import { concatBytes, wipe } from './bytes.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
 
 /** Turns BSON documents laid end to end into as many others; one call is one crossing into WebAssembly. */
@@ -26,7 +26,13 @@ const CROSSING_BYTES = 8 * 1024 * 1024;
  */
 export async function overBytes(documents: Uint8Array, work: BulkWork): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
-  for (const batch of batches(splitDocuments(documents))) parts.push(await work(concatBytes(batch)));
+  for (const batch of batches(splitDocuments(documents))) {
+    const [first] = batch;
+    if (first === undefined) continue;
+    // Neighbours in the input are neighbours still: the batch is a view of it, no copy.
+    const length = batch.reduce((sum, document) => sum + document.length, 0);
+    parts.push(await work(new Uint8Array(first.buffer, first.byteOffset, length)));
+  }
   const [only] = parts;
   return parts.length === 1 && only !== undefined ? only : concatBytes(parts);
 }
@@ -48,7 +54,7 @@ export async function overObjects(
   });
   const results: Document[] = [];
   for (const batch of batches(encoded)) {
-    for (const bytes of splitDocuments(await work(concatBytes(batch)))) {
+    for (const bytes of splitDocuments(await crossing(batch, work))) {
       const original = documents[results.length];
       if (original === undefined) throw new CsfleError('INTERNAL', 'the core returned more documents than it was given');
       results.push(graft(original, deserialize(bson, bytes, options)) as Document);
@@ -57,6 +63,17 @@ export async function overObjects(
   if (results.length !== documents.length)
     throw new CsfleError('INTERNAL', 'the core returned fewer documents than it was given');
   return results;
+}
+
+/** Hands a batch over and wipes it: it is a copy of this layer, and may hold plaintext. */
+async function crossing(batch: readonly Uint8Array[], work: BulkWork): Promise<Uint8Array> {
+  const joined = concatBytes(batch);
+  wipe(...batch);
+  try {
+    return await work(joined);
+  } finally {
+    wipe(joined);
+  }
 }
 
 function* batches(documents: readonly Uint8Array[]): Generator<readonly Uint8Array[]> {

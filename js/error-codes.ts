@@ -115,14 +115,18 @@ const JS_CODES = {
   ),
   KEY_VAULT_CONFLICT: passes('Another process changed the keys that the message names meanwhile; run the operation again.'),
   MIGRATION_CONFIRMATION_MISSING: stays('Set confirmPlaintext when documents shall really be stored in the clear.'),
-  MIGRATION_BACKUP_FAILED: stays('Nothing was written. See `cause`: give the backup a place that can be written, or leave onBackup out.'),
+  MIGRATION_BACKUP_FAILED: stays(
+    'Nothing was written. See `cause`: give the backup a place that can be written, or leave onBackup out.',
+  ),
   MIGRATION_INDEX_MISSING: stays(
     'Create the unique index: createIndex({ keyAltNames: 1 }, { unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } }).',
   ),
   MIGRATION_VERIFICATION_FAILED: stays(
     'What was read back is not what was written or meant. Look for another writer, compare with the backup, and plan again.',
   ),
-  MIGRATION_COLLECTION_FAILED: passes('See `cause`. Check that the collection can be read and updated, and run the migration again.'),
+  MIGRATION_COLLECTION_FAILED: passes(
+    'See `cause`. Check that the collection can be read and updated, and run the migration again.',
+  ),
   MIGRATION_DOCUMENT_CONFLICT: passes('Another process keeps changing this document; run the migration again.'),
   MIGRATION_DOCUMENT_REFUSED: stays(
     'See `cause`: the server refused the new document, for its size, a validator or a unique index. Correct that and run the migration again.',

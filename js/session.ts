@@ -50,6 +50,8 @@ const DEFAULTS = {
   kmsRetries: 3,
 } as const;
 const LOCAL_KEY_LENGTH = 96;
+// Timers of JavaScript hosts take a signed 32-bit number of milliseconds and fire at once for more.
+const MOST_TIMER_MS = 2 ** 31 - 1;
 
 /** An engine with its host. It must be closed; closing twice is fine. */
 export class Session {
@@ -58,7 +60,7 @@ export class Session {
   readonly #engine: Engine;
   readonly #host: Host;
   readonly #scope: AbortScope;
-  #closed: CsfleError | undefined;
+  #isClosed = false;
 
   /**
    * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, `HOST_BSON_MISSING`, `HOST_NOT_INITIALIZED`, and
@@ -68,18 +70,18 @@ export class Session {
     const { kmsProviders } = options;
     if (typeof kmsProviders !== 'object' || kmsProviders === null)
       throw argumentError(`kmsProviders must be an object, found ${kindOf(kmsProviders)}`);
-    const number = (name: keyof typeof DEFAULTS, least: number): number =>
-      wholeNumber(name, options[name] ?? DEFAULTS[name], least);
+    const number = (name: keyof typeof DEFAULTS, least: number, most?: number): number =>
+      wholeNumber(name, options[name] ?? DEFAULTS[name], least, most);
     const limits = {
       limiter: new Limiter(number('kmsConcurrency', 1)),
       shared: new SharedCalls(),
-      timeoutMs: number('kmsTimeoutMS', 1),
+      timeoutMs: number('kmsTimeoutMS', 1, MOST_TIMER_MS),
       retries: number('kmsRetries', 0),
     };
     this.bson = requireBson(options.bson);
     this.store = store(this.bson);
+    this.#engine = new Engine(number('keyExpirationMS', 0), number('maxCachedKeys', 1, 2 ** 32 - 1));
     this.#scope = new AbortScope(undefined, options.signal);
-    this.#engine = new Engine(number('keyExpirationMS', 0), number('maxCachedKeys', 1));
     try {
       const providers = registerProviders(this.#engine, kmsProviders);
       this.#host = {
@@ -102,17 +104,21 @@ export class Session {
 
   /** Throws when the session was closed (`HOST_CLOSED`) or its signal aborted (`OPERATION_ABORTED`). */
   check(): void {
-    if (this.#closed !== undefined) throw this.#closed;
+    if (this.#isClosed) throw closedError();
     this.#scope.throwIfAborted();
   }
 
   /** Wipes the keys and ends what is still running with `HOST_CLOSED`. */
   close(): void {
-    if (this.#closed !== undefined) return;
-    this.#closed = new CsfleError('HOST_CLOSED', 'this object was closed');
-    this.#scope.abort(this.#closed);
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#scope.abort(closedError());
     this.#engine.free();
   }
+}
+
+function closedError(): CsfleError {
+  return new CsfleError('HOST_CLOSED', 'this object was closed');
 }
 
 /** Refuses options that are not known by name, so that a misspelt one is not silently without effect. */
@@ -126,12 +132,11 @@ export function refuseUnknownOptions(options: object, known: readonly string[], 
   }
 }
 
-function wholeNumber(name: string, value: unknown, least: number): number {
-  if (!Number.isSafeInteger(value) || (value as number) < least) {
-    throw argumentError(
-      `${name} must be a whole number of at least ${least}, found ${typeof value === 'number' ? value : kindOf(value)}`,
-      { argument: name },
-    );
+function wholeNumber(name: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): number {
+  if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
+    const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
+    const found = typeof value === 'number' ? value : kindOf(value);
+    throw argumentError(`${name} must be a whole number ${range}, found ${found}`, { argument: name });
   }
   return value as number;
 }

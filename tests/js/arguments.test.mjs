@@ -60,7 +60,7 @@ test('options of the constructor are checked by name and kind', async () => {
     assert.equal((await failsWith('OPTION_INVALID', construct({ [name]: {} }))).details.option, name);
   }
   construct({ tlsOptions: undefined })().close();
-  const numbers = { keyExpirationMS: [-1, 1.5, NaN, Infinity, '60000'], maxCachedKeys: [0, -1, '5'], kmsConcurrency: [0, 1.5], kmsTimeoutMS: [0, -5, Infinity], kmsRetries: [-1, '3'] };
+  const numbers = { keyExpirationMS: [-1, 1.5, NaN, Infinity, '60000'], maxCachedKeys: [0, -1, '5', 2 ** 32], kmsConcurrency: [0, 1.5], kmsTimeoutMS: [0, -5, Infinity, 2 ** 31], kmsRetries: [-1, '3'] };
   for (const [name, values] of Object.entries(numbers)) {
     for (const value of values) assert.equal((await failsWith('ARGUMENT_INVALID', construct({ [name]: value }))).details.argument, name);
   }
