@@ -88,7 +88,7 @@ async function encryptOptions({ rng, pair, keys }) {
   const [theirs, ours] = [await pair.theirs.encrypt(item, options), await pair.ours.encrypt(item, options)];
   const known = keys.some(({ keyId, keyAltNames }) => (reference.keyId ? HEX(keyId) === HEX(reference.keyId) : keyAltNames.includes(reference.keyAltName)));
   const faults = [!Object.values(ALGORITHM).some((name) => name.toLowerCase() === algorithm.toLowerCase()), Object.keys(reference).length !== 1 || !known, item.type !== TYPE.string];
-  return { theirs, ours, input: { what: `${algorithm} ${Object.keys(reference)} type ${item.type}`, several: severalOf(faults) }, compareMessages: false };
+  return { theirs, ours, input: { what: `${algorithm} ${Object.keys(reference)} type ${item.type}`, several: severalOf(faults) }};
 }
 
 /** Names that may clash: repeated, empty, with a NUL. */
@@ -135,7 +135,7 @@ async function createDataKey({ rng, pair }) {
   const without = (key) => document(fields(key).filter(([name]) => !['creationDate', 'updateDate'].includes(name)));
   const faults = [faulty, new Set(names).size < names.length, keyMaterial.length !== 96];
   const input = { what: `${provider} ${what} ${parts.map(([name, item]) => `${name}:${item.type}`)}`, names, several: severalOf(faults) };
-  return { theirs, ours, input, compareMessages: false, check: () => (registers ? differ(shapeOf(ours.output), shapeOf(theirs.output), 'shape') : differ(without(ours.output), without(theirs.output), 'key document')) };
+  return { theirs, ours, input, check: () => (registers ? differ(shapeOf(ours.output), shapeOf(theirs.output), 'shape') : differ(without(ours.output), without(theirs.output), 'key document')) };
 }
 
 /** Names and types of all fields, those of the master key included. */
@@ -161,7 +161,7 @@ async function damagedKeyDocument(context) {
   const options = { algorithm: ALGORITHM.random, ...referenceTo(rng, key) };
   const { theirs, ours } = await freshly(context, (side) => { side.feed = [damaged.bytes]; }, (side) => side.encrypt(value.int(1), options));
   // With two faults each side may meet another one first.
-  return { theirs, ours, input: { what: `${key.provider}: ${damaged.what}`, provider: key.provider, several, brokenText: hasBrokenText(damaged.bytes) }, compareMessages: !several };
+  return { theirs, ours, input: { what: `${key.provider}: ${damaged.what}`, provider: key.provider, several, brokenText: hasBrokenText(damaged.bytes) }};
 }
 
 function secondDamage(rng, { what, bytes }) {
@@ -186,7 +186,7 @@ async function vaultAnswer(context) {
   const isWanted = (bytes) => (reference.keyId ? HEX(keyIdOf(bytes)) === HEX(key.keyId) : HEX(field(bytes, 'keyAltNames').bytes) === HEX(field(key.document, 'keyAltNames').bytes));
   const repeated = ['_id', 'keyAltNames'].some((name) => new Set(fed.map((bytes) => HEX(field(bytes, name).bytes))).size < fed.length);
   const faults = [fed.some((bytes) => !isWanted(bytes)), repeated, !fed.some(isWanted)];
-  return { theirs, ours, input: { what: `${fed.length} documents for ${Object.keys(options)[1]}`, several: severalOf(faults) }, compareMessages: false };
+  return { theirs, ours, input: { what: `${fed.length} documents for ${Object.keys(options)[1]}`, several: severalOf(faults) }};
 }
 
 async function decryptDocument({ rng, pair, keys }) {
@@ -203,7 +203,7 @@ async function decryptDocument({ rng, pair, keys }) {
   const bytes = randomDocument(rng, 4, leaf);
   const [theirs, ours] = [await pair.theirs.decryptDocument(bytes), await pair.ours.decryptDocument(bytes)];
   return {
-    theirs, ours, input: { what: `${payloads.length} values in ${bytes.length} bytes`, payloads, document: true, several: damage }, compareMessages: false,
+    theirs, ours, input: { what: `${payloads.length} values in ${bytes.length} bytes`, payloads, document: true, several: damage },
     check: () => differBeyondCopying(ours.output, theirs.output, 'document'),
   };
 }

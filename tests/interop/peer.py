@@ -68,7 +68,6 @@ class Engine:
 
     def __init__(self, kms_providers, key_expiration_ms):
         self.handle = lib.mongocrypt_new()
-        self.keep = []
         with MongoCryptBinaryIn(kms_providers) as binary:
             self.check("kmsProviders", lib.mongocrypt_setopt_kms_providers(self.handle, binary.bin))
         self.check(
@@ -90,6 +89,8 @@ class Engine:
         )
         if key_expiration_ms is not None:
             self.check("keyExpiration", lib.mongocrypt_setopt_key_expiration(self.handle, key_expiration_ms))
+        # As the Node binding sets the library up; some texts depend on it (csfle-format.md 1.6).
+        lib.mongocrypt_setopt_use_need_kms_credentials_state(self.handle)
         self.check("init", lib.mongocrypt_init(self.handle))
 
     def check(self, at, ok):
