@@ -33,7 +33,9 @@ export async function connect(uri: string, output: Output): Promise<Connection> 
   const driver = await loadPackage('mongodb', () => import('mongodb'), 'it is the driver that connects to the server');
   let client: MongoClient;
   try {
-    client = new driver.MongoClient(uri, { appName: 'csfle', serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS });
+    // Options would override the connection string, whose own word on this counts more than our default.
+    const patience = /[?&]serverSelectionTimeoutMS=/i.test(uri) ? {} : { serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS };
+    client = new driver.MongoClient(uri, { appName: 'csfle', ...patience });
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new CliError('CLI_OPTION_INVALID', `the connection string is refused: ${output.redactor.clean(message)}`, 'Correct it; special characters in user and password are written percent-encoded.', undefined, { cause });

@@ -10,7 +10,11 @@ export class Interrupt {
 
   constructor(note: (text: string) => void) {
     this.#onSignal = () => {
-      if (this.#controller.signal.aborted) process.exit(EXIT_INTERRUPTED);
+      if (this.#controller.signal.aborted) {
+        // A progress bar may have hidden the cursor.
+        if (process.stderr.isTTY) process.stderr.write('\u001b[?25h\n');
+        process.exit(EXIT_INTERRUPTED);
+      }
       note('stopping after the write in flight; press Ctrl-C again to stop at once');
       this.#controller.abort();
     };

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import * as bson from 'bson';
+import { hospital, openLab } from '../migration/fixtures.mjs';
+import { csfle } from './cli/command.mjs';
+
+describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
+  let lab;
+  let folder;
+  let place;
+  let keyFile;
+  before(async () => {
+    lab = await openLab();
+    folder = await mkdtemp(join(tmpdir(), 'csfle-commands-'));
+    place = await hospital(lab, { documents: 5 });
+    keyFile = join(folder, 'master-key.bin');
+    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+  });
+  after(async () => {
+    await rm(folder, { recursive: true, force: true });
+    await lab.close();
+  });
+
+  const run = (...args) => csfle([...args, '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
+  const json = async (...args) => {
+    const { code, stdout, stderr } = await run(...args, '--json');
+    return { code, stderr, ...JSON.parse(stdout) };
+  };
+
+  it('keys list and show print everything but key material', async () => {
+    const { code, keys } = await json('keys', 'list');
+    assert.equal(code, 0);
+    assert.deepEqual(keys.map(({ id }) => id).sort(), Object.values(place.keys).map((id) => id.toHexString(true)).sort());
+    const shown = await json('keys', 'show', 'notes');
+    assert.deepEqual([shown.id, shown.keyAltNames, shown.masterKey, shown.status], [place.keys.notes.toHexString(true), ['notes'], { provider: 'local' }, 0]);
+    assert.match((await run('keys', 'list')).stdout, /3 keys in /);
+    assert.equal((await run('keys', 'show', 'nobody')).code, 1);
+  });
+
+  it('keys create, alt-name and delete', async () => {
+    const local = await json('keys', 'create', '--local-key-file', keyFile, '--alt-name', 'made', '--alt-name', 'made too');
+    assert.equal(local.code, 0);
+    const aws = await json('keys', 'create', '--to', 'aws', '--key-arn', lab.to.key);
+    assert.deepEqual(aws.masterKey, lab.to);
+    assert.deepEqual((await json('keys', 'alt-name', 'add', aws.id, 'in the cloud')).keyAltNames, ['in the cloud']);
+    assert.equal((await json('keys', 'alt-name', 'add', aws.id, 'made')).error.code, 'KEY_VAULT_DUPLICATE_KEY');
+    assert.deepEqual((await json('keys', 'alt-name', 'remove', 'made', 'made too')).keyAltNames, ['made']);
+    assert.equal((await run('keys', 'delete', 'made')).code, 2);
+    assert.equal((await json('keys', 'delete', 'made', '--yes')).deletedCount, 1);
+    assert.equal((await json('keys', 'delete', aws.id, '--yes')).deletedCount, 1);
+    assert.equal(await place.vault.countDocuments(), 3);
+  });
+
+  it('keys rewrap, one, all, and back', async () => {
+    assert.equal((await run('keys', 'rewrap')).code, 2);
+    const one = await json('keys', 'rewrap', 'notes', '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile);
+    assert.equal(one.rewrapped, 1);
+    assert.equal((await json('keys', 'rewrap', '--all', '--local-key-file', keyFile)).rewrapped, 3);
+    assert.equal((await place.vault.findOne({ keyAltNames: 'notes' })).masterKey.provider, 'aws');
+    assert.equal((await json('keys', 'rewrap', 'notes', '--to', 'local', '--local-key-file', keyFile)).rewrapped, 1);
+    assert.equal((await run('keys', 'rewrap', 'nobody', '--local-key-file', keyFile)).code, 1);
+    await place.readsAs({ local: place.local });
+  });
+
+  it('keys backup writes what restore reads', async () => {
+    const file = join(folder, 'keys.jsonl');
+    assert.equal((await json('keys', 'backup', file)).keys, 3);
+    assert.equal((await json('keys', 'restore', file)).unchanged, 3);
+    const broken = join(folder, 'broken.jsonl');
+    await writeFile(broken, '{"a":\n');
+    assert.equal((await json('keys', 'restore', broken)).error.code, 'CLI_FILE_INVALID');
+  });
+
+  it('decrypt prints documents as extended JSON, one per line, all or one', async () => {
+    const all = await run('decrypt', place.patientsNamespace, '--local-key-file', keyFile);
+    assert.equal(all.code, 0, all.stderr);
+    const canonical = (document) => bson.EJSON.stringify(bson.deserialize(bson.serialize(document), { promoteValues: false }), { relaxed: false });
+    assert.deepEqual(all.stdout.trim().split('\n').sort(), place.originals.map(canonical).sort());
+    const one = await run('decrypt', place.patientsNamespace, '--local-key-file', keyFile, '--id', '3', '--relaxed');
+    assert.deepEqual(JSON.parse(one.stdout).ssn, place.originals[3].ssn);
+    const array = JSON.parse((await run('decrypt', place.patientsNamespace, '--local-key-file', keyFile, '--json', '--filter', '{"_id": {"$lt": 2}}')).stdout);
+    assert.equal(array.length, 2);
+    assert.deepEqual(JSON.parse((await run('decrypt', place.patientsNamespace, '--json', '--filter', '{"_id": 99}')).stdout), []);
+  });
+
+  it('decrypt finds ids of every kind', async () => {
+    const collection = lab.client.db(place.database).collection('ids');
+    const ids = [new bson.ObjectId(), new bson.UUID(), 'plain text', '507f1f77bcf86cd799439011', 7, { a: 1 }];
+    await collection.insertMany(ids.map((_id) => ({ _id })));
+    for (const id of ids) {
+      const text = typeof id === 'object' && !id._bsontype ? JSON.stringify(id) : String(id);
+      const { code, stdout } = await run('decrypt', `${place.database}.ids`, '--id', text);
+      assert.equal(code, 0, text);
+      assert.deepEqual(bson.EJSON.parse(stdout)._id, id);
+    }
+  });
+
+  it('decrypt names documents that fail, prints the others, and exits with 1', async () => {
+    const damaged = lab.client.db(place.database).collection('damaged');
+    const [first, second] = await place.patients.find().limit(2).toArray();
+    second.ssn.buffer[60] ^= 1;
+    await damaged.insertMany([first, second]);
+    const { code, stdout, stderr } = await run('decrypt', `${place.database}.damaged`, '--local-key-file', keyFile);
+    assert.equal(code, 1);
+    assert.equal(stdout.trim().split('\n').length, 1);
+    assert.match(stderr, /document 1: .*\[CRYPTO_AUTHENTICATION_FAILED\]/);
+    assert.equal((await run('decrypt', place.patientsNamespace, '--id', 'nobody')).code, 1);
+    const bad = await run('decrypt', place.patientsNamespace, '--filter', '{');
+    assert.equal(bad.code, 2);
+    assert.equal((await run('decrypt', 'nodot')).code, 2);
+    assert.equal((await run('decrypt', place.patientsNamespace, '--id', '1', '--filter', '{}')).code, 2);
+  });
+
+  it('doctor finds everything in order, and says what is not', async () => {
+    const good = await json('doctor', '--local-key-file', keyFile);
+    assert.equal(good.code, 0, JSON.stringify(good));
+    assert.equal(good.ok, true);
+    const names = new Set(good.findings.map(({ name }) => name));
+    for (const name of ['node', 'csfle-wasm', 'webassembly', 'bson', 'mongodb', 'local key file', 'server', 'key vault', 'key vault writable', 'alternate name index', 'data key']) assert.ok(names.has(name), name);
+    assert.equal(good.findings.filter(({ name, state }) => name === 'data key' && state === 'ok').length, 3);
+
+    await chmod(keyFile, 0o640);
+    const exposed = await json('doctor', '--local-key-file', keyFile);
+    await chmod(keyFile, 0o600);
+    assert.equal(exposed.code, 1);
+    assert.deepEqual(exposed.findings.filter(({ state }) => state === 'fail').map(({ code }) => code)[0], 'CLI_KEY_FILE_EXPOSED');
+    assert.match(exposed.findings.find(({ state }) => state === 'fail').remedy, /^Run: chmod 600 /);
+
+    const withoutKey = await json('doctor');
+    assert.equal(withoutKey.code, 0);
+    assert.equal(withoutKey.findings.filter(({ name, state }) => name === 'data key' && state === 'warn').length, 3);
+
+    const nowhere = await csfle(['doctor', '--json'], { env: { MONGODB_URI: 'mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=300' } });
+    assert.equal(nowhere.code, 1);
+    assert.ok(JSON.parse(nowhere.stdout).findings.some(({ code }) => code === 'CLI_SERVER_UNREACHABLE'));
+  });
+});

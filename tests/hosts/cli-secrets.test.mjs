@@ -1,0 +1,76 @@
+// No secret in any output, whichever way a command fails.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { hospital, openLab } from '../migration/fixtures.mjs';
+import { csfle } from './cli/command.mjs';
+
+describe('csfle keeps secrets', { timeout: 180_000 }, () => {
+  let lab;
+  let folder;
+  let place;
+  before(async () => {
+    lab = await openLab();
+    folder = await mkdtemp(join(tmpdir(), 'csfle-secrets-'));
+    place = await hospital(lab, { documents: 2 });
+  });
+  after(async () => {
+    await rm(folder, { recursive: true, force: true });
+    await lab.close();
+  });
+
+  it('on every path that fails, and on those that do not', async () => {
+    const password = 'canary-p%40ss-5f1e';
+    const [, host] = /^mongodb:\/\/(?:[^@]*@)?([^/?]+)/.exec(lab.uri);
+    const withPassword = `mongodb://canary-user:${password}@127.0.0.1:9/?serverSelectionTimeoutMS=300`;
+    const badOption = `mongodb://canary-user:${password}@${host}/?tlsCertificateKeyFilePassword=canary-tls-pass&unknownOption=1`;
+    const wrongKey = randomBytes(96);
+    const files = { right: join(folder, 'right.bin'), wrong: join(folder, 'wrong.bin'), exposed: join(folder, 'exposed.bin'), text: join(folder, 'text.bin') };
+    await writeFile(files.right, place.masterKey, { mode: 0o600 });
+    await writeFile(files.wrong, wrongKey, { mode: 0o600 });
+    await writeFile(files.exposed, place.masterKey);
+    await chmod(files.exposed, 0o604);
+    await writeFile(files.text, 'canary-not-a-key', { mode: 0o600 });
+    const secrets = [
+      password, decodeURIComponent(password), 'canary-tls-pass', 'canary-aws-secret', 'canary-session-token', 'canary-not-a-key',
+      ...[place.masterKey, wrongKey].flatMap((key) => [key.toString('base64'), key.toString('hex'), key.toString('latin1'), key.subarray(0, 32).toString('hex')]),
+    ];
+    const env = { AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, AWS_SECRET_ACCESS_KEY: 'canary-aws-secret', AWS_SESSION_TOKEN: 'canary-session-token' };
+    const migrate = (file, ...more) => ['migrate', '--key-vault', place.namespace, '--local-key-file', file, '--to', 'aws', '--key-arn', lab.to.key, ...more];
+    const runs = [
+      [migrate(files.right), { MONGODB_URI: lab.uri }, 0],
+      [migrate(files.wrong, '--execute'), { MONGODB_URI: lab.uri }, 1],
+      [migrate(files.exposed), { MONGODB_URI: lab.uri }, 2],
+      [migrate(files.text), { MONGODB_URI: lab.uri }, 2],
+      [migrate(files.right, '--uri', withPassword), {}, 1],
+      [migrate(files.right), { MONGODB_URI: withPassword }, 1],
+      [migrate(files.right, '--uri', badOption), {}, 2],
+      [['migrate', '--to', 'aws', '--key-arn', lab.to.key], { MONGODB_URI: lab.uri, CSFLE_LOCAL_KEY: `${place.masterKey.toString('base64')}x` }, 2],
+      [migrate(files.right, '--key-arn', lab.to.key.replace(/.{12}$/, '000000000000')), { MONGODB_URI: lab.uri }, 1],
+      [migrate(files.right), { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: 'http://127.0.0.1:9' }, 1],
+      [['doctor', '--key-vault', place.namespace, '--local-key-file', files.wrong], { MONGODB_URI: lab.uri }, 1],
+      [['doctor', '--uri', withPassword], {}, 1],
+      [['keys', 'list', '--uri', withPassword], {}, 1],
+      [['keys', 'list', '--key-vault', place.namespace], { MONGODB_URI: lab.uri }, 0],
+      [['keys', 'show', 'ssn', '--key-vault', place.namespace], { MONGODB_URI: lab.uri }, 0],
+      [['decrypt', place.patientsNamespace, '--key-vault', place.namespace, '--local-key-file', files.wrong], { MONGODB_URI: lab.uri }, 1],
+    ];
+    for (const [args, more, expected] of runs) {
+      for (const json of [[], ['--json']]) {
+        const { code, stdout, stderr } = await csfle([...args, ...json], { env: { ...env, ...more } });
+        assert.equal(code, expected, `${args.join(' ')}\n${stdout}${stderr}`);
+        for (const secret of secrets) assert.ok(!`${stdout}${stderr}`.includes(secret), `a secret in the output of ${args.slice(0, 2).join(' ')}`);
+        assert.ok(!/\bat .*\.m?js:\d+/.test(stderr), `a stack trace in the output of ${args.slice(0, 2).join(' ')}: ${stderr}`);
+      }
+    }
+  });
+
+  it('warns about a password in --uri, and takes it', async () => {
+    const { stderr } = await csfle(['keys', 'list', '--uri', 'mongodb://u:secret-word@127.0.0.1:9/?serverSelectionTimeoutMS=200']);
+    assert.match(stderr, /prefer MONGODB_URI/);
+    assert.match(stderr, /mongodb:\/\/u:\*\*\*@127\.0\.0\.1:9/);
+  });
+});
