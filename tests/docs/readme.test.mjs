@@ -1,11 +1,13 @@
 // Runs every snippet of the documents as it is written, in order, as one reader would who installs the package and then tries them
 // one after the other.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before, describe } from 'node:test';
 import { ClientEncryption } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
+import { root } from '../../js/dev/paths.mjs';
 import { fencesOf, markdownFiles, textOf } from './markdown.mjs';
 import { openProject } from './project.mjs';
 import { runnerOf, runners } from './runners.mjs';
@@ -68,6 +70,17 @@ describe('the snippets of README.md', { timeout: 600_000 }, () => {
     assert.ok(existsSync(join(project.folder, 'schema-map.json.before-migration')));
     assert.notEqual(project.read('schema-map.json'), project.read('schema-map.json.before-migration'));
   });
+});
+
+// As `npm run demo` does after set-up and build, which `npm test` has done.
+test('npm run demo shows what the first sentence promises', { timeout: 180_000 }, async () => {
+  const { stdout, status } = await new Promise((resolve) => {
+    execFile(process.execPath, [join(root, 'js', 'dev', 'demo.mjs')], { cwd: root }, (error, stdout) => resolve({ stdout, status: error?.code ?? 0 }));
+  });
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /2,000 patients/);
+  const [, held, proofs] = /proofs +(\d+) of (\d+) held/.exec(stdout);
+  assert.equal(held, proofs);
 });
 
 describe('the snippets of other documents', () => {

@@ -44,7 +44,7 @@ function commandsOf(text) {
   return text.split('\n').map((line) => line.replace(/\s+#.*$/, '').trim()).filter(Boolean);
 }
 
-// `npm test` cannot run itself, and the demo has a test of its own.
+// `npm test` cannot run itself; the demo has its test beside the snippets.
 function onlyScripts({ text }) {
   for (const command of commandsOf(text)) {
     const name = /^npm (?:run )?([\w-]+)(?: -- .+)?$/.exec(command)?.[1];
