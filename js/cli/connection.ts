@@ -14,7 +14,9 @@ export function connectionString(option: string | undefined, output: Output): st
   }
   output.redactor.addUri(uri);
   if (option !== undefined && passwordOf(option) !== undefined) {
-    output.warn('--uri holds a password, which other users of this machine can see in the list of processes; prefer MONGODB_URI in the environment');
+    output.warn(
+      '--uri holds a password, which other users of this machine can see in the list of processes; prefer MONGODB_URI in the environment',
+    );
   }
   return uri;
 }
@@ -34,11 +36,19 @@ export async function connect(uri: string, output: Output): Promise<Connection> 
   let client: MongoClient;
   try {
     // Options would override the connection string, whose own word on this counts more than our default.
-    const patience = /[?&]serverSelectionTimeoutMS=/i.test(uri) ? {} : { serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS };
+    const patience = /[?&]serverSelectionTimeoutMS=/i.test(uri)
+      ? {}
+      : { serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS };
     client = new driver.MongoClient(uri, { appName: 'csfle', ...patience });
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
-    throw new CliError('CLI_OPTION_INVALID', `the connection string is refused: ${output.redactor.clean(message)}`, 'Correct it; special characters in user and password are written percent-encoded.', undefined, { cause });
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `the connection string is refused: ${output.redactor.clean(message)}`,
+      'Correct it; special characters in user and password are written percent-encoded.',
+      undefined,
+      { cause },
+    );
   }
   try {
     await client.connect();
@@ -47,6 +57,12 @@ export async function connect(uri: string, output: Output): Promise<Connection> 
   } catch (cause) {
     await client.close();
     const name = cause instanceof Error ? cause.name : 'unknown error';
-    throw new CliError('CLI_SERVER_UNREACHABLE', `no server answers at ${redactUri(uri)} (${name})`, 'Check address, network path, TLS and credentials.', EXIT_FAILED, { cause });
+    throw new CliError(
+      'CLI_SERVER_UNREACHABLE',
+      `no server answers at ${redactUri(uri)} (${name})`,
+      'Check address, network path, TLS and credentials.',
+      EXIT_FAILED,
+      { cause },
+    );
   }
 }

@@ -25,17 +25,29 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 export async function decryptCommand(namespace: string, flags: DecryptFlags, output: Output): Promise<number> {
   const dot = namespace.indexOf('.');
   if (dot <= 0) throw new CliError('CLI_OPTION_INVALID', `${namespace} is no namespace`, 'Give database.collection.');
-  if (flags.id !== undefined && flags.filter !== undefined) throw new CliError('CLI_OPTION_INVALID', '--id and --filter exclude each other', 'Use one of them.');
+  if (flags.id !== undefined && flags.filter !== undefined)
+    throw new CliError('CLI_OPTION_INVALID', '--id and --filter exclude each other', 'Use one of them.');
   const connection = await connect(connectionString(flags.uri, output), output);
   const providers = await providersAtHand(['local', ...(await awsProvidersOf(connection, flags))], flags, output);
   const interrupt = new Interrupt((text) => output.note(text));
   let encryption: ClientEncryption | undefined;
   try {
     const { client, bson } = connection;
-    encryption = new ClientEncryption(client, { keyVaultNamespace: flags.keyVault, kmsProviders: providers.kmsProviders, bson });
+    encryption = new ClientEncryption(client, {
+      keyVaultNamespace: flags.keyVault,
+      kmsProviders: providers.kmsProviders,
+      bson,
+    });
     const writer = new DocumentWriter(output, flags, bson);
     const collection = client.db(namespace.slice(0, dot)).collection(namespace.slice(dot + 1));
-    const failed = await decryptAll(collection.find(filterOf(flags, bson), { raw: true }) as AsyncIterable<unknown>, encryption, writer, interrupt, output, bson);
+    const failed = await decryptAll(
+      collection.find(filterOf(flags, bson), { raw: true }) as AsyncIterable<unknown>,
+      encryption,
+      writer,
+      interrupt,
+      output,
+      bson,
+    );
     writer.end();
     if (flags.id !== undefined && writer.count === 0 && failed === 0) {
       output.note(`${namespace} has no document of the _id ${flags.id}`);
@@ -74,7 +86,14 @@ class DocumentWriter {
   }
 }
 
-async function decryptAll(documents: AsyncIterable<unknown>, encryption: ClientEncryption, writer: DocumentWriter, interrupt: Interrupt, output: Output, bson: DriverBson): Promise<number> {
+async function decryptAll(
+  documents: AsyncIterable<unknown>,
+  encryption: ClientEncryption,
+  writer: DocumentWriter,
+  interrupt: Interrupt,
+  output: Output,
+  bson: DriverBson,
+): Promise<number> {
   let failed = 0;
   let batch: Uint8Array[] = [];
   let size = 0;
@@ -138,7 +157,13 @@ function filterOf({ id, filter }: DecryptFlags, bson: DriverBson): Document {
     try {
       return bson.EJSON.parse(filter) as Document;
     } catch (cause) {
-      throw new CliError('CLI_OPTION_INVALID', '--filter is no extended JSON', 'For example: --filter \'{"ward": "B"}\'', undefined, { cause });
+      throw new CliError(
+        'CLI_OPTION_INVALID',
+        '--filter is no extended JSON',
+        'For example: --filter \'{"ward": "B"}\'',
+        undefined,
+        { cause },
+      );
     }
   }
   return id === undefined ? {} : { _id: { $in: idCandidates(id, bson) } };
@@ -159,6 +184,9 @@ function idCandidates(id: string, bson: DriverBson): unknown[] {
 
 async function awsProvidersOf({ client }: Connection, flags: DecryptFlags): Promise<readonly string[]> {
   const dot = flags.keyVault.indexOf('.');
-  const ids = await client.db(flags.keyVault.slice(0, dot)).collection(flags.keyVault.slice(dot + 1)).distinct('masterKey.provider');
+  const ids = await client
+    .db(flags.keyVault.slice(0, dot))
+    .collection(flags.keyVault.slice(dot + 1))
+    .distinct('masterKey.provider');
   return ids.filter((provider): provider is string => typeof provider === 'string' && provider.split(':', 1)[0] === 'aws');
 }

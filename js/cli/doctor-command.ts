@@ -55,7 +55,9 @@ function versions(): readonly Finding[] {
 
 function packageVersion(name: string, otherwise: 'warn' | 'fail', remedy: string): Finding {
   const version = installedVersion(name);
-  return version === undefined ? { state: otherwise, name, detail: 'not installed', remedy } : { state: 'ok', name, detail: version };
+  return version === undefined
+    ? { state: otherwise, name, detail: 'not installed', remedy }
+    : { state: 'ok', name, detail: version };
 }
 
 /** The version of a package as this command would load it; not every package exports its package.json. */
@@ -76,7 +78,14 @@ function installedVersion(name: string): string | undefined {
 async function keyFile(path: string): Promise<Finding> {
   try {
     const { mode, exposed } = await inspectKeyFile(path);
-    if (exposed) return { state: 'fail', name: 'local key file', detail: `${path} is accessible to other users (mode ${mode})`, remedy: chmodRemedy(path), code: 'CLI_KEY_FILE_EXPOSED' };
+    if (exposed)
+      return {
+        state: 'fail',
+        name: 'local key file',
+        detail: `${path} is accessible to other users (mode ${mode})`,
+        remedy: chmodRemedy(path),
+        code: 'CLI_KEY_FILE_EXPOSED',
+      };
     return { state: 'ok', name: 'local key file', detail: `${path}, mode ${mode}` };
   } catch (error) {
     return failed('local key file', error);
@@ -93,7 +102,11 @@ async function withConnection(flags: KeysFlags, output: Output, add: (finding: F
   }
   try {
     const { serverVersion, setName } = await serverFacts(connection);
-    add({ state: 'ok', name: 'server', detail: `version ${serverVersion}${setName === undefined ? ', no replica set' : `, replica set ${setName}`}` });
+    add({
+      state: 'ok',
+      name: 'server',
+      detail: `version ${serverVersion}${setName === undefined ? ', no replica set' : `, replica set ${setName}`}`,
+    });
     await keyVault(flags, connection, output, add);
   } finally {
     await connection.client.close();
@@ -106,16 +119,31 @@ async function serverFacts({ client }: Connection): Promise<{ serverVersion: str
   return { serverVersion: String(build.version), setName: hello.setName === undefined ? undefined : String(hello.setName) };
 }
 
-async function keyVault(flags: KeysFlags, connection: Connection, output: Output, add: (finding: Finding) => void): Promise<void> {
+async function keyVault(
+  flags: KeysFlags,
+  connection: Connection,
+  output: Output,
+  add: (finding: Finding) => void,
+): Promise<void> {
   const store = driverKeyVaultStore(connection.client, flags.keyVault);
   let keys: readonly KeyDocument[];
   try {
     keys = (await store.find({})) as readonly KeyDocument[];
-    add({ state: keys.length > 0 ? 'ok' : 'warn', name: 'key vault', detail: `${flags.keyVault}: ${keys.length} keys`, remedy: 'Check --key-vault, or make a key: csfle keys create.' });
+    add({
+      state: keys.length > 0 ? 'ok' : 'warn',
+      name: 'key vault',
+      detail: `${flags.keyVault}: ${keys.length} keys`,
+      remedy: 'Check --key-vault, or make a key: csfle keys create.',
+    });
     const found = await store.capabilities?.();
     if (found !== undefined) {
       const { writable, uniqueIndex, reason } = found;
-      add({ state: writable ? 'ok' : 'warn', name: 'key vault writable', detail: writable ? 'updates are allowed' : (reason ?? 'no'), remedy: 'Grant find, insert, update and remove on the key vault to this user.' });
+      add({
+        state: writable ? 'ok' : 'warn',
+        name: 'key vault writable',
+        detail: writable ? 'updates are allowed' : (reason ?? 'no'),
+        remedy: 'Grant find, insert, update and remove on the key vault to this user.',
+      });
       add({
         state: uniqueIndex ? 'ok' : 'warn',
         name: 'alternate name index',
@@ -131,7 +159,13 @@ async function keyVault(flags: KeysFlags, connection: Connection, output: Output
 }
 
 /** Unwraps each key by encrypting a word with it; nothing is stored. */
-async function unwrapEach(keys: readonly KeyDocument[], flags: KeysFlags, { client, bson }: Connection, output: Output, add: (finding: Finding) => void): Promise<void> {
+async function unwrapEach(
+  keys: readonly KeyDocument[],
+  flags: KeysFlags,
+  { client, bson }: Connection,
+  output: Output,
+  add: (finding: Finding) => void,
+): Promise<void> {
   const ids = keys.map((key) => String(key.masterKey?.provider));
   let providers: Awaited<ReturnType<typeof providersAtHand>>;
   try {
@@ -140,7 +174,11 @@ async function unwrapEach(keys: readonly KeyDocument[], flags: KeysFlags, { clie
     add(failed('master keys', error));
     return;
   }
-  const encryption = new ClientEncryption(client, { keyVaultNamespace: flags.keyVault, kmsProviders: providers.kmsProviders, bson });
+  const encryption = new ClientEncryption(client, {
+    keyVaultNamespace: flags.keyVault,
+    kmsProviders: providers.kmsProviders,
+    bson,
+  });
   try {
     for (const key of keys) {
       const names = key.keyAltNames === undefined || key.keyAltNames.length === 0 ? '' : ` (${key.keyAltNames.join(', ')})`;
@@ -150,7 +188,13 @@ async function unwrapEach(keys: readonly KeyDocument[], flags: KeysFlags, { clie
         add({ state: 'ok', name: 'data key', detail: `${what}: unwraps` });
       } catch (error) {
         const withoutKey = CsfleError.is(error) && error.code === 'KMS_PROVIDER_NOT_CONFIGURED';
-        if (withoutKey) add({ state: 'warn', name: 'data key', detail: `${what}: not tried`, remedy: 'Pass --local-key-file to try keys under the local master key; azure, gcp and kmip are the library\'s.' });
+        if (withoutKey)
+          add({
+            state: 'warn',
+            name: 'data key',
+            detail: `${what}: not tried`,
+            remedy: "Pass --local-key-file to try keys under the local master key; azure, gcp and kmip are the library's.",
+          });
         else add({ ...failed('data key', error), detail: `${what}: ${printableError(error).message}` });
       }
     }

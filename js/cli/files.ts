@@ -21,7 +21,13 @@ export async function writeBackup(path: string, documents: readonly Document[], 
     file = await open(path, 'wx', OWNER_ONLY);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
-    throw new CliError('CLI_FILE_EXISTS', `${path} is there already`, 'Choose another name: backups are never overwritten.', undefined, { cause });
+    throw new CliError(
+      'CLI_FILE_EXISTS',
+      `${path} is there already`,
+      'Choose another name: backups are never overwritten.',
+      undefined,
+      { cause },
+    );
   }
   try {
     await file.writeFile(backupLines(documents, bson));
@@ -51,7 +57,13 @@ export async function readBackup(path: string, { EJSON }: DriverBson): Promise<r
     try {
       return [EJSON.parse(line) as Document];
     } catch (cause) {
-      throw new CliError('CLI_FILE_INVALID', `line ${index + 1} of ${path} is no extended JSON`, 'Give a file that --backup-file wrote.', undefined, { cause });
+      throw new CliError(
+        'CLI_FILE_INVALID',
+        `line ${index + 1} of ${path} is no extended JSON`,
+        'Give a file that --backup-file wrote.',
+        undefined,
+        { cause },
+      );
     }
   });
 }
@@ -66,7 +78,13 @@ export function schemaFile(path: string, { EJSON }: DriverBson): MigrationSchema
       try {
         return EJSON.parse(text, { relaxed: false }) as Document;
       } catch (cause) {
-        throw new CliError('CLI_FILE_INVALID', `${path} is no extended JSON`, 'Key ids are written as {"$binary": {"base64": "...", "subType": "04"}} or {"$uuid": "..."}.', undefined, { cause });
+        throw new CliError(
+          'CLI_FILE_INVALID',
+          `${path} is no extended JSON`,
+          'Key ids are written as {"$binary": {"base64": "...", "subType": "04"}} or {"$uuid": "..."}.',
+          undefined,
+          { cause },
+        );
       }
     },
     async write(rewritten) {

@@ -26,18 +26,27 @@ function connected(command: Command): Command {
     .option('--json', 'print one JSON document', false);
 }
 
-const localKey = (): Option => new Option('--local-key-file <file>', 'local master key: 96 bytes or base64 text, mode 600; without it CSFLE_LOCAL_KEY or a prompt');
+const localKey = (): Option =>
+  new Option(
+    '--local-key-file <file>',
+    'local master key: 96 bytes or base64 text, mode 600; without it CSFLE_LOCAL_KEY or a prompt',
+  );
 
 function withNewMasterKey(command: Command): Command {
   return command
     .option('--to <provider>', 'provider to wrap under: aws or local, with an optional name such as aws:eu')
     .option('--key-arn <arn>', 'the AWS KMS key: ARN, or id or alias with --region')
     .option('--region <region>', 'its region, if --key-arn is no ARN')
-    .option('--endpoint <host>', 'its endpoint as host[:port], stored with each key; for an endpoint of this machine alone set AWS_ENDPOINT_URL_KMS');
+    .option(
+      '--endpoint <host>',
+      'its endpoint as host[:port], stored with each key; for an endpoint of this machine alone set AWS_ENDPOINT_URL_KMS',
+    );
 }
 
 /** Wraps a command: errors become a message and an exit code. */
-function run<Flags extends { json: boolean }>(work: (flags: Flags, output: Output, names: readonly string[]) => Promise<number>): (...given: unknown[]) => Promise<void> {
+function run<Flags extends { json: boolean }>(
+  work: (flags: Flags, output: Output, names: readonly string[]) => Promise<number>,
+): (...given: unknown[]) => Promise<void> {
   return async (...given) => {
     const command = given.at(-1) as Command;
     const flags = command.optsWithGlobals() as Flags;
@@ -61,7 +70,14 @@ function program(): Command {
 
   withNewMasterKey(connected(csfle.command('migrate')))
     .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')
-    .addOption(new Option('--mode <mode>', 'rewrap: same data keys, new master key; reencrypt: new data keys; decrypt: back to plaintext').choices(['rewrap', 'reencrypt', 'decrypt']).default('rewrap'))
+    .addOption(
+      new Option(
+        '--mode <mode>',
+        'rewrap: same data keys, new master key; reencrypt: new data keys; decrypt: back to plaintext',
+      )
+        .choices(['rewrap', 'reencrypt', 'decrypt'])
+        .default('rewrap'),
+    )
     .option('--from <provider>', 'provider of the keys to migrate: local (default) or aws, with an optional name')
     .addOption(localKey())
     .option('--to-local-key-file <file>', 'local master key of --to, if both are local')
@@ -70,7 +86,12 @@ function program(): Command {
     .option('--from-endpoint <host>', 'its endpoint')
     .option('--key <id or name>', 'only this data key; repeat for more', collect, [])
     .option('--collection <namespace>', 'database.collection whose documents are rewritten; repeat for more', collect, [])
-    .option('--schema-file <file>', 'JSON schema or schemaMap as extended JSON, rewritten in place; repeat for more', collect, [])
+    .option(
+      '--schema-file <file>',
+      'JSON schema or schemaMap as extended JSON, rewritten in place; repeat for more',
+      collect,
+      [],
+    )
     .option('--backup-file <file>', 'write the key documents as they are to this new file first')
     .option('--execute', 'carry the plan out', false)
     .option('--undo', 'exchange source and target: undo a rewrap', false)
@@ -80,17 +101,23 @@ function program(): Command {
     .option('--kms-concurrency <n>', 'KMS calls at the same time (default: 8)', wholeNumber)
     .option('--kms-timeout-ms <n>', 'time for one KMS call (default: 10000)', wholeNumber)
     .action(run(migrateCommand))
-    .addHelpText('after', `
+    .addHelpText(
+      'after',
+      `
 Examples:
   csfle migrate --from local --local-key-file master-key.bin --to aws --key-arn arn:aws:kms:...            # plan
   csfle migrate --from local --local-key-file master-key.bin --to aws --key-arn arn:aws:kms:... --execute  # do it
   csfle migrate --mode reencrypt --collection hospital.patients ... --execute                              # new data keys
 
-Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage, 130 interrupted.`);
+Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage, 130 interrupted.`,
+    );
 
   const keys = csfle.command('keys').description('manage the data keys of a key vault');
   connected(keys.command('list')).description('list all data keys').action(run(listKeys));
-  connected(keys.command('show')).argument('<key>', 'id or alternate name').description('show one data key').action(run((flags: never, output, [key]) => showKey(key as string, flags, output)));
+  connected(keys.command('show'))
+    .argument('<key>', 'id or alternate name')
+    .description('show one data key')
+    .action(run((flags: never, output, [key]) => showKey(key as string, flags, output)));
   withNewMasterKey(connected(keys.command('create')))
     .description('make a data key and print its id; --to defaults to local')
     .addOption(localKey())
@@ -113,8 +140,19 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
     .description('wrap data keys under another master key, or anew under their own')
     .addOption(localKey())
     .option('--all', 'every key of the vault', false)
-    .action(run((flags: never, output, names) => rewrapKeys(names.filter((name) => name !== undefined), flags, output)));
-  connected(keys.command('backup')).argument('<file>', 'file to create').description('write the key documents to a file').action(run((flags: never, output, [file]) => backupKeys(file as string, flags, output)));
+    .action(
+      run((flags: never, output, names) =>
+        rewrapKeys(
+          names.filter((name) => name !== undefined),
+          flags,
+          output,
+        ),
+      ),
+    );
+  connected(keys.command('backup'))
+    .argument('<file>', 'file to create')
+    .description('write the key documents to a file')
+    .action(run((flags: never, output, [file]) => backupKeys(file as string, flags, output)));
   connected(keys.command('restore'))
     .argument('<file>', 'file that --backup-file or keys backup wrote')
     .description('put wrapped key material and master key of a backup back; plans only, unless --execute is given')
@@ -131,7 +169,10 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
     .option('--relaxed', 'relaxed instead of canonical extended JSON', false)
     .action(run((flags: never, output, [namespace]) => decryptCommand(namespace as string, flags, output)));
 
-  connected(csfle.command('doctor')).description('check versions, server, key vault, keys and key file').addOption(localKey()).action(run(doctorCommand));
+  connected(csfle.command('doctor'))
+    .description('check versions, server, key vault, keys and key file')
+    .addOption(localKey())
+    .action(run(doctorCommand));
 
   exitWithError(csfle);
   return csfle;
@@ -151,7 +192,9 @@ async function main(argv: readonly string[]): Promise<void> {
     // Help and version are no mistakes.
     process.exitCode = error.exitCode === 0 ? EXIT_DONE : EXIT_USAGE;
     if (error.exitCode !== 0 && argv.includes('--json')) {
-      new Output(true).document({ error: { code: 'CLI_OPTION_INVALID', message: error.message.replace(/^error: /, ''), remedy: 'See --help.' } });
+      new Output(true).document({
+        error: { code: 'CLI_OPTION_INVALID', message: error.message.replace(/^error: /, ''), remedy: 'See --help.' },
+      });
     }
   }
 }

@@ -30,11 +30,17 @@ export async function readKeyFile(path: string): Promise<Uint8Array> {
   const file = await openKeyFile(path);
   try {
     const state = await keyFileState(file, path);
-    if (state.exposed) throw new CliError('CLI_KEY_FILE_EXPOSED', `${path} is accessible to other users (mode ${state.mode})`, chmodRemedy(path));
+    if (state.exposed)
+      throw new CliError(
+        'CLI_KEY_FILE_EXPOSED',
+        `${path} is accessible to other users (mode ${state.mode})`,
+        chmodRemedy(path),
+      );
     const bytes = Buffer.alloc(LONGEST_KEY_FILE + 1);
     try {
       let length = 0;
-      for (let read = -1; read !== 0 && length < bytes.length; length += read) read = (await file.read(bytes, length, bytes.length - length)).bytesRead;
+      for (let read = -1; read !== 0 && length < bytes.length; length += read)
+        read = (await file.read(bytes, length, bytes.length - length)).bytesRead;
       return parseMasterKey(bytes.subarray(0, length), path);
     } finally {
       bytes.fill(0);
@@ -76,13 +82,20 @@ async function openKeyFile(path: string): Promise<FileHandle> {
     return await open(path, 'r');
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown error';
-    throw new CliError('CLI_KEY_FILE_UNREADABLE', `${path} cannot be read (${code})`, 'Check the path and the owner of the key file.', undefined, { cause });
+    throw new CliError(
+      'CLI_KEY_FILE_UNREADABLE',
+      `${path} cannot be read (${code})`,
+      'Check the path and the owner of the key file.',
+      undefined,
+      { cause },
+    );
   }
 }
 
 async function keyFileState(file: FileHandle, path: string): Promise<KeyFileState> {
   const status = await file.stat();
-  if (!status.isFile()) throw new CliError('CLI_KEY_FILE_UNREADABLE', `${path} is not a regular file`, 'Give the path of the key file itself.');
+  if (!status.isFile())
+    throw new CliError('CLI_KEY_FILE_UNREADABLE', `${path} is not a regular file`, 'Give the path of the key file itself.');
   const permissions = status.mode & 0o777;
   // Windows reports bits that say nothing about its access lists.
   const exposed = process.platform !== 'win32' && (permissions & GROUP_AND_OTHERS) !== 0;

@@ -26,11 +26,20 @@ export interface NewMasterKeyFlags extends KeysFlags {
 }
 
 /** Opens the vault, runs `work`, and closes and wipes whatever happens. */
-async function withVault<T>(flags: KeysFlags, output: Output, providers: ProviderSet | undefined, work: (vault: ClientEncryption, connection: Connection) => Promise<T>): Promise<T> {
+async function withVault<T>(
+  flags: KeysFlags,
+  output: Output,
+  providers: ProviderSet | undefined,
+  work: (vault: ClientEncryption, connection: Connection) => Promise<T>,
+): Promise<T> {
   const connection = await connect(connectionString(flags.uri, output), output);
   let vault: ClientEncryption | undefined;
   try {
-    vault = new ClientEncryption(connection.client, { keyVaultNamespace: flags.keyVault, kmsProviders: providers?.kmsProviders ?? {}, bson: connection.bson });
+    vault = new ClientEncryption(connection.client, {
+      keyVaultNamespace: flags.keyVault,
+      kmsProviders: providers?.kmsProviders ?? {},
+      bson: connection.bson,
+    });
     return await work(vault, connection);
   } finally {
     vault?.close();
@@ -44,7 +53,12 @@ export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
   return withVault(flags, output, undefined, async (vault) => {
     const keys = await vault.getKeys().toArray();
     output.document({ keyVault: flags.keyVault, keys: keys.map(printableKey) });
-    const rows = keys.map((key) => [idOf(key), (key.keyAltNames ?? []).join(', '), masterKeyText(key.masterKey), dateOf(key.updateDate)]);
+    const rows = keys.map((key) => [
+      idOf(key),
+      (key.keyAltNames ?? []).join(', '),
+      masterKeyText(key.masterKey),
+      dateOf(key.updateDate),
+    ]);
     if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'master key', 'updated'], rows));
     output.line(`${keys.length} keys in ${flags.keyVault}`);
     return EXIT_DONE;
@@ -61,7 +75,9 @@ export function showKey(name: string, flags: KeysFlags, output: Output): Promise
       ['data key', id],
       ['alternate names', keyAltNames.join(', ')],
       ['provider', masterKey.provider],
-      ...Object.entries(masterKey).filter(([field]) => field !== 'provider').map(([field, value]) => [`  ${field}`, String(value)]),
+      ...Object.entries(masterKey)
+        .filter(([field]) => field !== 'provider')
+        .map(([field, value]) => [`  ${field}`, String(value)]),
       ['created', creationDate],
       ['updated', updateDate],
       ['status', String(status)],
@@ -73,7 +89,10 @@ export function showKey(name: string, flags: KeysFlags, output: Output): Promise
 }
 
 /** `csfle keys create` */
-export async function createKey(flags: NewMasterKeyFlags & { readonly altName: readonly string[] }, output: Output): Promise<number> {
+export async function createKey(
+  flags: NewMasterKeyFlags & { readonly altName: readonly string[] },
+  output: Output,
+): Promise<number> {
   const target = targetOf(flags, 'local');
   const providers = await providersFor([target.provider], flags, output);
   return withVault(flags, output, providers, async (vault) => {
@@ -86,13 +105,23 @@ export async function createKey(flags: NewMasterKeyFlags & { readonly altName: r
 }
 
 /** `csfle keys alt-name add|remove <key> <name>` */
-export function changeAltName(change: 'add' | 'remove', name: string, altName: string, flags: KeysFlags, output: Output): Promise<number> {
+export function changeAltName(
+  change: 'add' | 'remove',
+  name: string,
+  altName: string,
+  flags: KeysFlags,
+  output: Output,
+): Promise<number> {
   return withVault(flags, output, undefined, async (vault, connection) => {
     const { _id } = await findKey(vault, name, connection);
     const before = change === 'add' ? await vault.addKeyAltName(_id, altName) : await vault.removeKeyAltName(_id, altName);
     const had = (before?.keyAltNames ?? []).includes(altName);
     const after = await vault.getKey(_id);
-    output.document({ id: _id.toHexString(true), changed: change === 'add' ? !had : had, keyAltNames: after?.keyAltNames ?? [] });
+    output.document({
+      id: _id.toHexString(true),
+      changed: change === 'add' ? !had : had,
+      keyAltNames: after?.keyAltNames ?? [],
+    });
     output.line(`${_id.toHexString(true)}  ${(after?.keyAltNames ?? []).join(', ')}`);
     return EXIT_DONE;
   });
@@ -104,7 +133,11 @@ export function deleteKey(name: string, flags: KeysFlags & { readonly yes: boole
     const key = await findKey(vault, name, connection);
     const id = idOf(key);
     if (!flags.yes && !(await confirmedDeletion(id, flags))) {
-      throw new CliError('CLI_CONFIRMATION_MISSING', `removing ${id} makes every value under it unreadable for ever`, 'Add --yes when that is what you want.');
+      throw new CliError(
+        'CLI_CONFIRMATION_MISSING',
+        `removing ${id} makes every value under it unreadable for ever`,
+        'Add --yes when that is what you want.',
+      );
     }
     const { deletedCount } = await vault.deleteKey(key._id);
     output.document({ id, deletedCount });
@@ -114,8 +147,13 @@ export function deleteKey(name: string, flags: KeysFlags & { readonly yes: boole
 }
 
 /** `csfle keys rewrap [key...]` */
-export async function rewrapKeys(names: readonly string[], flags: NewMasterKeyFlags & { readonly all: boolean }, output: Output): Promise<number> {
-  if (names.length === 0 && !flags.all) throw new CliError('CLI_OPTION_INVALID', 'which keys?', 'Name them by id or alternate name, or pass --all.');
+export async function rewrapKeys(
+  names: readonly string[],
+  flags: NewMasterKeyFlags & { readonly all: boolean },
+  output: Output,
+): Promise<number> {
+  if (names.length === 0 && !flags.all)
+    throw new CliError('CLI_OPTION_INVALID', 'which keys?', 'Name them by id or alternate name, or pass --all.');
   const target = flags.to === undefined ? undefined : targetOf(flags, flags.to);
   const providers = await providersAtHand(['local', 'aws', ...(target === undefined ? [] : [target.provider])], flags, output);
   return withVault(flags, output, providers, async (vault, connection) => {
@@ -124,7 +162,9 @@ export async function rewrapKeys(names: readonly string[], flags: NewMasterKeyFl
     const { bulkWriteResult } = await vault.rewrapManyDataKey(keyFilterOf(names, connection.bson) ?? {}, options);
     const rewrapped = bulkWriteResult?.modifiedCount ?? 0;
     output.document({ rewrapped, masterKey: target ?? null });
-    output.line(`${rewrapped} keys wrapped anew${target === undefined ? ' under their own master keys' : ` under ${masterKeyText(target)}`}`);
+    output.line(
+      `${rewrapped} keys wrapped anew${target === undefined ? ' under their own master keys' : ` under ${masterKeyText(target)}`}`,
+    );
     return rewrapped > 0 || names.length === 0 ? EXIT_DONE : EXIT_FAILED;
   });
 }
@@ -141,15 +181,28 @@ export function backupKeys(file: string, flags: KeysFlags, output: Output): Prom
 }
 
 /** `csfle keys restore <file>` */
-export function restoreKeys(file: string, flags: KeysFlags & { readonly execute: boolean; readonly insertMissing: boolean }, output: Output): Promise<number> {
+export function restoreKeys(
+  file: string,
+  flags: KeysFlags & { readonly execute: boolean; readonly insertMissing: boolean },
+  output: Output,
+): Promise<number> {
   return withVault(flags, output, undefined, async (_, { client, bson }) => {
     const documents = await readBackup(file, bson);
     const { execute, insertMissing } = flags;
-    const report = await restoreKeyVault({ keyVault: { client, namespace: flags.keyVault }, documents, execute, insertMissing, bson });
+    const report = await restoreKeyVault({
+      keyVault: { client, namespace: flags.keyVault },
+      documents,
+      execute,
+      insertMissing,
+      bson,
+    });
     output.document(report);
     const verb = execute ? '' : 'would be ';
-    output.line(`${report.restored.length} keys ${verb}restored, ${report.inserted.length} ${verb}added again, ${report.unchanged} are as in the backup, ${report.failures.length} failed`);
-    for (const { id, message, code } of report.failures) output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`);
+    output.line(
+      `${report.restored.length} keys ${verb}restored, ${report.inserted.length} ${verb}added again, ${report.unchanged} are as in the backup, ${report.failures.length} failed`,
+    );
+    for (const { id, message, code } of report.failures)
+      output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`);
     if (!execute) output.line('Nothing was written. Add --execute to carry this out.');
     return report.ok ? EXIT_DONE : EXIT_FAILED;
   });
@@ -165,18 +218,42 @@ async function findKey(vault: ClientEncryption, name: string, { bson }: Connecti
   if (byName !== null) return byName;
   const byId = /^[0-9a-f-]{36}$/i.test(name) ? await vault.getKey(new bson.UUID(name)) : null;
   if (byId !== null) return byId;
-  throw new CliError('CLI_OPTION_INVALID', `the key vault has no key of the id or alternate name ${JSON.stringify(name)}`, 'See: csfle keys list', EXIT_FAILED);
+  throw new CliError(
+    'CLI_OPTION_INVALID',
+    `the key vault has no key of the id or alternate name ${JSON.stringify(name)}`,
+    'See: csfle keys list',
+    EXIT_FAILED,
+  );
 }
 
 async function confirmedDeletion(id: string, flags: KeysFlags): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stderr.isTTY || flags.json) return false;
-  return confirm({ message: `Remove ${id}? Every value under it becomes unreadable for ever.`, default: false }, { output: process.stderr });
+  return confirm(
+    { message: `Remove ${id}? Every value under it becomes unreadable for ever.`, default: false },
+    { output: process.stderr },
+  );
 }
 
 /** A key document without its key material, as printed. */
-function printableKey(key: KeyDocument): { id: string; keyAltNames: readonly string[]; masterKey: MasterKeyDocument; creationDate: string; updateDate: string; status: number; wrappedBytes: number } {
+function printableKey(key: KeyDocument): {
+  id: string;
+  keyAltNames: readonly string[];
+  masterKey: MasterKeyDocument;
+  creationDate: string;
+  updateDate: string;
+  status: number;
+  wrappedBytes: number;
+} {
   const { keyAltNames = [], masterKey, creationDate, updateDate, status, keyMaterial } = key;
-  return { id: idOf(key), keyAltNames, masterKey, creationDate: dateOf(creationDate), updateDate: dateOf(updateDate), status, wrappedBytes: keyMaterial.position };
+  return {
+    id: idOf(key),
+    keyAltNames,
+    masterKey,
+    creationDate: dateOf(creationDate),
+    updateDate: dateOf(updateDate),
+    status,
+    wrappedBytes: keyMaterial.position,
+  };
 }
 
 function idOf(key: KeyDocument): string {

@@ -20,7 +20,11 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     output.note(text);
   });
   try {
-    const options: MigrateOptions = { ...(await optionsOf(flags, endpoints, connection)), onProgress: progress.show, signal: interrupt.signal };
+    const options: MigrateOptions = {
+      ...(await optionsOf(flags, endpoints, connection)),
+      onProgress: progress.show,
+      signal: interrupt.signal,
+    };
     const report = await perform(flags, options);
     progress.close();
     return finish(flags, report, output);
@@ -37,11 +41,16 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
   const keyFilter = keyFilterOf(flags.key, bson);
   const { backupFile } = flags;
   const given = {
-    from, to, keyFilter,
+    from,
+    to,
+    keyFilter,
     batchSize: flags.batchSize,
     kmsConcurrency: flags.kmsConcurrency,
     kmsTimeoutMS: flags.kmsTimeoutMs,
-    onBackup: backupFile === undefined ? undefined : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
+    onBackup:
+      backupFile === undefined
+        ? undefined
+        : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
     witnesses: flags.deleteOldKeys ? await otherCollections(flags, { client, bson }) : undefined,
   };
   return {
@@ -64,7 +73,9 @@ async function otherCollections(flags: MigrateFlags, { client }: Connection): Pr
   const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true, authorizedDatabases: true });
   for (const { name } of databases) {
     if (['admin', 'config', 'local'].includes(name)) continue;
-    for await (const { name: collection, type } of client.db(name).listCollections({}, { nameOnly: true, authorizedCollections: true })) {
+    for await (const { name: collection, type } of client
+      .db(name)
+      .listCollections({}, { nameOnly: true, authorizedCollections: true })) {
       const namespace = `${name}.${collection}`;
       if (type !== 'view' && !collection.startsWith('system.') && !known.has(namespace)) witnesses.push({ client, namespace });
     }
@@ -76,14 +87,21 @@ async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<Mi
   if (!flags.execute) return migrate(options);
   if (flags.mode !== 'decrypt') return migrate({ ...options, execute: true });
   if (!flags.confirmPlaintext && !(await confirmed(flags))) {
-    throw new CliError('CLI_CONFIRMATION_MISSING', 'the mode decrypt stores documents in the clear', 'Add --confirm-plaintext when that is what you want.');
+    throw new CliError(
+      'CLI_CONFIRMATION_MISSING',
+      'the mode decrypt stores documents in the clear',
+      'Add --confirm-plaintext when that is what you want.',
+    );
   }
   return migrate({ ...options, confirmPlaintext: true, execute: true });
 }
 
 async function confirmed(flags: MigrateFlags): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stderr.isTTY || flags.json) return false;
-  return confirm({ message: `Store the documents of ${flags.collection.join(', ')} in the clear?`, default: false }, { output: process.stderr });
+  return confirm(
+    { message: `Store the documents of ${flags.collection.join(', ')} in the clear?`, default: false },
+    { output: process.stderr },
+  );
 }
 
 function finish(flags: MigrateFlags, report: MigrationReport, output: Output): number {
@@ -99,7 +117,12 @@ function finish(flags: MigrateFlags, report: MigrationReport, output: Output): n
 }
 
 function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string {
-  if (!flags.execute) return plan.executable ? 'Nothing was written. Add --execute to carry this out.' : 'Nothing was written, and --execute would refuse: a required check failed.';
+  if (!flags.execute)
+    return plan.executable
+      ? 'Nothing was written. Add --execute to carry this out.'
+      : 'Nothing was written, and --execute would refuse: a required check failed.';
   const [first] = failures;
-  return first === undefined ? 'Nothing was written.' : `Nothing was written: ${first.message}  [${first.code}]\n${first.remedy}`;
+  return first === undefined
+    ? 'Nothing was written.'
+    : `Nothing was written: ${first.message}  [${first.code}]\n${first.remedy}`;
 }

@@ -44,23 +44,48 @@ export interface Endpoints {
 /** Reads source and target off the command line and fetches the master keys they need. */
 export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<Endpoints> {
   const decrypting = flags.mode === 'decrypt';
-  if (!decrypting && flags.to === undefined) throw new CliError('CLI_OPTION_INVALID', `--to is needed in the mode ${flags.mode}`, 'For example: --to aws --key-arn arn:aws:kms:...');
-  if (decrypting && flags.to !== undefined) throw new CliError('CLI_OPTION_INVALID', '--to is of the modes rewrap and reencrypt', 'The mode decrypt takes no new master key: leave --to out.');
-  if (flags.undo && flags.mode !== 'rewrap') throw new CliError('CLI_OPTION_INVALID', '--undo is of the mode rewrap', 'Documents that were rewritten are rewritten back by a migration of their own.');
+  if (!decrypting && flags.to === undefined)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `--to is needed in the mode ${flags.mode}`,
+      'For example: --to aws --key-arn arn:aws:kms:...',
+    );
+  if (decrypting && flags.to !== undefined)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      '--to is of the modes rewrap and reencrypt',
+      'The mode decrypt takes no new master key: leave --to out.',
+    );
+  if (flags.undo && flags.mode !== 'rewrap')
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      '--undo is of the mode rewrap',
+      'Documents that were rewritten are rewritten back by a migration of their own.',
+    );
   const sourceId = flags.from ?? (decrypting ? undefined : 'local');
   const source = sourceId === undefined ? undefined : sourceKey(sourceId, flags);
   const target = flags.to === undefined ? undefined : targetKey(flags.to, flags);
   const providers = new ProviderSet();
-  for (const [id, keyFile] of [[sourceId, flags.localKeyFile], [flags.to, flags.toLocalKeyFile]] as const) {
+  for (const [id, keyFile] of [
+    [sourceId, flags.localKeyFile],
+    [flags.to, flags.toLocalKeyFile],
+  ] as const) {
     if (id === undefined || providers.has(id)) continue;
     if (providerType(id) === 'aws') await providers.addAws(id);
-    else if (providerType(id) === 'local') providers.addLocal(id, await localMasterKey(keyFile ?? (id === sourceId ? undefined : flags.localKeyFile), output));
-    else throw new CliError('CLI_OPTION_INVALID', `the command knows the providers local and aws, not ${id}`, 'Use the library for azure, gcp and kmip: migrate() takes any KMS client.');
+    else if (providerType(id) === 'local')
+      providers.addLocal(id, await localMasterKey(keyFile ?? (id === sourceId ? undefined : flags.localKeyFile), output));
+    else
+      throw new CliError(
+        'CLI_OPTION_INVALID',
+        `the command knows the providers local and aws, not ${id}`,
+        'Use the library for azure, gcp and kmip: migrate() takes any KMS client.',
+      );
   }
   if (sourceId === undefined) {
     // The mode decrypt without --from reads whatever the values need.
     await providers.addAws('aws').catch(() => undefined);
-    if (flags.localKeyFile !== undefined || process.env.CSFLE_LOCAL_KEY) providers.addLocal('local', await localMasterKey(flags.localKeyFile, output));
+    if (flags.localKeyFile !== undefined || process.env.CSFLE_LOCAL_KEY)
+      providers.addLocal('local', await localMasterKey(flags.localKeyFile, output));
   }
   const [from, to] = flags.undo ? [target, sourceOfUndo(source)] : [source, target];
   return { from, to, providers, kmsProviders: providers.kmsProviders };
@@ -68,7 +93,11 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
 
 function sourceKey(id: string, flags: MigrateFlags): MasterKeyDocument {
   if (providerType(id) !== 'aws' || flags.fromKeyArn === undefined) return { provider: id };
-  return awsMasterKey(id, { keyArn: flags.fromKeyArn, region: flags.fromRegion, endpoint: flags.fromEndpoint }, '--from-key-arn');
+  return awsMasterKey(
+    id,
+    { keyArn: flags.fromKeyArn, region: flags.fromRegion, endpoint: flags.fromEndpoint },
+    '--from-key-arn',
+  );
 }
 
 function targetKey(id: string, flags: MigrateFlags): MasterKeyDocument {

@@ -19,7 +19,8 @@ export class Output {
   constructor(json: boolean) {
     this.json = json;
     // Credentials that SDK or driver might quote in a message.
-    for (const name of ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'CSFLE_LOCAL_KEY'] as const) this.redactor.add(process.env[name]);
+    for (const name of ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'CSFLE_LOCAL_KEY'] as const)
+      this.redactor.add(process.env[name]);
   }
 
   /** A line of the result, for people. */
@@ -62,8 +63,14 @@ export class Output {
 
 // What the library refuses before it looks at anything: the command line has to change.
 const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'ARGUMENT_INVALID', 'OPTION_INVALID', 'MIGRATION_TARGET_INVALID', 'MASTER_KEY_INVALID', 'KMS_ENDPOINT_INVALID',
-  'KMS_PROVIDER_UNRECOGNIZED', 'KEY_REFERENCE_INVALID', 'KEY_ALT_NAME_INVALID',
+  'ARGUMENT_INVALID',
+  'OPTION_INVALID',
+  'MIGRATION_TARGET_INVALID',
+  'MASTER_KEY_INVALID',
+  'KMS_ENDPOINT_INVALID',
+  'KMS_PROVIDER_UNRECOGNIZED',
+  'KEY_REFERENCE_INVALID',
+  'KEY_ALT_NAME_INVALID',
 ]);
 
 function exitCodeOf(error: unknown): number {

@@ -28,7 +28,12 @@ export class ProgressView {
   /** Takes one tick; pass it as `onProgress`. */
   readonly show = (progress: MigrationProgress): void => {
     const current = this.#current;
-    if (current === undefined || current.phase !== progress.phase || current.namespace !== progress.namespace || progress.done < current.done) {
+    if (
+      current === undefined ||
+      current.phase !== progress.phase ||
+      current.namespace !== progress.namespace ||
+      progress.done < current.done
+    ) {
       this.close();
       this.#startedMs = performance.now();
       if (this.#stream.isTTY) this.#bar = this.#startBar(progress);
@@ -49,7 +54,9 @@ export class ProgressView {
       this.#bar = undefined;
     } else {
       const failed = last.failed > 0 ? `, ${last.failed} failed` : '';
-      this.#stream.write(`${titleOf(last)}: ${last.done} of ${last.total}${failed}, ${seconds(performance.now() - this.#startedMs)}\n`);
+      this.#stream.write(
+        `${titleOf(last)}: ${last.done} of ${last.total}${failed}, ${seconds(performance.now() - this.#startedMs)}\n`,
+      );
     }
   }
 

@@ -64,7 +64,11 @@ export async function localMasterKey(file: string | undefined, output: Output): 
     output.redactor.add(typed);
     return parseMasterKey(Buffer.from(typed, 'latin1'), 'what was typed');
   }
-  throw new CliError('CLI_MASTER_KEY_MISSING', 'the local master key is needed', 'Pass --local-key-file, or set CSFLE_LOCAL_KEY to its base64 text.');
+  throw new CliError(
+    'CLI_MASTER_KEY_MISSING',
+    'the local master key is needed',
+    'Pass --local-key-file, or set CSFLE_LOCAL_KEY to its base64 text.',
+  );
 }
 
 /** Providers for these identifiers, as far as this command can make them. */
@@ -92,7 +96,11 @@ export async function providersAtHand(ids: Iterable<string>, options: ProviderOp
 }
 
 function unsupported(id: string): CliError {
-  return new CliError('CLI_OPTION_INVALID', `the command knows the providers local and aws, not ${id}`, 'Use the library for azure, gcp and kmip: migrate() takes any KMS client.');
+  return new CliError(
+    'CLI_OPTION_INVALID',
+    `the command knows the providers local and aws, not ${id}`,
+    'Use the library for azure, gcp and kmip: migrate() takes any KMS client.',
+  );
 }
 
 /** Options that describe an AWS master key. */
@@ -106,12 +114,26 @@ const ARN_REGION = /^arn:[^:]+:kms:([a-z0-9-]+):[^:]*:(?:key|alias)\//;
 
 /** The master key document of an AWS key; the region is part of an ARN. `option` names the option of the key. */
 export function awsMasterKey(provider: string, { keyArn, region, endpoint }: AwsKeyOptions, option: string): MasterKeyDocument {
-  if (keyArn === undefined) throw new CliError('CLI_OPTION_INVALID', `the provider ${provider} needs ${option}`, 'Give the ARN of the customer master key, as aws kms describe-key shows it.');
+  if (keyArn === undefined)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `the provider ${provider} needs ${option}`,
+      'Give the ARN of the customer master key, as aws kms describe-key shows it.',
+    );
   const ofArn = ARN_REGION.exec(keyArn)?.[1];
   if (region !== undefined && ofArn !== undefined && region !== ofArn) {
-    throw new CliError('CLI_OPTION_INVALID', `${option} is of the region ${ofArn}, not of ${region}`, 'Leave --region out: the ARN has it.');
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `${option} is of the region ${ofArn}, not of ${region}`,
+      'Leave --region out: the ARN has it.',
+    );
   }
   const found = region ?? ofArn;
-  if (found === undefined) throw new CliError('CLI_OPTION_INVALID', `${option} is no ARN, so the region is needed`, 'Add --region, or give the whole ARN.');
+  if (found === undefined)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `${option} is no ARN, so the region is needed`,
+      'Add --region, or give the whole ARN.',
+    );
   return { provider, region: found, key: keyArn, ...(endpoint === undefined ? {} : { endpoint }) };
 }

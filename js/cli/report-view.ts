@@ -35,7 +35,8 @@ export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' |
   for (const { namespace, documents, values, valuesToMigrate, paths, foreignValues } of plan.collections) {
     output.line(`${INDENT}${namespace}: ${documents} documents, ${valuesToMigrate} of ${values} encrypted values to rewrite`);
     for (const { path, values: count } of paths) output.line(`${INDENT}${INDENT}${path}  ${count}`);
-    if (foreignValues > 0) output.line(`${INDENT}${INDENT}${foreignValues} values of Queryable Encryption or of no known kind stay as they are`);
+    if (foreignValues > 0)
+      output.line(`${INDENT}${INDENT}${foreignValues} values of Queryable Encryption or of no known kind stay as they are`);
   }
   for (const { name, changes } of plan.schemas) if (changes > 0) output.line(`${INDENT}${name}: ${changes} places change`);
   output.line(`${INDENT}KMS calls: ${plan.kmsCalls}`);
@@ -58,9 +59,12 @@ function printKeys(output: Output, mode: MigrationReport['mode'], plan: Migratio
     const rows = shown.map((key) => [key.id, key.keyAltNames.join(', '), key.provider, fate(mode, key)]);
     output.line(renderTable(['data key', 'alternate names', 'provider', 'what happens'], rows, INDENT));
   }
-  if (plan.keys.length > shown.length) output.line(`${INDENT}... and ${plan.keys.length - shown.length} more (--json lists all)`);
+  if (plan.keys.length > shown.length)
+    output.line(`${INDENT}... and ${plan.keys.length - shown.length} more (--json lists all)`);
   const { migrate, done, other, malformed } = plan.counts;
-  output.line(`${INDENT}${plan.keys.length} keys: ${migrate} to migrate, ${done} done, ${other} not asked for, ${malformed} malformed`);
+  output.line(
+    `${INDENT}${plan.keys.length} keys: ${migrate} to migrate, ${done} done, ${other} not asked for, ${malformed} malformed`,
+  );
 }
 
 function fate(mode: MigrationReport['mode'], key: PlannedKey): string {
@@ -78,20 +82,29 @@ export function printResults(output: Output, report: MigrationReport): void {
   const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? 'Done' : 'Finished with failures';
   output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
   if (mode === 'rewrap') {
-    output.line(`${INDENT}${keys.migrated} of ${keys.planned} keys wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`);
+    output.line(
+      `${INDENT}${keys.migrated} of ${keys.planned} keys wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`,
+    );
     output.line(`${INDENT}${keys.verified} keys unwrapped again from the vault: the same key material as before`);
   }
   if (mode === 'reencrypt') {
-    output.line(`${INDENT}${keys.migrated} new keys, ${keys.alreadyDone} were there, ${keys.failed} failed; ${keys.namesMoved} alternate names moved, ${keys.deleted} old keys removed`);
+    output.line(
+      `${INDENT}${keys.migrated} new keys, ${keys.alreadyDone} were there, ${keys.failed} failed; ${keys.namesMoved} alternate names moved, ${keys.deleted} old keys removed`,
+    );
   }
   for (const { namespace, documentsRewritten, valuesRewritten, documentsFailed, valuesLeft, passes } of collections) {
-    output.line(`${INDENT}${namespace}: ${documentsRewritten} documents with ${valuesRewritten} values rewritten in ${passes} passes, ${documentsFailed} failed; ${valuesLeft} old values left`);
+    output.line(
+      `${INDENT}${namespace}: ${documentsRewritten} documents with ${valuesRewritten} values rewritten in ${passes} passes, ${documentsFailed} failed; ${valuesLeft} old values left`,
+    );
   }
   for (const { name, changes, written } of schemas) if (written) output.line(`${INDENT}${name}: ${changes} places rewritten`);
   output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);
   for (const { kind, id, namespace, keyAltNames, code, message } of failures.slice(0, FAILURES_SHOWN)) {
     const names = keyAltNames === undefined || keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
-    output.line(`${INDENT}${mark('fail', process.stdout)}  ${kind} ${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`);
+    output.line(
+      `${INDENT}${mark('fail', process.stdout)}  ${kind} ${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`,
+    );
   }
-  if (failures.length > FAILURES_SHOWN) output.line(`${INDENT}... and ${failures.length - FAILURES_SHOWN} more failures (--json lists all)`);
+  if (failures.length > FAILURES_SHOWN)
+    output.line(`${INDENT}... and ${failures.length - FAILURES_SHOWN} more failures (--json lists all)`);
 }

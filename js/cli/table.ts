@@ -1,13 +1,30 @@
 import Table from 'cli-table3';
 
 const BORDERS = {
-  top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '',
-  left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '', middle: '  ',
+  top: '',
+  'top-mid': '',
+  'top-left': '',
+  'top-right': '',
+  bottom: '',
+  'bottom-mid': '',
+  'bottom-left': '',
+  'bottom-right': '',
+  left: '',
+  'left-mid': '',
+  mid: '',
+  'mid-mid': '',
+  right: '',
+  'right-mid': '',
+  middle: '  ',
 } as const;
 
 /** A table without lines, as commands print them: one header row, columns two spaces apart. */
 export function renderTable(head: readonly string[], rows: readonly (readonly string[])[], indent = ''): string {
-  const table = new Table({ head: [...head], chars: BORDERS, style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] } });
+  const table = new Table({
+    head: [...head],
+    chars: BORDERS,
+    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+  });
   table.push(...rows.map((row) => [...row]));
   return table
     .toString()

@@ -38,11 +38,15 @@ async function verifyNames(run: MigrationRun, old: BsonBinary, replacement: Bson
   const left = altNamesOf(await requireKey(run, old)).filter(isOwnName);
   const reserved = altNamesOf(await requireKey(run, replacement)).filter((name) => reservedName(name) !== undefined);
   if (left.length === 0 && reserved.length === 0) return;
-  throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(old)} still has alternate names that were moved`, { details: { keyId: idText(old) } });
+  throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(old)} still has alternate names that were moved`, {
+    details: { keyId: idText(old) },
+  });
 }
 
 async function requireKey(run: MigrationRun, id: BsonBinary): Promise<Document> {
   const document = await run.engine.findKey(id);
   if (document !== undefined) return document;
-  throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, { details: { keyId: idText(id) } });
+  throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, {
+    details: { keyId: idText(id) },
+  });
 }

@@ -51,11 +51,20 @@ export class Census {
 /** The failure of a collection as a whole, without the driver's message: that may quote a connection string. */
 export function asCollectionError(namespace: string, error: unknown): CsfleError {
   if (CsfleError.is(error)) return error;
-  return new CsfleError('MIGRATION_COLLECTION_FAILED', `${namespace} cannot be read or written (${error instanceof Error ? error.name : 'unknown error'})`, { cause: error, details: { namespace } });
+  return new CsfleError(
+    'MIGRATION_COLLECTION_FAILED',
+    `${namespace} cannot be read or written (${error instanceof Error ? error.name : 'unknown error'})`,
+    { cause: error, details: { namespace } },
+  );
 }
 
 /** Walks a collection and counts; `sample` receives some of its documents that hold encrypted values. */
-export async function takeCensus(run: MigrationRun, collection: MigrationCollection, phase: 'census' | 'verify-documents', sample?: Uint8Array[]): Promise<Census> {
+export async function takeCensus(
+  run: MigrationRun,
+  collection: MigrationCollection,
+  phase: 'census' | 'verify-documents',
+  sample?: Uint8Array[],
+): Promise<Census> {
   const census = new Census();
   const progress = run.progress(phase, await collection.estimatedCount(), collection.namespace);
   for await (const batch of collection.scan({ documents: run.options.batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES })) {

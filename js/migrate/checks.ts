@@ -15,14 +15,21 @@ export interface KeyFault {
 }
 
 /** A check from what a piece of work returns or throws. */
-async function check(name: MigrationCheck['name'], required: boolean, work: () => Promise<string>, subject?: string): Promise<MigrationCheck> {
+async function check(
+  name: MigrationCheck['name'],
+  required: boolean,
+  work: () => Promise<string>,
+  subject?: string,
+): Promise<MigrationCheck> {
   const about = subject === undefined ? {} : { subject };
   try {
     return { name, ok: true, required, detail: await work(), ...about };
   } catch (error) {
     // An abort ends the run; it says nothing about what was checked.
     if (isAbort(error)) throw error;
-    const known = CsfleError.is(error) ? error : new CsfleError('INTERNAL', error instanceof Error ? error.message : String(error));
+    const known = CsfleError.is(error)
+      ? error
+      : new CsfleError('INTERNAL', error instanceof Error ? error.message : String(error));
     return { name, ok: false, required, detail: known.message, code: known.code, ...about };
   }
 }
@@ -33,7 +40,8 @@ export async function checkVault(run: MigrationRun): Promise<readonly MigrationC
   let found: KeyVaultCapabilities | undefined;
   let unknown: CsfleError | undefined;
   try {
-    if (store.capabilities !== undefined) found = await fromStore(() => (store.capabilities as () => Promise<KeyVaultCapabilities>)());
+    if (store.capabilities !== undefined)
+      found = await fromStore(() => (store.capabilities as () => Promise<KeyVaultCapabilities>)());
   } catch (error) {
     if (!CsfleError.is(error)) throw error;
     unknown = error;
@@ -41,21 +49,29 @@ export async function checkVault(run: MigrationRun): Promise<readonly MigrationC
   const checks: MigrationCheck[] = [];
   // The mode decrypt reads the vault only.
   if (run.mode !== 'decrypt') {
-    checks.push(await check('vault-writable', true, async () => {
-      if (unknown !== undefined) throw unknown;
-      if (found === undefined) return 'this key vault cannot tell; the first write will';
-      if (!found.writable) throw new CsfleError('KEY_VAULT_NOT_WRITABLE', found.reason ?? 'the key vault cannot be written');
-      return 'updates are allowed';
-    }));
+    checks.push(
+      await check('vault-writable', true, async () => {
+        if (unknown !== undefined) throw unknown;
+        if (found === undefined) return 'this key vault cannot tell; the first write will';
+        if (!found.writable) throw new CsfleError('KEY_VAULT_NOT_WRITABLE', found.reason ?? 'the key vault cannot be written');
+        return 'updates are allowed';
+      }),
+    );
   }
   if (run.mode !== 'decrypt') {
     // reencrypt keeps its state in alternate names: two keys of one name would make it ambiguous.
-    checks.push(await check('alt-name-index', run.mode === 'reencrypt', async () => {
-      if (unknown !== undefined) throw unknown;
-      if (found === undefined) return 'this key vault cannot tell';
-      if (!found.uniqueIndex) throw new CsfleError('MIGRATION_INDEX_MISSING', 'the key vault has no unique index on keyAltNames, so two keys may take one name');
-      return 'keyAltNames has its unique index';
-    }));
+    checks.push(
+      await check('alt-name-index', run.mode === 'reencrypt', async () => {
+        if (unknown !== undefined) throw unknown;
+        if (found === undefined) return 'this key vault cannot tell';
+        if (!found.uniqueIndex)
+          throw new CsfleError(
+            'MIGRATION_INDEX_MISSING',
+            'the key vault has no unique index on keyAltNames, so two keys may take one name',
+          );
+        return 'keyAltNames has its unique index';
+      }),
+    );
   }
   return checks;
 }
@@ -72,7 +88,10 @@ export function checkNewMasterKey(run: MigrationRun): Promise<MigrationCheck> {
  * Unwraps every key once under its present master key.
  * Shape: the fingerprints of those that opened, the errors of those that did not, both by key id.
  */
-export async function unwrapKeys(run: MigrationRun, keys: readonly Document[]): Promise<{ fingerprints: Fingerprints; faults: Map<string, CsfleError> }> {
+export async function unwrapKeys(
+  run: MigrationRun,
+  keys: readonly Document[],
+): Promise<{ fingerprints: Fingerprints; faults: Map<string, CsfleError> }> {
   const fingerprints: Fingerprints = new Map();
   const faults = new Map<string, CsfleError>();
   const progress = run.progress('check-keys', keys.length);
@@ -96,11 +115,22 @@ export function keysUnwrapCheck(keys: readonly Document[], faults: ReadonlyMap<s
   const failed = keys.filter((key) => faults.has(idText(key._id)));
   const first = failed[0];
   if (first === undefined) {
-    return { name, ok: true, required: true, detail: keys.length === 0 ? 'no key is to be unwrapped' : `${keys.length} of ${keys.length} keys open under their present master key` };
+    return {
+      name,
+      ok: true,
+      required: true,
+      detail:
+        keys.length === 0
+          ? 'no key is to be unwrapped'
+          : `${keys.length} of ${keys.length} keys open under their present master key`,
+    };
   }
   const fault = faults.get(idText(first._id)) as CsfleError;
   const every = failed.length === keys.length;
-  const which = failed.slice(0, 3).map((key) => [idText(key._id), ...altNamesOf(key)].join(' ')).join(', ');
+  const which = failed
+    .slice(0, 3)
+    .map((key) => [idText(key._id), ...altNamesOf(key)].join(' '))
+    .join(', ');
   const more = failed.length > 3 ? ` and ${failed.length - 3} more` : '';
   const detail = `${every ? 'no key opens' : `${failed.length} of ${keys.length} keys do not open`} (${which}${more}): ${fault.message}`;
   return { name, ok: false, required: every, detail, code: fault.code };

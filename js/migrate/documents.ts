@@ -4,7 +4,17 @@ import { CsfleError, type ErrorCode } from '../errors.js';
 import { asCollectionError, Census, takeCensus } from './census.js';
 import type { DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
 import type { ComputedChange } from './engine.js';
-import { type BsonElement, buildDocument, elementAt, elementNamed, elementsOf, exactDocument, exactValue, sameValue, wrapValue } from './exact-bson.js';
+import {
+  type BsonElement,
+  buildDocument,
+  elementAt,
+  elementNamed,
+  elementsOf,
+  exactDocument,
+  exactValue,
+  sameValue,
+  wrapValue,
+} from './exact-bson.js';
 import { BATCH_BYTES, DEFAULT_BATCH_SIZE, WRITE_ATTEMPTS } from './options.js';
 import type { CollectionResults } from './report.js';
 import { isAbort, type MigrationRun } from './run-state.js';
@@ -35,7 +45,12 @@ interface PreparedChange {
 const MAX_PASSES = 5;
 
 /** Rewrites one collection and proves by a last census how many old values are left. */
-export async function rewriteCollection(run: MigrationRun, collection: MigrationCollection, transformation: DocumentTransformation, known: number | undefined): Promise<CollectionResults> {
+export async function rewriteCollection(
+  run: MigrationRun,
+  collection: MigrationCollection,
+  transformation: DocumentTransformation,
+  known: number | undefined,
+): Promise<CollectionResults> {
   const { namespace } = collection;
   const work = new CollectionWork(run, collection, transformation);
   let passes = 0;
@@ -57,7 +72,14 @@ export async function rewriteCollection(run: MigrationRun, collection: Migration
   } catch (error) {
     run.fail({ kind: 'collection', id: namespace }, asCollectionError(namespace, error));
   }
-  return { namespace, passes, documentsRewritten: work.documentsRewritten, valuesRewritten: work.valuesRewritten, documentsFailed: work.failedIds.size, valuesLeft: left };
+  return {
+    namespace,
+    passes,
+    documentsRewritten: work.documentsRewritten,
+    valuesRewritten: work.valuesRewritten,
+    documentsFailed: work.failedIds.size,
+    valuesLeft: left,
+  };
 }
 
 class CollectionWork {
@@ -78,7 +100,10 @@ class CollectionWork {
   async pass(): Promise<void> {
     const { options } = this.#run;
     const progress = this.#run.progress('documents', await this.#collection.estimatedCount(), this.#collection.namespace);
-    for await (const batch of this.#collection.scan({ documents: options.batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES })) {
+    for await (const batch of this.#collection.scan({
+      documents: options.batchSize ?? DEFAULT_BATCH_SIZE,
+      bytes: BATCH_BYTES,
+    })) {
       if (this.#run.interrupted) return;
       const failedBefore = this.failedIds.size;
       await this.#batch(batch);
@@ -100,7 +125,12 @@ class CollectionWork {
     const prepared = await this.#prepare(pending);
     await this.#checkOthers(pending, prepared);
     for (const { id } of prepared) {
-      this.#fail(id, new CsfleError('MIGRATION_DOCUMENT_CONFLICT', `the document was changed by others during ${WRITE_ATTEMPTS} attempts`, { details: { attempts: WRITE_ATTEMPTS } }));
+      this.#fail(
+        id,
+        new CsfleError('MIGRATION_DOCUMENT_CONFLICT', `the document was changed by others during ${WRITE_ATTEMPTS} attempts`, {
+          details: { attempts: WRITE_ATTEMPTS },
+        }),
+      );
     }
   }
 
@@ -114,7 +144,11 @@ class CollectionWork {
       const id = elementNamed(document, '_id');
       if (id === undefined || known.has(keyOf(id))) continue;
       try {
-        if (this.#transformation.toPlaintext) throw new CsfleError('MIGRATION_VERIFICATION_FAILED', 'the document does not hold what was written: another writer, or a server that does not keep every type');
+        if (this.#transformation.toPlaintext)
+          throw new CsfleError(
+            'MIGRATION_VERIFICATION_FAILED',
+            'the document does not hold what was written: another writer, or a server that does not keep every type',
+          );
         await this.#run.engine.decrypt([document], this.#run.signal);
       } catch (error) {
         this.#fail(id, error);
@@ -177,12 +211,18 @@ class CollectionWork {
   async #keepEquivalent(prepared: readonly PreparedChange[]): Promise<readonly PreparedChange[]> {
     if (prepared.length === 0) return prepared;
     const { engine, signal } = this.#run;
-    const before = await engine.decrypt(prepared.map(({ oldValues }) => oldValues), signal);
+    const before = await engine.decrypt(
+      prepared.map(({ oldValues }) => oldValues),
+      signal,
+    );
     const values = prepared.map(({ newValues }) => newValues);
     const after = this.#transformation.toPlaintext ? values : await engine.decrypt(values, signal);
     return prepared.filter((one, index) => {
       if (equalBytes(before[index] as Uint8Array, after[index] as Uint8Array)) return true;
-      this.#fail(one.id, new CsfleError('MIGRATION_VERIFICATION_FAILED', 'the new values do not decrypt to the old ones: nothing was written'));
+      this.#fail(
+        one.id,
+        new CsfleError('MIGRATION_VERIFICATION_FAILED', 'the new values do not decrypt to the old ones: nothing was written'),
+      );
       return false;
     });
   }
@@ -253,9 +293,13 @@ function idOf(id: BsonElement, bson: BsonLibrary): string {
 
 /** Whether a document holds what was written: the new value at each path, or every field of the replacement. */
 function holds(document: Uint8Array, expected: PreparedChange['expected']): boolean {
-  if (!(expected instanceof Uint8Array)) return expected.every((element) => sameValue(elementAt(document, element.name), element));
+  if (!(expected instanceof Uint8Array))
+    return expected.every((element) => sameValue(elementAt(document, element.name), element));
   // Servers move _id to the front of a replacement; nothing else may differ.
-  return document.length === expected.length && [...elementsOf(expected)].every((element) => sameValue(elementNamed(document, element.name), element));
+  return (
+    document.length === expected.length &&
+    [...elementsOf(expected)].every((element) => sameValue(elementNamed(document, element.name), element))
+  );
 }
 
 /** The core names a document that cannot be changed in the place of its change: `{_id, code, message, ...}`. */
@@ -270,13 +314,24 @@ function refusal(error: unknown): CsfleError {
   if (CsfleError.is(error)) return error;
   const { code } = (error ?? {}) as { code?: unknown };
   const reason = typeof code === 'number' ? `server code ${code}` : error instanceof Error ? error.name : 'unknown error';
-  return new CsfleError('MIGRATION_DOCUMENT_REFUSED', `the change was refused (${reason})`, { cause: error, details: { reason } });
+  return new CsfleError('MIGRATION_DOCUMENT_REFUSED', `the change was refused (${reason})`, {
+    cause: error,
+    details: { reason },
+  });
 }
 
 function isOutage(error: CsfleError): boolean {
-  return error.retryable || error.code === 'KEY_VAULT_NOT_READABLE' || error.code.startsWith('KMS_CREDENTIALS_') || error.code === 'INTERNAL';
+  return (
+    error.retryable ||
+    error.code === 'KEY_VAULT_NOT_READABLE' ||
+    error.code.startsWith('KMS_CREDENTIALS_') ||
+    error.code === 'INTERNAL'
+  );
 }
 
 function isConnectionError(error: unknown): boolean {
-  return error instanceof Error && /^Mongo(Network|ServerSelection|TopologyClosed|NotConnected|WaitQueueTimeout|ClientClosed)/.test(error.name);
+  return (
+    error instanceof Error &&
+    /^Mongo(Network|ServerSelection|TopologyClosed|NotConnected|WaitQueueTimeout|ClientClosed)/.test(error.name)
+  );
 }

@@ -1,11 +1,30 @@
-import { type BsonBinary, type BsonLibrary, binaryBytes, deserialize, type Document, EXACT_TYPES, isBinary, SUBTYPE_UUID, serialize, splitDocuments } from '../bson.js';
+import {
+  type BsonBinary,
+  type BsonLibrary,
+  binaryBytes,
+  deserialize,
+  type Document,
+  EXACT_TYPES,
+  isBinary,
+  SUBTYPE_UUID,
+  serialize,
+  splitDocuments,
+} from '../bson.js';
 import { concatBytes, hexText, uuidText } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { KeyVaultStore, KeyWrapping, MasterKeyDocument } from '../key-vault.js';
 import type { KmsCallbacks, KmsProviders } from '../kms/index.js';
 import { fromStore, requireStore } from '../run.js';
 import { Session, type SessionOptions } from '../session.js';
-import { assessVault, type CensusReport, census, parseMasterKey, rewriteSchema, stripSchema, type VaultAssessment } from '../wasm.js';
+import {
+  assessVault,
+  type CensusReport,
+  census,
+  parseMasterKey,
+  rewriteSchema,
+  stripSchema,
+  type VaultAssessment,
+} from '../wasm.js';
 
 /** A data key that takes the place of another one. */
 export interface Replacement {
@@ -31,7 +50,10 @@ export class MigrationEngine {
   readonly calls = { wrap: 0, unwrap: 0 };
   readonly #session: Session;
 
-  constructor(options: Omit<SessionOptions, 'signal' | 'keyExpirationMS' | 'maxCachedKeys'>, store: (bson: BsonLibrary) => KeyVaultStore) {
+  constructor(
+    options: Omit<SessionOptions, 'signal' | 'keyExpirationMS' | 'maxCachedKeys'>,
+    store: (bson: BsonLibrary) => KeyVaultStore,
+  ) {
     const kmsProviders = countCalls(options.kmsProviders, this.calls);
     // Keys stay for the whole run, so that their number of KMS calls is the planned one; close() wipes them.
     this.#session = new Session({ ...options, kmsProviders, keyExpirationMS: 0, maxCachedKeys: 65_536 }, store);
@@ -98,18 +120,29 @@ export class MigrationEngine {
   /** A new key document under `masterKey`, not stored yet. */
   async createDataKey(masterKey: Document, keyAltNames: readonly string[], signal?: AbortSignal): Promise<Document> {
     const bytes = this.#bytes(masterKey, 'to');
-    return deserialize(this.bson, await this.#session.run((engine) => engine.createDataKey(bytes, keyAltNames, undefined, Date.now()), signal));
+    return deserialize(
+      this.bson,
+      await this.#session.run((engine) => engine.createDataKey(bytes, keyAltNames, undefined, Date.now()), signal),
+    );
   }
 
   /** The changes that put every value under its new key. */
-  async reencrypt(documents: readonly Uint8Array[], replacements: readonly Replacement[], signal?: AbortSignal): Promise<readonly ComputedChange[]> {
+  async reencrypt(
+    documents: readonly Uint8Array[],
+    replacements: readonly Replacement[],
+    signal?: AbortSignal,
+  ): Promise<readonly ComputedChange[]> {
     const mapping = this.#bytes({ v: replacements.map(({ from, to }) => ({ from, to })) }, 'replacements');
     const joined = concatBytes(documents);
     return changesOf(await this.#session.run((engine) => engine.reencryptDocuments(joined, mapping), signal));
   }
 
   /** The changes that put every value of these keys back to plaintext. */
-  async leave(documents: readonly Uint8Array[], keyIds: readonly BsonBinary[], signal?: AbortSignal): Promise<readonly ComputedChange[]> {
+  async leave(
+    documents: readonly Uint8Array[],
+    keyIds: readonly BsonBinary[],
+    signal?: AbortSignal,
+  ): Promise<readonly ComputedChange[]> {
     const ids = this.#bytes({ v: [...keyIds] }, 'key ids');
     const joined = concatBytes(documents);
     return changesOf(await this.#session.run((engine) => engine.leaveDocuments(joined, ids), signal));
@@ -127,7 +160,10 @@ export class MigrationEngine {
   }
 
   /** The schema with new key ids, and how many places changed. */
-  rewriteSchema(schema: Document, replacements: readonly Replacement[]): { readonly schema: Document; readonly changed: number } {
+  rewriteSchema(
+    schema: Document,
+    replacements: readonly Replacement[],
+  ): { readonly schema: Document; readonly changed: number } {
     const mapping = this.#bytes({ v: replacements.map(({ from, to }) => ({ from, to })) }, 'replacements');
     return this.#schema(rewriteSchema(this.#bytes(schema, 'a JSON schema'), mapping));
   }
@@ -158,7 +194,9 @@ export function idText(id: unknown): string {
 }
 
 function keyGone(id: BsonBinary): CsfleError {
-  return new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, { details: { keyId: idText(id) } });
+  return new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, {
+    details: { keyId: idText(id) },
+  });
 }
 
 function changesOf(output: Uint8Array): readonly ComputedChange[] {

@@ -1,7 +1,12 @@
 /** The migration: from one master key to another, to new data keys, or back to plaintext. */
 
 export type { CollectionFacts, DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
-export { type DriverMigrationCollection, driverMigrationCollection, type MigrationDriverClient, type MigrationDriverCollection } from './driver-collection.js';
+export {
+  type DriverMigrationCollection,
+  driverMigrationCollection,
+  type MigrationDriverClient,
+  type MigrationDriverCollection,
+} from './driver-collection.js';
 export { migrate } from './migrate.js';
 export type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 export type { MigrationPhase, MigrationProgress } from './progress.js';

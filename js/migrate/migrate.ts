@@ -65,10 +65,22 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
 
 type Results = { readonly keys: KeyResults } & DataResults;
 
-const EMPTY_PLAN: MigrationPlan = { executable: false, checks: [], keys: [], counts: { migrate: 0, done: 0, other: 0, malformed: 0 }, collections: [], schemas: [], kmsCalls: 0 };
+const EMPTY_PLAN: MigrationPlan = {
+  executable: false,
+  checks: [],
+  keys: [],
+  counts: { migrate: 0, done: 0, other: 0, malformed: 0 },
+  collections: [],
+  schemas: [],
+  kmsCalls: 0,
+};
 
 function nothingDone(planned: number): Results {
-  return { keys: { planned, migrated: 0, alreadyDone: 0, failed: 0, namesMoved: 0, deleted: 0, verified: 0 }, collections: [], schemas: [] };
+  return {
+    keys: { planned, migrated: 0, alreadyDone: 0, failed: 0, namesMoved: 0, deleted: 0, verified: 0 },
+    collections: [],
+    schemas: [],
+  };
 }
 
 async function execute(run: MigrationRun, state: PlanState): Promise<Results> {
@@ -85,7 +97,8 @@ async function execute(run: MigrationRun, state: PlanState): Promise<Results> {
 /** A required check that failed is a failure of the run, and keeps it from writing. */
 function mayExecute(run: MigrationRun, plan: MigrationPlan): boolean {
   for (const { name, ok, required, subject, detail, code = 'INTERNAL' } of plan.checks) {
-    if (required && !ok) run.fail({ kind: 'check', id: subject === undefined ? name : `${name} (${subject})` }, new CsfleError(code, detail));
+    if (required && !ok)
+      run.fail({ kind: 'check', id: subject === undefined ? name : `${name} (${subject})` }, new CsfleError(code, detail));
   }
   return plan.executable;
 }
@@ -97,7 +110,10 @@ async function backedUp(run: MigrationRun, state: PlanState): Promise<boolean> {
     await onBackup(state.documents);
     return true;
   } catch (cause) {
-    run.fail({ kind: 'backup', id: 'onBackup' }, new CsfleError('MIGRATION_BACKUP_FAILED', `the backup failed: ${messageOf(cause)}`, { cause }));
+    run.fail(
+      { kind: 'backup', id: 'onBackup' },
+      new CsfleError('MIGRATION_BACKUP_FAILED', `the backup failed: ${messageOf(cause)}`, { cause }),
+    );
     return false;
   }
 }

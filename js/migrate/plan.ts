@@ -26,10 +26,12 @@ export interface PlanState {
 export async function makePlan(run: MigrationRun): Promise<PlanState> {
   const checks: MigrationCheck[] = [];
   const documents: Document[] = [];
-  checks.push(await check('vault-readable', true, async () => {
-    documents.push(...(await run.engine.find(vaultFilter(run))));
-    return `${documents.length} key documents`;
-  }));
+  checks.push(
+    await check('vault-readable', true, async () => {
+      documents.push(...(await run.engine.find(vaultFilter(run))));
+      return `${documents.length} key documents`;
+    }),
+  );
   checks.push(...(await checkVault(run)));
 
   const censuses = new Map<string, Census>();
@@ -38,24 +40,44 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     const sample: Uint8Array[] = [];
     samples.push(sample);
     const { namespace } = collection;
-    checks.push(await check('collection-readable', true, async () => {
-      const census = await takeCensus(run, collection, 'census', sample).catch((error: unknown) => {
-        throw asCollectionError(namespace, error);
-      });
-      censuses.set(namespace, census);
-      return `${census.documents} documents, ${census.values} encrypted values`;
-    }, namespace));
-    checks.push(await check('collection-writable', true, async () => {
-      const facts = (await collection.facts?.()) ?? { writable: true };
-      if (!facts.writable) throw new CsfleError('MIGRATION_COLLECTION_FAILED', facts.reason ?? 'its documents cannot be updated', { details: { namespace } });
-      return 'updates are allowed';
-    }, namespace));
+    checks.push(
+      await check(
+        'collection-readable',
+        true,
+        async () => {
+          const census = await takeCensus(run, collection, 'census', sample).catch((error: unknown) => {
+            throw asCollectionError(namespace, error);
+          });
+          censuses.set(namespace, census);
+          return `${census.documents} documents, ${census.values} encrypted values`;
+        },
+        namespace,
+      ),
+    );
+    checks.push(
+      await check(
+        'collection-writable',
+        true,
+        async () => {
+          const facts = (await collection.facts?.()) ?? { writable: true };
+          if (!facts.writable)
+            throw new CsfleError('MIGRATION_COLLECTION_FAILED', facts.reason ?? 'its documents cannot be updated', {
+              details: { namespace },
+            });
+          return 'updates are allowed';
+        },
+        namespace,
+      ),
+    );
   }
 
   const assessed = assessKeys(run, documents, censuses);
   checks.push(keyDocumentsCheck(assessed));
   const byId = new Map(documents.map((document) => [idText(document._id), document]));
-  const keys = assessed.filter(({ disposition }) => disposition === 'migrate').map(({ id }) => byId.get(id)).filter((key) => key !== undefined);
+  const keys = assessed
+    .filter(({ disposition }) => disposition === 'migrate')
+    .map(({ id }) => byId.get(id))
+    .filter((key) => key !== undefined);
   const { fingerprints, faults } = await unwrapKeys(run, keys);
   checks.push(keysUnwrapCheck(keys, faults));
   if (run.mode !== 'decrypt') checks.push(await checkNewMasterKey(run));
@@ -63,10 +85,17 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
   for (const [index, { namespace }] of run.collections.entries()) {
     const sample = samples[index] as Uint8Array[];
     if (sample.length === 0) continue;
-    checks.push(await check('documents-decryptable', false, async () => {
-      await run.engine.decrypt(sample, run.signal);
-      return `a sample of ${sample.length} documents decrypts`;
-    }, namespace));
+    checks.push(
+      await check(
+        'documents-decryptable',
+        false,
+        async () => {
+          await run.engine.decrypt(sample, run.signal);
+          return `a sample of ${sample.length} documents decrypts`;
+        },
+        namespace,
+      ),
+    );
   }
 
   const replacements = run.mode === 'reencrypt' ? await findReplacements(run, keys) : new Map<string, BsonBinary>();
@@ -76,7 +105,8 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
 
   const wanted = new Set(keys.map((key) => idText(key._id)));
   const collections = [...censuses].map(([namespace, census]) => census.planned(namespace, wantedValues(run, wanted)));
-  const count = (disposition: AssessedKey['disposition']): number => assessed.filter((key) => key.disposition === disposition).length;
+  const count = (disposition: AssessedKey['disposition']): number =>
+    assessed.filter((key) => key.disposition === disposition).length;
   const plan: MigrationPlan = {
     executable: checks.every(({ ok, required }) => ok || !required),
     checks,
@@ -99,7 +129,11 @@ function vaultFilter(run: MigrationRun): Document {
   return filters.length > 1 ? { $and: filters } : (only ?? {});
 }
 
-function assessKeys(run: MigrationRun, documents: readonly Document[], censuses: ReadonlyMap<string, Census>): readonly AssessedKey[] {
+function assessKeys(
+  run: MigrationRun,
+  documents: readonly Document[],
+  censuses: ReadonlyMap<string, Census>,
+): readonly AssessedKey[] {
   if (run.mode !== 'decrypt') return run.engine.assess(documents, run.from as Document, run.target).keys;
   const used = new Set([...censuses.values()].flatMap((census) => census.keyIds));
   return documents.map((document) => {
@@ -125,13 +159,21 @@ function keyDocumentsCheck(assessed: readonly AssessedKey[]): MigrationCheck {
   const common = { name: 'key-documents', required: false } as const;
   if (first === undefined) return { ...common, ok: true, detail: 'every key document is well-formed' };
   const code = (first.code ?? 'KEY_VAULT_DOCUMENT_MALFORMED') as NonNullable<MigrationCheck['code']>;
-  return { ...common, ok: false, detail: `${bad.length} key documents are malformed, first ${first.id}: ${first.message ?? ''}`, code };
+  return {
+    ...common,
+    ok: false,
+    detail: `${bad.length} key documents are malformed, first ${first.id}: ${first.message ?? ''}`,
+    code,
+  };
 }
 
 function confirmationCheck(run: MigrationRun): Promise<MigrationCheck> {
   return check('plaintext-confirmed', true, async () => {
     if (run.options.confirmPlaintext === true) return 'documents may become plaintext';
-    throw new CsfleError('MIGRATION_CONFIRMATION_MISSING', 'the mode decrypt stores documents in the clear: confirmPlaintext is not set');
+    throw new CsfleError(
+      'MIGRATION_CONFIRMATION_MISSING',
+      'the mode decrypt stores documents in the clear: confirmPlaintext is not set',
+    );
   });
 }
 
@@ -158,14 +200,21 @@ function plannedReplacements(keys: readonly Document[], replacements: ReadonlyMa
   });
 }
 
-function plannedKey(key: AssessedKey, replacements: ReadonlyMap<string, BsonBinary>, faults: ReadonlyMap<string, CsfleError>): PlannedKey {
+function plannedKey(
+  key: AssessedKey,
+  replacements: ReadonlyMap<string, BsonBinary>,
+  faults: ReadonlyMap<string, CsfleError>,
+): PlannedKey {
   const { id, keyAltNames, provider, disposition } = key;
   const replacement = replacements.get(id);
   const fault = faults.get(id);
   const code = (fault?.code ?? key.code) as PlannedKey['code'] | undefined;
   const message = fault?.message ?? key.message;
   return {
-    id, keyAltNames, provider, disposition,
+    id,
+    keyAltNames,
+    provider,
+    disposition,
     ...(replacement === undefined ? {} : { replacedBy: idText(replacement) }),
     ...(code === undefined ? {} : { code }),
     ...(message === undefined ? {} : { message }),
@@ -173,13 +222,20 @@ function plannedKey(key: AssessedKey, replacements: ReadonlyMap<string, BsonBina
 }
 
 /** Counts what executing will ask of a KMS; a local master key costs nothing. */
-function estimateKmsCalls(run: MigrationRun, keys: readonly Document[], faults: ReadonlyMap<string, CsfleError>, replacements: ReadonlyMap<string, BsonBinary>, collections: readonly PlannedCollection[]): number {
+function estimateKmsCalls(
+  run: MigrationRun,
+  keys: readonly Document[],
+  faults: ReadonlyMap<string, CsfleError>,
+  replacements: ReadonlyMap<string, BsonBinary>,
+  collections: readonly PlannedCollection[],
+): number {
   const isRemote = (provider: unknown): boolean => typeof provider === 'string' && provider.split(':', 1)[0] !== 'local';
   const remoteKeys = keys.filter((key) => isRemote((key.masterKey as Document).provider));
   const opened = (key: Document): boolean => !faults.has(idText(key._id));
   const inUse = new Set(collections.flatMap(({ byKey }) => byKey.map(({ keyId }) => keyId)));
   // Once to look, and once more to work with each key that opened.
-  const old = remoteKeys.length + remoteKeys.filter((key) => opened(key) && (run.mode === 'rewrap' || inUse.has(idText(key._id)))).length;
+  const old =
+    remoteKeys.length + remoteKeys.filter((key) => opened(key) && (run.mode === 'rewrap' || inUse.has(idText(key._id)))).length;
   if (!isRemote(run.to?.provider)) return old;
   const probe = 2;
   const good = keys.filter(opened);

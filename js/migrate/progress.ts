@@ -1,7 +1,16 @@
 /** Progress as one frozen value per tick: a bar, a log line and a test share the same snapshot. */
 
 /** What a migration is doing. */
-export type MigrationPhase = 'check-keys' | 'census' | 'create-keys' | 'keys' | 'documents' | 'verify-documents' | 'alternate-names' | 'verify-keys' | 'delete-keys';
+export type MigrationPhase =
+  | 'check-keys'
+  | 'census'
+  | 'create-keys'
+  | 'keys'
+  | 'documents'
+  | 'verify-documents'
+  | 'alternate-names'
+  | 'verify-keys'
+  | 'delete-keys';
 
 /** One tick. */
 export interface MigrationProgress {
@@ -28,7 +37,12 @@ export class PhaseProgress {
   #done = 0;
   #failed = 0;
 
-  constructor(report: ((progress: MigrationProgress) => void) | undefined, phase: MigrationPhase, total: number, namespace?: string) {
+  constructor(
+    report: ((progress: MigrationProgress) => void) | undefined,
+    phase: MigrationPhase,
+    total: number,
+    namespace?: string,
+  ) {
     this.#report = report;
     this.#phase = phase;
     this.#total = total;
@@ -57,6 +71,16 @@ export class PhaseProgress {
     const ratePerSec = elapsedMs > 0 ? Math.round((this.#done / elapsedMs) * 10_000) / 10 : 0;
     const etaMs = this.#done === 0 ? null : Math.round((elapsedMs / this.#done) * (this.#total - this.#done));
     const where = this.#namespace === undefined ? {} : { namespace: this.#namespace };
-    this.#report(Object.freeze({ phase: this.#phase, ...where, done: this.#done, total: this.#total, failed: this.#failed, ratePerSec, etaMs }));
+    this.#report(
+      Object.freeze({
+        phase: this.#phase,
+        ...where,
+        done: this.#done,
+        total: this.#total,
+        failed: this.#failed,
+        ratePerSec,
+        etaMs,
+      }),
+    );
   }
 }

@@ -32,7 +32,10 @@ export async function executeReencrypt(run: MigrationRun, state: PlanState): Pro
   const counts = { planned: state.keys.length, migrated: 0, alreadyDone: 0, failed: 0, namesMoved: 0, deleted: 0, verified: 0 };
   const fingerprints = new Map<string, string>();
   const replaced = await replaceKeys(run, state, counts, fingerprints);
-  const replacements: Replacement[] = replaced.map(({ old, replacement }) => ({ from: old._id as BsonBinary, to: replacement }));
+  const replacements: Replacement[] = replaced.map(({ old, replacement }) => ({
+    from: old._id as BsonBinary,
+    to: replacement,
+  }));
 
   // Keys that could not be replaced are named as failures; what is under them stays, and the others go on.
   const oldIds = new Set(replaced.map(({ old }) => idText(old._id)));
@@ -55,7 +58,8 @@ export async function executeReencrypt(run: MigrationRun, state: PlanState): Pro
     }
     if (!run.interrupted) schemas = await writeSchemas(run, replacements);
     // Writers that looked names or schemas up before they changed may have used an old key since.
-    if (counts.namesMoved > 0 || schemas.some(({ written }) => written)) collections = merged(collections, await rewriteAll(run, transformation, () => undefined));
+    if (counts.namesMoved > 0 || schemas.some(({ written }) => written))
+      collections = merged(collections, await rewriteAll(run, transformation, () => undefined));
   }
   const made = replaced.map(({ old, replacement }) => ({ _id: replacement, keyAltNames: old.keyAltNames }));
   const { verified, failed } = await verifyKeys(run, made, (key) => fingerprints.get(idText(key._id)));
@@ -69,7 +73,12 @@ export async function executeReencrypt(run: MigrationRun, state: PlanState): Pro
 }
 
 /** Finds or makes the key that takes the place of each old one. */
-async function replaceKeys(run: MigrationRun, state: PlanState, counts: { migrated: number; alreadyDone: number; failed: number }, fingerprints: Map<string, string>): Promise<readonly ReplacedKey[]> {
+async function replaceKeys(
+  run: MigrationRun,
+  state: PlanState,
+  counts: { migrated: number; alreadyDone: number; failed: number },
+  fingerprints: Map<string, string>,
+): Promise<readonly ReplacedKey[]> {
   const replaced: ReplacedKey[] = [];
   const progress = run.progress('create-keys', state.keys.length);
   await run.forEach(state.keys, async (old) => {
@@ -111,7 +120,11 @@ async function createReplacement(run: MigrationRun, old: Document): Promise<Bson
 }
 
 /** Rewrites every collection in turn. */
-export async function rewriteAll(run: MigrationRun, transformation: DocumentTransformation, known: (namespace: string) => number | undefined): Promise<readonly CollectionResults[]> {
+export async function rewriteAll(
+  run: MigrationRun,
+  transformation: DocumentTransformation,
+  known: (namespace: string) => number | undefined,
+): Promise<readonly CollectionResults[]> {
   const results: CollectionResults[] = [];
   for (const collection of run.collections) {
     if (run.interrupted) break;
@@ -121,7 +134,11 @@ export async function rewriteAll(run: MigrationRun, transformation: DocumentTran
 }
 
 function nothingLeft(run: MigrationRun, collections: readonly CollectionResults[]): boolean {
-  return !run.interrupted && run.failures.every(({ kind }) => kind === 'key') && collections.every(({ valuesLeft }) => valuesLeft === 0);
+  return (
+    !run.interrupted &&
+    run.failures.every(({ kind }) => kind === 'key') &&
+    collections.every(({ valuesLeft }) => valuesLeft === 0)
+  );
 }
 
 function merged(first: readonly CollectionResults[], last: readonly CollectionResults[]): readonly CollectionResults[] {
@@ -140,14 +157,24 @@ function merged(first: readonly CollectionResults[], last: readonly CollectionRe
 }
 
 /** Removes old keys, if nothing failed and no collection that was named, witnesses included, needs them. */
-async function deleteOldKeys(run: MigrationRun, replaced: readonly ReplacedKey[], collections: readonly CollectionResults[], oldIds: ReadonlySet<string>): Promise<number> {
+async function deleteOldKeys(
+  run: MigrationRun,
+  replaced: readonly ReplacedKey[],
+  collections: readonly CollectionResults[],
+  oldIds: ReadonlySet<string>,
+): Promise<number> {
   if (!nothingLeft(run, collections)) return 0;
   for (const witness of run.witnesses) {
     const { namespace } = witness;
     try {
       const census = await takeCensus(run, witness, 'verify-documents');
       const values = census.under((keyId) => oldIds.has(keyId));
-      if (values > 0) throw new CsfleError('MIGRATION_OLD_KEYS_IN_USE', `${namespace} holds ${values} values under old keys: no key was removed`, { details: { namespace, values } });
+      if (values > 0)
+        throw new CsfleError(
+          'MIGRATION_OLD_KEYS_IN_USE',
+          `${namespace} holds ${values} values under old keys: no key was removed`,
+          { details: { namespace, values } },
+        );
     } catch (error) {
       run.fail({ kind: 'collection', id: namespace }, asCollectionError(namespace, error));
     }
@@ -179,7 +206,8 @@ async function removeStaleMarkers(run: MigrationRun, documents: readonly Documen
       if (old === undefined || run.interrupted) continue;
       try {
         const stillThere = await run.engine.findKey(keyIdOf(run, old));
-        if (stillThere === undefined) await fromStore(() => run.engine.store.removeKeyAltName(document._id as BsonBinary, name));
+        if (stillThere === undefined)
+          await fromStore(() => run.engine.store.removeKeyAltName(document._id as BsonBinary, name));
       } catch (error) {
         failKey(run, document, error);
       }
@@ -189,6 +217,8 @@ async function removeStaleMarkers(run: MigrationRun, documents: readonly Documen
 
 function keyIdOf(run: MigrationRun, text: string): BsonBinary {
   const hex = text.replaceAll('-', '');
-  const bytes = Uint8Array.from({ length: hex.length / 2 }, (_, index) => Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16));
+  const bytes = Uint8Array.from({ length: hex.length / 2 }, (_, index) =>
+    Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16),
+  );
   return new run.engine.bson.Binary(bytes, SUBTYPE_UUID);
 }

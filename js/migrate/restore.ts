@@ -66,38 +66,68 @@ export async function restoreKeyVault(options: RestoreOptions): Promise<RestoreR
       failures.push({ kind: 'key', id, keyAltNames: altNamesOf(document), code, message, remedy });
     }
   }
-  return deepFreeze({ executed: options.execute === true, ok: failures.length === 0 && !aborted(), interrupted: aborted(), restored, inserted, unchanged, failures });
+  return deepFreeze({
+    executed: options.execute === true,
+    ok: failures.length === 0 && !aborted(),
+    interrupted: aborted(),
+    restored,
+    inserted,
+    unchanged,
+    failures,
+  });
 }
 
-async function restoreKey(store: KeyVaultStore, bson: BsonLibrary, backup: Document & KeyWrapping, options: RestoreOptions): Promise<'restored' | 'inserted' | 'unchanged'> {
+async function restoreKey(
+  store: KeyVaultStore,
+  bson: BsonLibrary,
+  backup: Document & KeyWrapping,
+  options: RestoreOptions,
+): Promise<'restored' | 'inserted' | 'unchanged'> {
   const id = backup._id as BsonBinary;
-  const read = async (): Promise<(Document & KeyWrapping) | undefined> => (await fromStore(() => store.find({ _id: id })))[0] as (Document & KeyWrapping) | undefined;
+  const read = async (): Promise<(Document & KeyWrapping) | undefined> =>
+    (await fromStore(() => store.find({ _id: id })))[0] as (Document & KeyWrapping) | undefined;
   for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt += 1) {
     const now = await read();
     if (now === undefined) {
-      if (options.insertMissing !== true) throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, { details: { keyId: idText(id) } });
+      if (options.insertMissing !== true)
+        throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, {
+          details: { keyId: idText(id) },
+        });
       if (options.execute === true) await fromStore(() => store.insert(backup));
       return 'inserted';
     }
     if (sameWrapping(bson, now, backup)) return 'unchanged';
     if (options.execute !== true) return 'restored';
     const next = { keyMaterial: backup.keyMaterial, masterKey: backup.masterKey };
-    if (!(await fromStore(() => store.rewrapIf(id, { keyMaterial: now.keyMaterial, masterKey: now.masterKey }, next)))) continue;
+    if (!(await fromStore(() => store.rewrapIf(id, { keyMaterial: now.keyMaterial, masterKey: now.masterKey }, next))))
+      continue;
     const after = await read();
     if (after !== undefined && sameWrapping(bson, after, backup)) return 'restored';
-    throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(id)} is not wrapped as was written`, { details: { keyId: idText(id) } });
+    throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(id)} is not wrapped as was written`, {
+      details: { keyId: idText(id) },
+    });
   }
-  throw new CsfleError('KEY_VAULT_CONFLICT', `key ${idText(id)} was changed by another process during ${WRITE_ATTEMPTS} attempts`, { details: { keyId: idText(id), attempts: WRITE_ATTEMPTS } });
+  throw new CsfleError(
+    'KEY_VAULT_CONFLICT',
+    `key ${idText(id)} was changed by another process during ${WRITE_ATTEMPTS} attempts`,
+    { details: { keyId: idText(id), attempts: WRITE_ATTEMPTS } },
+  );
 }
 
 function sameWrapping(bson: BsonLibrary, a: KeyWrapping, b: KeyWrapping): boolean {
-  if (!isBinary(a.keyMaterial) || !isBinary(b.keyMaterial) || !equalBytes(binaryBytes(a.keyMaterial), binaryBytes(b.keyMaterial))) return false;
+  if (
+    !isBinary(a.keyMaterial) ||
+    !isBinary(b.keyMaterial) ||
+    !equalBytes(binaryBytes(a.keyMaterial), binaryBytes(b.keyMaterial))
+  )
+    return false;
   return equalBytes(serialize(bson, a.masterKey, 'masterKey'), serialize(bson, b.masterKey, 'masterKey'));
 }
 
 function requireKeyDocument(document: Document, index: number): Document & KeyWrapping {
   const { _id, keyMaterial, masterKey } = document ?? {};
-  const isMasterKey = typeof masterKey === 'object' && masterKey !== null && typeof (masterKey as Document).provider === 'string';
+  const isMasterKey =
+    typeof masterKey === 'object' && masterKey !== null && typeof (masterKey as Document).provider === 'string';
   if (isBinary(_id, 4) && isBinary(keyMaterial, 0) && isMasterKey) return document as Document & KeyWrapping;
   throw new CsfleError('ARGUMENT_INVALID', `documents[${index}] is no key document`, { details: { index } });
 }

@@ -30,7 +30,15 @@ export async function executeRewrap(run: MigrationRun, state: PlanState): Promis
   });
   const verified = await verifyKeys(run, migrated, (key) => state.fingerprints.get(idText(key._id)));
   failed += verified.failed;
-  return { planned: state.keys.length, migrated: migrated.length, alreadyDone, failed, namesMoved: 0, deleted: 0, verified: verified.verified };
+  return {
+    planned: state.keys.length,
+    migrated: migrated.length,
+    alreadyDone,
+    failed,
+    namesMoved: 0,
+    deleted: 0,
+    verified: verified.verified,
+  };
 }
 
 /** Records the failure of one key. */
@@ -43,7 +51,10 @@ async function rewrapKey(run: MigrationRun, planned: Document): Promise<'written
   const id = planned._id as BsonBinary;
   for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt += 1) {
     const before = await engine.findKey(id);
-    if (before === undefined) throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, { details: { keyId: idText(id) } });
+    if (before === undefined)
+      throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, {
+        details: { keyId: idText(id) },
+      });
     // Another run may have come first; whoever wraps it then, it is done.
     if (engine.same(before.masterKey as Document, target)) return 'done';
     const { keyMaterial, masterKey, previousKeyMaterial } = await engine.rewrap(id, target, signal);
@@ -52,14 +63,29 @@ async function rewrapKey(run: MigrationRun, planned: Document): Promise<'written
     // From here on no abort: what is written is read back.
     if (!(await fromStore(() => engine.store.rewrapIf(id, expected, { keyMaterial, masterKey })))) continue;
     const after = await engine.findKey(id);
-    if (after !== undefined && sameBinary(after.keyMaterial, keyMaterial) && engine.same(after.masterKey as Document, masterKey)) return 'written';
-    throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(id)} is not wrapped as was written`, { details: { keyId: idText(id) } });
+    if (
+      after !== undefined &&
+      sameBinary(after.keyMaterial, keyMaterial) &&
+      engine.same(after.masterKey as Document, masterKey)
+    )
+      return 'written';
+    throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(id)} is not wrapped as was written`, {
+      details: { keyId: idText(id) },
+    });
   }
-  throw new CsfleError('KEY_VAULT_CONFLICT', `key ${idText(id)} was changed by another process during ${WRITE_ATTEMPTS} attempts`, { details: { keyId: idText(id), attempts: WRITE_ATTEMPTS } });
+  throw new CsfleError(
+    'KEY_VAULT_CONFLICT',
+    `key ${idText(id)} was changed by another process during ${WRITE_ATTEMPTS} attempts`,
+    { details: { keyId: idText(id), attempts: WRITE_ATTEMPTS } },
+  );
 }
 
 /** Unwraps keys from what is stored now and compares their material with what it was. */
-export async function verifyKeys(run: MigrationRun, keys: readonly Document[], expected: (key: Document) => string | undefined): Promise<{ verified: number; failed: number }> {
+export async function verifyKeys(
+  run: MigrationRun,
+  keys: readonly Document[],
+  expected: (key: Document) => string | undefined,
+): Promise<{ verified: number; failed: number }> {
   let verified = 0;
   let failed = 0;
   if (keys.length === 0 || run.interrupted) return { verified, failed };
@@ -67,7 +93,11 @@ export async function verifyKeys(run: MigrationRun, keys: readonly Document[], e
   await run.forEach(keys, async (key) => {
     try {
       if ((await run.engine.fingerprint(key._id as BsonBinary, run.signal)) !== expected(key)) {
-        throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(key._id)} unwraps to other key material than before`, { details: { keyId: idText(key._id) } });
+        throw new CsfleError(
+          'MIGRATION_VERIFICATION_FAILED',
+          `key ${idText(key._id)} unwraps to other key material than before`,
+          { details: { keyId: idText(key._id) } },
+        );
       }
       verified += 1;
       progress.advance(1);

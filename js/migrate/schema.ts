@@ -7,16 +7,24 @@ import type { MigrationCheck, PlannedSchema, SchemaResults } from './report.js';
 import { messageOf, type MigrationRun } from './run-state.js';
 
 /** Computes what would change in each schema and writes nothing. */
-export async function planSchemas(run: MigrationRun, replacements: readonly Replacement[]): Promise<{ schemas: readonly PlannedSchema[]; checks: readonly MigrationCheck[] }> {
+export async function planSchemas(
+  run: MigrationRun,
+  replacements: readonly Replacement[],
+): Promise<{ schemas: readonly PlannedSchema[]; checks: readonly MigrationCheck[] }> {
   const schemas: PlannedSchema[] = [];
   const checks: MigrationCheck[] = [];
   for (const schema of run.schemas) {
-    const result = await check('schema-rewritable', true, async () => {
-      const before = await reading(schema);
-      const changes = before === null ? 0 : rewritten(run, before, replacements).changed;
-      schemas.push({ name: schema.name, changes });
-      return before === null ? 'there is none' : `${changes} places change`;
-    }, schema.name);
+    const result = await check(
+      'schema-rewritable',
+      true,
+      async () => {
+        const before = await reading(schema);
+        const changes = before === null ? 0 : rewritten(run, before, replacements).changed;
+        schemas.push({ name: schema.name, changes });
+        return before === null ? 'there is none' : `${changes} places change`;
+      },
+      schema.name,
+    );
     checks.push(result);
   }
   return { schemas, checks };
@@ -37,7 +45,11 @@ export async function writeSchemas(run: MigrationRun, replacements: readonly Rep
   return results;
 }
 
-async function writeSchema(run: MigrationRun, schema: MigrationSchema, replacements: readonly Replacement[]): Promise<SchemaResults> {
+async function writeSchema(
+  run: MigrationRun,
+  schema: MigrationSchema,
+  replacements: readonly Replacement[],
+): Promise<SchemaResults> {
   const { name } = schema;
   const before = await reading(schema);
   if (before === null) return { name, changes: 0, written: false };
@@ -58,7 +70,11 @@ async function writeSchema(run: MigrationRun, schema: MigrationSchema, replaceme
   return { name, changes: changed, written: true };
 }
 
-function rewritten(run: MigrationRun, schema: Document, replacements: readonly Replacement[]): { readonly schema: Document; readonly changed: number } {
+function rewritten(
+  run: MigrationRun,
+  schema: Document,
+  replacements: readonly Replacement[],
+): { readonly schema: Document; readonly changed: number } {
   const namespaces = Object.keys(schema);
   // A map of namespaces (an application's schemaMap) is walked as one schema with a property per namespace.
   const isMap = namespaces.length > 0 && namespaces.every((name) => name.includes('.') && !name.startsWith('$'));

@@ -9,8 +9,26 @@ import { MigrationRun } from './run-state.js';
 
 const MODES: readonly MigrationMode[] = ['rewrap', 'reencrypt', 'decrypt'];
 const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
-  'keyVault', 'kmsProviders', 'from', 'to', 'mode', 'execute', 'keyFilter', 'collections', 'schemas', 'confirmPlaintext',
-  'witnesses', 'deleteOldKeys', 'onBackup', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries', 'signal', 'onProgress', 'bson',
+  'keyVault',
+  'kmsProviders',
+  'from',
+  'to',
+  'mode',
+  'execute',
+  'keyFilter',
+  'collections',
+  'schemas',
+  'confirmPlaintext',
+  'witnesses',
+  'deleteOldKeys',
+  'onBackup',
+  'batchSize',
+  'kmsConcurrency',
+  'kmsTimeoutMS',
+  'kmsRetries',
+  'signal',
+  'onProgress',
+  'bson',
 ];
 
 /**
@@ -19,18 +37,31 @@ const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
  * target that does not fit the mode or the providers, `MASTER_KEY_INVALID` and its kin for a master key that is none.
  */
 export function setUp(options: MigrateOptions): MigrationRun {
-  if (typeof options !== 'object' || options === null) throw argumentError(`migrate() takes an object of options, found ${kindOf(options)}`);
+  if (typeof options !== 'object' || options === null)
+    throw argumentError(`migrate() takes an object of options, found ${kindOf(options)}`);
   refuseUnknownOptions(options, OPTION_NAMES, 'migrate()');
   const mode = options.mode ?? 'rewrap';
-  if (!MODES.includes(mode)) throw new CsfleError('OPTION_INVALID', `mode must be one of ${MODES.join(', ')}`, { details: { option: 'mode' } });
+  if (!MODES.includes(mode))
+    throw new CsfleError('OPTION_INVALID', `mode must be one of ${MODES.join(', ')}`, { details: { option: 'mode' } });
   refuseOptionsOfOtherModes(mode, options);
   const { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson } = options;
-  const engine = new MigrationEngine({ kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson }, () => openKeyVault(options.keyVault));
+  const engine = new MigrationEngine({ kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson }, () =>
+    openKeyVault(options.keyVault),
+  );
   try {
     const { from, to } = endpoints(mode, options, engine);
     const collections = (options.collections ?? []).map(openCollection);
     const schemas = [...collections.flatMap(validatorOf), ...(options.schemas ?? [])];
-    return new MigrationRun(mode, options, engine, from, to, collections, (options.witnesses ?? []).map(openCollection), schemas);
+    return new MigrationRun(
+      mode,
+      options,
+      engine,
+      from,
+      to,
+      collections,
+      (options.witnesses ?? []).map(openCollection),
+      schemas,
+    );
   } catch (error) {
     engine.close();
     throw error;
@@ -43,25 +74,33 @@ export function openKeyVault(input: KeyVaultStore | NamespacedClient): KeyVaultS
     if ('find' in input && typeof input.find === 'function') return input;
     if ('client' in input && 'namespace' in input) return driverKeyVaultStore(input.client, input.namespace);
   }
-  throw argumentError(`keyVault must be a key vault store or { client, namespace }, found ${kindOf(input)}`, { argument: 'keyVault' });
+  throw argumentError(`keyVault must be a key vault store or { client, namespace }, found ${kindOf(input)}`, {
+    argument: 'keyVault',
+  });
 }
 
 function openCollection(input: MigrationCollectionInput): MigrationCollection {
   if (typeof input === 'object' && input !== null) {
     if ('scan' in input && typeof input.scan === 'function') return input;
-    if ('client' in input && typeof input.namespace === 'string') return driverMigrationCollection(input as DriverMigrationCollection);
+    if ('client' in input && typeof input.namespace === 'string')
+      return driverMigrationCollection(input as DriverMigrationCollection);
   }
-  throw argumentError(`a collection must be { client, namespace } or have the methods of MigrationCollection, found ${kindOf(input)}`, { argument: 'collections' });
+  throw argumentError(
+    `a collection must be { client, namespace } or have the methods of MigrationCollection, found ${kindOf(input)}`,
+    { argument: 'collections' },
+  );
 }
 
 function validatorOf(collection: MigrationCollection): MigrationSchema[] {
   const { readSchema, writeSchema } = collection;
   if (readSchema === undefined || writeSchema === undefined) return [];
-  return [{
-    name: `validator of ${collection.namespace}`,
-    read: () => readSchema.call(collection),
-    write: (rewritten) => writeSchema.call(collection, rewritten),
-  }];
+  return [
+    {
+      name: `validator of ${collection.namespace}`,
+      read: () => readSchema.call(collection),
+      write: (rewritten) => writeSchema.call(collection, rewritten),
+    },
+  ];
 }
 
 function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions): void {
@@ -77,7 +116,9 @@ function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions)
     const value = options[name];
     const given = Array.isArray(value) ? value.length > 0 : value !== undefined && value !== false;
     if (given && !modes.includes(mode)) {
-      throw new CsfleError('OPTION_INVALID', `${name} is of the mode ${modes.join(' or ')}, not of ${mode}`, { details: { option: name } });
+      throw new CsfleError('OPTION_INVALID', `${name} is of the mode ${modes.join(' or ')}, not of ${mode}`, {
+        details: { option: name },
+      });
     }
   }
   if (mode === 'decrypt' && (options.collections ?? []).length === 0) {
@@ -85,8 +126,13 @@ function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions)
   }
 }
 
-function endpoints(mode: MigrationMode, options: MigrateOptions, engine: MigrationEngine): { from: MasterKeyDocument | null; to: MasterKeyDocument | null } {
-  if (mode === 'decrypt') return { from: options.from === undefined ? null : configured('from', options.from, options), to: null };
+function endpoints(
+  mode: MigrationMode,
+  options: MigrateOptions,
+  engine: MigrationEngine,
+): { from: MasterKeyDocument | null; to: MasterKeyDocument | null } {
+  if (mode === 'decrypt')
+    return { from: options.from === undefined ? null : configured('from', options.from, options), to: null };
   const from = configured('from', options.from ?? { provider: 'local' }, options);
   if (options.to === undefined) throw targetInvalid('to', `the mode ${mode} needs the new master key in \`to\``);
   const to = engine.parseMasterKey(configured('to', options.to, options));
