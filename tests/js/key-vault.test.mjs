@@ -210,3 +210,13 @@ test('driver: a namespace that is none, and a client that is none, are refused',
   const dotted = driverKeyVaultStore(client, `${database}.with.dots`);
   assert.deepEqual(await dotted.find({}), []);
 });
+
+test('driver: reads and writes are of the majority', async () => {
+  const seen = [];
+  const collection = { find: () => ({ toArray: async () => [] }), insertOne: async () => ({}) };
+  const store = driverKeyVaultStore({ db: (name) => ({ collection: (...args) => { seen.push([name, ...args]); return collection; } }) }, 'a.b.c');
+  await store.find({});
+  await store.insert({});
+  for (const call of seen) assert.deepEqual(call, ['a', 'b.c', { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' } }]);
+  assert.equal(seen.length, 2);
+});

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import * as bson from 'bson';
 import { CsfleError, MemoryKeyVaultStore } from 'csfle-wasm';
 import { awsMasterKey, countingStore, DETERMINISTIC, failsWith, keyBytes, localEncryption, padKms, RANDOM } from './fixtures.mjs';
 
@@ -12,8 +13,10 @@ async function vaultWithKeys(count) {
   const store = new MemoryKeyVaultStore();
   const setup = withKms(padKms('aws'), { store });
   const ids = [];
-  for (let index = 0; index < count; index += 1) ids.push(await setup.createDataKey('aws', { masterKey: awsMasterKey, keyAltNames: [`key ${index}`] }));
+  for (let index = 0; index < count; index += 1) ids.push(await setup.createDataKey('local', { keyAltNames: [`key ${index}`] }));
   const values = await Promise.all(ids.map((keyId, index) => setup.encrypt(index, { algorithm: RANDOM, keyId })));
+  // Encrypted before anything was unwrapped by the code under test, which could be wrong in the same way twice.
+  await setup.rewrapManyDataKey({}, { provider: 'aws', masterKey: awsMasterKey, verify: false });
   setup.close();
   return { store, ids, values };
 }
@@ -226,17 +229,22 @@ test('close() ends pending work with HOST_CLOSED, in the key vault and in a KMS 
   }
 });
 
-test('closing between an answer and the next step is HOST_CLOSED too', async () => {
+test('closing at any moment between an answer and the next step is HOST_CLOSED too', async () => {
   const { store, values } = await vaultWithKeys(1);
-  let encryption;
-  const closing = countingStore(store);
-  closing.find = async (filter) => {
-    const found = await store.find(filter);
-    queueMicrotask(() => encryption.close());
-    return found;
-  };
-  encryption = withKms(padKms('aws'), { store: closing });
-  await failsWith('HOST_CLOSED', () => encryption.decrypt(values[0]));
+  for (let turns = 0; turns < 12; turns += 1) {
+    let encryption;
+    const closing = countingStore(store);
+    closing.find = async (filter) => {
+      const found = await store.find(filter);
+      // The answer needs a few turns of the microtask queue to arrive; close() gets in between at each of them.
+      let turn = Promise.resolve();
+      for (let left = turns; left > 0; left -= 1) turn = turn.then(() => undefined);
+      turn.then(() => encryption.close());
+      return found;
+    };
+    encryption = withKms(padKms('aws', () => sleep(5)), { store: closing });
+    await failsWith('HOST_CLOSED', () => encryption.decrypt(values[0]));
+  }
 });
 
 test('a data key is fetched once while it is cached, and again after keyExpirationMS', async () => {
@@ -343,5 +351,37 @@ test('a shared call that fails fails for everybody, and the next one is asked an
   await Promise.all([1, 2, 3].map(() => failsWith('KMS_ACCESS_DENIED', () => encryption.decrypt(values[0]))));
   assert.equal(kms.calls.length, 1);
   assert.equal(await encryption.decrypt(values[0]), 0);
+  encryption.close();
+});
+
+test('operations that share a call do not share its bytes', async () => {
+  const { store, values } = await vaultWithKeys(1);
+  const refusing = countingStore(store);
+  let writes = 0;
+  // The first of two rewraps loses its write, so that what the second one unwrapped ends up in the vault.
+  refusing.rewrapIf = async (...args) => { writes += 1; return writes > 1 && store.rewrapIf(...args); };
+  const kms = padKms('aws', () => sleep(5));
+  const encryption = withKms(kms, { store: refusing });
+  const rewrap = () => encryption.rewrapManyDataKey({}, { provider: 'local', verify: false });
+  const [first, second] = await Promise.allSettled([rewrap(), rewrap()]);
+  assert.deepEqual([first.reason?.code, second.value?.bulkWriteResult.modifiedCount, kms.calls.length], ['KEY_VAULT_CONFLICT', 1, 1]);
+  const fresh = localEncryption({ store });
+  assert.equal(await fresh.decrypt(values[0]), 0);
+  encryption.close();
+  fresh.close();
+});
+
+test('the BSON of a value is overwritten after it crossed', async () => {
+  const written = [];
+  const library = { ...bson, serialize: (...args) => { const bytes = bson.serialize(...args); written.push(bytes); return bytes; } };
+  const store = new MemoryKeyVaultStore();
+  const encryption = localEncryption({ store, bson: library });
+  const keyId = await encryption.createDataKey('local');
+  written.length = 0;
+  await encryption.encrypt('CANARY', { algorithm: RANDOM, keyId });
+  await failsWith('VALUE_TYPE_NOT_DETERMINISTIC', () => encryption.encrypt({ text: 'CANARY' }, { algorithm: DETERMINISTIC, keyId }));
+  await encryption.encryptDocuments([{ a: 'CANARY' }, { a: 'CANARY' }], { fields: { a: { algorithm: RANDOM, keyId } } });
+  assert.ok(written.length >= 4);
+  assert.deepEqual(written.filter((bytes) => Buffer.from(bytes).includes('CANARY')), []);
   encryption.close();
 });
