@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import { inspect } from 'node:util';
 import { CsfleError, errorCodes } from 'csfle-wasm';
@@ -40,4 +40,13 @@ test('an error of another copy of the package is recognised', () => {
   assert.equal(CsfleError.is(foreign), true);
   assert.equal(CsfleError.is(Object.assign(new Error('x'), { name: 'CsfleError', code: 'NO_SUCH_CODE' })), false);
   assert.equal(CsfleError.is({ name: 'CsfleError', code: 'KMS_THROTTLED' }), false);
+});
+
+test('every code of the JavaScript layer is expected by some test', () => {
+  const folder = new URL('../', import.meta.url);
+  const sources = readdirSync(folder, { recursive: true })
+    .filter((path) => path.endsWith('.test.mjs') && !path.endsWith('errors.test.mjs'))
+    .map((path) => readFileSync(new URL(path, folder), 'utf8'));
+  assert.ok(sources.length > 15);
+  assert.deepEqual(released.js.filter((code) => !sources.some((source) => source.includes(`'${code}'`))), []);
 });
