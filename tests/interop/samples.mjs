@@ -29,7 +29,7 @@ export const ENCRYPTABLE = Object.freeze({
   objectId: { deterministic: true, values: [value.objectId(bytes(12)), value.objectId(new Uint8Array(12))] },
   bool: { deterministic: false, values: [value.bool(true), value.bool(false)] },
   date: { deterministic: true, values: [0n, 12345n, -1n, -(2n ** 63n), 2n ** 63n - 1n].map(value.date) },
-  regex: { deterministic: true, values: [value.regex('.*'), value.regex('', ''), value.regex('^ü+$', 'imsx'), value.regex('a', 'ism'), value.regex('a', 'xkii')] },
+  regex: { deterministic: true, values: [value.regex('.*'), value.regex('', ''), value.regex('^ü+$', 'imsx'), value.regex('a', 'ism'), value.regex('a', 'xkii'), value.regex('a', 'uxsmli')] },
   dbPointer: { deterministic: true, values: [value.dbPointer('db.example', bytes(12, 3)), value.dbPointer('', bytes(12))] },
   javascript: { deterministic: true, values: [value.javascript('x=1'), value.javascript('')] },
   symbol: { deterministic: true, values: [value.symbol('mongodb-symbol'), value.symbol('')] },
