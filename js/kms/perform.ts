@@ -2,7 +2,7 @@
 
 import { AbortScope, type Limiter, pause, within } from '../abort.js';
 import { type BsonLibrary, deserialize } from '../bson.js';
-import { isBytes, wipe } from '../bytes.js';
+import { equalBytes, isBytes, wipe } from '../bytes.js';
 import { CsfleError, type ErrorDetail, kindOf } from '../errors.js';
 import type { KmsRequest } from '../wasm.js';
 import { classifyTransportError } from './failure.js';
@@ -95,7 +95,7 @@ async function attemptOnce(
   };
   try {
     if (request.operation === 'wrap') {
-      return checkWrapped(await within(scope, (async () => provider.encrypt({ ...call, plaintext: input }))()));
+      return checkWrapped(await within(scope, (async () => provider.encrypt({ ...call, plaintext: input }))()), request.input);
     }
     const unwrapped = await within(scope, (async () => provider.decrypt({ ...call, ciphertext: input }))(), wipeIfBytes);
     if (!isBytes(unwrapped)) throw replyInvalid('decrypt', 'bytes', unwrapped);
@@ -107,12 +107,15 @@ async function attemptOnce(
   }
 }
 
-function checkWrapped(wrapped: Uint8Array | KmsWrapped): KmsAnswer {
-  if (isBytes(wrapped)) return { reply: wrapped };
-  const { ciphertext, keyId } = (wrapped ?? {}) as Partial<KmsWrapped>;
+/** The answer with bytes of its own: a callback may have wrapped in place, and its argument is about to be wiped. */
+function checkWrapped(wrapped: Uint8Array | KmsWrapped, plaintext: Uint8Array): KmsAnswer {
+  const { ciphertext, keyId } = isBytes(wrapped) ? { ciphertext: wrapped } : ((wrapped ?? {}) as Partial<KmsWrapped>);
   if (!isBytes(ciphertext)) throw replyInvalid('encrypt', 'bytes or { ciphertext, keyId? }', wrapped);
   if (keyId !== undefined && typeof keyId !== 'string') throw replyInvalid('encrypt', 'keyId as a string', keyId);
-  return { reply: ciphertext, keyId };
+  // Stored like this the data key would lie open in the key vault.
+  if (equalBytes(ciphertext, plaintext))
+    throw new CsfleError('KMS_REPLY_INVALID', 'encrypt returned the bytes it was given, unencrypted');
+  return { reply: ciphertext.slice(), keyId };
 }
 
 function wipeIfBytes(late: unknown): void {

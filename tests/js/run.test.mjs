@@ -137,6 +137,21 @@ test('a callback that returns something else is named, without showing what it r
   encryption.close();
 });
 
+test('a callback that returns its plaintext is refused, one that wraps in place is fine', async () => {
+  for (const encrypt of [async ({ plaintext }) => plaintext, async ({ plaintext }) => plaintext.slice(), async ({ plaintext }) => ({ ciphertext: Buffer.from(plaintext) })]) {
+    const store = new MemoryKeyVaultStore();
+    const encryption = withKms({ encrypt, decrypt: async ({ ciphertext }) => ciphertext.slice() }, { store });
+    await failsWith('KMS_REPLY_INVALID', () => encryption.createDataKey('aws', { masterKey: awsMasterKey }));
+    assert.deepEqual(await store.find({}), []);
+    encryption.close();
+  }
+  const invert = (bytes) => { for (const index of bytes.keys()) bytes[index] ^= 0xff; return bytes; };
+  const inPlace = withKms({ encrypt: ({ plaintext }) => invert(plaintext), decrypt: ({ ciphertext }) => invert(ciphertext) });
+  const keyId = await inPlace.createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: keyBytes('in place') });
+  assert.deepEqual(Buffer.from(invert((await inPlace.getKey(keyId)).keyMaterial.buffer.slice())), keyBytes('in place'));
+  inPlace.close();
+});
+
 test('a call that takes longer than kmsTimeoutMS is given up, its signal aborted, its late reply wiped', async () => {
   const { store, values } = await vaultWithKeys(1);
   const signals = [];
