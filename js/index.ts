@@ -33,8 +33,8 @@ export {
   type MasterKeyDocument,
   MemoryKeyVaultStore,
 } from './key-vault.js';
-export { type AwsKmsClient, type AwsKmsCommands, awsKms } from './kms/aws.js';
-export { type AzureCryptographyClient, azureKms } from './kms/azure.js';
+export { type AwsKmsClient, type AwsKmsCommands, type AwsKmsTarget, awsKms } from './kms/aws.js';
+export { type AzureCryptographyClient, type AzureKmsTarget, azureKms } from './kms/azure.js';
 export { type GcpKmsClient, gcpKms } from './kms/gcp.js';
 export type {
   KmsCall,
