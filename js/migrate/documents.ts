@@ -216,7 +216,7 @@ class CollectionWork {
       signal,
     );
     const values = prepared.map(({ newValues }) => newValues);
-    const after = this.#transformation.toPlaintext ? values : await engine.decrypt(values, signal);
+    const after = this.#transformation.toPlaintext ? values : await engine.decryptIndependently(values, signal);
     return prepared.filter((one, index) => {
       if (equalBytes(before[index] as Uint8Array, after[index] as Uint8Array)) return true;
       this.#fail(

@@ -41,6 +41,7 @@ export interface ComputedChange {
 /** The new wrapping of a key, checked by unwrapping it again, and the old one it was made from. */
 export interface NewWrapping extends KeyWrapping {
   readonly previousKeyMaterial: BsonBinary;
+  readonly previousMasterKey: Document;
 }
 
 /** The core's migration work as promises over JavaScript values, with its KMS calls counted. */
@@ -49,6 +50,8 @@ export class MigrationEngine {
   readonly store: KeyVaultStore;
   readonly calls = { wrap: 0, unwrap: 0 };
   readonly #session: Session;
+  /** An engine with a key cache of its own: what it decrypts was unwrapped independently of what encrypted it. */
+  readonly #second: Session;
 
   constructor(
     options: Omit<SessionOptions, 'signal' | 'keyExpirationMS' | 'maxCachedKeys'>,
@@ -56,13 +59,16 @@ export class MigrationEngine {
   ) {
     const kmsProviders = countCalls(options.kmsProviders, this.calls);
     // Keys stay for the whole run, so that their number of KMS calls is the planned one; close() wipes them.
-    this.#session = new Session({ ...options, kmsProviders, keyExpirationMS: 0, maxCachedKeys: 65_536 }, store);
+    const settled = { ...options, kmsProviders, keyExpirationMS: 0, maxCachedKeys: 65_536 };
+    this.#session = new Session(settled, store);
+    this.#second = new Session(settled, () => this.#session.store);
     this.bson = this.#session.bson;
     this.store = requireStore(this.#session.store);
   }
 
   close(): void {
     this.#session.close();
+    this.#second.close();
   }
 
   /** Key documents as they are stored now. */
@@ -92,10 +98,7 @@ export class MigrationEngine {
    */
   async fingerprint(id: BsonBinary, signal?: AbortSignal): Promise<string> {
     const filter = this.#bytes({ _id: id }, 'a filter');
-    const output = await this.#session.run((engine) => {
-      engine.clearCache();
-      return engine.fingerprint(filter);
-    }, signal);
+    const output = await this.#session.run((engine) => engine.fingerprint(filter), signal);
     const entry = (deserialize(this.bson, output).v as Document[])[0];
     if (entry === undefined || !isBinary(entry.fingerprint)) throw keyGone(id);
     return hexText(binaryBytes(entry.fingerprint));
@@ -152,6 +155,12 @@ export class MigrationEngine {
   async decrypt(documents: readonly Uint8Array[], signal?: AbortSignal): Promise<readonly Uint8Array[]> {
     const joined = concatBytes(documents);
     return splitDocuments(await this.#session.run((engine) => engine.decryptDocuments(joined), signal));
+  }
+
+  /** As `decrypt`, with keys that this engine unwrapped a second time for the purpose. */
+  async decryptIndependently(documents: readonly Uint8Array[], signal?: AbortSignal): Promise<readonly Uint8Array[]> {
+    const joined = concatBytes(documents);
+    return splitDocuments(await this.#second.run((engine) => engine.decryptDocuments(joined), signal));
   }
 
   /** Counts encrypted values from their headers. */

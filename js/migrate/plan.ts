@@ -243,6 +243,7 @@ function estimateKmsCalls(
   if (run.mode === 'rewrap') return old + probe + 3 * good.length;
   const made = good.filter((key) => !replacements.has(idText(key._id)));
   const used = good.filter((key) => inUse.has(idText(key._id)));
-  // Wrap each new key; unwrap every replacement when it is there, when documents are encrypted, and at the end.
-  return old + probe + made.length + 2 * good.length + used.length;
+  // Wrap each new key; unwrap every replacement when it is there and at the end, and twice for the documents under it: to
+  // encrypt them, and independently to check what was encrypted.
+  return old + probe + made.length + 2 * good.length + 2 * used.length;
 }

@@ -57,9 +57,8 @@ async function rewrapKey(run: MigrationRun, planned: Document): Promise<'written
       });
     // Another run may have come first; whoever wraps it then, it is done.
     if (engine.same(before.masterKey as Document, target)) return 'done';
-    const { keyMaterial, masterKey, previousKeyMaterial } = await engine.rewrap(id, target, signal);
-    if (!sameBinary(before.keyMaterial, previousKeyMaterial)) continue;
-    const expected: KeyWrapping = { keyMaterial: before.keyMaterial as BsonBinary, masterKey: before.masterKey as Document };
+    const { keyMaterial, masterKey, previousKeyMaterial, previousMasterKey } = await engine.rewrap(id, target, signal);
+    const expected: KeyWrapping = { keyMaterial: previousKeyMaterial, masterKey: previousMasterKey };
     // From here on no abort: what is written is read back.
     if (!(await fromStore(() => engine.store.rewrapIf(id, expected, { keyMaterial, masterKey })))) continue;
     const after = await engine.findKey(id);

@@ -123,6 +123,43 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     }
   });
 
+  it('a name that came to the old key after its replacement was made survives a stop after any write', async () => {
+    // 3 names in 3 steps, one in 4, since it is reserved only now.
+    for (let writes = 1; writes <= 13; writes += 1) {
+      const place = await hospital(lab, { documents: 1 });
+      await run(place, { keyVault: mortalStore(place.store, 3), kmsConcurrency: 1 });
+      await place.encryption.addKeyAltName(place.keys.ssn, 'late');
+      const stopped = await run(place, { keyVault: mortalStore(place.store, writes) });
+      assert.equal(stopped.keys.alreadyDone, 3);
+      const names = Object.values(await namesOf(place)).flat().join(' ');
+      for (const name of ['late', 'ssn', 'patients.ssn', 'notes']) assert.match(names, new RegExp(`(^| |:name:)${name}( |$)`), `${name} after ${writes}`);
+      assert.equal((await run(place)).ok, true);
+      const after = Object.entries(await namesOf(place)).find(([, list]) => list.includes('late'));
+      assert.deepEqual(after[1].filter((name) => !name.startsWith('csfle-migrate:')), ['late', 'patients.ssn', 'ssn']);
+      assert.notEqual(after[0], place.keys.ssn.toHexString(true));
+    }
+  });
+
+  it('a KMS that unwraps a new key to other bytes once is found out before anything is written', async () => {
+    for (const lie of [1, 2]) {
+      const place = await hospital(lab, { documents: 2 });
+      const before = await place.lookAt.patients();
+      const seen = new Map();
+      const decrypt = async (call) => {
+        const bytes = await lab.aws.decrypt(call);
+        const count = (seen.get(call.dataKeyId) ?? -1) + 1;
+        seen.set(call.dataKeyId, count);
+        if (call.dataKeyId !== undefined && count === lie) bytes[10] ^= 1;
+        return bytes;
+      };
+      const report = await run(place, { kmsProviders: { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } } });
+      assert.equal(report.ok, false);
+      assert.deepEqual(report.failures.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
+      assert.equal(report.collections[0].documentsRewritten, 0);
+      assert.deepEqual(await place.lookAt.patients(), before);
+    }
+  });
+
   it('a stop between any two batches of documents leaves all of them readable', async () => {
     for (const writes of [0, 1, 2]) {
       const place = await hospital(lab, { documents: 9 });

@@ -229,6 +229,49 @@ describe('rewrap', { timeout: 240_000 }, () => {
     assert.equal(report.keys.migrated, 0);
   });
 
+  it('a store that keeps the key material and another master key is found out', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const store = { ...countingStore(place.store), rewrapIf: (id, expected, next) => place.store.rewrapIf(id, expected, { ...next, masterKey: { ...next.masterKey, key: 'another' } }) };
+    const report = await place.migrate({ execute: true, keyVault: store });
+    assert.deepEqual(report.failures.map(({ code }) => code), Array(3).fill('MIGRATION_VERIFICATION_FAILED'));
+  });
+
+  it('a key that holds other material at the end is named', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    let verifying = false;
+    const store = countingStore(place.store);
+    store.find = async (filter) => {
+      const found = await place.store.find(filter);
+      if (!verifying || filter._id?.toString('hex') !== place.keys.ssn.toString('hex')) return found;
+      const [{ keyMaterial, masterKey }] = await place.store.find({ _id: place.keys.notes });
+      return found.map((key) => ({ ...key, keyMaterial, masterKey }));
+    };
+    const report = await place.migrate({ execute: true, keyVault: store, onProgress: ({ phase }) => { verifying = phase === 'verify-keys'; } });
+    assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'MIGRATION_VERIFICATION_FAILED' }]);
+    assert.equal(report.keys.verified, 2);
+  });
+
+  it('a key that another run wrapped under the same master key after the plan counts as done', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const onBackup = async () => { assert.equal((await place.migrate({ execute: true, keyFilter: { keyAltNames: 'ssn' } })).keys.migrated, 1); };
+    const report = await place.migrate({ execute: true, onBackup });
+    assert.equal(report.ok, true);
+    assert.deepEqual([report.keys.migrated, report.keys.alreadyDone], [2, 1]);
+  });
+
+  it('an abort while the KMS is asked is no failure of the key', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const controller = new AbortController();
+    let calls = 0;
+    const encrypt = (call) => {
+      calls += 1;
+      if (calls === 3) controller.abort();
+      return calls < 3 ? lab.aws.encrypt(call) : new Promise(() => {});
+    };
+    const report = await place.migrate({ execute: true, kmsConcurrency: 1, signal: controller.signal, kmsProviders: { local: place.local, aws: { encrypt, decrypt: (call) => lab.aws.decrypt(call) } } });
+    assert.deepEqual([report.interrupted, report.failures, report.keys.migrated, report.keys.failed], [true, [], 1, 0]);
+  });
+
   it('an abort finishes the write in flight and says so', async () => {
     const place = await hospital(lab, { documents: 3 });
     const controller = new AbortController();
