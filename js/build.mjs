@@ -82,8 +82,8 @@ const hashOf = (path) => createHash('sha256').update(readFileSync(path)).digest(
 // ---- js/ -> dist/*.cjs, dist/*.mjs
 
 const external = ['bson', 'mongodb', '@aws-sdk/client-kms'];
-const forNode = { platform: 'node', target: 'node20', external };
-const forBrowser = { platform: 'browser', target: 'es2022', format: 'esm', external };
+const forNode = { platform: 'node', target: 'node20', keepNames: true, external };
+const forBrowser = { platform: 'browser', target: 'es2022', format: 'esm', keepNames: true, external };
 // Packages bundled into the command are CommonJS in part and call require() for Node's own modules.
 const requireInModule = "import { createRequire as csfleRequire } from 'node:module'; const require = csfleRequire(import.meta.url);";
 

@@ -37,9 +37,9 @@ export interface KmsWrapped {
  *
  * Shape: `encrypt` turns 96 bytes into whatever the KMS makes of them, `decrypt` turns that back into the 96 bytes.
  * The array that `decrypt` returns is overwritten after use.
- * Errors: throw a `CsfleError` (`KMS_THROTTLED`, `KMS_ACCESS_DENIED` ...) to say what went wrong; only retryable ones
- * are tried again. Any other error arrives as `HOST_CALLBACK_FAILED`, or as `KMS_UNREACHABLE` when it is a network
- * error, with your error as its `cause`.
+ * Errors: let the SDK's own error through, or throw a `CsfleError` (`KMS_THROTTLED`, `KMS_ACCESS_DENIED` ...). Errors of
+ * the provider's SDK and of the network get their code by name; any other arrives as `HOST_CALLBACK_FAILED`. Your error
+ * is the `cause`. Only retryable ones are tried again.
  */
 export interface KmsCallbacks {
   encrypt(call: KmsEncryptCall): Promise<Uint8Array | KmsWrapped> | Uint8Array | KmsWrapped;

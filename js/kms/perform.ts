@@ -5,7 +5,7 @@ import { type BsonLibrary, deserialize } from '../bson.js';
 import { equalBytes, isBytes, wipe } from '../bytes.js';
 import { CsfleError, type ErrorDetail, kindOf } from '../errors.js';
 import type { KmsRequest } from '../wasm.js';
-import { classifyTransportError } from './failure.js';
+import { classifyCallbackError } from './classify.js';
 import type { SharedCalls } from './shared-calls.js';
 import type { KmsCall, KmsCallbacks, KmsWrapped } from './index.js';
 
@@ -66,7 +66,7 @@ async function withRetries(
       return await policy.limiter.run(() => attemptOnce(request, provider, masterKey, policy.timeoutMs, scope), scope);
     } catch (thrown) {
       scope.throwIfAborted();
-      const error = failureOf(thrown);
+      const error = classifyCallbackError(request.provider, request.operation === 'wrap' ? 'encrypt' : 'decrypt', thrown);
       if (!error.retryable || attempt > policy.retries) throw explain(error, request, attempt);
     }
     await pause(Math.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (attempt - 1)), scope);
@@ -128,11 +128,6 @@ function replyInvalid(callback: string, expected: string, found: unknown): Csfle
 
 function timedOut(timeoutMs: number): CsfleError {
   return new CsfleError('KMS_TIMED_OUT', `no answer within ${timeoutMs} ms`, { details: { timeoutMs } });
-}
-
-function failureOf(thrown: unknown): CsfleError {
-  if (CsfleError.is(thrown)) return thrown;
-  return classifyTransportError(thrown) ?? new CsfleError('HOST_CALLBACK_FAILED', 'the KMS callback failed', { cause: thrown });
 }
 
 function describe(request: KmsRequest): Record<string, ErrorDetail> {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as bson from 'bson';
-import { CsfleError, MemoryKeyVaultStore } from 'csfle-wasm';
+import { ClientEncryption, CsfleError, MemoryKeyVaultStore } from 'csfle-wasm';
 import { awsMasterKey, countingStore, DETERMINISTIC, failsWith, keyBytes, localEncryption, padKms, RANDOM } from './fixtures.mjs';
 
 const withKms = (kms, options = {}) => localEncryption({ kmsProviders: { local: { key: keyBytes('local') }, aws: kms }, ...options });
@@ -98,6 +98,35 @@ test('other failures are not repeated', async () => {
     assert.equal(error.details.provider, 'aws');
     assert.equal(error.details.operation, 'wrap');
     if (code === 'HOST_CALLBACK_FAILED') assert.equal(error.cause, thrown, 'the very error that was thrown');
+    encryption.close();
+  }
+});
+
+const masterKeys = {
+  aws: awsMasterKey,
+  azure: { keyVaultEndpoint: 'vault.example.net', keyName: 'k' },
+  gcp: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' },
+  kmip: {},
+};
+
+test("the SDK's own errors keep their meaning when a plain callback lets them through", async () => {
+  const sdk = (name, more = {}) => Object.assign(new Error('from the SDK'), { name, ...more });
+  for (const [provider, thrown, code] of [
+    ['aws', sdk('AccessDeniedException', { $metadata: { httpStatusCode: 400 } }), 'KMS_ACCESS_DENIED'],
+    ['aws', sdk('ThrottlingException'), 'KMS_THROTTLED'],
+    ['aws', sdk('NotFoundException'), 'KMS_KEY_NOT_FOUND'],
+    ['aws', sdk('CredentialsProviderError'), 'KMS_CREDENTIALS_UNAVAILABLE'],
+    ['azure', sdk('RestError', { statusCode: 403, code: 'Forbidden' }), 'KMS_ACCESS_DENIED'],
+    ['gcp', sdk('Error', { code: 7 }), 'KMS_ACCESS_DENIED'],
+    ['kmip', sdk('AccessDeniedException'), 'HOST_CALLBACK_FAILED'],
+    ['aws', new TypeError('x is not a function'), 'HOST_CALLBACK_FAILED'],
+  ]) {
+    const callbacks = { encrypt: async () => { throw thrown; }, decrypt: async () => { throw thrown; } };
+    const encryption = new ClientEncryption(null, {
+      keyVaultStore: new MemoryKeyVaultStore(), kmsProviders: { [provider]: callbacks }, kmsRetries: 0,
+    });
+    const error = await failsWith(code, () => encryption.createDataKey(provider, { masterKey: masterKeys[provider] }));
+    assert.equal(error.cause, thrown);
     encryption.close();
   }
 });
