@@ -73,6 +73,21 @@ const CORE_CODES = {
   MIGRATION_TARGET_INVALID: stays('Name a configured provider and a complete master key as source and target.'),
   MIGRATION_DOCUMENT_UNSUPPORTED: stays('Rename the field that the message names, or migrate this document by hand.'),
   SCHEMA_INVALID: stays('Correct the JSON schema at the place that the message names.'),
+  KMS_PROVIDERS_INVALID: stays('Correct the field of kmsProviders that the message names.'),
+  KMS_REQUEST_INVALID: stays(
+    'Correct the credentials or the master key: the message names what is empty or holds a forbidden character.',
+  ),
+  KMS_SIGNATURE_FAILED: stays('Check that the private key of the service account is an RSA key in PKCS#8.'),
+  KMS_RESPONSE_MALFORMED: stays('Check that the endpoint is that of a KMS: its answer does not follow the protocol.'),
+  KMS_RESPONSE_TOO_LARGE: stays('Check that the endpoint is that of a KMS: its answer is longer than 16 MiB.'),
+  KMS_RESPONSE_UNFINISHED: passes('The answer of the KMS was cut; try again, and check the network path to it.'),
+  KMS_ERROR_STATUS: stays('The KMS refused the request: the message says why. Check credentials, permissions and master key.'),
+  KMS_RETRIES_EXHAUSTED: passes('The KMS was busy or out of order at each attempt; try again later.'),
+  KMS_NETWORK_FAILED: passes('Check the endpoint of the KMS and the network path to it.'),
+  KMS_TOKEN_MISSING: stays('See the error of the request for the token: without one, nothing else is asked of the KMS.'),
+  KMS_OPERATION_FAILED: stays(
+    'The KMIP server refused the operation: the message says why. Check its object and its permissions.',
+  ),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** Codes that only the JavaScript layer raises. */

@@ -116,6 +116,29 @@ codes! {
     MigrationDocumentUnsupported = "MIGRATION_DOCUMENT_UNSUPPORTED",
     /// A JSON schema is not one this library can rewrite.
     SchemaInvalid = "SCHEMA_INVALID",
+    /// The `kmsProviders` document is wrong: a field is missing, unknown or of another type. Correct what is named.
+    KmsProvidersInvalid = "KMS_PROVIDERS_INVALID",
+    /// A request to a KMS cannot be built from these credentials and this master key: one of them is empty, or holds
+    /// characters that could change the meaning of the request.
+    KmsRequestInvalid = "KMS_REQUEST_INVALID",
+    /// The host could not sign a request for a token. Check that the private key is an RSA key in PKCS#8.
+    KmsSignatureFailed = "KMS_SIGNATURE_FAILED",
+    /// The answer of a KMS is not what the protocol says. Check that the endpoint is that of a KMS.
+    KmsResponseMalformed = "KMS_RESPONSE_MALFORMED",
+    /// The answer of a KMS is longer than 16 MiB. Check that the endpoint is that of a KMS.
+    KmsResponseTooLarge = "KMS_RESPONSE_TOO_LARGE",
+    /// The answer of a KMS ended before it was complete. Try again.
+    KmsResponseUnfinished = "KMS_RESPONSE_UNFINISHED",
+    /// A KMS or its token endpoint refused a request; the details hold its HTTP status.
+    KmsErrorStatus = "KMS_ERROR_STATUS",
+    /// A KMS was busy or out of order each time that a request was sent. Try again later.
+    KmsRetriesExhausted = "KMS_RETRIES_EXHAUSTED",
+    /// The connection to a KMS failed. Check the endpoint and the network.
+    KmsNetworkFailed = "KMS_NETWORK_FAILED",
+    /// A call was given up because the token for it did not come; see the error of the request for the token.
+    KmsTokenMissing = "KMS_TOKEN_MISSING",
+    /// A KMIP server reported that an operation failed; the details hold its status and reason.
+    KmsOperationFailed = "KMS_OPERATION_FAILED",
 }
 
 /// An error with its code, a message for people, and public details for programs.

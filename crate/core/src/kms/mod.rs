@@ -3,6 +3,7 @@
 pub mod endpoint;
 pub mod provider;
 pub mod request;
+pub mod wire;
 
 pub use endpoint::Endpoint;
 pub use provider::{KmsProvider, ProviderKind};

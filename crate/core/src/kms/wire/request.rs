@@ -1,0 +1,481 @@
+//! One call of a KMS as a machine: messages out, bytes in, and a reply in the end.
+
+use alloc::{string::String, sync::Arc};
+
+use super::{
+    answer::JsonAnswer,
+    call::{Call, TokenSource},
+    exchange::{Answer, Exchange},
+    gcp::signature_failed,
+    kmip::{KmipStep, Next},
+    oauth::{TokenCache, TokenKey},
+    providers::KmsProviders,
+    writer::SecretWriter,
+};
+use crate::{
+    crypto::Entropy,
+    error::{Code, Error, Result},
+    key_vault::{MasterKey, WrappedKeyMaterial},
+    kms::{KmsOperation, KmsRequest},
+    secret::{KEY_MATERIAL_LEN, KeyMaterial, SecretBytes},
+};
+
+/// What the host lends to a step.
+pub struct WireContext<'a> {
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// The host's randomness. Only KMIP needs it.
+    pub entropy: &'a mut dyn Entropy,
+    /// Bearer tokens of earlier calls.
+    pub tokens: &'a mut TokenCache,
+}
+
+/// What a request wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireStep {
+    /// Send [`WireRequest::message`] to [`WireRequest::endpoint`] over TLS, and hand what comes back to
+    /// [`WireRequest::feed`] until [`WireRequest::bytes_needed`] is 0. If the connection fails, call
+    /// [`WireRequest::fail`].
+    Exchange,
+    /// Sleep for [`WireRequest::sleep_us`], call [`WireRequest::resend`] and go on as for [`WireStep::Exchange`].
+    Retry,
+    /// Sign [`WireRequest::signature_wanted`] and hand the signature to [`WireRequest::provide_signature`].
+    NeedSignature,
+    /// Take the reply with [`WireRequest::take_reply`].
+    Done,
+}
+
+/// What to sign: RSASSA-PKCS1-v1_5 with SHA-256 (RS256, RFC 7518 section 3.3).
+///
+/// The host signs, because WebAssembly has no RSA whose time does not depend on the key.
+pub struct SignatureWanted<'a> {
+    /// The key as PKCS#8 DER. It is a secret.
+    pub private_key: &'a [u8],
+    /// The bytes to sign.
+    pub input: &'a [u8],
+}
+
+/// What a KMS did.
+pub enum WireReply {
+    /// A data key was wrapped.
+    Wrapped {
+        /// What is stored.
+        material: WrappedKeyMaterial,
+        /// The id of the KMIP object that was made for it, if one was.
+        kmip_key_id: Option<String>,
+    },
+    /// A data key was unwrapped.
+    Unwrapped(KeyMaterial),
+}
+
+impl WireReply {
+    /// The bytes that a machine takes. They are key material if something was unwrapped.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        match self {
+            Self::Wrapped { material, .. } => material.as_bytes(),
+            Self::Unwrapped(material) => material.expose(),
+        }
+    }
+
+    /// The id of the KMIP object that was made, if one was.
+    #[must_use]
+    pub fn kmip_key_id(&self) -> Option<&str> {
+        match self {
+            Self::Wrapped { kmip_key_id, .. } => kmip_key_id.as_deref(),
+            Self::Unwrapped(_) => None,
+        }
+    }
+}
+
+/// One wrap or unwrap, over as many messages as its provider takes.
+///
+/// - [`WireRequest::step`] goes as far as possible and says what is wanted; asking twice gives the same answer.
+/// - An error is sticky: every later call returns the same one.
+/// - Dropping it wipes everything.
+pub struct WireRequest {
+    call: Call,
+    stage: Stage,
+    /// The token that this request fetched, for others that wait for the same one.
+    fetched: Option<(TokenKey, Arc<SecretBytes>)>,
+    failure: Option<Error>,
+}
+
+enum Stage {
+    Start,
+    Signing(TokenKey, SecretWriter),
+    Token(TokenKey, Exchange),
+    Calling(Exchange),
+    Kmip(KmipStep, Exchange),
+    Done(WireReply),
+    /// The reply was taken, or an error is there.
+    Over,
+}
+
+impl WireRequest {
+    /// The wire form of a machine's request.
+    ///
+    /// Errors: those of [`Self::new`].
+    pub fn from_request(request: &KmsRequest, providers: &KmsProviders) -> Result<Self> {
+        let operation = match &request.operation {
+            KmsOperation::Wrap(material) => {
+                KmsOperation::Wrap(KeyMaterial::copy_from(material.expose())?)
+            }
+            KmsOperation::Unwrap(wrapped) => KmsOperation::Unwrap(wrapped.clone()),
+        };
+        Self::new(operation, request.master_key.clone(), providers)
+    }
+
+    /// A request for one operation under one master key.
+    ///
+    /// Errors: `KMS_PROVIDER_NOT_CONFIGURED`, also for local keys, which need no request.
+    pub fn new(
+        operation: KmsOperation,
+        master_key: MasterKey,
+        providers: &KmsProviders,
+    ) -> Result<Self> {
+        Ok(Self {
+            call: Call::new(operation, master_key, providers)?,
+            stage: Stage::Start,
+            fetched: None,
+            failure: None,
+        })
+    }
+
+    /// The master key that the request is about; its provider says which TLS options to use.
+    #[must_use]
+    pub const fn master_key(&self) -> &MasterKey {
+        &self.call.master_key
+    }
+
+    /// Goes as far as possible and says what is wanted next.
+    ///
+    /// Errors: `KMS_REQUEST_INVALID`, `MASTER_KEY_INVALID`, `CRYPTO_*`, `KEY_MATERIAL_LENGTH`, `KMS_REPLY_LENGTH`, and
+    /// those of [`Self::feed`] and [`Self::fail`]. They are sticky.
+    pub fn step(&mut self, context: &mut WireContext<'_>) -> Result<WireStep> {
+        self.guard(|request| {
+            loop {
+                if let Some(step) = request.at_rest() {
+                    return Ok(step);
+                }
+                request.advance(context)?;
+            }
+        })
+    }
+
+    /// [`Self::step`] for a host that has sent and fed all it is going to.
+    ///
+    /// Errors: `KMS_RESPONSE_UNFINISHED` while an answer is incomplete; the error that a request waits to be sent again
+    /// for; `KMS_SIGNATURE_FAILED` while a signature is missing; those of [`Self::step`].
+    pub fn finish(&mut self, context: &mut WireContext<'_>) -> Result<WireStep> {
+        self.guard(|request| {
+            if matches!(request.stage, Stage::Signing(..)) {
+                return Err(signature_failed());
+            }
+            match request.current().and_then(Exchange::missing_answer) {
+                Some(error) => Err(error),
+                None => Ok(()),
+            }
+        })?;
+        self.step(context)
+    }
+
+    /// The message to send, while [`WireStep::Exchange`] is wanted. It holds secrets.
+    ///
+    /// Errors: `MACHINE_OUT_OF_ORDER`; the sticky error.
+    pub fn message(&self) -> Result<&[u8]> {
+        self.exchange().map(Exchange::message)
+    }
+
+    /// Where to send it: `host:port`.
+    ///
+    /// Errors: `MACHINE_OUT_OF_ORDER`; the sticky error.
+    pub fn endpoint(&self) -> Result<&str> {
+        self.exchange().map(Exchange::endpoint)
+    }
+
+    /// How many bytes of the answer may be read and fed next: 0 when it is complete, has failed, or is to be sent again.
+    #[must_use]
+    pub fn bytes_needed(&self) -> usize {
+        match &self.failure {
+            None => self.current().map_or(0, Exchange::bytes_needed),
+            Some(_) => 0,
+        }
+    }
+
+    /// Takes the next bytes of the answer.
+    ///
+    /// Errors: `KMS_RESPONSE_MALFORMED`, `KMS_RESPONSE_TOO_LARGE`, `KMS_ERROR_STATUS`, `KMS_RETRIES_EXHAUSTED`,
+    /// `KMS_OPERATION_FAILED`, `MACHINE_OUT_OF_ORDER`. They are sticky, except for a feed before [`Self::resend`].
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.failure.is_none() && self.current().is_some_and(Exchange::is_waiting) {
+            let exchange = self.current_mut().ok_or_else(nothing_under_way)?;
+            return exchange.feed(bytes);
+        }
+        self.guard(|request| {
+            let exchange = request.current_mut().ok_or_else(nothing_under_way)?;
+            exchange.feed(bytes)
+        })
+    }
+
+    /// The connection failed. Says whether the message may be sent again ([`WireStep::Retry`]).
+    ///
+    /// An answer that is complete already stays, and there is nothing to send again then.
+    pub fn fail(&mut self) -> bool {
+        self.guard(|request| request.current_mut().map_or(Ok(false), Exchange::fail))
+            .unwrap_or(false)
+    }
+
+    /// How long to wait before sending the message, from 32 random bits: 0 for the first time.
+    ///
+    /// Units: microseconds.
+    #[must_use]
+    pub fn sleep_us(&self, random: u32) -> u64 {
+        self.current()
+            .map_or(0, |exchange| exchange.sleep_us(random))
+    }
+
+    /// Whether the message is to be sent again.
+    #[must_use]
+    pub fn is_retry_wanted(&self) -> bool {
+        self.failure.is_none() && self.current().is_some_and(Exchange::is_waiting)
+    }
+
+    /// Says that the message is being sent again, and starts its answer over.
+    ///
+    /// Errors: `MACHINE_OUT_OF_ORDER` unless [`WireStep::Retry`] is wanted; the sticky error.
+    pub fn resend(&mut self) -> Result<()> {
+        self.guard(|request| {
+            let exchange = request.current_mut().ok_or_else(nothing_under_way)?;
+            exchange.resend()
+        })
+    }
+
+    /// What to sign, while [`WireStep::NeedSignature`] is wanted.
+    ///
+    /// Errors: `MACHINE_OUT_OF_ORDER`; the sticky error.
+    pub fn signature_wanted(&self) -> Result<SignatureWanted<'_>> {
+        self.check()?;
+        match (&self.stage, self.call.signing_key()) {
+            (Stage::Signing(_, input), Some(private_key)) => Ok(SignatureWanted {
+                private_key: private_key.expose(),
+                input: input.expose(),
+            }),
+            _ => Err(out_of_order("no signature is wanted")),
+        }
+    }
+
+    /// Takes the signature.
+    ///
+    /// Errors: `KMS_SIGNATURE_FAILED` when it is empty or too long, which is how a host says that it cannot sign;
+    /// `MACHINE_OUT_OF_ORDER`. They are sticky.
+    pub fn provide_signature(&mut self, signature: &[u8]) -> Result<()> {
+        self.guard(|request| {
+            let Stage::Signing(key, input) = &request.stage else {
+                return Err(out_of_order("no signature is wanted"));
+            };
+            let exchange = request.call.signed_token_exchange(input, signature)?;
+            request.stage = Stage::Token(key.clone(), exchange);
+            Ok(())
+        })
+    }
+
+    /// The reply, once.
+    ///
+    /// Errors: `MACHINE_OUT_OF_ORDER`; the sticky error.
+    pub fn take_reply(&mut self) -> Result<WireReply> {
+        self.check()?;
+        match core::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Done(reply) => Ok(reply),
+            other => {
+                self.stage = other;
+                Err(out_of_order("there is no reply to take"))
+            }
+        }
+    }
+
+    /// The sticky error, if there is one.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Which token the request would fetch, if it has not begun and no such token is cached.
+    pub(super) fn token_to_fetch(&self, context: &WireContext<'_>) -> Option<TokenKey> {
+        match (&self.stage, self.call.token_source()) {
+            (Stage::Start, TokenSource::Fetched(key)) => {
+                let is_cached = context.tokens.find(&key, context.now_ms).is_some();
+                (!is_cached).then_some(key)
+            }
+            _ => None,
+        }
+    }
+
+    /// The token that was fetched.
+    pub(super) fn fetched_token(&self) -> Option<&(TokenKey, Arc<SecretBytes>)> {
+        self.fetched.as_ref()
+    }
+
+    /// Begins with a token that another request fetched.
+    pub(super) fn begin_with_token(&mut self, token: &SecretBytes, now_ms: i64) -> Result<()> {
+        self.guard(|request| {
+            request.stage = Stage::Calling(request.call.exchange(token.expose(), now_ms)?);
+            Ok(())
+        })
+    }
+
+    /// Gives up: the token did not come.
+    pub(super) fn give_up_token(&mut self) -> Error {
+        let failed = Error::new(
+            Code::KmsTokenMissing,
+            "authentication failed, no oauth token",
+        );
+        let result: Result<()> = self.guard(|_| Err(failed.clone()));
+        result.err().unwrap_or(failed)
+    }
+
+    /// What is wanted of the host, unless there is something to do without it.
+    fn at_rest(&self) -> Option<WireStep> {
+        match &self.stage {
+            Stage::Start => None,
+            Stage::Signing(..) => Some(WireStep::NeedSignature),
+            Stage::Token(_, exchange) | Stage::Calling(exchange) | Stage::Kmip(_, exchange) => {
+                match (exchange.is_answered(), exchange.is_waiting()) {
+                    (true, _) => None,
+                    (false, true) => Some(WireStep::Retry),
+                    (false, false) => Some(WireStep::Exchange),
+                }
+            }
+            Stage::Done(_) | Stage::Over => Some(WireStep::Done),
+        }
+    }
+
+    fn advance(&mut self, context: &mut WireContext<'_>) -> Result<()> {
+        self.stage = match core::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Start => self.start(context)?,
+            Stage::Token(key, exchange) => match exchange.into_answer() {
+                Some(Answer::Json(JsonAnswer::Token(token))) => {
+                    let token = context.tokens.store(&key, token, context.now_ms);
+                    let next = self.call.exchange(token.expose(), context.now_ms)?;
+                    self.fetched = Some((key, token));
+                    Stage::Calling(next)
+                }
+                _ => return Err(nothing_under_way()),
+            },
+            Stage::Calling(exchange) => match exchange.into_answer() {
+                Some(Answer::Json(JsonAnswer::Bytes(bytes))) => self.done(bytes.expose(), None)?,
+                _ => return Err(nothing_under_way()),
+            },
+            Stage::Kmip(step, exchange) => match (exchange.into_answer(), self.call.kmip()) {
+                (Some(Answer::Kmip(answer)), Some(call)) => {
+                    let next = call.advance(step, answer, context.entropy)?;
+                    self.follow(next)?
+                }
+                _ => return Err(nothing_under_way()),
+            },
+            resting => resting,
+        };
+        Ok(())
+    }
+
+    fn start(&self, context: &mut WireContext<'_>) -> Result<Stage> {
+        if let Some(call) = self.call.kmip() {
+            let next = call.start(context.entropy)?;
+            return self.follow(next);
+        }
+        let now_ms = context.now_ms;
+        let exchange = match self.call.token_source() {
+            TokenSource::Unused => self.call.exchange(b"", now_ms)?,
+            TokenSource::Given(token) => self.call.exchange(token.expose(), now_ms)?,
+            TokenSource::Fetched(key) => {
+                if let Some(token) = context.tokens.find(&key, now_ms) {
+                    self.call.exchange(token.expose(), now_ms)?
+                } else if let Some(input) = self.call.signing_input(now_ms) {
+                    return Ok(Stage::Signing(key, input));
+                } else {
+                    return Ok(Stage::Token(key, self.call.token_exchange()?));
+                }
+            }
+        };
+        Ok(Stage::Calling(exchange))
+    }
+
+    fn follow(&self, next: Next) -> Result<Stage> {
+        match next {
+            Next::Send(step, message, wanted) => {
+                let exchange = self.call.kmip_exchange(message, wanted)?;
+                Ok(Stage::Kmip(step, exchange))
+            }
+            Next::Wrapped(bytes, made) => self.done(&bytes, made),
+            Next::Unwrapped(bytes) => self.done(bytes.expose(), None),
+        }
+    }
+
+    /// Checks the length of what came back.
+    fn done(&self, bytes: &[u8], kmip_key_id: Option<String>) -> Result<Stage> {
+        let wrong = |message: &'static str| {
+            let found = bytes.len();
+            Error::new(Code::KmsReplyLength, message).with("found", found)
+        };
+        let reply = match &self.call.operation {
+            // Every way of wrapping gives at least as much as it takes.
+            KmsOperation::Wrap(_) if bytes.len() < KEY_MATERIAL_LEN => {
+                return Err(wrong("key material not expected length"));
+            }
+            KmsOperation::Wrap(_) => WireReply::Wrapped {
+                material: WrappedKeyMaterial::new(bytes.to_vec()),
+                kmip_key_id,
+            },
+            KmsOperation::Unwrap(_) => WireReply::Unwrapped(
+                KeyMaterial::copy_from(bytes)
+                    .map_err(|_| wrong("decrypted key is incorrect length"))?,
+            ),
+        };
+        Ok(Stage::Done(reply))
+    }
+
+    fn exchange(&self) -> Result<&Exchange> {
+        self.check()?;
+        self.current().ok_or_else(nothing_under_way)
+    }
+
+    fn current(&self) -> Option<&Exchange> {
+        match &self.stage {
+            Stage::Token(_, exchange) | Stage::Calling(exchange) | Stage::Kmip(_, exchange) => {
+                Some(exchange)
+            }
+            _ => None,
+        }
+    }
+
+    fn current_mut(&mut self) -> Option<&mut Exchange> {
+        match &mut self.stage {
+            Stage::Token(_, exchange) | Stage::Calling(exchange) | Stage::Kmip(_, exchange) => {
+                Some(exchange)
+            }
+            _ => None,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Makes an error sticky, and names the provider in it.
+    fn guard<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.check()?;
+        act(self).map_err(|error| {
+            let error = error.with("provider", self.call.master_key.provider());
+            self.failure = Some(error.clone());
+            error
+        })
+    }
+}
+
+fn out_of_order(message: &'static str) -> Error {
+    Error::new(Code::MachineOutOfOrder, message)
+}
+
+fn nothing_under_way() -> Error {
+    out_of_order("no KMS message is under way: step first")
+}

@@ -1,0 +1,120 @@
+//! Several calls side by side, which share the tokens they fetch.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::{
+    oauth::TokenKey,
+    request::{WireContext, WireRequest, WireStep},
+};
+use crate::{error::Result, secret::SecretBytes};
+
+/// The calls that one operation makes, message by message: all that can be under way at once are.
+///
+/// Of several calls that need the same bearer token, one fetches it. The others begin when it is there, however short
+/// its life is.
+///
+/// The protocol is that of the reference's drivers: take requests with [`WireRound::next_request`] until there is none,
+/// exchange messages, and call [`WireRound::finish`]; repeat until that says that all is done.
+pub struct WireRound {
+    requests: Vec<Slot>,
+}
+
+struct Slot {
+    request: WireRequest,
+    /// Whether the message under way was handed out.
+    is_offered: bool,
+}
+
+impl WireRound {
+    /// Begins with `requests`.
+    ///
+    /// Errors: those of [`WireRequest::step`].
+    pub fn new(requests: Vec<WireRequest>, context: &mut WireContext<'_>) -> Result<Self> {
+        let mut round = Self {
+            requests: requests
+                .into_iter()
+                .map(|request| Slot {
+                    request,
+                    is_offered: false,
+                })
+                .collect(),
+        };
+        round.begin(context)?;
+        Ok(round)
+    }
+
+    /// Steps the calls that have not begun, except those whose token another one is fetching.
+    fn begin(&mut self, context: &mut WireContext<'_>) -> Result<()> {
+        let mut being_fetched = Vec::new();
+        for slot in &mut self.requests {
+            if let Some(key) = slot.request.token_to_fetch(context) {
+                if being_fetched.contains(&key) {
+                    continue;
+                }
+                being_fetched.push(key);
+            }
+            slot.request.step(context)?;
+        }
+        Ok(())
+    }
+
+    /// The requests, in the order they were given.
+    pub fn requests(&self) -> impl Iterator<Item = &WireRequest> {
+        self.requests.iter().map(|slot| &slot.request)
+    }
+
+    /// One of the requests.
+    pub fn request(&mut self, index: usize) -> Option<&mut WireRequest> {
+        self.requests.get_mut(index).map(|slot| &mut slot.request)
+    }
+
+    /// The next request that has a message to send: for the first time, or again after a failure that may pass. In the
+    /// second case its answer starts over.
+    ///
+    /// Its signature, if it wants one, is to be provided before.
+    pub fn next_request(&mut self) -> Option<usize> {
+        self.requests.iter_mut().position(|slot| {
+            let request = &mut slot.request;
+            if request.is_retry_wanted() {
+                return request.resend().is_ok();
+            }
+            let is_next = !slot.is_offered && request.message().is_ok();
+            slot.is_offered |= is_next;
+            is_next
+        })
+    }
+
+    /// Takes the answers, and says whether every request is [`WireStep::Done`]; otherwise there are messages again.
+    ///
+    /// Errors: that of the first request that failed: `KMS_RESPONSE_UNFINISHED` where an answer is incomplete, the stored
+    /// error where a request waits to be sent again, those of [`WireRequest::step`]. Requests that waited for the token
+    /// of a failed one fail with `KMS_TOKEN_MISSING`.
+    pub fn finish(&mut self, context: &mut WireContext<'_>) -> Result<bool> {
+        let mut failure = None;
+        let mut are_done = true;
+        let mut fetched: Vec<(TokenKey, Arc<SecretBytes>)> = Vec::new();
+        for slot in &mut self.requests {
+            let request = &mut slot.request;
+            let key = request.token_to_fetch(context);
+            let outcome = match key {
+                // It waits for a request before it, which has been finished by now.
+                Some(key) => match fetched.iter().find(|(known, _)| *known == key) {
+                    Some((_, token)) => request
+                        .begin_with_token(token, context.now_ms)
+                        .map(|()| WireStep::Exchange),
+                    None => Err(request.give_up_token()),
+                },
+                None => request.finish(context),
+            };
+            slot.is_offered = false;
+            fetched.extend(request.fetched_token().cloned());
+            match outcome {
+                Ok(step) => are_done &= step == WireStep::Done,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        failure.map_or(Ok(are_done), Err)
+    }
+}
