@@ -11,8 +11,12 @@ import { root } from '../../js/dev/paths.mjs';
 import { createCmk, startServices } from '../../js/dev/services.mjs';
 
 let scratch;
+const children = [];
 beforeEach(() => { scratch = mkdtempSync(join(tmpdir(), 'csfle-services-')); });
-afterEach(() => rmSync(scratch, { recursive: true, force: true }));
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  rmSync(scratch, { recursive: true, force: true });
+});
 
 const program = `
   import { startServices } from ${JSON.stringify(join(root, 'js', 'dev', 'services.mjs'))};
@@ -28,6 +32,7 @@ async function start(ending) {
   const child = spawn(process.execPath, ['--input-type=module', '-e', program, ending], {
     env: { ...process.env, TMPDIR: scratch, MONGODB_URI: '', AWS_ENDPOINT_URL_KMS: '' }, stdio: ['ignore', 'pipe', 'ignore'],
   });
+  children.push(child);
   const ended = new Promise((resolve) => { child.on('exit', resolve); });
   const { mongodbUri, kmsEndpoint } = JSON.parse(await new Promise((resolve) => { child.stdout.once('data', resolve); }));
   return { child, ended, ports: [mongodbUri, kmsEndpoint].map((uri) => Number(/:(\d+)/.exec(uri)[1])) };
