@@ -53,8 +53,8 @@ pub(super) struct HttpAnswer<'a> {
 impl HttpAnswer<'_> {
     /// The complaint about a status other than 200.
     ///
-    /// DIFFERS: libmongocrypt looks at what Azure and the token endpoints send before it looks at the status, so that
-    /// it complains about the JSON of an error page, and would take a key out of one.
+    /// DIFFERS: libmongocrypt reads what Azure and the token endpoints send before it looks at the status, so that it
+    /// complains about the JSON of an error page, or about its being empty, instead of the status.
     pub(super) fn status_error(&self) -> Error {
         let Self { status, body, .. } = self;
         let message = match (status, body.is_empty()) {

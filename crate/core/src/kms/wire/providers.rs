@@ -180,12 +180,11 @@ fn parse_azure(fields: &ProviderFields<'_>) -> Result<AzureCredentials> {
         fields.expect_only(&["accessToken"])?;
         return Ok(AzureCredentials::AccessToken(token));
     }
-    let endpoint = fields.optional_endpoint("identityPlatformEndpoint", false)?;
     let credentials = AzureCredentials::Client {
         tenant_id: fields.text("tenantId")?,
         client_id: fields.text("clientId")?,
         client_secret: fields.secret_text("clientSecret")?,
-        identity_platform_endpoint: endpoint,
+        identity_platform_endpoint: fields.optional_endpoint("identityPlatformEndpoint", false)?,
     };
     fields.expect_only(&[
         "tenantId",
@@ -201,11 +200,10 @@ fn parse_gcp(fields: &ProviderFields<'_>) -> Result<GcpCredentials> {
         fields.expect_only(&["accessToken"])?;
         return Ok(GcpCredentials::AccessToken(token));
     }
-    let endpoint = fields.optional_endpoint("endpoint", false)?;
     let credentials = GcpCredentials::ServiceAccount {
         email: fields.text("email")?,
         private_key: fields.secret_bytes("privateKey")?,
-        endpoint,
+        endpoint: fields.optional_endpoint("endpoint", false)?,
     };
     fields.expect_only(&["email", "privateKey", "endpoint"])?;
     Ok(credentials)

@@ -206,12 +206,9 @@ impl WireRequest {
     /// Takes the next bytes of the answer.
     ///
     /// Errors: `KMS_RESPONSE_MALFORMED`, `KMS_RESPONSE_TOO_LARGE`, `KMS_ERROR_STATUS`, `KMS_RETRIES_EXHAUSTED`,
-    /// `KMS_OPERATION_FAILED`, `MACHINE_OUT_OF_ORDER`. They are sticky, except for a feed before [`Self::resend`].
+    /// `KMS_OPERATION_FAILED`; `MACHINE_OUT_OF_ORDER` for nothing, for more than is needed, and before
+    /// [`Self::resend`]. They are sticky.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.failure.is_none() && self.current().is_some_and(Exchange::is_waiting) {
-            let exchange = self.current_mut().ok_or_else(nothing_under_way)?;
-            return exchange.feed(bytes);
-        }
         self.guard(|request| {
             let exchange = request.current_mut().ok_or_else(nothing_under_way)?;
             exchange.feed(bytes)

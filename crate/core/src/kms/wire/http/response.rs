@@ -125,7 +125,10 @@ impl ResponseParser {
                 }
                 State::ChunkEnd { missing, is_last } => {
                     if bytes[0] != b"\r\n"[2 - missing] {
-                        return Err(self.malformed("Unexpected: exceeded content length"));
+                        return Err(self.malformed(match is_last {
+                            true => "Unexpected extra HTTP content",
+                            false => "Unexpected: exceeded content length",
+                        }));
                     }
                     self.state = match (missing, is_last) {
                         (2, _) => State::ChunkEnd {
@@ -299,7 +302,7 @@ fn decimal(digits: &[u8]) -> Option<usize> {
 
 /// The length that a chunk line announces, at most [`MAX_BODY_LEN`].
 fn chunk_len(line: &[u8]) -> Option<usize> {
-    let digits = line.split(|byte| *byte == b';').next()?.trim_ascii_end();
+    let digits = line.split(|byte| *byte == b';').next()?;
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
