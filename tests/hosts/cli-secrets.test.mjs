@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { hospital, openLab } from '../migration/fixtures.mjs';
-import { csfle } from './cli/command.mjs';
+import { csfle, refusingKms } from './cli/command.mjs';
 
 describe('csfle keeps secrets', { timeout: 180_000 }, () => {
   let lab;
@@ -69,8 +69,19 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
   });
 
   it('warns about a password in --uri, and takes it', async () => {
-    const { stderr } = await csfle(['keys', 'list', '--uri', 'mongodb://u:secret-word@127.0.0.1:9/?serverSelectionTimeoutMS=200']);
+    // Too short to be looked for in every text: it is its place in the connection string that hides it.
+    const { stderr } = await csfle(['keys', 'list', '--uri', 'mongodb://u:pw@127.0.0.1:9/?serverSelectionTimeoutMS=200']);
     assert.match(stderr, /prefer MONGODB_URI/);
     assert.match(stderr, /mongodb:\/\/u:\*\*\*@127\.0\.0\.1:9/);
+  });
+
+  it('even when a service quotes them', async () => {
+    const kms = await refusingKms('you said canary-aws-secret and canary-session-token');
+    const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint, AWS_SECRET_ACCESS_KEY: 'canary-aws-secret', AWS_SESSION_TOKEN: 'canary-session-token' };
+    const { code, stderr } = await csfle(['keys', 'create', '--key-vault', place.namespace, '--to', 'aws', '--key-arn', lab.to.key], { env });
+    await kms.close();
+    assert.equal(code, 1);
+    assert.match(stderr, /cause: AccessDeniedException: you said \*\*\* and \*\*\*/);
+    assert.match(stderr, /\[KMS_ACCESS_DENIED\]/);
   });
 });

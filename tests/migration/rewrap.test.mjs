@@ -236,6 +236,15 @@ describe('rewrap', { timeout: 240_000 }, () => {
     assert.deepEqual(report.failures.map(({ code }) => code), Array(3).fill('MIGRATION_VERIFICATION_FAILED'));
   });
 
+  it('a store that keeps the master key and other key material is found out', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const { keyMaterial: other } = await place.vault.findOne({ _id: place.keys.plain });
+    const store = { ...countingStore(place.store), rewrapIf: (id, expected, next) => place.store.rewrapIf(id, expected, { ...next, keyMaterial: other }) };
+    const report = await place.migrate({ execute: true, keyVault: store, keyFilter: { keyAltNames: 'notes' } });
+    assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.notes.toHexString(true), code: 'MIGRATION_VERIFICATION_FAILED' }]);
+    assert.equal(report.keys.migrated, 0);
+  });
+
   it('a key that holds other material at the end is named', async () => {
     const place = await hospital(lab, { documents: 0 });
     let verifying = false;

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import { createRequire } from 'node:module';
+import { connect, createServer as createTcpServer } from 'node:net';
 import { dirname, join } from 'node:path';
 
 const manifest = createRequire(import.meta.url).resolve('csfle-wasm/package.json');
@@ -46,5 +47,46 @@ export async function slowKms(endpoint, { delayMs, onCall = () => {} }) {
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
     close: () => new Promise((resolve) => { timers.forEach(clearTimeout); server.closeAllConnections(); server.close(resolve); }),
+  };
+}
+
+// A KMS that refuses every call with a message of the test's choice.
+export async function refusingKms(message) {
+  const server = createServer((incoming, outgoing) => {
+    incoming.resume();
+    outgoing.writeHead(400, { 'content-type': 'application/x-amz-json-1.1' });
+    outgoing.end(JSON.stringify({ __type: 'AccessDeniedException', message }));
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  return {
+    endpoint: `http://127.0.0.1:${server.address().port}`,
+    close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
+  };
+}
+
+// A proxy before the server that holds back the first message which `isMeant`, and everything after it, for good.
+export async function stallingServer(uri, isMeant, onStall) {
+  const target = new URL(uri);
+  const sockets = new Set();
+  let stalled = false;
+  const server = createTcpServer((incoming) => {
+    const outgoing = connect(Number(target.port), target.hostname);
+    for (const socket of [incoming, outgoing]) {
+      sockets.add(socket);
+      socket.on('error', () => {}).on('close', () => { sockets.delete(socket); incoming.destroy(); outgoing.destroy(); });
+    }
+    outgoing.on('data', (bytes) => { if (!stalled) incoming.write(bytes); });
+    incoming.on('data', (bytes) => {
+      if (!stalled && isMeant(bytes)) {
+        stalled = true;
+        onStall();
+      }
+      if (!stalled) outgoing.write(bytes);
+    });
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  return {
+    uri: Object.assign(new URL(uri), { port: String(server.address().port) }).href,
+    close: () => new Promise((resolve) => { for (const socket of sockets) socket.destroy(); server.close(resolve); }),
   };
 }
