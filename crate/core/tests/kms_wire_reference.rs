@@ -5,7 +5,7 @@
 mod kms_wire_support;
 mod support;
 
-use kms_wire_support::{Host, bytes, json, message, read, request, text, vectors};
+use kms_wire_support::{Host, NOW_MS, bytes, message, read, request, text, vector_file, vectors};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use csfle_core::{
@@ -13,9 +13,6 @@ use csfle_core::{
     kms::wire::{KmsProviders, WireRequest, WireStep},
 };
 use serde_json::{Map, Value, json};
-
-/// Time of the answers, which no message depends on.
-const NOW_MS: i64 = 1_700_000_000_000;
 
 /// Compares with the reference, or with the listed difference. Returns a complaint.
 fn compare(
@@ -37,7 +34,7 @@ fn compare(
 }
 
 fn differences(file: &str) -> Map<String, Value> {
-    json("differences.json")[file]
+    vector_file("differences.json")[file]
         .as_object()
         .cloned()
         .unwrap_or_default()

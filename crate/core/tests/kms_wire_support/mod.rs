@@ -14,7 +14,7 @@ use csfle_core::{
     },
     secret::KeyMaterial,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::extended_json_to_bson;
 
@@ -78,7 +78,7 @@ pub(crate) fn read<'a>(request: &mut WireRequest, mut reply: &'a [u8], piece: us
 }
 
 pub(crate) fn vectors(file: &str) -> Vec<Value> {
-    let Value::Object(mut document) = json(file) else {
+    let Value::Object(mut document) = vector_file(file) else {
         panic!("{file} is no object");
     };
     match document.remove("vectors") {
@@ -87,7 +87,7 @@ pub(crate) fn vectors(file: &str) -> Vec<Value> {
     }
 }
 
-pub(crate) fn json(file: &str) -> Value {
+pub(crate) fn vector_file(file: &str) -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/vectors/kms-wire")
         .join(file);
@@ -122,4 +122,72 @@ pub(crate) fn request(vector: &Value) -> Result<WireRequest> {
 
 pub(crate) fn message(error: &Error) -> Value {
     Value::String(error.message().to_string())
+}
+
+/// Time of calls whose messages are not compared.
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
+
+pub(crate) fn aws() -> Value {
+    json!({"aws": {"accessKeyId": "AKIDEXAMPLE", "secretAccessKey": "wJalrXUtnFEMI"}})
+}
+
+pub(crate) fn aws_key() -> Value {
+    json!({"provider": "aws", "region": "us-east-1", "key": "alias/k"})
+}
+
+pub(crate) fn azure() -> Value {
+    json!({"azure": {"tenantId": "t", "clientId": "c", "clientSecret": "hush-hush"}})
+}
+
+pub(crate) fn azure_key() -> Value {
+    json!({"provider": "azure", "keyVaultEndpoint": "kv.vault.azure.net", "keyName": "n", "keyVersion": "v"})
+}
+
+pub(crate) fn gcp() -> Value {
+    json!({"gcp": {"email": "a@b.c", "privateKey": "c2VjcmV0IGtleSE="}})
+}
+
+pub(crate) fn gcp_key() -> Value {
+    json!({"provider": "gcp", "projectId": "p", "location": "l", "keyRing": "r", "keyName": "k"})
+}
+
+pub(crate) fn providers(document: &Value) -> KmsProviders {
+    KmsProviders::parse(&extended_json_to_bson(document.clone()))
+        .expect("the providers are in order")
+}
+
+pub(crate) fn master_key(document: &Value) -> MasterKey {
+    MasterKey::from_bytes(&extended_json_to_bson(document.clone()))
+        .expect("the master key is in order")
+}
+
+pub(crate) fn wrap() -> KmsOperation {
+    KmsOperation::Wrap(KeyMaterial::copy_from(&[7; 96]).expect("96 bytes"))
+}
+
+pub(crate) fn unwrap() -> KmsOperation {
+    KmsOperation::Unwrap(WrappedKeyMaterial::new(vec![9; 200]))
+}
+
+pub(crate) fn new(operation: KmsOperation, key: &Value, document: &Value) -> WireRequest {
+    WireRequest::new(operation, master_key(key), &providers(document))
+        .expect("the provider is configured")
+}
+
+pub(crate) fn http(status: u16, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+pub(crate) fn with(mut document: Value, path: &[&str], value: &str) -> Value {
+    let (last, path) = path.split_last().expect("there is a field");
+    let mut at = &mut document;
+    for name in path {
+        at = &mut at[*name];
+    }
+    at[*last] = Value::String(value.to_string());
+    document
 }
