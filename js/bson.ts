@@ -29,7 +29,7 @@ export interface DeserializeOptions {
   readonly promoteLongs?: boolean | undefined;
   /** Turn binary of subtype 0 into bytes. Default: false. */
   readonly promoteBuffers?: boolean | undefined;
-  /** Keep regular expressions as BSONRegExp, whose options JavaScript may not know. Default: false. */
+  /** Keep regular expressions as BSONRegExp. Default: false, unless JavaScript does not know a pattern of the document. */
   readonly bsonRegExp?: boolean | undefined;
   /** Turn 64-bit integers into bigint. Default: false. */
   readonly useBigInt64?: boolean | undefined;
@@ -82,13 +82,29 @@ export function serialize(bson: BsonLibrary, document: Document, what: string): 
     if (cause instanceof Error && cause.name === 'BSONVersionError') {
       throw new CsfleError('HOST_BSON_MISMATCH', `${what} holds a value of another major version of the BSON library`, { cause });
     }
+    // The library's error quotes the field name or the pattern, which are about to be encrypted: it is no cause to pass on.
+    if (cause instanceof Error && cause.name === 'BSONError' && /must not contain null bytes/.test(cause.message)) {
+      throw new CsfleError('ARGUMENT_INVALID', `${what} has a null byte in a field name or in a regular expression`);
+    }
     throw new CsfleError('ARGUMENT_INVALID', `${what} cannot be written as BSON`, { cause });
   }
 }
 
-/** Turns BSON bytes into a JavaScript document, with the defaults of the `bson` package. */
+/**
+ * Turns BSON bytes into a JavaScript document, with the defaults of the `bson` package.
+ * Regular expressions stay `BSONRegExp` when one of them is none that JavaScript knows, such as `(?i)x` of PCRE.
+ * Errors: `BSON_MALFORMED` for what the library cannot read, such as text that is not UTF-8.
+ */
 export function deserialize(bson: BsonLibrary, bytes: Uint8Array, options: DeserializeOptions = {}): Document {
-  return bson.deserialize(bytes, { ...options });
+  try {
+    return bson.deserialize(bytes, { ...options });
+  } catch (cause) {
+    // The message of a SyntaxError quotes the pattern, which may have been encrypted: it goes no further.
+    if ((cause as { name?: unknown } | null)?.name !== 'SyntaxError')
+      throw new CsfleError('BSON_MALFORMED', 'the BSON library cannot read the document', { cause });
+    if (options.bsonRegExp === true) throw new CsfleError('BSON_MALFORMED', 'the BSON library cannot read the document');
+    return deserialize(bson, bytes, { ...options, bsonRegExp: true });
+  }
 }
 
 /** Options under which a document that is read and written again keeps the type of every value. */
