@@ -5,9 +5,12 @@ export function isBytes(value: unknown): value is Uint8Array {
   return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
 }
 
-/** Overwrites bytes with zeros; absent ones are fine, so that a `finally` needs no test. */
+/**
+ * Overwrites bytes with zeros; absent ones are fine, so that a `finally` needs no test. So are those that were handed
+ * over to another thread: they have no length any more, and refuse to be filled.
+ */
 export function wipe(...buffers: readonly (Uint8Array | undefined)[]): void {
-  for (const buffer of buffers) buffer?.fill(0);
+  for (const buffer of buffers) if (buffer !== undefined && buffer.length > 0) buffer.fill(0);
 }
 
 /** Compares two byte strings; not in constant time, so for public bytes only. */

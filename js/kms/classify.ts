@@ -19,9 +19,13 @@ const CLASSIFIERS: Readonly<Record<string, (thrown: unknown, operation: 'encrypt
  * What none of them knows is `HOST_CALLBACK_FAILED`: a mistake in the callback must not pass for one of the KMS.
  */
 export function classifyCallbackError(provider: string, operation: 'encrypt' | 'decrypt', thrown: unknown): CsfleError {
-  if (CsfleError.is(thrown)) return thrown;
-  const [type = ''] = provider.split(':', 1);
-  const named = CLASSIFIERS[type]?.(thrown, operation) ?? classifyTransportError(thrown);
-  if (named !== undefined && named.code !== 'KMS_FAILED') return named;
+  try {
+    if (CsfleError.is(thrown)) return thrown;
+    const [type = ''] = provider.split(':', 1);
+    const named = CLASSIFIERS[type]?.(thrown, operation) ?? classifyTransportError(thrown);
+    if (named !== undefined && named.code !== 'KMS_FAILED') return named;
+  } catch {
+    // Looking at what was thrown may run code of its own, which may fail: then it says nothing about the KMS.
+  }
   return new CsfleError('HOST_CALLBACK_FAILED', 'the KMS callback failed', { cause: thrown });
 }

@@ -99,7 +99,7 @@ async function attemptOnce(
     }
     const unwrapped = await within(scope, (async () => provider.decrypt({ ...call, ciphertext: input }))(), wipeIfBytes);
     if (!isBytes(unwrapped)) throw replyInvalid('decrypt', 'bytes', unwrapped);
-    return { reply: unwrapped };
+    return { reply: unlessGone(unwrapped) };
   } finally {
     clearTimeout(deadline);
     scope.release();
@@ -115,7 +115,12 @@ function checkWrapped(wrapped: Uint8Array | KmsWrapped, plaintext: Uint8Array): 
   // Stored like this the data key would lie open in the key vault.
   if (equalBytes(ciphertext, plaintext))
     throw new CsfleError('KMS_REPLY_INVALID', 'encrypt returned the bytes it was given, unencrypted');
-  return { reply: ciphertext.slice(), keyId };
+  return { reply: unlessGone(ciphertext).slice(), keyId };
+}
+
+/** The bytes, or none: a reply that was handed over to another thread has no length, and cannot be read or copied. */
+function unlessGone(reply: Uint8Array): Uint8Array {
+  return reply.length === 0 ? new Uint8Array(0) : reply;
 }
 
 function wipeIfBytes(late: unknown): void {

@@ -22,6 +22,33 @@ function document(type, payload) {
 
 const showsSecret = (error) => `${inspect(error, { depth: 9 })}${JSON.stringify(error)}${error.message}`.includes('SECRET');
 
+test('bytes that a callback hands over to another thread are no mistake, a reply that is gone is one', async () => {
+  const store = new MemoryKeyVaultStore();
+  const worker = withKms({
+    encrypt: async ({ plaintext }) => { const reply = invert(plaintext); handOver(plaintext); return reply; },
+    decrypt: async ({ ciphertext }) => { const reply = invert(ciphertext); handOver(ciphertext); return reply; },
+  }, { store });
+  const keyId = await worker.createDataKey('aws', { masterKey: awsMasterKey });
+  assert.equal(await worker.decrypt(await worker.encrypt(5, { algorithm: RANDOM, keyId })), 5);
+  const gone = withKms({ encrypt: async ({ plaintext }) => handOver(invert(plaintext)), decrypt: async ({ ciphertext }) => handOver(invert(ciphertext)) }, { store });
+  await failsWith('KMS_REPLY_LENGTH', () => gone.createDataKey('aws', { masterKey: awsMasterKey }));
+  await failsWith('KMS_REPLY_LENGTH', () => gone.encrypt(5, { algorithm: RANDOM, keyId }));
+  worker.close();
+  gone.close();
+});
+
+test('an error that fails when it is looked at is kept as the cause', async () => {
+  for (const thrown of [
+    new Proxy({}, { get() { throw new Error('trap'); } }),
+    Object.defineProperty(new Error('x'), 'code', { get() { throw new Error('getter'); } }),
+  ]) {
+    const encryption = withKms({ encrypt: () => { throw thrown; }, decrypt: never });
+    const error = await failsWith('HOST_CALLBACK_FAILED', () => encryption.createDataKey('aws', { masterKey: awsMasterKey }));
+    assert.ok(error.cause === thrown);
+    encryption.close();
+  }
+});
+
 test('a regular expression that JavaScript does not know decrypts to BSONRegExp, and may stand beside', async () => {
   const store = new MemoryKeyVaultStore();
   const encryption = localEncryption({ store });
