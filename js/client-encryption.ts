@@ -17,8 +17,8 @@ import { argumentError, CsfleError, kindOf } from './errors.js';
 import { KeyCursor } from './key-cursor.js';
 import { type DriverClient, driverKeyVaultStore, type KeyDocument, type KeyVaultStore } from './key-vault.js';
 import { type BulkWriteResult, rewrapKeys } from './rewrap.js';
-import { fromStore, requireStore } from './run.js';
-import { refuseUnknownOptions, SESSION_OPTION_NAMES, Session, type SessionOptions } from './session.js';
+import { findDocuments, fromStore, requireStore } from './run.js';
+import { refuseUnknownOptions, requireSignal, SESSION_OPTION_NAMES, Session, type SessionOptions } from './session.js';
 
 /** The algorithms of client-side field level encryption. Deterministic values can be queried for equality. */
 export type Algorithm = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' | 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
@@ -120,7 +120,7 @@ export class ClientEncryption {
     const masterKey = serialize(bson, { ...options.masterKey, provider }, 'masterKey');
     const output = await this.#session.run((engine) => engine.createDataKey(masterKey, names, material, Date.now()));
     const document = deserialize(bson, output);
-    await fromStore(() => store.insert(document));
+    await this.#session.during(() => fromStore(() => store.insert(document)));
     return new bson.UUID(binaryBytes(document['_id'] as BsonBinary));
   }
 
@@ -185,14 +185,14 @@ export class ClientEncryption {
   /** Returns a cursor over all key documents. */
   getKeys(): KeyCursor {
     const store = this.#store();
-    return new KeyCursor(async () => (await fromStore(() => store.find({}))) as readonly KeyDocument[]);
+    return new KeyCursor(() => this.#session.during(() => findDocuments(store, {}) as Promise<readonly KeyDocument[]>));
   }
 
   /** Removes a key. What was encrypted with it can then only be read with a backup of the key document. */
   async deleteKey(id: BsonBinary): Promise<DeleteResult> {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
-    return { acknowledged: true, deletedCount: await fromStore(() => store.deleteKey(key)) };
+    return { acknowledged: true, deletedCount: await this.#changing(() => store.deleteKey(key)) };
   }
 
   /**
@@ -203,7 +203,7 @@ export class ClientEncryption {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
     const name = altName(keyAltName);
-    return (await fromStore(() => store.addKeyAltName(key, name))) as KeyDocument | null;
+    return (await this.#changing(() => store.addKeyAltName(key, name))) as KeyDocument | null;
   }
 
   /** Removes an alternate name; returns the key document as it was before, or null when there is no such key. */
@@ -211,7 +211,7 @@ export class ClientEncryption {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
     const name = altName(keyAltName);
-    return (await fromStore(() => store.removeKeyAltName(key, name))) as KeyDocument | null;
+    return (await this.#changing(() => store.removeKeyAltName(key, name))) as KeyDocument | null;
   }
 
   /**
@@ -227,12 +227,15 @@ export class ClientEncryption {
     if (typeof filter !== 'object' || filter === null) throw argumentError(`filter must be an object, found ${kindOf(filter)}`);
     refuseUnknownOptions(options, ['provider', 'masterKey', 'verify', 'signal'], 'rewrapManyDataKey');
     const { provider, masterKey, verify = true, signal } = options;
+    if (typeof verify !== 'boolean')
+      throw argumentError(`verify must be a boolean, found ${kindOf(verify)}`, { argument: 'verify' });
+    requireSignal(signal);
     if (provider === undefined && masterKey !== undefined)
       throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });
     const target = provider === undefined ? undefined : serialize(bson, { ...masterKey, provider }, 'masterKey');
     const which = serialize(bson, filter, 'filter');
     const output = await this.#session.run((engine) => engine.rewrap(which, target, verify), signal);
-    return rewrapKeys(store, bson, output);
+    return rewrapKeys(store, bson, output, (work) => this.#session.during(work, signal));
   }
 
   /**
@@ -301,8 +304,17 @@ export class ClientEncryption {
 
   async #findOne(filter: Document): Promise<KeyDocument | null> {
     const store = this.#store();
-    const [found] = await fromStore(() => store.find(filter));
+    const [found] = await this.#session.during(() => findDocuments(store, filter));
     return (found as KeyDocument | undefined) ?? null;
+  }
+
+  /** A change of the key vault after which a cached key or name may not be that of the vault any more. */
+  async #changing<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#session.during(() => fromStore(work));
+    } finally {
+      this.#session.forgetKeys();
+    }
   }
 
   /** The options of one field as the core reads them: absent ones left out, the key id as a binary of this library. */
@@ -336,6 +348,8 @@ export class ClientEncryption {
 
 function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncryptionOptions): KeyVaultStore | undefined {
   if (options.keyVaultStore !== undefined) {
+    if (typeof options.keyVaultStore !== 'object' || options.keyVaultStore === null)
+      throw argumentError(`keyVaultStore must be an object, found ${kindOf(options.keyVaultStore)}`);
     for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'deleteKey'] as const) {
       if (typeof options.keyVaultStore[method] !== 'function')
         throw argumentError(`keyVaultStore lacks the method ${method}`, { method });
@@ -351,6 +365,9 @@ function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncr
 function altName(name: unknown): string {
   if (typeof name !== 'string')
     throw new CsfleError('KEY_ALT_NAME_INVALID', `an alternate name must be a string, found ${kindOf(name)}`);
+  // BSON would store another name, the same for any two of them.
+  if (/\p{Surrogate}/u.test(name))
+    throw new CsfleError('KEY_ALT_NAME_INVALID', 'an alternate name must be Unicode text, found half of a character');
   return name;
 }
 

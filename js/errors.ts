@@ -34,6 +34,8 @@ export class CsfleError extends Error {
 
   constructor(code: ErrorCode, message: string, options: CsfleErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    if (!isErrorCode(code))
+      throw argumentError(`there is no error code ${typeof code === 'string' ? JSON.stringify(code) : kindOf(code)}`);
     const entry = errorEntry(code);
     this.code = code;
     this.retryable = options.retryable ?? entry.retryable;

@@ -1,3 +1,4 @@
+import { argumentError, kindOf } from './errors.js';
 import type { KeyDocument } from './key-vault.js';
 
 /**
@@ -34,6 +35,8 @@ export class KeyCursor implements AsyncIterable<KeyDocument> {
 
   /** Calls `visit` with each document that was not read yet. */
   async forEach(visit: (document: KeyDocument) => void): Promise<void> {
+    if (typeof visit !== 'function')
+      throw argumentError(`forEach needs a function, found ${kindOf(visit)}`);
     for await (const document of this) visit(document);
   }
 

@@ -25,15 +25,19 @@ interface RewrappedKey extends Document {
   readonly previousMasterKey: Document;
 }
 
+/** Waits for one write, but no longer than whoever asked for it wants. */
+type Waiting = <T>(work: () => Promise<T>) => Promise<T>;
+
 /**
  * Writes the output of a rewrap machine, key by key.
  * Errors: `KEY_VAULT_CONFLICT` when keys are no longer wrapped as they were read: `details` has their ids and how many
- * others were written. When the store fails in the middle, its error says how many were written before.
+ * others were written. When the store fails in the middle or the caller stops it, the error says how many were written before.
  */
 export async function rewrapKeys(
   store: KeyVaultStore,
   bson: BsonLibrary,
   output: Uint8Array,
+  during: Waiting,
 ): Promise<{ bulkWriteResult?: BulkWriteResult }> {
   const keys = deserialize(bson, output)['v'] as readonly RewrappedKey[];
   if (keys.length === 0) return {};
@@ -42,7 +46,8 @@ export async function rewrapKeys(
   for (const key of keys) {
     const expected = { keyMaterial: key.previousKeyMaterial, masterKey: key.previousMasterKey };
     const next = { keyMaterial: key.keyMaterial, masterKey: key.masterKey };
-    if (await writeOne(store, key, expected, next, written, keys.length)) written += 1;
+    const write = (): Promise<boolean> => during(() => fromStore(() => store.rewrapIf(key._id, expected, next)));
+    if (await writeOne(write, key, written, keys.length)) written += 1;
     else conflicts.push(keyIdText(key._id));
   }
   if (conflicts.length > 0) {
@@ -69,15 +74,13 @@ export async function rewrapKeys(
 }
 
 async function writeOne(
-  store: KeyVaultStore,
+  write: () => Promise<boolean>,
   key: RewrappedKey,
-  expected: Parameters<KeyVaultStore['rewrapIf']>[1],
-  next: Parameters<KeyVaultStore['rewrapIf']>[2],
   written: number,
   total: number,
 ): Promise<boolean> {
   try {
-    return await fromStore(() => store.rewrapIf(key._id, expected, next));
+    return await write();
   } catch (error) {
     const failure = error as CsfleError;
     throw new CsfleError(

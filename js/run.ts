@@ -54,7 +54,8 @@ async function drive(machine: Machine, host: Host, scope: AbortScope): Promise<U
 }
 
 async function findKeys(filter: Uint8Array, host: Host, scope: AbortScope): Promise<Uint8Array> {
-  const documents = await findDocuments(requireStore(host.store), deserialize(host.bson, filter, EXACT_TYPES), scope);
+  const wanted = deserialize(host.bson, filter, EXACT_TYPES);
+  const documents = await within(scope, findDocuments(requireStore(host.store), wanted));
   return concatBytes(documents.map((document) => serialize(host.bson, document, 'a key document')));
 }
 
@@ -66,14 +67,13 @@ export function requireStore(store: KeyVaultStore | undefined): KeyVaultStore {
   return store;
 }
 
-async function findDocuments(store: KeyVaultStore, filter: Document, scope: AbortScope): Promise<readonly Document[]> {
-  const found = fromStore(() => store.find(filter));
-  const documents = await within(scope, found);
-  if (!Array.isArray(documents))
-    throw new CsfleError('HOST_CALLBACK_FAILED', 'find() of the key vault store did not return an array');
+/** What `find` of a key vault store returns; anything but an array of documents is a mistake in the store. */
+export async function findDocuments(store: KeyVaultStore, filter: Document): Promise<readonly Document[]> {
+  const documents: unknown = await fromStore(() => store.find(filter));
+  if (!Array.isArray(documents) || !documents.every((document) => typeof document === 'object' && document !== null))
+    throw new CsfleError('HOST_CALLBACK_FAILED', 'find() of the key vault store did not return an array of documents');
   return documents;
 }
-
 /** Runs one method of a key vault store; what it throws becomes a `CsfleError`. */
 export async function fromStore<T>(work: () => Promise<T>): Promise<T> {
   try {

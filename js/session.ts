@@ -1,6 +1,6 @@
 /** Everything behind a public class: the engine, the key vault, the providers and their limits. */
 
-import { AbortScope, Limiter } from './abort.js';
+import { AbortScope, Limiter, within } from './abort.js';
 import { type BsonLibrary, binaryBytes, isBinary, requireBson } from './bson.js';
 import { decodeBase64, isBytes, wipe } from './bytes.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
@@ -78,6 +78,7 @@ export class Session {
       timeoutMs: number('kmsTimeoutMS', 1, MOST_TIMER_MS),
       retries: number('kmsRetries', 0),
     };
+    requireSignal(options.signal);
     this.bson = requireBson(options.bson);
     this.store = store(this.bson);
     this.#engine = new Engine(number('keyExpirationMS', 0), number('maxCachedKeys', 1, 2 ** 32 - 1));
@@ -102,6 +103,23 @@ export class Session {
     return run(start(this.#engine), this.#host, signal);
   }
 
+  /** Waits for work outside of a machine, such as a call to the key vault, but no longer than this session and `signal` last. */
+  async during<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    this.check();
+    const scope = new AbortScope(this.#scope, signal);
+    try {
+      scope.throwIfAborted();
+      return await within(scope, work());
+    } finally {
+      scope.release();
+    }
+  }
+
+  /** Wipes the cached keys, so that the key vault is asked again for each. */
+  forgetKeys(): void {
+    if (!this.#isClosed) this.#engine.clearCache();
+  }
+
   /** Throws when the session was closed (`HOST_CLOSED`) or its signal aborted (`OPERATION_ABORTED`). */
   check(): void {
     if (this.#isClosed) throw closedError();
@@ -121,8 +139,17 @@ function closedError(): CsfleError {
   return new CsfleError('HOST_CLOSED', 'this object was closed');
 }
 
+/** Refuses what is no `AbortSignal`; one of another realm or of a library for old browsers is fine. */
+export function requireSignal(signal: unknown): void {
+  const { aborted, addEventListener } = (signal ?? { aborted: false, addEventListener() {} }) as Partial<AbortSignal>;
+  if (typeof aborted !== 'boolean' || typeof addEventListener !== 'function')
+    throw argumentError(`signal must be an AbortSignal, found ${kindOf(signal)}`, { argument: 'signal' });
+}
+
 /** Refuses options that are not known by name, so that a misspelt one is not silently without effect. */
 export function refuseUnknownOptions(options: object, known: readonly string[], what: string): void {
+  if (typeof options !== 'object' || options === null)
+    throw argumentError(`the options of ${what} must be an object, found ${kindOf(options)}`);
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined && !known.includes(name)) {
       throw new CsfleError('OPTION_INVALID', `${what} has no option \`${name}\`; it has ${known.join(', ')}`, {

@@ -1,7 +1,7 @@
 /** A key vault in memory: for tests, and for browsers that keep key documents somewhere of their own. */
 
 import { type BsonBinary, binaryBytes, type Document, isBinary, keyIdText } from '../bson.js';
-import { argumentError, CsfleError } from '../errors.js';
+import { argumentError, CsfleError, kindOf } from '../errors.js';
 import type { KeyVaultCapabilities, KeyVaultStore, KeyWrapping } from '../key-vault.js';
 import { matches, sameValue } from './filter.js';
 
@@ -16,6 +16,8 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
 
   /** Starts with the given key documents; two of one id or one alternate name are refused. */
   constructor(documents: Iterable<Document> = []) {
+    if (typeof documents?.[Symbol.iterator] !== 'function')
+      throw argumentError(`key documents must be iterable, found ${kindOf(documents)}`);
     for (const document of documents) this.#add(document);
   }
 

@@ -22,6 +22,71 @@ function document(type, payload) {
 
 const showsSecret = (error) => `${inspect(error, { depth: 9 })}${JSON.stringify(error)}${error.message}`.includes('SECRET');
 
+test('what find() of a store returns is checked wherever it is used', async () => {
+  for (const answer of [undefined, null, 'documents', 5, {}, { length: 1, 0: {} }, [null], ['document'], [undefined]]) {
+    const store = countingStore();
+    store.find = async () => answer;
+    const encryption = localEncryption({ store });
+    const keyId = await encryption.createDataKey('local');
+    for (const work of [
+      () => encryption.getKey(keyId),
+      () => encryption.getKeyByAltName('x'),
+      () => encryption.getKeys().toArray(),
+      () => encryption.getKeys().next(),
+      () => encryption.encrypt(1, { algorithm: RANDOM, keyId }),
+      () => encryption.rewrapManyDataKey({}),
+    ]) await failsWith('HOST_CALLBACK_FAILED', work);
+    encryption.close();
+  }
+});
+
+test('close() and the signal end every call to a store that never answers', async () => {
+  const inner = new MemoryKeyVaultStore();
+  const keyId = await localEncryption({ store: inner }).createDataKey('local');
+  for (const [method, work] of [
+    ['find', (encryption) => encryption.getKey(keyId)],
+    ['find', (encryption) => encryption.getKeyByAltName('x')],
+    ['find', (encryption) => encryption.getKeys().toArray()],
+    ['insert', (encryption) => encryption.createDataKey('local')],
+    ['rewrapIf', (encryption) => encryption.rewrapManyDataKey({})],
+    ['addKeyAltName', (encryption) => encryption.addKeyAltName(keyId, 'x')],
+    ['removeKeyAltName', (encryption) => encryption.removeKeyAltName(keyId, 'x')],
+    ['deleteKey', (encryption) => encryption.deleteKey(keyId)],
+  ]) {
+    const store = countingStore(inner);
+    store[method] = never;
+    const controller = new AbortController();
+    const closed = localEncryption({ store });
+    const aborted = localEncryption({ store, signal: controller.signal });
+    const pending = [failsWith('HOST_CLOSED', () => work(closed)), failsWith('OPERATION_ABORTED', () => work(aborted))];
+    await sleep(5);
+    closed.close();
+    controller.abort();
+    await Promise.all(pending);
+    aborted.close();
+  }
+});
+
+test('the signal of a rewrap ends it before the next write, and the error says how many there were', async () => {
+  const inner = new MemoryKeyVaultStore();
+  const setup = localEncryption({ store: inner });
+  for (let count = 0; count < 3; count += 1) await setup.createDataKey('local');
+  const controller = new AbortController();
+  const store = countingStore(inner);
+  let writes = 0;
+  store.rewrapIf = async (...args) => {
+    const done = await inner.rewrapIf(...args);
+    writes += 1;
+    if (writes === 2) controller.abort();
+    return done;
+  };
+  const encryption = localEncryption({ store });
+  const error = await failsWith('OPERATION_ABORTED', () => encryption.rewrapManyDataKey({}, { signal: controller.signal }));
+  assert.deepEqual([error.details.written, writes], [1, 2]);
+  setup.close();
+  encryption.close();
+});
+
 test('bytes that a callback hands over to another thread are no mistake, a reply that is gone is one', async () => {
   const store = new MemoryKeyVaultStore();
   const worker = withKms({
@@ -47,6 +112,53 @@ test('an error that fails when it is looked at is kept as the cause', async () =
     assert.ok(error.cause === thrown);
     encryption.close();
   }
+});
+
+test('options, signals, stores and visitors of the wrong kind are named', async () => {
+  const encryption = localEncryption();
+  const options = { keyVaultStore: new MemoryKeyVaultStore(), kmsProviders: {} };
+  for (const wrong of [null, 5, () => 1]) {
+    await failsWith('ARGUMENT_INVALID', () => encryption.createDataKey('local', wrong));
+    await failsWith('ARGUMENT_INVALID', () => encryption.rewrapManyDataKey({}, wrong));
+  }
+  for (const signal of ['x', 5, {}, [], { aborted: false }]) {
+    await failsWith('ARGUMENT_INVALID', () => new ClientEncryption(null, { ...options, signal }));
+    await failsWith('ARGUMENT_INVALID', () => encryption.rewrapManyDataKey({}, { signal }));
+  }
+  // Anything falsy would have meant: write without looking.
+  for (const verify of [null, 0, '', 'yes']) await failsWith('ARGUMENT_INVALID', () => encryption.rewrapManyDataKey({}, { verify }));
+  await failsWith('ARGUMENT_INVALID', () => new ClientEncryption(null, { ...options, keyVaultStore: null }));
+  await failsWith('ARGUMENT_INVALID', () => encryption.getKeys().forEach(null));
+  await failsWith('ARGUMENT_INVALID', () => new MemoryKeyVaultStore(null));
+  for (const code of ['NO_SUCH_CODE', 'toString', null, undefined]) await failsWith('ARGUMENT_INVALID', () => { throw new CsfleError(code, 'x'); });
+  encryption.close();
+});
+
+test('an alternate name is Unicode text: halves of characters would all be stored as one name', async () => {
+  const encryption = localEncryption();
+  for (const name of ['\ud800', 'a\udfffb']) {
+    await failsWith('KEY_ALT_NAME_INVALID', () => encryption.createDataKey('local', { keyAltNames: [name] }));
+    await failsWith('KEY_ALT_NAME_INVALID', () => encryption.getKeyByAltName(name));
+  }
+  const keyId = await encryption.createDataKey('local', { keyAltNames: ['\u{1f600}', 'a\0b', ''] });
+  for (const name of ['\u{1f600}', 'a\0b', '']) assert.deepEqual((await encryption.getKeyByAltName(name))._id, keyId);
+  encryption.close();
+});
+
+test('a key or a name that was changed through this object is not used from the cache', async () => {
+  const encryption = localEncryption();
+  const first = await encryption.createDataKey('local', { keyAltNames: ['name'] });
+  const byName = { algorithm: DETERMINISTIC, keyAltName: 'name' };
+  const before = await encryption.encrypt(1, byName);
+  await encryption.removeKeyAltName(first, 'name');
+  await failsWith('KEY_VAULT_KEY_NOT_FOUND', () => encryption.encrypt(1, byName));
+  await encryption.createDataKey('local', { keyAltNames: ['name'] });
+  assert.notDeepEqual((await encryption.encrypt(1, byName)).buffer.subarray(1, 17), before.buffer.subarray(1, 17));
+  await encryption.encrypt(1, { algorithm: RANDOM, keyId: first });
+  await encryption.deleteKey(first);
+  // What it would encrypt now could never be read again.
+  await failsWith('KEY_VAULT_KEY_NOT_FOUND', () => encryption.encrypt(1, { algorithm: RANDOM, keyId: first }));
+  encryption.close();
 });
 
 test('a regular expression that JavaScript does not know decrypts to BSONRegExp, and may stand beside', async () => {
