@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { ClientEncryption, CsfleError, driverKeyVaultStore, type KeyDocument, version } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
+import { counted } from './counted.js';
 import { EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { chmodRemedy, inspectKeyFile } from './key-file.js';
 import type { KeysFlags } from './keys-command.js';
@@ -132,7 +133,7 @@ async function keyVault(
     add({
       state: keys.length > 0 ? 'ok' : 'warn',
       name: 'key vault',
-      detail: `${flags.keyVault}: ${keys.length} keys`,
+      detail: `${flags.keyVault}: ${counted(keys.length, 'key')}`,
       remedy: 'Check --key-vault, or make a key: csfle keys create.',
     });
     const found = await store.capabilities?.();

@@ -1,6 +1,7 @@
 import { confirm } from '@inquirer/prompts';
 import { ClientEncryption, type KeyDocument, type MasterKeyDocument, restoreKeyVault } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
+import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { readBackup, writeBackup } from './files.js';
 import { keyFilterOf } from './migrate-options.js';
@@ -60,7 +61,7 @@ export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
       dateOf(key.updateDate),
     ]);
     if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'master key', 'updated'], rows));
-    output.line(`${keys.length} keys in ${flags.keyVault}`);
+    output.line(`${counted(keys.length, 'key')} in ${flags.keyVault}`);
     return EXIT_DONE;
   });
 }
@@ -163,7 +164,7 @@ export async function rewrapKeys(
     const rewrapped = bulkWriteResult?.modifiedCount ?? 0;
     output.document({ rewrapped, masterKey: target ?? null });
     output.line(
-      `${rewrapped} keys wrapped anew${target === undefined ? ' under their own master keys' : ` under ${masterKeyText(target)}`}`,
+      `${counted(rewrapped, 'key')} wrapped anew${target === undefined ? ' under the same master keys' : ` under ${masterKeyText(target)}`}`,
     );
     return rewrapped > 0 || names.length === 0 ? EXIT_DONE : EXIT_FAILED;
   });
@@ -175,7 +176,9 @@ export function backupKeys(file: string, flags: KeysFlags, output: Output): Prom
     const keys = await vault.getKeys().toArray();
     await writeBackup(file, keys, bson);
     output.document({ file, keys: keys.length });
-    output.line(`${keys.length} key documents in ${file}; their key material is wrapped, only the master keys open it`);
+    output.line(
+      `${counted(keys.length, 'key document')} in ${file}; the key material is wrapped, only the master keys open it`,
+    );
     return EXIT_DONE;
   });
 }
@@ -199,7 +202,7 @@ export function restoreKeys(
     output.document(report);
     const verb = execute ? '' : 'would be ';
     output.line(
-      `${report.restored.length} keys ${verb}restored, ${report.inserted.length} ${verb}added again, ${report.unchanged} are as in the backup, ${report.failures.length} failed`,
+      `${counted(report.restored.length, 'key')} ${verb}restored, ${report.inserted.length} ${verb}added again, ${report.unchanged} are as in the backup, ${report.failures.length} failed`,
     );
     for (const { id, message, code } of report.failures)
       output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`);

@@ -1,4 +1,5 @@
 import type { MasterKeyDocument, MigrationCheck, MigrationPlan, MigrationReport, PlannedKey } from '../index.js';
+import { counted } from './counted.js';
 import { mark, type Output, paint } from './output.js';
 import { seconds } from './progress-view.js';
 import { renderTable } from './table.js';
@@ -33,12 +34,17 @@ export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' |
   output.line();
   printKeys(output, mode, plan);
   for (const { namespace, documents, values, valuesToMigrate, paths, foreignValues } of plan.collections) {
-    output.line(`${INDENT}${namespace}: ${documents} documents, ${valuesToMigrate} of ${values} encrypted values to rewrite`);
+    output.line(
+      `${INDENT}${namespace}: ${counted(documents, 'document')}, ${valuesToMigrate} of ${counted(values, 'encrypted value')} to rewrite`,
+    );
     for (const { path, values: count } of paths) output.line(`${INDENT}${INDENT}${path}  ${count}`);
     if (foreignValues > 0)
-      output.line(`${INDENT}${INDENT}${foreignValues} values of Queryable Encryption or of no known kind stay as they are`);
+      output.line(
+        `${INDENT}${INDENT}${counted(foreignValues, 'value')} of Queryable Encryption or of no known kind left alone`,
+      );
   }
-  for (const { name, changes } of plan.schemas) if (changes > 0) output.line(`${INDENT}${name}: ${changes} places change`);
+  for (const { name, changes } of plan.schemas)
+    if (changes > 0) output.line(`${INDENT}${name}: ${counted(changes, 'place changes', 'places change')}`);
   output.line(`${INDENT}KMS calls: ${plan.kmsCalls}`);
 }
 
@@ -63,7 +69,7 @@ function printKeys(output: Output, mode: MigrationReport['mode'], plan: Migratio
     output.line(`${INDENT}... and ${plan.keys.length - shown.length} more (--json lists all)`);
   const { migrate, done, other, malformed } = plan.counts;
   output.line(
-    `${INDENT}${plan.keys.length} keys: ${migrate} to migrate, ${done} done, ${other} not asked for, ${malformed} malformed`,
+    `${INDENT}${counted(plan.keys.length, 'key')}: ${migrate} to migrate, ${done} done, ${other} not asked for, ${malformed} malformed`,
   );
 }
 
@@ -83,21 +89,22 @@ export function printResults(output: Output, report: MigrationReport): void {
   output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
   if (mode === 'rewrap') {
     output.line(
-      `${INDENT}${keys.migrated} of ${keys.planned} keys wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`,
+      `${INDENT}${keys.migrated} of ${counted(keys.planned, 'key')} wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`,
     );
-    output.line(`${INDENT}${keys.verified} keys unwrapped again from the vault: the same key material as before`);
+    output.line(`${INDENT}${counted(keys.verified, 'key')} unwrapped again from the vault: the same key material as before`);
   }
   if (mode === 'reencrypt') {
     output.line(
-      `${INDENT}${keys.migrated} new keys, ${keys.alreadyDone} were there, ${keys.failed} failed; ${keys.namesMoved} alternate names moved, ${keys.deleted} old keys removed`,
+      `${INDENT}${counted(keys.migrated, 'new key')}, ${keys.alreadyDone} were there, ${keys.failed} failed; ${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} removed`,
     );
   }
   for (const { namespace, documentsRewritten, valuesRewritten, documentsFailed, valuesLeft, passes } of collections) {
     output.line(
-      `${INDENT}${namespace}: ${documentsRewritten} documents with ${valuesRewritten} values rewritten in ${passes} passes, ${documentsFailed} failed; ${valuesLeft} old values left`,
+      `${INDENT}${namespace}: ${counted(documentsRewritten, 'document')} with ${counted(valuesRewritten, 'value')} rewritten in ${counted(passes, 'pass', 'passes')}, ${documentsFailed} failed; ${counted(valuesLeft, 'old value')} left`,
     );
   }
-  for (const { name, changes, written } of schemas) if (written) output.line(`${INDENT}${name}: ${changes} places rewritten`);
+  for (const { name, changes, written } of schemas)
+    if (written) output.line(`${INDENT}${name}: ${counted(changes, 'place')} rewritten`);
   output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);
   for (const { kind, id, namespace, keyAltNames, code, message } of failures.slice(0, FAILURES_SHOWN)) {
     const names = keyAltNames === undefined || keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;

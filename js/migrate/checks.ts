@@ -2,6 +2,7 @@ import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { KeyVaultCapabilities } from '../key-vault.js';
 import { fromStore } from '../run.js';
+import { counted } from './counted.js';
 import { idText } from './engine.js';
 import type { MigrationCheck } from './report.js';
 import { altNamesOf, isAbort, type MigrationRun } from './run-state.js';
@@ -122,7 +123,7 @@ export function keysUnwrapCheck(keys: readonly Document[], faults: ReadonlyMap<s
       detail:
         keys.length === 0
           ? 'no key is to be unwrapped'
-          : `${keys.length} of ${keys.length} keys open under their present master key`,
+          : `${keys.length} of ${counted(keys.length, 'key opens under its', 'keys open under their')} present master key`,
     };
   }
   const fault = faults.get(idText(first._id)) as CsfleError;
@@ -132,7 +133,7 @@ export function keysUnwrapCheck(keys: readonly Document[], faults: ReadonlyMap<s
     .map((key) => [idText(key._id), ...altNamesOf(key)].join(' '))
     .join(', ');
   const more = failed.length > 3 ? ` and ${failed.length - 3} more` : '';
-  const detail = `${every ? 'no key opens' : `${failed.length} of ${keys.length} keys do not open`} (${which}${more}): ${fault.message}`;
+  const detail = `${every ? 'no key opens' : `${failed.length} of ${counted(keys.length, 'key does', 'keys do')} not open`} (${which}${more}): ${fault.message}`;
   return { name, ok: false, required: every, detail, code: fault.code };
 }
 

@@ -3,6 +3,7 @@ import { CsfleError } from '../errors.js';
 import type { AssessedKey } from '../wasm.js';
 import { asCollectionError, type Census, takeCensus } from './census.js';
 import { check, checkNewMasterKey, checkVault, type Fingerprints, keysUnwrapCheck, unwrapKeys } from './checks.js';
+import { counted } from './counted.js';
 import { idText, type Replacement } from './engine.js';
 import { keyMarker, replacedKeyId } from './markers.js';
 import type { MigrationCheck, MigrationPlan, PlannedCollection, PlannedKey } from './report.js';
@@ -29,7 +30,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
   checks.push(
     await check('vault-readable', true, async () => {
       documents.push(...(await run.engine.find(vaultFilter(run))));
-      return `${documents.length} key documents`;
+      return counted(documents.length, 'key document');
     }),
   );
   checks.push(...(await checkVault(run)));
@@ -49,7 +50,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
             throw asCollectionError(namespace, error);
           });
           censuses.set(namespace, census);
-          return `${census.documents} documents, ${census.values} encrypted values`;
+          return `${counted(census.documents, 'document')}, ${counted(census.values, 'encrypted value')}`;
         },
         namespace,
       ),
@@ -91,7 +92,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
         false,
         async () => {
           await run.engine.decrypt(sample, run.signal);
-          return `a sample of ${sample.length} documents decrypts`;
+          return `a sample of ${counted(sample.length, 'document')} decrypts`;
         },
         namespace,
       ),
@@ -162,7 +163,7 @@ function keyDocumentsCheck(assessed: readonly AssessedKey[]): MigrationCheck {
   return {
     ...common,
     ok: false,
-    detail: `${bad.length} key documents are malformed, first ${first.id}: ${first.message ?? ''}`,
+    detail: `${counted(bad.length, 'key document is', 'key documents are')} malformed, first ${first.id}: ${first.message ?? ''}`,
     code,
   };
 }

@@ -3,6 +3,7 @@ import { CsfleError } from '../errors.js';
 import { fromStore } from '../run.js';
 import { moveNames } from './alternate-names.js';
 import { asCollectionError, takeCensus } from './census.js';
+import { counted } from './counted.js';
 import { type DocumentTransformation, rewriteCollection } from './documents.js';
 import { idText, type Replacement } from './engine.js';
 import { isOwnName, keyMarker, nameMarker, replacedKeyId } from './markers.js';
@@ -172,7 +173,7 @@ async function deleteOldKeys(
       if (values > 0)
         throw new CsfleError(
           'MIGRATION_OLD_KEYS_IN_USE',
-          `${namespace} holds ${values} values under old keys: no key was removed`,
+          `${namespace} holds ${counted(values, 'value')} under old keys: no key was removed`,
           { details: { namespace, values } },
         );
     } catch (error) {

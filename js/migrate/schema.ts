@@ -1,6 +1,7 @@
 import type { Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import { check } from './checks.js';
+import { counted } from './counted.js';
 import type { Replacement } from './engine.js';
 import type { MigrationSchema } from './options.js';
 import type { MigrationCheck, PlannedSchema, SchemaResults } from './report.js';
@@ -21,7 +22,7 @@ export async function planSchemas(
         const before = await reading(schema);
         const changes = before === null ? 0 : rewritten(run, before, replacements).changed;
         schemas.push({ name: schema.name, changes });
-        return before === null ? 'there is none' : `${changes} places change`;
+        return before === null ? 'there is none' : counted(changes, 'place changes', 'places change');
       },
       schema.name,
     );
