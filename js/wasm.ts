@@ -109,10 +109,12 @@ const glue: Glue = generated;
 let state: 'absent' | 'ready' | 'dead' = 'absent';
 let loading: Promise<void> | undefined;
 
+// What follows is part of the published declarations: a program for Node alone has the types of the web's WebAssembly nowhere.
+
 /** Compiles and starts the instance at once. A second call does nothing. */
-export function loadSync(bytes: BufferSource): void {
+export function loadSync(bytes: Uint8Array): void {
   if (state !== 'absent') return;
-  glue.initSync({ module: bytes });
+  glue.initSync({ module: bytes as BufferSource });
   state = 'ready';
 }
 
@@ -120,11 +122,11 @@ export function loadSync(bytes: BufferSource): void {
  * Starts the instance from what `compile` returns. Calls that come while one is under way share its promise, later ones
  * return at once, and after a failure the next call tries again.
  */
-export function load(compile: () => Promise<WebAssembly.Module>): Promise<void> {
+export function load(compile: () => Promise<object>): Promise<void> {
   if (state !== 'absent') return Promise.resolve();
   loading ??= (async () => {
     try {
-      await glue.default({ module_or_path: await compile() });
+      await glue.default({ module_or_path: (await compile()) as WebAssembly.Module });
       state = 'ready';
     } catch (cause) {
       if (CsfleError.is(cause)) throw cause;

@@ -113,6 +113,7 @@ const program = `
 
 const compilers = [
   ['an ESM module of Node', 'consumer.mts', { module: 'NodeNext', moduleResolution: 'NodeNext' }],
+  ['a program for Node alone', 'alone.mts', { module: 'NodeNext', moduleResolution: 'NodeNext', lib: ['ES2022', 'ESNext.Disposable'] }],
   ['a CommonJS module of Node', 'consumer.cts', { module: 'Node16', moduleResolution: 'Node16' }],
   ['a bundler for browsers', 'consumer.ts', { module: 'ESNext', moduleResolution: 'Bundler', customConditions: ['browser'] }],
 ];
