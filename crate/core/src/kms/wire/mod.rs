@@ -27,11 +27,13 @@ mod request;
 pub mod retry;
 mod round;
 pub mod sigv4;
+mod step;
 mod timestamp;
 mod writer;
 
 pub use credentials::{AwsCredentials, AzureCredentials, Credentials, GcpCredentials};
 pub use oauth::TokenCache;
 pub use providers::KmsProviders;
-pub use request::{SignatureWanted, WireContext, WireReply, WireRequest, WireStep};
+pub use request::WireRequest;
 pub use round::WireRound;
+pub use step::{SignatureWanted, WireContext, WireReply, WireStep};

@@ -4,7 +4,8 @@ use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     oauth::TokenKey,
-    request::{WireContext, WireRequest, WireStep},
+    request::WireRequest,
+    step::{WireContext, WireStep},
 };
 use crate::{error::Result, secret::SecretBytes};
 
