@@ -15,23 +15,30 @@ import { runScript } from './process.mjs';
 
 const patients = 2000;
 const queries = 25;
+// As shells report SIGINT: 128 + 2.
+const interruptedExit = 130;
 const typesKept = { promoteValues: false, promoteLongs: false, promoteBuffers: false, bsonRegExp: true };
 
 async function main() {
   const started = performance.now();
   const interrupt = new AbortController();
   const onSignal = () => interrupt.abort();
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   print(paint('bold', 'csfle-wasm: from a local master key to AWS KMS'));
   const place = await openPlace();
   let proofs;
   try {
     proofs = await demonstrate(place, interrupt.signal);
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error;
   } finally {
     await place.close();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
-  if (interrupt.signal.aborted) return 130;
+  if (proofs === undefined || interrupt.signal.aborted) {
+    print('\nInterrupted; nothing was left behind.');
+    return interruptedExit;
+  }
   const held = proofs.filter(Boolean).length;
   print(`\n${paint('bold', 'Report')}`);
   fact('proofs', `${held} of ${proofs.length} held`);
