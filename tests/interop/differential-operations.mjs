@@ -69,7 +69,7 @@ async function decryptDamaged({ rng, pair, keys }) {
   const item = randomValue(rng, 1);
   const { what, payload } = damagePayload(rng, seal(item, rng.pick(keys), kindFor(rng, item)));
   const [theirs, ours] = [await pair.theirs.decrypt(payload), await pair.ours.decrypt(payload)];
-  return { theirs, ours, input: { what: `${what} ${HEX(payload).slice(0, 80)}`, payloads: [payload] }, check: () => valuesDiffer(ours.value, theirs.value) };
+  return { theirs, ours, input: { what: `${what} ${HEX(payload).slice(0, 80)}`, payloads: [payload], several: what === 'random' }, check: () => valuesDiffer(ours.value, theirs.value) };
 }
 
 /** Option values that are well typed and may still be wrong. */

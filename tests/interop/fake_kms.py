@@ -113,13 +113,13 @@ class KmipObjects:
         self.secrets = {}
 
     def secret(self, uid):
-        return self.secrets.get(uid) or stream(b"kmip:" + uid.encode(), 96)
+        return self.secrets.get(uid) or stream(b"kmip:" + uid.encode(errors="surrogateescape"), 96)
 
     def answer(self, message):
         tree = self.read(message)[0][1]
         operation = int.from_bytes(self.find(tree, 0x42005C), "big")
         uid = self.find(tree, 0x420094)
-        uid = uid.decode() if uid is not None else None
+        uid = uid.decode(errors="surrogateescape") if uid is not None else None
         if operation == 0x03:
             secret = self.find(tree, 0x420043)
             uid = "registered-" + hashlib.sha256(secret).hexdigest()[:16]
@@ -139,12 +139,12 @@ class KmipObjects:
             data = self.find(tree, 0x4200C2)
             iv = hashlib.sha256(data).digest()[:16]
             pad = 16 - len(data) % 16
-            cipher = Cipher(algorithms.AES(stream(b"kmip-aes:" + uid.encode(), 32)), modes.CBC(iv)).encryptor()
+            cipher = Cipher(algorithms.AES(stream(b"kmip-aes:" + uid.encode(errors="surrogateescape"), 32)), modes.CBC(iv)).encryptor()
             sealed = cipher.update(data + bytes([pad]) * pad) + cipher.finalize()
             payload = self.text(0x420094, uid) + self.node(0x4200C2, 8, sealed) + self.node(0x42003D, 8, iv)
         elif operation == 0x20:
             data, iv = self.find(tree, 0x4200C2), self.find(tree, 0x42003D)
-            cipher = Cipher(algorithms.AES(stream(b"kmip-aes:" + uid.encode(), 32)), modes.CBC(iv)).decryptor()
+            cipher = Cipher(algorithms.AES(stream(b"kmip-aes:" + uid.encode(errors="surrogateescape"), 32)), modes.CBC(iv)).decryptor()
             padded = cipher.update(data) + cipher.finalize()
             payload = self.text(0x420094, uid) + self.node(0x4200C2, 8, padded[: -padded[-1]])
         else:
@@ -161,7 +161,7 @@ class KmipObjects:
         return tag.to_bytes(3, "big") + bytes([kind]) + len(value).to_bytes(4, "big") + value + padding
 
     def text(self, tag, value):
-        return self.node(tag, 7, value.encode())
+        return self.node(tag, 7, value.encode(errors="surrogateescape"))
 
     def read(self, data):
         """A list of (tag, value); the value of a structure is such a list again."""

@@ -168,8 +168,9 @@ export function hasBrokenText(bytes) {
   try {
     return fields(bytes).some(([, item]) => {
       if (item.type === TYPE.object || item.type === TYPE.array) return hasBrokenText(item.bytes);
-      if (![TYPE.string, TYPE.javascript, TYPE.symbol].includes(item.type)) return false;
-      text(item);
+      if ([TYPE.string, TYPE.javascript, TYPE.symbol].includes(item.type)) text(item);
+      if (item.type === TYPE.regex) UTF8.decode(item.bytes);
+      if (item.type === TYPE.dbPointer) UTF8.decode(item.bytes.subarray(4, -13));
       return false;
     });
   } catch (error) {
