@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -65,6 +66,22 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const { code, stderr } = await place.run(['--execute', '--undo']);
     assert.equal(code, 0, stderr);
     await place.readsAs({ local: place.local });
+  });
+
+  it('goes back the long way too, and between two local master keys', async () => {
+    const place = await ward({ documents: 2 });
+    await place.run(['--execute']);
+    const back = await csfle(['migrate', '--key-vault', place.namespace, '--from', 'aws', '--to', 'local', '--local-key-file', place.keyFile, '--execute'], { env: place.env });
+    assert.equal(back.code, 0, back.stderr);
+    await place.readsAs({ local: place.local });
+
+    const newKey = randomBytes(96);
+    const newFile = join(folder, `${place.database}.new.bin`);
+    await writeFile(newFile, newKey, { mode: 0o600 });
+    const args = ['migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', place.keyFile, '--to', 'local:new', '--to-local-key-file', newFile, '--execute'];
+    const over = await csfle(args, { env: place.env });
+    assert.equal(over.code, 0, over.stderr);
+    await place.readsAs({ 'local:new': { key: newKey } });
   });
 
   it('--key restricts it to keys by id and by alternate name', async () => {
