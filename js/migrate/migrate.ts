@@ -5,7 +5,7 @@ import { makePlan, type PlanState } from './plan.js';
 import { type DataResults, executeReencrypt } from './reencrypt.js';
 import { deepFreeze, type KeyResults, type MigrationPlan, type MigrationReport } from './report.js';
 import { executeRewrap } from './rewrap.js';
-import { isAbort, messageOf, type MigrationRun } from './run-state.js';
+import { type MigrationRun, messageOf } from './run-state.js';
 import { setUp } from './setup.js';
 
 /**
@@ -38,7 +38,7 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
       executed = wanted && !run.interrupted && mayExecute(run, plan) && (await backedUp(run, state)) && !run.interrupted;
       if (executed) results = await execute(run, state);
     } catch (error) {
-      if (!run.interrupted || !isAbort(error)) throw error;
+      if (!run.isAbort(error)) throw error;
     }
     const { keys, collections, schemas } = results;
     const finished = executed && run.failures.length === 0 && collections.every(({ valuesLeft }) => valuesLeft === 0);

@@ -44,47 +44,47 @@ export interface MigrateOptions {
    * Which keys to migrate: those whose master key has at least these fields. `{ provider: 'local' }` when absent; in
    * the mode `decrypt`, where nothing is wrapped anew, every key when absent.
    */
-  readonly from?: MasterKeyDocument;
+  readonly from?: MasterKeyDocument | undefined;
   /** The new master key. Required, except in the mode `decrypt`, which takes none. */
-  readonly to?: MasterKeyDocument;
+  readonly to?: MasterKeyDocument | undefined;
   /** Default: `rewrap`. */
-  readonly mode?: MigrationMode;
+  readonly mode?: MigrationMode | undefined;
   /** Writes only when this is `true`. Default: `false`, which plans and checks. */
-  readonly execute?: boolean;
+  readonly execute?: boolean | undefined;
   /** Restricts the keys further, in MongoDB's query language. Default: every key. */
-  readonly keyFilter?: Document;
+  readonly keyFilter?: Document | undefined;
   /** The collections whose documents are rewritten; modes `reencrypt` and `decrypt`. Their validators are rewritten too. */
-  readonly collections?: readonly MigrationCollectionInput[];
+  readonly collections?: readonly MigrationCollectionInput[] | undefined;
   /** Schemas kept elsewhere. */
-  readonly schemas?: readonly MigrationSchema[];
+  readonly schemas?: readonly MigrationSchema[] | undefined;
   /** Says that documents may become plaintext; the mode `decrypt` does nothing without it. */
-  readonly confirmPlaintext?: boolean;
+  readonly confirmPlaintext?: boolean | undefined;
   /**
    * Collections that are read but not changed: `deleteOldKeys` removes no key that a value in one of them needs. Name
    * every collection that the keys may have been used for and that is not migrated here.
    */
-  readonly witnesses?: readonly MigrationCollectionInput[];
+  readonly witnesses?: readonly MigrationCollectionInput[] | undefined;
   /** Removes the old data keys once a last census found no value under them; mode `reencrypt`. Default: `false`. */
-  readonly deleteOldKeys?: boolean;
+  readonly deleteOldKeys?: boolean | undefined;
   /**
    * Awaited once before the first write, with the key documents as they are: the place to store a backup. Their key
    * material is wrapped, so a backup is as safe as the old master key.
    */
-  readonly onBackup?: (documents: readonly Document[]) => Promise<void> | void;
+  readonly onBackup?: ((documents: readonly Document[]) => Promise<void> | void) | undefined;
   /** Documents per read and write. Default: 500, which keeps a batch well below the 48 MB of one command. */
-  readonly batchSize?: number;
+  readonly batchSize?: number | undefined;
   /** KMS calls at the same time. Default: 8, which stays far below the request quotas of the providers. */
-  readonly kmsConcurrency?: number;
+  readonly kmsConcurrency?: number | undefined;
   /** Time for one KMS call. Default: 10,000. */
-  readonly kmsTimeoutMS?: number;
+  readonly kmsTimeoutMS?: number | undefined;
   /** Further attempts after a KMS call failed in a way that may pass. Default: 3. */
-  readonly kmsRetries?: number;
+  readonly kmsRetries?: number | undefined;
   /** Finishes the write in flight, then stops; the report says `interrupted`. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Called with one frozen object per tick. */
-  readonly onProgress?: (progress: MigrationProgress) => void;
+  readonly onProgress?: ((progress: MigrationProgress) => void) | undefined;
   /** The BSON library; entries for Node and browsers bring one. */
-  readonly bson?: BsonLibrary;
+  readonly bson?: BsonLibrary | undefined;
 }
 
 /** The documents of one read, and the bytes after which a read ends early. */

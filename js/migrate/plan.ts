@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../abort.js';
 import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { AssessedKey } from '../wasm.js';
@@ -104,6 +105,8 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
   checks.push(...planned.checks);
   if (run.mode === 'decrypt') checks.push(await confirmationCheck(run));
 
+  // Half a plan would look like a whole one.
+  throwIfAborted(run.signal);
   const wanted = new Set(keys.map((key) => idText(key._id)));
   const collections = [...censuses].map(([namespace, census]) => census.planned(namespace, wantedValues(run, wanted)));
   const count = (disposition: AssessedKey['disposition']): number =>

@@ -16,11 +16,11 @@ export interface RestoreOptions {
   /** The key documents of a backup, as `onBackup` of `migrate()` received them. */
   readonly documents: readonly Document[];
   /** Writes only when this is `true`. */
-  readonly execute?: boolean;
+  readonly execute?: boolean | undefined;
   /** Whether keys that are no longer in the vault are added again. Default: `false`, which names them as failures. */
-  readonly insertMissing?: boolean;
-  readonly signal?: AbortSignal;
-  readonly bson?: BsonLibrary;
+  readonly insertMissing?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly bson?: BsonLibrary | undefined;
 }
 
 /** Result of `restoreKeyVault()`. */

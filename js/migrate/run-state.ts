@@ -31,6 +31,11 @@ export class MigrationRun {
     return this.signal?.aborted ?? false;
   }
 
+  /** Whether an error says no more than that the caller aborted: its own reason, or the library's word for it. */
+  isAbort(error: unknown): boolean {
+    return this.interrupted && (isAbort(error) || error === this.signal?.reason);
+  }
+
   /** The master key that new wrappings are made under; only the mode `decrypt` has none. */
   get target(): MasterKeyDocument {
     if (this.to === null) throw new CsfleError('INTERNAL', 'this mode has no new master key');
@@ -43,7 +48,7 @@ export class MigrationRun {
 
   /** Names what failed and lets the rest go on; an abort is no failure. Returns whether it was recorded. */
   fail(subject: Pick<MigrationFailure, 'kind' | 'id' | 'namespace' | 'keyAltNames'>, error: unknown): boolean {
-    if (this.interrupted && isAbort(error)) return false;
+    if (this.isAbort(error)) return false;
     const known = CsfleError.is(error) ? error : new CsfleError('INTERNAL', messageOf(error), { cause: error });
     this.failures.push({ ...subject, code: known.code, message: known.message, remedy: known.remedy });
     return true;

@@ -19,9 +19,9 @@ export interface ShellEncryptionOptions {
   /** How long an unwrapped data key is kept. Default: 60000. */
   readonly keyExpirationMS?: number;
   readonly maxCachedKeys?: number;
-  readonly kmsConcurrency?: number;
-  readonly kmsTimeoutMS?: number;
-  readonly kmsRetries?: number;
+  readonly kmsConcurrency?: number | undefined;
+  readonly kmsTimeoutMS?: number | undefined;
+  readonly kmsRetries?: number | undefined;
 }
 
 // Options of `Mongo(uri, fleOptions)` that concern automatic encryption only: the shell's own ClientEncryption leaves

@@ -1,0 +1,92 @@
+// The migration without any server: a vault and a collection in memory, a KMS of two functions.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { describe, it } from 'node:test';
+import * as bson from 'bson';
+import { ClientEncryption, CsfleError, MemoryKeyVaultStore, migrate, restoreKeyVault } from 'csfle-wasm';
+
+const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
+const to = { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:111122223333:key/1' };
+
+// Wraps by XOR with a pad: enough for a KMS that nobody attacks.
+function memoryKms() {
+  const pad = randomBytes(96);
+  const apply = (bytes) => Uint8Array.from(bytes, (byte, index) => byte ^ pad[index]);
+  return { encrypt: async ({ plaintext }) => apply(plaintext), decrypt: async ({ ciphertext }) => apply(ciphertext) };
+}
+
+function memoryCollection(namespace, documents) {
+  const rows = new Map(documents.map((bytes) => [bson.deserialize(bytes)._id, bytes]));
+  return {
+    namespace,
+    rows,
+    estimatedCount: async () => rows.size,
+    async *scan() { yield [...rows.values()]; },
+    read: async (ids) => ids.map((id) => rows.get(Number(id))),
+    async write(changes) {
+      for (const { filter, update } of changes) {
+        const fields = bson.deserialize(rows.get(Number(filter.get('_id'))), { promoteValues: false });
+        for (const [path, value] of update.$set) fields[path] = value;
+        rows.set(Number(filter.get('_id')), bson.serialize(fields));
+      }
+      return { refused: [] };
+    },
+  };
+}
+
+async function ward() {
+  const store = new MemoryKeyVaultStore();
+  const kmsProviders = { local: { key: randomBytes(96) }, aws: memoryKms() };
+  const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
+  await encryption.createDataKey('local', { keyAltNames: ['notes'] });
+  const documents = [];
+  for (let n = 0; n < 3; n += 1) documents.push(await encryption.encryptDocument(bson.serialize({ _id: n, note: `note ${n}` }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } }));
+  const collection = memoryCollection('memory.notes', documents);
+  const notes = async (providers) => {
+    const reader = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: providers });
+    try {
+      return await Promise.all([...collection.rows.values()].map(async (bytes) => bson.deserialize(await reader.decryptDocument(bytes)).note));
+    } finally {
+      reader.close();
+    }
+  };
+  return { store, kmsProviders, collection, notes, run: (options) => migrate({ keyVault: store, kmsProviders, execute: true, ...options }) };
+}
+
+describe('migration in memory', () => {
+  it('rewraps, and restores from what onBackup was given', async () => {
+    const { store, kmsProviders, notes, run } = await ward();
+    let documents;
+    const report = await run({ to, onBackup: (given) => { documents = given; } });
+    assert.equal(report.ok, true, JSON.stringify(report));
+    assert.deepEqual(await notes({ aws: kmsProviders.aws }), ['note 0', 'note 1', 'note 2']);
+    assert.equal((await restoreKeyVault({ keyVault: store, documents, execute: true })).restored.length, 1);
+    assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
+  });
+
+  it('re-encrypts and removes the old key', async () => {
+    const { store, kmsProviders, collection, notes, run } = await ward();
+    const report = await run({ to, mode: 'reencrypt', collections: [collection], deleteOldKeys: true });
+    assert.equal(report.ok, true, JSON.stringify(report));
+    assert.deepEqual([report.keys.namesMoved, report.keys.deleted, report.collections[0].valuesLeft], [1, 1, 0]);
+    assert.deepEqual((await store.find({})).map(({ keyAltNames, masterKey }) => [keyAltNames, masterKey.provider]), [[['notes'], 'aws']]);
+    assert.deepEqual(await notes({ aws: kmsProviders.aws }), ['note 0', 'note 1', 'note 2']);
+  });
+
+  it('decrypts', async () => {
+    const { collection, run } = await ward();
+    const report = await run({ mode: 'decrypt', collections: [collection], confirmPlaintext: true });
+    assert.equal(report.ok, true, JSON.stringify(report));
+    assert.deepEqual([...collection.rows.values()].map((bytes) => bson.deserialize(bytes).note), ['note 0', 'note 1', 'note 2']);
+  });
+
+  it('an abort before the plan is whole leaves no plan', async () => {
+    const { kmsProviders, run } = await ward();
+    for (const reason of [undefined, new CsfleError('HOST_CLOSED', 'the page was closed')]) {
+      const controller = new AbortController();
+      const decrypt = (call) => { controller.abort(reason); return kmsProviders.aws.decrypt(call); };
+      const report = await run({ to, signal: controller.signal, kmsProviders: { ...kmsProviders, aws: { ...kmsProviders.aws, decrypt } } });
+      assert.deepEqual([report.interrupted, report.ok, report.executed, report.failures, report.plan.checks], [true, false, false, [], []]);
+    }
+  });
+});
