@@ -88,6 +88,16 @@ const CORE_CODES = {
   KMS_OPERATION_FAILED: stays(
     'The KMIP server refused the operation: the message says why. Check its object and its permissions.',
   ),
+  AUTO_ENCRYPTION_QUERYABLE: stays(
+    'Queryable Encryption is not part of this library: use a driver with libmongocrypt for that collection.',
+  ),
+  AUTO_ENCRYPTION_COMMAND_UNSUPPORTED: stays(
+    'Send this command with a client that has no automatic encryption, or encrypt its values explicitly.',
+  ),
+  AUTO_ENCRYPTION_COLLECTION_INVALID: stays(
+    'Run the command on the collection itself, not on a view, and check what listCollections says about it.',
+  ),
+  AUTO_ENCRYPTION_ANALYSIS_INVALID: stays('Check that the query analyser is one of MongoDB, in a version that matches the server.'),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** Codes that only the JavaScript layer raises. */

@@ -8,6 +8,7 @@
 import { CsfleError, type ErrorDetail } from './errors.js';
 import { isErrorCode, JS_ERROR_CODES } from './error-codes.js';
 import * as generated from './generated/csfle_wasm.js';
+import type { MongoCryptHandle } from './wasm-handles.js';
 
 /** What `step` asks for next. */
 export const STEP_NEED_KEYS = 1;
@@ -92,6 +93,13 @@ interface EngineHandle {
 }
 
 interface Glue {
+  readonly MongoCrypt: new (
+    kmsProviders: Uint8Array | undefined,
+    schemaMap: Uint8Array | undefined,
+    encryptedFieldsMap: Uint8Array | undefined,
+    bypassQueryAnalysis: boolean,
+    keyExpirationMs: number,
+  ) => MongoCryptHandle;
   initSync(input: { module: BufferSource | WebAssembly.Module }): unknown;
   default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;
   errorCodes(): string[];
@@ -303,6 +311,16 @@ export class Engine {
     this.#handle = undefined;
     if (handle !== undefined && state === 'ready') call(() => handle.free());
   }
+}
+
+/** Makes a library of libmongocrypt's interface. Its calls, and those of its contexts, go through {@link guarded}. */
+export function newMongoCrypt(...options: ConstructorParameters<Glue['MongoCrypt']>): MongoCryptHandle {
+  return call(() => new glue.MongoCrypt(...options));
+}
+
+/** Runs one call of a handle, with whatever it throws as a `CsfleError`. */
+export function guarded<T>(work: () => T): T {
+  return call(work);
 }
 
 /** Every code that a `CsfleError` can carry: those of the core and those of this layer, each in the order of its table. */

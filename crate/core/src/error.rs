@@ -139,6 +139,15 @@ codes! {
     KmsTokenMissing = "KMS_TOKEN_MISSING",
     /// A KMIP server reported that an operation failed; the details hold its status and reason.
     KmsOperationFailed = "KMS_OPERATION_FAILED",
+    /// A collection uses Queryable Encryption, which this library does not do: commands on it are refused. Use a driver with
+    /// libmongocrypt for that collection.
+    AutoEncryptionQueryable = "AUTO_ENCRYPTION_QUERYABLE",
+    /// A command cannot be encrypted automatically: it is not supported, not about one collection, or not well formed.
+    AutoEncryptionCommandUnsupported = "AUTO_ENCRYPTION_COMMAND_UNSUPPORTED",
+    /// What the server says about a collection cannot be used: it is a view, or the answer is malformed or not the asked one.
+    AutoEncryptionCollectionInvalid = "AUTO_ENCRYPTION_COLLECTION_INVALID",
+    /// The query analyser's reply, or a marking in it, is malformed or missing.
+    AutoEncryptionAnalysisInvalid = "AUTO_ENCRYPTION_ANALYSIS_INVALID",
 }
 
 /// An error with its code, a message for people, and public details for programs.

@@ -21,6 +21,7 @@ pub mod key_cache;
 pub mod key_vault;
 pub mod kms;
 pub mod machine;
+pub mod mongocrypt;
 pub mod payload;
 pub mod raw;
 pub mod schema;

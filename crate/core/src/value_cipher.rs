@@ -195,10 +195,8 @@ pub fn decrypt_value(
 /// Errors: `PAYLOAD_VALUE_MALFORMED`.
 pub fn check_opened(bson_type: u8, value: &[u8]) -> Result<()> {
     check_value(bson_type, value).map_err(|_| {
-        Error::new(
-            Code::PayloadValueMalformed,
-            alloc::format!("malformed encrypted bson: not a value of type {bson_type:#04x}"),
-        )
+        Error::new(Code::PayloadValueMalformed, "malformed encrypted bson")
+            .with("bsonType", alloc::format!("{bson_type:#04x}"))
     })
 }
 

@@ -9,10 +9,12 @@ mod engine;
 mod error;
 mod host;
 mod machine;
+mod mongocrypt;
 mod report;
 
 pub use engine::Engine;
 pub use machine::Machine;
+pub use mongocrypt::{MongoCrypt, MongoCryptContext};
 pub use report::{assess_vault, census, parse_master_key, rewrite_schema, strip_schema};
 
 use wasm_bindgen::prelude::*;

@@ -59,7 +59,7 @@ pub(super) fn wrap_or_ask(
 }
 
 /// The stored descriptor: a KMIP server may have made the object whose id goes in.
-pub(super) fn with_reply_key_id(master_key: MasterKey, kmip_key_id: Option<String>) -> MasterKey {
+pub(crate) fn with_reply_key_id(master_key: MasterKey, kmip_key_id: Option<String>) -> MasterKey {
     match kmip_key_id {
         Some(id) => master_key.with_kmip_key_id(id),
         None => master_key,

@@ -17,8 +17,30 @@ use crate::{
     value_cipher::check_opened,
 };
 
-struct DecryptDocuments {
+/// Documents laid end to end whose values are to be decrypted.
+pub(crate) struct DecryptDocuments {
     documents: Vec<u8>,
+}
+
+impl DecryptDocuments {
+    /// The operation, and the keys that it needs.
+    ///
+    /// Errors: `BSON_MALFORMED`, `BSON_TOO_DEEP`, `PAYLOAD_*` with the path.
+    pub(crate) fn prepare(documents: &[u8]) -> Result<(Vec<KeyReference>, Self)> {
+        let mut ids = DistinctIds::default();
+        for document in split_documents(documents)? {
+            let scan = scan(document, opens_to_plaintext)?;
+            for found in &scan.found {
+                let value = EncryptedValue::parse(found.payload())
+                    .map_err(|e| e.with("path", scan.path_text(found)))?;
+                ids.add(value.key_id);
+            }
+        }
+        let operation = Self {
+            documents: documents.to_vec(),
+        };
+        Ok((ids.into_references(), operation))
+    }
 }
 
 impl Machine {
@@ -30,19 +52,8 @@ impl Machine {
     /// Errors: `BSON_MALFORMED`, `BSON_TOO_DEEP`, `PAYLOAD_*` with the path; later those of the key lookup and
     /// `CRYPTO_AUTHENTICATION_FAILED` with path and key id.
     pub fn decrypt_documents(documents: &[u8]) -> Result<Self> {
-        let mut ids = DistinctIds::default();
-        for document in split_documents(documents)? {
-            let scan = scan(document, opens_to_plaintext)?;
-            for found in &scan.found {
-                let value = EncryptedValue::parse(found.payload())
-                    .map_err(|e| e.with("path", scan.path_text(found)))?;
-                ids.add(value.key_id);
-            }
-        }
-        let operation = DecryptDocuments {
-            documents: documents.to_vec(),
-        };
-        Ok(keyed(ids.into_references(), false, operation))
+        let (references, operation) = DecryptDocuments::prepare(documents)?;
+        Ok(keyed(references, false, operation))
     }
 }
 

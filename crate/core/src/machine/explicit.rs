@@ -23,44 +23,42 @@ use crate::{
 
 const SUBTYPE_ENCRYPTED: u8 = 6;
 
-struct Encrypt {
+/// One value to encrypt.
+pub(crate) struct Encrypt {
     algorithm: Algorithm,
     key: KeyReference,
     bson_type: u8,
     value: SecretBytes,
 }
 
-struct Decrypt {
+/// One value to decrypt.
+pub(crate) struct Decrypt {
     payload: Vec<u8>,
 }
 
-impl Machine {
-    /// Encrypts one value.
+impl Encrypt {
+    /// Takes `{v: value}`.
     ///
-    /// Shape: in `{v: value}` and `{algorithm, keyId | keyAltName}`, out `{v: binary subtype 6}`.
-    /// Errors: `VALUE_MISSING`, `VALUE_TYPE_*`, `ALGORITHM_*`, `KEY_REFERENCE_INVALID`, `OPTION_INVALID`,
-    /// `BSON_MALFORMED`; later those of the key lookup and `BSON_TOO_LARGE`.
-    pub fn encrypt(value: &[u8], options: &[u8]) -> Result<Self> {
-        let (algorithm, key) = parse_encrypt_options(options)?;
+    /// Errors: `VALUE_MISSING`, `VALUE_TYPE_*`, `BSON_MALFORMED`.
+    pub(crate) fn prepare(value: &[u8], algorithm: Algorithm, key: KeyReference) -> Result<Self> {
         let element = required_v(value)?;
         check_encryptable(algorithm, element.bson_type, element.value)?;
         check_value(element.bson_type, element.value)?;
-        let operation = Encrypt {
+        Ok(Self {
             algorithm,
-            key: key.clone(),
+            key,
             bson_type: element.bson_type,
             value: canonical_value(element.bson_type, element.value)
                 .unwrap_or_else(|| SecretBytes::copy_from(element.value)),
-        };
-        Ok(keyed(vec![key], false, operation))
+        })
     }
+}
 
-    /// Decrypts one value.
+impl Decrypt {
+    /// Takes `{v: binary subtype 6}`; the key it needs comes with it.
     ///
-    /// Shape: in `{v: binary subtype 6}`, out `{v: value}`.
-    /// Errors: `VALUE_MISSING`, `PAYLOAD_*`, `BSON_MALFORMED`; later those of the key lookup,
-    /// `CRYPTO_AUTHENTICATION_FAILED`, `CRYPTO_INPUT_TOO_SHORT`.
-    pub fn decrypt(value: &[u8]) -> Result<Self> {
+    /// Errors: `VALUE_MISSING`, `PAYLOAD_*`, `BSON_MALFORMED`.
+    pub(crate) fn prepare(value: &[u8]) -> Result<(KeyReference, Self)> {
         let payload = match required_v(value)?.as_binary() {
             Some((SUBTYPE_ENCRYPTED, payload)) => payload,
             Some((subtype, _)) => {
@@ -77,14 +75,33 @@ impl Machine {
             }
         };
         let key_id = *EncryptedValue::parse(payload)?.key_id;
-        let operation = Decrypt {
+        let operation = Self {
             payload: payload.to_vec(),
         };
-        Ok(keyed(
-            vec![KeyReference::Id(KeyId::new(key_id))],
-            false,
-            operation,
-        ))
+        Ok((KeyReference::Id(KeyId::new(key_id)), operation))
+    }
+}
+
+impl Machine {
+    /// Encrypts one value.
+    ///
+    /// Shape: in `{v: value}` and `{algorithm, keyId | keyAltName}`, out `{v: binary subtype 6}`.
+    /// Errors: `VALUE_MISSING`, `VALUE_TYPE_*`, `ALGORITHM_*`, `KEY_REFERENCE_INVALID`, `OPTION_INVALID`,
+    /// `BSON_MALFORMED`; later those of the key lookup and `BSON_TOO_LARGE`.
+    pub fn encrypt(value: &[u8], options: &[u8]) -> Result<Self> {
+        let (algorithm, key) = parse_encrypt_options(options)?;
+        let operation = Encrypt::prepare(value, algorithm, key.clone())?;
+        Ok(keyed(vec![key], false, operation))
+    }
+
+    /// Decrypts one value.
+    ///
+    /// Shape: in `{v: binary subtype 6}`, out `{v: value}`.
+    /// Errors: `VALUE_MISSING`, `PAYLOAD_*`, `BSON_MALFORMED`; later those of the key lookup,
+    /// `CRYPTO_AUTHENTICATION_FAILED`, `CRYPTO_INPUT_TOO_SHORT`.
+    pub fn decrypt(value: &[u8]) -> Result<Self> {
+        let (key, operation) = Decrypt::prepare(value)?;
+        Ok(keyed(vec![key], false, operation))
     }
 }
 
@@ -136,7 +153,7 @@ impl KeyedOperation for Decrypt {
 }
 
 /// A key that the lookup has promised.
-pub(super) fn key_for<'k>(
+pub(crate) fn key_for<'k>(
     keys: &'k KeyRing,
     reference: &KeyReference,
 ) -> Result<&'k crate::value_cipher::DataKey> {

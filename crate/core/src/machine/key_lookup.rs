@@ -30,6 +30,14 @@ pub(crate) struct KeyRing {
 }
 
 impl KeyRing {
+    pub(crate) fn add(&mut self, key: Rc<DataKey>) {
+        self.by_id.insert(*key.id(), key);
+    }
+
+    pub(crate) fn add_name(&mut self, name: String, id: KeyId) {
+        self.by_name.insert(name, id);
+    }
+
     pub(crate) fn by_id(&self, id: &KeyId) -> Option<&DataKey> {
         self.by_id.get(id).map(|key| &**key)
     }

@@ -7,12 +7,12 @@
 //! - An error is sticky: every later call returns the same one.
 //! - Time and randomness come in through [`Context`]; retries and deadlines are the host's.
 
-mod create_data_key;
-mod documents;
+pub(crate) mod create_data_key;
+pub(crate) mod documents;
 mod encrypt_documents;
-mod explicit;
-mod key_lookup;
-mod keyed;
+pub(crate) mod explicit;
+pub(crate) mod key_lookup;
+pub(crate) mod keyed;
 mod kms_round;
 mod options;
 mod transform;

@@ -1,0 +1,285 @@
+//! From key ids and alternate names to unwrapped data keys, in the order libmongocrypt asks for them.
+
+use alloc::{collections::BTreeSet, rc::Rc, string::String, vec::Vec};
+
+use super::{Call, State, kms_phase::KmsPhase};
+use crate::{
+    crypto::LocalMasterKey,
+    error::{Code, Error, Result},
+    key_vault::{KeyDocument, KeyId, keys_filter},
+    kms::{
+        KmsOperation,
+        wire::{Credentials, KmsProviders, WireReply, WireRequest},
+    },
+    machine::key_lookup::{KeyReference, KeyRing},
+    secret::KeyMaterial,
+    value_cipher::DataKey,
+};
+
+struct Wanted {
+    reference: KeyReference,
+    is_there: bool,
+}
+
+/// A key document that was fed, and its key once it is unwrapped.
+pub(super) struct FedKey {
+    pub(super) document: KeyDocument,
+    pub(super) material: Option<KeyMaterial>,
+}
+
+/// The keys of one context.
+pub(super) struct KeyBroker {
+    providers: Rc<KmsProviders>,
+    wanted: Vec<Wanted>,
+    /// Whether any key is welcome: the filter is the caller's.
+    takes_any: bool,
+    filter: Option<Vec<u8>>,
+    ring: KeyRing,
+    fed: Vec<FedKey>,
+    /// The keys of `fed` that a KMS was asked to unwrap, in the order of its requests.
+    at_kms: Vec<usize>,
+    fed_ids: BTreeSet<KeyId>,
+    fed_names: BTreeSet<String>,
+    kms: KmsPhase,
+}
+
+impl KeyBroker {
+    pub(super) fn new(call: &Call<'_>) -> Self {
+        Self {
+            providers: call.library.providers(),
+            wanted: Vec::new(),
+            takes_any: false,
+            filter: None,
+            ring: KeyRing::default(),
+            fed: Vec::new(),
+            at_kms: Vec::new(),
+            fed_ids: BTreeSet::new(),
+            fed_names: BTreeSet::new(),
+            kms: KmsPhase::new(0),
+        }
+    }
+
+    pub(super) fn providers(&self) -> &KmsProviders {
+        &self.providers
+    }
+
+    pub(super) fn use_credentials(&mut self, answer: &KmsProviders) {
+        self.providers = Rc::new(self.providers.with_answer(answer));
+    }
+
+    /// Asks for a key, once; the cache may have it.
+    pub(super) fn request(&mut self, call: &mut Call<'_>, reference: KeyReference) {
+        if self
+            .wanted
+            .iter()
+            .any(|wanted| wanted.reference == reference)
+        {
+            return;
+        }
+        let cached = match &reference {
+            KeyReference::Id(id) => call.library.keys.by_id(id, call.now_ms),
+            KeyReference::AltName(name) => call.library.keys.by_name(name, call.now_ms),
+        };
+        let is_there = cached.is_some();
+        if let Some(key) = cached {
+            if let KeyReference::AltName(name) = &reference {
+                self.ring.add_name(name.clone(), *key.id());
+            }
+            self.ring.add(key);
+        }
+        self.wanted.push(Wanted {
+            reference,
+            is_there,
+        });
+    }
+
+    /// Takes every key that is fed.
+    pub(super) fn request_any(&mut self) {
+        self.takes_any = true;
+    }
+
+    /// Whether a key was asked for, be it cached.
+    pub(super) fn was_asked(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    pub(super) fn wants_documents(&self) -> bool {
+        self.takes_any || self.wanted.iter().any(|wanted| !wanted.is_there)
+    }
+
+    /// Where a context goes when it has asked for all its keys.
+    pub(super) fn state_after_requests(&self) -> State {
+        if !self.wants_documents() {
+            State::Ready
+        } else if self.wants_credentials() {
+            State::NeedKmsCredentials
+        } else {
+            State::NeedMongoKeys
+        }
+    }
+
+    /// COMPAT: one provider without credentials is enough, be it another than the keys'.
+    pub(super) fn wants_credentials(&self) -> bool {
+        !self.providers.on_demand().is_empty()
+    }
+
+    /// COMPAT: whatever is fed meanwhile, the filter stays as it was when it was first asked for.
+    pub(super) fn filter(&mut self) -> Vec<u8> {
+        if let Some(filter) = &self.filter {
+            return filter.clone();
+        }
+
+        let missing = || self.wanted.iter().filter(|wanted| !wanted.is_there);
+        let ids: Vec<KeyId> = missing()
+            .filter_map(|wanted| match &wanted.reference {
+                KeyReference::Id(id) => Some(*id),
+                KeyReference::AltName(_) => None,
+            })
+            .collect();
+        let names: Vec<&str> = missing()
+            .filter_map(|wanted| match &wanted.reference {
+                KeyReference::AltName(name) => Some(name.as_str()),
+                KeyReference::Id(_) => None,
+            })
+            .collect();
+        let filter = keys_filter(&ids, &names).into_bytes();
+        self.filter = Some(filter.clone());
+        filter
+    }
+
+    /// Takes a key document. A local key is unwrapped, and cached, at once.
+    ///
+    /// Errors: `KEY_VAULT_*`, `KMS_*`, `CRYPTO_*`.
+    pub(super) fn add_document(&mut self, call: &mut Call<'_>, bytes: &[u8]) -> Result<()> {
+        let document = KeyDocument::parse(bytes)?;
+        let mut is_wanted = self.takes_any;
+        for wanted in &mut self.wanted {
+            let matches = match &wanted.reference {
+                KeyReference::Id(id) => *id == document.id,
+                KeyReference::AltName(name) => document.key_alt_names.contains(name),
+            };
+            if matches {
+                is_wanted = true;
+                wanted.is_there = true;
+                if let KeyReference::AltName(name) = &wanted.reference {
+                    self.ring.add_name(name.clone(), document.id);
+                }
+            }
+        }
+        if !is_wanted {
+            return Err(Error::new(
+                Code::KeyVaultUnexpectedKey,
+                "unexpected key returned, does not match any requests",
+            )
+            .with("keyId", document.id));
+        }
+        self.refuse_duplicate(&document)?;
+        let material = self
+            .unwrap(&document)
+            .map_err(|error| error.with("keyId", document.id))?;
+        let fed = FedKey { document, material };
+        if !self.take_key(call, &fed) {
+            self.at_kms.push(self.fed.len());
+        }
+        self.fed.push(fed);
+        Ok(())
+    }
+
+    /// Puts a key where it is found. Says whether it is unwrapped at all.
+    fn take_key(&mut self, call: &mut Call<'_>, fed: &FedKey) -> bool {
+        let Some(material) = &fed.material else {
+            return false;
+        };
+        let key = Rc::new(DataKey::new(fed.document.id, material));
+        let names = fed.document.key_alt_names.clone();
+        call.library
+            .keys
+            .insert(Rc::clone(&key), names, call.now_ms);
+        self.ring.add(key);
+        true
+    }
+
+    fn refuse_duplicate(&mut self, document: &KeyDocument) -> Result<()> {
+        let is_new = self.fed_ids.insert(document.id)
+            & document
+                .key_alt_names
+                .iter()
+                .all(|name| self.fed_names.insert(name.clone()));
+        match is_new {
+            true => Ok(()),
+            false => Err(Error::new(
+                Code::KeyVaultDuplicateKey,
+                "keys returned have duplicate keyAltNames or _id",
+            )
+            .with("keyId", document.id)),
+        }
+    }
+
+    /// Unwraps a local key; of any other one the KMS is asked.
+    fn unwrap(&mut self, document: &KeyDocument) -> Result<Option<KeyMaterial>> {
+        let master_key = &document.master_key;
+        if let Credentials::Local(key) = &**self.providers.credentials(master_key.provider())? {
+            return LocalMasterKey::new(key)
+                .unwrap(document.key_material.as_bytes())
+                .map(Some);
+        }
+        master_key.check_usable()?;
+        let operation = KmsOperation::Unwrap(document.key_material.clone());
+        let request = WireRequest::new(operation, master_key.clone(), &self.providers)?;
+        self.kms.add(request);
+        Ok(None)
+    }
+
+    /// The vault has no more documents.
+    ///
+    /// Errors: `KEY_VAULT_KEY_NOT_FOUND`.
+    pub(super) fn finish_documents(&self) -> Result<()> {
+        match self.wanted.iter().all(|wanted| wanted.is_there) {
+            true => Ok(()),
+            false => Err(Error::new(
+                Code::KeyVaultKeyNotFound,
+                "not all keys requested were satisfied. Verify that key vault DB/collection name was correctly \
+                 specified.",
+            )),
+        }
+    }
+
+    pub(super) fn wants_kms(&self) -> bool {
+        !self.at_kms.is_empty()
+    }
+
+    pub(super) fn kms(&mut self) -> &mut KmsPhase {
+        &mut self.kms
+    }
+
+    /// Takes the replies of the KMS.
+    pub(super) fn unwrap_all(&mut self, call: &mut Call<'_>) -> Result<()> {
+        let replies = self.kms.take_replies()?;
+        let mut fed = self.take_fed();
+        for (index, reply) in core::mem::take(&mut self.at_kms).into_iter().zip(replies) {
+            if let WireReply::Unwrapped(material) = reply {
+                fed[index].material = Some(material);
+                self.take_key(call, &fed[index]);
+            }
+        }
+        if self.takes_any {
+            self.fed = fed;
+        }
+        Ok(())
+    }
+
+    pub(super) fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Wipes the keys.
+    pub(super) fn forget(&mut self) {
+        self.ring = KeyRing::default();
+        self.fed.clear();
+    }
+
+    /// The documents in the order in which they were fed, with their keys.
+    pub(super) fn take_fed(&mut self) -> Vec<FedKey> {
+        core::mem::take(&mut self.fed)
+    }
+}

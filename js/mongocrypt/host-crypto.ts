@@ -1,0 +1,43 @@
+/** The cryptography of Node that this interface needs: signatures that WebAssembly cannot make in constant time. */
+
+interface Digest {
+  update(data: Uint8Array): Digest;
+  digest(): Uint8Array;
+}
+
+interface Cipher {
+  setAutoPadding(padding: boolean): unknown;
+  update(data: Uint8Array): Uint8Array;
+  final(): Uint8Array;
+}
+
+/** The part of `node:crypto` in use. */
+export interface HostCrypto {
+  randomFillSync(buffer: Uint8Array, offset: number, size: number): unknown;
+  createHash(algorithm: string): Digest;
+  createHmac(algorithm: string, key: Uint8Array): Digest;
+  createCipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): Cipher;
+  createDecipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): Cipher;
+  createPrivateKey(key: { key: Buffer; format: 'der'; type: 'pkcs8' }): object;
+  sign(algorithm: string, data: Uint8Array, key: never): Uint8Array;
+}
+
+let injected: HostCrypto | undefined;
+
+/** The entry for Node calls this while it loads. */
+export function setHostCrypto(crypto: HostCrypto): void {
+  injected = crypto;
+}
+
+/** What was injected. */
+export function hostCrypto(): HostCrypto {
+  if (injected === undefined) throw new Error('this host has no cryptography of Node');
+  return injected;
+}
+
+/** RSASSA-PKCS1-v1_5 with SHA-256. The key is PKCS#8 DER. */
+export function signRsaSha256(key: Uint8Array, input: Uint8Array): Uint8Array {
+  const crypto = hostCrypto();
+  const der = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
+  return crypto.sign('sha256', input, crypto.createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }) as never);
+}

@@ -1,0 +1,243 @@
+// The surface of `mongodb-client-encryption`: options, arguments, getters, and who throws what.
+import assert from 'node:assert/strict';
+import * as crypto from 'node:crypto';
+import { describe, test } from 'node:test';
+import { cryptoCallbacks, MongoCrypt, MongoCryptContext } from 'csfle-wasm';
+import { Binary, serialize } from 'bson';
+
+const providers = serialize({ local: { key: Buffer.alloc(96) }, aws: {} });
+const errorWrapper = (error) => error;
+const open = (more = {}) => new MongoCrypt({ kmsProviders: providers, errorWrapper, ...more });
+const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
+const keyId = Buffer.alloc(16, 1);
+const value = serialize({ v: 'x' });
+const explicit = (crypt, more = {}) => crypt.makeExplicitEncryptionContext(value, { keyId, algorithm: DETERMINISTIC, expressionMode: false, ...more });
+const typeError = (message) => ({ name: 'TypeError', message });
+
+describe('new MongoCrypt()', () => {
+  test('refuses options with the words of the original, and does not wrap its errors', () => {
+    const wrapping = { errorWrapper: () => new Error('wrapped') };
+    for (const options of [undefined, null, 1]) assert.throws(() => new MongoCrypt(options), typeError('First parameter must be an object'));
+    for (const name of ['kmsProviders', 'schemaMap', 'encryptedFieldsMap']) {
+      assert.throws(() => open({ [name]: 3, ...wrapping }), typeError(`Parameter \`options.${name}\` must be a Uint8Array.`));
+    }
+    assert.throws(() => open({ kmsProviders: undefined, ...wrapping }), typeError('no kms provider set'));
+    assert.throws(() => open({ logger: undefined }), { name: 'Error', message: 'Storing non-function as callback logger' });
+    assert.throws(() => open({ cryptSharedLibSearchPaths: 3 }), typeError('Option `cryptSharedLibSearchPaths` must be an array'));
+    assert.throws(() => open({ cryptSharedLibPath: '/x' }), typeError(/^A crypt_shared override path was specified \[\/x\]/));
+    assert.throws(() => open({ keyExpirationMS: -1 }), typeError('Option `keyExpirationMS` must be a non-negative number'));
+    assert.throws(() => open({ keyExpirationMS: 1e30 }), TypeError);
+    assert.throws(() => open({ kmsProviders: serialize({ x: {} }) }), ({ name, code }) => name === 'TypeError' && code === 'KMS_PROVIDER_UNRECOGNIZED');
+  });
+
+  test('takes every option there is', () => {
+    const options = {
+      schemaMap: serialize({}), encryptedFieldsMap: serialize({}), logger: () => {}, cryptoCallbacks, cryptSharedLibSearchPaths: ['$SYSTEM'], cryptSharedLibPath: '/x',
+      bypassQueryAnalysis: true, keyExpirationMS: '1000',
+    };
+    assert.ok(open(options) instanceof MongoCrypt);
+    assert.ok(open({ schemaMap: undefined, encryptedFieldsMap: undefined, keyExpirationMS: undefined }) instanceof MongoCrypt);
+  });
+
+  test('says what it is', () => {
+    const crypt = open();
+    assert.deepEqual(Object.keys(crypt).toSorted(), ['cryptSharedLibVersionInfo', 'cryptoHooksProvider', 'errorWrapper', 'mc']);
+    assert.deepEqual([crypt.cryptSharedLibVersionInfo, crypt.cryptoHooksProvider, crypt.errorWrapper], [null, null, errorWrapper]);
+    assert.deepEqual(crypt.mc.status, { type: 0, code: 0 });
+    assert.match(MongoCrypt.libmongocryptVersion, /^1\.21\.0\+csfle-wasm\.\d/);
+  });
+});
+
+describe('contexts', () => {
+  test('name the argument that is no Uint8Array', () => {
+    const crypt = open();
+    const calls = {
+      command: () => crypt.makeEncryptionContext('db', 'x'),
+      value: () => crypt.makeExplicitEncryptionContext('x', { expressionMode: false }),
+      options: () => crypt.makeDataKeyContext('x', {}),
+      filter: () => crypt.makeRewrapManyDataKeyContext('x'),
+      keyId: () => explicit(crypt, { keyId: 'x' }),
+      keyAltName: () => explicit(crypt, { keyAltName: 'x' }),
+      rangeOptions: () => explicit(crypt, { algorithm: 'RANGE', rangeOptions: 'x' }),
+      'options.keyAltName[]': () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyAltNames: [1] }),
+      'options.keyMaterial': () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyMaterial: 'x' }),
+      buffer: () => explicit(crypt).addMongoOperationResponse({}),
+    };
+    for (const [name, call] of Object.entries(calls)) assert.throws(call, typeError(`Parameter \`${name}\` must be a Uint8Array.`), name);
+    assert.throws(() => crypt.makeDecryptionContext('x'), typeError('Parameter `value` must be a Uint8Array.'));
+    assert.throws(() => crypt.makeExplicitDecryptionContext('x'), typeError('Parameter `value` must be a Uint8Array.'));
+    assert.throws(() => crypt.makeDataKeyContext(serialize({ provider: 'local' })), TypeError);
+    assert.throws(() => explicit(crypt, { algorithm: 'range' }), typeError('`rangeOptions` must be provided if `algorithm` is set to Range'));
+    assert.throws(() => explicit(crypt, { expressionMode: undefined }), typeError('option `expressionMode` is required.'));
+    assert.throws(() => explicit(crypt, { algorithm: undefined }), typeError('unsupported algorithm string "undefined"'));
+    assert.ok(crypt.makeRewrapManyDataKeyContext(serialize({}), 'ignored') instanceof MongoCryptContext);
+    assert.ok(crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyAltNames: 'ignored' }) instanceof MongoCryptContext);
+  });
+
+  test('that cannot be made throw through errorWrapper, with our code on the error', () => {
+    const seen = [];
+    const crypt = open({ errorWrapper: (error) => { seen.push(error); return new Error('wrapped', { cause: error }); } });
+    for (const call of [() => crypt.makeEncryptionContext('db', serialize({ x: 1 })), () => crypt.makeDecryptionContext(1), () => explicit(crypt).provideKMSProviders(1)]) {
+      assert.throws(call, { message: 'wrapped' });
+    }
+    assert.deepEqual(seen.map(({ name, code }) => [name, code]), [['TypeError', 'AUTO_ENCRYPTION_COMMAND_UNSUPPORTED'], ['TypeError', undefined], ['TypeError', undefined]]);
+  });
+
+  test('fail as a state, never as an exception', () => {
+    const context = explicit(open({ kmsProviders: serialize({ local: { key: Buffer.alloc(96) } }) }));
+    assert.equal(context.state, 3);
+    assert.deepEqual(context.finalize(), Buffer.alloc(0));
+    assert.deepEqual([context.state, context.status], [0, { type: 1, code: 1, message: 'wrong state' }]);
+    assert.deepEqual(context.nextMongoOperation(), Buffer.alloc(0));
+    assert.equal(context.nextKMSRequest(), null);
+    context.addMongoOperationResponse(new Uint8Array([1, 2, 3]));
+    context.addMongoOperationResponse(new Uint8Array(0));
+    context.finishMongoOperation();
+    context.finishKMSRequests();
+    assert.deepEqual([context.state, context.status.message], [0, 'wrong state']);
+  });
+
+  test('give Buffers that stay as they are, and take further properties', () => {
+    const crypt = open({ kmsProviders: serialize({ local: { key: Buffer.alloc(96) } }) });
+    const context = explicit(crypt);
+    Object.assign(context, { id: 1, ns: 'a.b', document: {} });
+    const filter = context.nextMongoOperation();
+    assert.ok(Buffer.isBuffer(filter));
+    const before = Buffer.from(filter);
+    // Grows the memory that the answer was copied out of.
+    crypt.makeDecryptionContext(serialize({ a: Buffer.alloc(8 << 20) })).finalize();
+    assert.deepEqual(filter, before);
+    filter.fill(0);
+    assert.deepEqual(context.nextMongoOperation(), before);
+    const key = crypt.makeDataKeyContext(serialize({ provider: 'local' }), {}).finalize();
+    assert.ok(Buffer.isBuffer(key) && key.length > 200);
+  });
+
+  test('refuse Queryable Encryption by name, at every entry', () => {
+    const encryptedFields = { fields: [{ path: 'a', bsonType: 'string', keyId: new Binary(keyId, 4) }] };
+    const crypt = open({ kmsProviders: serialize({ local: { key: Buffer.alloc(96) } }), encryptedFieldsMap: serialize({ 'db.mapped': encryptedFields, 'db.open': { fields: [] } }) });
+    const codeOf = (call) => { try { call(); } catch (error) { return error.code; } return undefined; };
+    for (const algorithm of ['Indexed', 'unindexed', 'String']) assert.equal(codeOf(() => explicit(crypt, { algorithm })), 'ALGORITHM_QUERYABLE', algorithm);
+    assert.equal(codeOf(() => explicit(crypt, { algorithm: 'Range', rangeOptions: serialize({}) })), 'ALGORITHM_QUERYABLE');
+    assert.equal(codeOf(() => explicit(crypt, { expressionMode: true })), 'ALGORITHM_QUERYABLE');
+    for (const kind of [4, 6, 7, 9, 11, 14, 15, 16, 17]) {
+      const stored = new Binary(Buffer.alloc(90, kind), 6);
+      assert.equal(codeOf(() => crypt.makeExplicitDecryptionContext(serialize({ v: stored }))), 'PAYLOAD_IS_QUERYABLE');
+      assert.equal(codeOf(() => crypt.makeDecryptionContext(serialize({ a: [stored] }))), 'PAYLOAD_IS_QUERYABLE');
+    }
+    assert.equal(codeOf(() => crypt.makeEncryptionContext('db', serialize({ find: 'mapped' }))), 'AUTO_ENCRYPTION_QUERYABLE');
+    assert.equal(crypt.makeEncryptionContext('db', serialize({ find: 'open' })).state, 2);
+    const create = crypt.makeEncryptionContext('db', serialize({ create: 'c', encryptedFields }));
+    create.addMongoOperationResponse(serialize({ maxWireVersion: 21 }));
+    create.finishMongoOperation();
+    assert.deepEqual([create.state, /Queryable Encryption/.test(create.status.message)], [0, true]);
+    const find = crypt.makeEncryptionContext('db', serialize({ find: 'c' }));
+    find.addMongoOperationResponse(serialize({ name: 'c', options: { encryptedFields } }));
+    assert.deepEqual([find.state, /Queryable Encryption/.test(find.status.message)], [0, true]);
+  });
+
+  test('never send a command whose analysis was not fed', () => {
+    const crypt = open({ kmsProviders: serialize({ local: { key: Buffer.alloc(96) } }), schemaMap: serialize({ 'db.c': { bsonType: 'object' } }) });
+    const context = crypt.makeEncryptionContext('db', serialize({ insert: 'c', documents: [] }));
+    assert.equal(context.state, 2);
+    context.finishMongoOperation();
+    assert.deepEqual([context.state, context.finalize().length], [0, 0]);
+  });
+});
+
+describe('requests to a KMS', () => {
+  const masterKey = serialize({ provider: 'aws:eu', region: 'eu-central-1', key: 'k' });
+  const named = serialize({ 'aws:eu': { accessKeyId: 'a', secretAccessKey: 'b' } });
+  const reply = (status, body) => Buffer.from(`HTTP/1.1 ${status} X\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+  const begin = () => open({ kmsProviders: named }).makeDataKeyContext(masterKey, {});
+
+  test('say where to send what, and take an answer of the length they ask for', () => {
+    const context = begin();
+    assert.equal(context.state, 4);
+    const request = context.nextKMSRequest();
+    assert.equal(context.nextKMSRequest(), null);
+    assert.deepEqual([request.kmsProvider, request.endpoint, request.bytesNeeded, request.uSleep], ['aws:eu', 'kms.eu-central-1.amazonaws.com:443', 1024, 0]);
+    assert.ok(Buffer.isBuffer(request.message) && request.message.toString().startsWith('POST / HTTP/1.1\r\n'));
+    const answer = reply(200, JSON.stringify({ CiphertextBlob: Buffer.alloc(184, 1).toString('base64') }));
+    for (let offset = 0; request.bytesNeeded > 0;) {
+      const part = answer.subarray(offset, offset + Math.min(request.bytesNeeded, 7));
+      request.addResponse(part);
+      offset += part.length;
+    }
+    assert.deepEqual(request.status, { type: 0, code: 0 });
+    context.finishKMSRequests();
+    assert.equal(context.state, 5);
+    assert.ok(context.finalize().length > 300);
+    assert.equal(request.bytesNeeded, 0);
+  });
+
+  test('are given again after a failure that may pass, and keep their error if they are not', () => {
+    const context = begin();
+    const first = context.nextKMSRequest();
+    first.addResponse(reply(503, ''));
+    assert.deepEqual([first.bytesNeeded, first.status.type], [0, 0]);
+    const second = context.nextKMSRequest();
+    assert.ok(second.uSleep > 0 && second.bytesNeeded === 1024);
+    assert.equal(second.fail(), true);
+    context.nextKMSRequest().addResponse(reply(503, ''));
+    // The driver asks once only: the stored error is told, not a riddle about lengths.
+    context.finishKMSRequests();
+    assert.deepEqual([context.state, context.status.message], [0, 'Error in KMS response. HTTP status=503. Empty body.']);
+  });
+
+  test('refuse what is no Uint8Array, and survive an empty one', () => {
+    const request = begin().nextKMSRequest();
+    assert.throws(() => request.addResponse('x'), typeError('Parameter `value` must be a Uint8Array.'));
+    request.addResponse(new Uint8Array(0));
+    assert.equal(request.status.message, "argument 'bytes' cannot be empty");
+  });
+
+  test('for Google are signed with the key of the account', () => {
+    const { privateKey, publicKey } = crypto.generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const account = (key) => serialize({ gcp: { email: 'a@b.c', privateKey: new Binary(key) } });
+    const gcpKey = serialize({ provider: 'gcp', projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' });
+    const context = open({ kmsProviders: account(privateKey.export({ format: 'der', type: 'pkcs8' })) }).makeDataKeyContext(gcpKey, {});
+    const request = context.nextKMSRequest();
+    assert.equal(request.endpoint, 'oauth2.googleapis.com:443');
+    const [header, claims, signature] = request.message.toString().split('assertion=')[1].split('.');
+    assert.ok(crypto.verify('sha256', Buffer.from(`${header}.${claims}`), publicKey, Buffer.from(decodeURIComponent(signature), 'base64url')));
+    request.addResponse(reply(200, JSON.stringify({ access_token: 'token', expires_in: 3600 })));
+    context.finishKMSRequests();
+    assert.equal(context.state, 4);
+    const second = context.nextKMSRequest();
+    assert.equal(second.endpoint, 'cloudkms.googleapis.com:443');
+    assert.match(second.message.toString(), /Authorization:Bearer token/);
+    second.addResponse(reply(200, JSON.stringify({ ciphertext: Buffer.alloc(120).toString('base64') })));
+    context.finishKMSRequests();
+    assert.equal(context.state, 5);
+    const broken = open({ kmsProviders: account(Buffer.alloc(9)) }).makeDataKeyContext(gcpKey, {});
+    assert.equal(broken.nextKMSRequest(), null);
+    broken.finishKMSRequests();
+    assert.match(broken.status.message, /Failed to create GCP oauth request signature/);
+  });
+});
+
+test('cryptoCallbacks write into the buffer they are given', () => {
+  const [key, iv, input] = [Buffer.alloc(32, 1), Buffer.alloc(16, 2), Buffer.alloc(32, 3)];
+  for (const mode of ['Cbc', 'Ctr']) {
+    const [sealed, opened] = [Buffer.alloc(32), Buffer.alloc(32)];
+    assert.equal(cryptoCallbacks[`aes256${mode}EncryptHook`](key, iv, input, sealed), 32);
+    assert.equal(cryptoCallbacks[`aes256${mode}DecryptHook`](key, iv, sealed, opened), 32);
+    assert.deepEqual(opened, input);
+    assert.notDeepEqual(sealed, input);
+  }
+  for (const [name, length] of [['hmacSha512Hook', 64], ['hmacSha256Hook', 32]]) {
+    const output = Buffer.alloc(length);
+    assert.equal(cryptoCallbacks[name](key, input, output), length);
+    assert.deepEqual(output, crypto.createHmac(`sha${length * 8}`, key).update(input).digest());
+  }
+  const digest = Buffer.alloc(32);
+  assert.equal(cryptoCallbacks.sha256Hook(input, digest), 32);
+  assert.deepEqual(digest, crypto.createHash('sha256').update(input).digest());
+  assert.equal(cryptoCallbacks.randomHook(digest, 32), 32);
+  const { privateKey, publicKey } = crypto.generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const signature = Buffer.alloc(256);
+  assert.equal(cryptoCallbacks.signRsaSha256Hook(privateKey.export({ format: 'der', type: 'pkcs8' }), input, signature), 256);
+  assert.ok(crypto.verify('sha256', input, publicKey, signature));
+  assert.ok(cryptoCallbacks.aes256CbcEncryptHook(Buffer.alloc(1), iv, input, digest) instanceof Error);
+});

@@ -1,0 +1,21 @@
+// The official driver, unmodified, in a folder where `mongodb-client-encryption` is this package.
+import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { root } from '../../js/dev/paths.mjs';
+
+const folderOf = (name) => realpathSync(join(root, 'node_modules', name));
+
+/** Resolves to the driver's exports and `remove()`. */
+export function aliasedDriver() {
+  const folder = mkdtempSync(join(tmpdir(), 'csfle-driver-'));
+  const modules = join(folder, 'node_modules');
+  mkdirSync(join(modules, '@mongodb-js'), { recursive: true });
+  // A copy: a link would make Node look for the alias beside the original.
+  cpSync(folderOf('mongodb'), join(modules, 'mongodb'), { recursive: true });
+  for (const name of ['bson', 'mongodb-connection-string-url', '@mongodb-js/saslprep']) symlinkSync(folderOf(name), join(modules, name), 'dir');
+  symlinkSync(root, join(modules, 'mongodb-client-encryption'), 'dir');
+  const require = createRequire(join(folder, 'index.cjs'));
+  return { driver: require('mongodb'), alias: require('mongodb-client-encryption'), remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
