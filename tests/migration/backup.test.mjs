@@ -44,9 +44,8 @@ describe('backup and restore', { timeout: 240_000 }, () => {
 
   it('restore puts wrappings back where they differ, and only those', async () => {
     const place = await hospital(lab, { documents: 3 });
-    let documents;
     await place.migrate({ execute: true, keyFilter: { keyAltNames: { $in: ['ssn', 'notes'] } }, onBackup: () => {} });
-    documents = await place.vault.find().toArray();
+    const documents = await place.vault.find().toArray();
     await place.migrate({ execute: true });
     await place.vault.updateOne({ _id: place.keys.ssn }, { $push: { keyAltNames: 'added later' } });
     const plan = await restoreKeyVault({ keyVault: keyVaultOf(place), documents });
