@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { ClientEncryption, driverMigrationCollection } from 'csfle-wasm';
-import { countingStore, DETERMINISTIC, failedChecks, failuresOf, hospital, mortalStore, openLab, RANDOM } from './fixtures.mjs';
+import { DETERMINISTIC, failedChecks, failuresOf, hospital, openLab, RANDOM } from './fixtures.mjs';
 
 const mode = 'reencrypt';
 
