@@ -152,6 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_read_again_replaces_itself_and_its_names() {
+        let mut cache = KeyCache::new(0.0, 2);
+        cache.insert(key(1), alloc::vec!["before".into()], 0.0);
+        cache.insert(key(1), alloc::vec!["after".into()], 0.0);
+        assert!(cache.by_name("before", 0.0).is_none());
+        assert!(cache.by_name("after", 0.0).is_some());
+        cache.insert(key(2), Vec::new(), 0.0);
+        assert!(cache.by_id(&id(1), 0.0).is_some(), "it takes one place");
+    }
+
+    #[test]
     fn a_capacity_of_zero_keeps_nothing() {
         let mut cache = KeyCache::new(0.0, 0);
         cache.insert(key(1), Vec::new(), 0.0);

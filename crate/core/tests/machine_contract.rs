@@ -268,6 +268,27 @@ fn a_cached_key_needs_neither_vault_nor_kms_until_it_expires() {
 }
 
 #[test]
+fn a_cached_key_is_found_by_its_name_as_well() {
+    use csfle_core::raw::{begin_document, end_document, push_element, string_value};
+    let mut host = Host::new();
+    host.create_key(&aws(), &["name"], None);
+    let mut options = begin_document(128);
+    push_element(&mut options, 2, b"algorithm", &string_value(DETERMINISTIC));
+    push_element(&mut options, 2, b"keyAltName", &string_value("name"));
+    end_document(&mut options, 0);
+    let value = support::host::v(16, &[1, 0, 0, 0]);
+    let first = host
+        .run(Machine::encrypt(&value, &options).unwrap())
+        .unwrap();
+    host.vault.clear();
+    let again = host
+        .run(Machine::encrypt(&value, &options).unwrap())
+        .unwrap();
+    assert_eq!(first, again);
+    assert_eq!(host.kms_calls, 2, "one wrap, one unwrap");
+}
+
+#[test]
 fn options_and_values_are_refused_by_code() {
     use csfle_core::raw::{begin_document, binary_value, end_document, push_element};
     let build = |fields: &[(&str, u8, Vec<u8>)]| {

@@ -392,7 +392,14 @@ fn a_document_that_cannot_be_changed_is_reported_and_the_others_go_on() {
         ("a", ty::BINARY, value.clone()),
         ("a", ty::BINARY, value),
     ]);
-    let documents = [good, damaged, in_id, no_id, twice].concat();
+    let value = encrypted_value(&mut host, old);
+    let twice_apart = document(&[
+        ("_id", ty::INT32, int(4)),
+        ("a", ty::BINARY, value.clone()),
+        ("b", ty::BINARY, value.clone()),
+        ("a", ty::BINARY, value),
+    ]);
+    let documents = [good, damaged, in_id, no_id, twice, twice_apart].concat();
     let updates = host
         .run(Machine::reencrypt_documents(&documents, &mapping(old, new)).unwrap())
         .unwrap();
@@ -407,6 +414,7 @@ fn a_document_that_cannot_be_changed_is_reported_and_the_others_go_on() {
         [
             None,
             Some(text("CRYPTO_AUTHENTICATION_FAILED")),
+            unsupported.clone(),
             unsupported.clone(),
             unsupported.clone(),
             unsupported

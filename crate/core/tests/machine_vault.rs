@@ -228,6 +228,80 @@ fn a_kms_that_gives_back_other_material_is_caught_before_anything_is_written() {
 }
 
 #[test]
+fn a_vault_that_returns_a_key_twice_is_refused() {
+    let mut host = Host::new();
+    host.create_key(&local(), &["a"], None);
+    host.vault.push(host.vault[0].clone());
+    for machine in [
+        Machine::rewrap(EVERYTHING, Some(&aws()), true),
+        Machine::fingerprint(EVERYTHING),
+    ] {
+        assert_eq!(code(host.run(machine.unwrap())), Code::KeyVaultDuplicateKey);
+    }
+}
+
+#[test]
+fn a_reply_from_an_earlier_round_is_refused() {
+    let mut host = Host::new();
+    host.create_key(&aws(), &[], None);
+    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), true).unwrap();
+    host.step(&mut machine).unwrap();
+    let documents = host.vault.concat();
+    machine
+        .provide_keys(&mut host.context(), &documents)
+        .unwrap();
+    let mut ids = Vec::new();
+    while host.step(&mut machine).unwrap() == Step::NeedKms && ids.len() < 2 {
+        ids.extend(machine.kms_requests().unwrap().iter().map(|call| call.id));
+        host.answer_all(&mut machine).unwrap();
+    }
+    assert_eq!(ids, [0, 1], "ids keep counting over rounds");
+    // The third round, which verifies: a late repetition of the first answer must not count as its own.
+    assert_eq!(
+        code(machine.provide_kms(0, &[0; 96], None)),
+        Code::MachineOutOfOrder
+    );
+}
+
+#[test]
+fn the_previous_master_key_is_given_out_as_it_is_stored() {
+    let mut host = Host::new();
+    host.create_key(&aws(), &[], None);
+    // Another driver's order of fields and spelling of the endpoint, which parsing would change.
+    let mut stored = csfle_core::raw::begin_document(128);
+    for (name, value) in [
+        ("endpoint", "https://kms.example.com/"),
+        ("key", "k"),
+        ("region", "r"),
+        ("provider", "aws"),
+    ] {
+        let value = csfle_core::raw::string_value(value);
+        csfle_core::raw::push_element(&mut stored, 2, name.as_bytes(), &value);
+    }
+    csfle_core::raw::end_document(&mut stored, 0);
+    let mut document = csfle_core::raw::begin_document(512);
+    for element in elements(&host.vault[0]).unwrap() {
+        let element = element.unwrap();
+        let value = match element.name {
+            b"masterKey" => &stored[..],
+            _ => element.value,
+        };
+        csfle_core::raw::push_element(&mut document, element.bson_type, element.name, value);
+    }
+    csfle_core::raw::end_document(&mut document, 0);
+    host.vault[0] = document;
+    let output = host
+        .run(Machine::rewrap(EVERYTHING, Some(&local()), true).unwrap())
+        .unwrap();
+    let item = &items(&output)[0];
+    assert_eq!(field(item, "previousMasterKey").unwrap(), stored);
+    assert_eq!(
+        field(item, "previousKeyMaterial"),
+        field(&host.vault[0], "keyMaterial")
+    );
+}
+
+#[test]
 fn a_probe_shows_whether_the_master_key_works() {
     let mut host = Host::new();
     let machine = Machine::probe(&mut host.context(), &aws()).unwrap();
@@ -269,6 +343,26 @@ fn the_object_a_kmip_server_made_is_stored_with_the_key() {
     host.step(&mut machine).unwrap();
     machine.provide_kms(0, &[7; 160], None).unwrap();
     assert_eq!(code(host.step(&mut machine)), Code::MasterKeyInvalid);
+}
+
+#[test]
+fn a_kmip_key_without_key_id_is_refused_before_a_server_is_asked() {
+    let mut host = Host::new();
+    host.engine
+        .add_remote(csfle_core::kms::KmsProvider::parse("kmip").unwrap())
+        .unwrap();
+    let kmip = bson::rawdoc! { "provider": "kmip" };
+    let stored = support::key_documents::document(&[(
+        bson::raw::cstr!("masterKey"),
+        Some(bson::RawBson::Document(kmip)),
+    )]);
+    host.vault.push(stored);
+    let error = host
+        .run(Machine::fingerprint(EVERYTHING).unwrap())
+        .unwrap_err();
+    assert_eq!(error.code(), Code::MasterKeyInvalid);
+    assert!(error.details().iter().any(|(name, _)| *name == "keyId"));
+    assert_eq!(host.kms_calls, 0);
 }
 
 #[test]

@@ -319,6 +319,46 @@ mod tests {
         }
     }
 
+    /// An authentic value that decrypts to these blocks, padding included.
+    fn forged(key: &AeadKey, padded: &[u8]) -> Vec<u8> {
+        let mut bytes = alloc::vec![0x21; IV_LEN];
+        for chunk in padded.chunks_exact(BLOCK_LEN) {
+            let mut block: Block<Aes256> = chunk.try_into().unwrap();
+            let previous: Block<Aes256> = bytes[bytes.len() - BLOCK_LEN..].try_into().unwrap();
+            xor(&mut block, &previous);
+            key.encrypt_blocks(core::slice::from_mut(&mut block));
+            bytes.extend_from_slice(&block);
+        }
+        let tag = key.tag(b"", &bytes);
+        bytes.extend_from_slice(&tag);
+        bytes
+    }
+
+    #[test]
+    fn open_rejects_every_padding_that_sealing_does_not_write() {
+        let key = key(&[7; 96]);
+        let mut inconsistent = [0; 16];
+        inconsistent[13..].copy_from_slice(&[2, 3, 3]);
+        // The last: 17 bytes of 17 over two blocks, right but for the length of a block.
+        let wrong: [&[u8]; 5] = [&[0; 16], &[17; 16], &[255; 16], &inconsistent, &[17; 32]];
+        for padded in wrong {
+            let mut out = Vec::new();
+            let error = key
+                .open_into(b"", &forged(&key, padded), &mut out)
+                .unwrap_err();
+            assert_eq!(error.code(), Code::CryptoAuthenticationFailed, "{padded:?}");
+            assert!(out.is_empty());
+        }
+        let mut three = [9; 16];
+        three[13..].fill(3);
+        for (padded, plaintext) in [([16; 16], &[][..]), (three, &[9; 13])] {
+            let mut out = Vec::new();
+            key.open_into(b"", &forged(&key, &padded), &mut out)
+                .unwrap();
+            assert_eq!(out, plaintext);
+        }
+    }
+
     proptest! {
         #[test]
         fn open_undoes_seal(material in prop::collection::vec(any::<u8>(), 96), iv: [u8; 16],
