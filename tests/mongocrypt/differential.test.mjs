@@ -1,6 +1,7 @@
 // The same scripts on libmongocrypt and on our classes: the same states, messages, filters, commands and results.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { testPython } from '../env.mjs';
 import { autoEncryption } from './auto-encrypt-scripts.mjs';
 import { disorders } from './disorder.mjs';
 import { Reference, runOurs } from './reference.mjs';
@@ -18,7 +19,7 @@ const UNFED = 'no reply of the query analyser was fed: the command may hold valu
 const DUPLICATE = 'keys returned have duplicate keyAltNames or _id';
 
 let reference;
-before(() => { reference = new Reference(); });
+before(async () => { reference = new Reference(await testPython()); });
 after(() => reference.stop());
 
 // What must be equal: random ciphertexts and signed messages only in their lengths.

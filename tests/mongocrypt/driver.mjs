@@ -1,5 +1,5 @@
 // The official driver, unmodified, in a folder where `mongodb-client-encryption` is this package.
-import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,10 @@ export function aliasedDriver() {
   cpSync(folderOf('mongodb'), join(modules, 'mongodb'), { recursive: true });
   for (const name of ['bson', 'mongodb-connection-string-url', '@mongodb-js/saslprep']) symlinkSync(folderOf(name), join(modules, name), 'dir');
   symlinkSync(root, join(modules, 'mongodb-client-encryption'), 'dir');
+  // The driver asks for this module even when the application brings its own way to credentials.
+  const credentials = join(modules, '@aws-sdk', 'credential-providers');
+  mkdirSync(credentials, { recursive: true });
+  writeFileSync(join(credentials, 'index.js'), "exports.fromNodeProviderChain = () => async () => { throw new Error('not to be used'); };\n");
   const require = createRequire(join(folder, 'index.cjs'));
   return { driver: require('mongodb'), alias: require('mongodb-client-encryption'), remove: () => rmSync(folder, { recursive: true, force: true }) };
 }

@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { MongoCrypt } from 'csfle-wasm';
-import { testPython } from '../interop/peer.mjs';
 
 const SCRIPT = fileURLToPath(new URL('./reference.py', import.meta.url));
 
@@ -17,7 +16,7 @@ export class Reference {
   #next = 1;
   #stderr = '';
 
-  constructor(python = testPython()) {
+  constructor(python) {
     this.#child = spawn(python, ['-u', SCRIPT], { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child.stderr.on('data', (text) => { this.#stderr += text; });
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
