@@ -1,5 +1,11 @@
 //! Answers of a KMS that means no good, and answers that arrive in pieces.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise and says what it ran"
+)]
+
 mod kms_wire_support;
 mod support;
 

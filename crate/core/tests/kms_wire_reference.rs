@@ -2,6 +2,12 @@
 //!
 //! Where both differ, the vector is named in differences.json with the reason, and with what this crate does instead.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise and says what it ran"
+)]
+
 mod kms_wire_support;
 mod support;
 

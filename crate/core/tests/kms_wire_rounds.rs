@@ -1,5 +1,7 @@
 //! Several requests side by side: shared tokens, and what is offered when.
 
+#![allow(clippy::panic, reason = "a test may stop at the first surprise")]
+
 mod kms_wire_support;
 mod support;
 

@@ -1,5 +1,11 @@
 //! The published suite for AWS Signature Version 4, read in place. A folder with a `.req` file is a case.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise and says what it ran"
+)]
+
 use std::{
     fs,
     path::{Path, PathBuf},

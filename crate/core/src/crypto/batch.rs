@@ -21,6 +21,9 @@ pub struct OpenBatch<'a> {
     blocks: SecretBytes,
 }
 
+/// The bytes of all plaintexts, and where each of them is.
+type Opened = (SecretBytes, Vec<Range<usize>>);
+
 struct Sealed<'a> {
     key: &'a AeadKey,
     /// IV ‖ ciphertext.
@@ -62,9 +65,7 @@ impl<'a> OpenBatch<'a> {
     /// Decrypts all values. The plaintexts are ranges of the returned bytes, in the order of the pushes.
     ///
     /// Errors: the index of the value whose padding is malformed, with `CRYPTO_AUTHENTICATION_FAILED`.
-    pub fn open(
-        mut self,
-    ) -> core::result::Result<(SecretBytes, Vec<Range<usize>>), (usize, crate::Error)> {
+    pub fn open(mut self) -> core::result::Result<Opened, (usize, crate::Error)> {
         let blocks = self.blocks.expose_mut();
         for run in self.items.chunk_by(|a, b| core::ptr::eq(a.key, b.key)) {
             let (first, last) = (&run[0], &run[run.len() - 1]);

@@ -1,6 +1,7 @@
 //! A host for `WireRequest` without a network, and the vectors that libmongocrypt gave.
 
 #![allow(dead_code, reason = "each integration test uses a part of this")]
+#![allow(clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::{fs, path::PathBuf};
 

@@ -4,6 +4,7 @@
 //! included (MongoDB Extended JSON v2, canonical and relaxed).
 
 #![allow(dead_code, reason = "each integration test uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 pub(crate) mod host;
 pub(crate) mod key_documents;
