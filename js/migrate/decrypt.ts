@@ -31,7 +31,7 @@ export async function executeDecrypt(run: MigrationRun, state: PlanState): Promi
   };
   const planned = new Map(state.plan.collections.map(({ namespace, valuesToMigrate }) => [namespace, valuesToMigrate]));
   // A schema that could not be stripped would have the server refuse each document in turn.
-  const stripped = !run.failures.some(({ kind }) => kind === 'schema');
+  const stripped = !run.hasFailed('schema');
   const collections = stripped ? await rewriteAll(run, transformation, (namespace) => planned.get(namespace)) : [];
   const keys = { planned: state.keys.length, migrated: 0, alreadyDone: 0, failed, namesMoved: 0, deleted: 0, verified: 0 };
   return { keys, collections, schemas };

@@ -1,8 +1,10 @@
+import { throwIfAborted } from '../abort.js';
 import { type BsonLibrary, deserialize } from '../bson.js';
 import { equalBytes, hexText } from '../bytes.js';
 import { CsfleError, type ErrorCode } from '../errors.js';
-import { asCollectionError, Census, takeCensus } from './census.js';
+import { asCollectionError, takeCensus } from './census.js';
 import type { DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
+import { counted } from './counted.js';
 import type { ComputedChange } from './engine.js';
 import {
   type BsonElement,
@@ -41,10 +43,13 @@ interface PreparedChange {
   readonly newValues: Uint8Array;
 }
 
-/** Walks over collections until a census finds nothing left; concurrent writers are met with conditional updates. */
+/** Passes over one collection before the run gives up against writers that keep using old keys. */
 const MAX_PASSES = 5;
 
-/** Rewrites one collection and proves by a last census how many old values are left. */
+/**
+ * Rewrites one collection in passes until a census finds nothing left. `known` is how many old values there are, from a
+ * census of before; without it one is taken first.
+ */
 export async function rewriteCollection(
   run: MigrationRun,
   collection: MigrationCollection,
@@ -53,21 +58,32 @@ export async function rewriteCollection(
 ): Promise<CollectionResults> {
   const { namespace } = collection;
   const work = new CollectionWork(run, collection, transformation);
+  const countLeft = async (): Promise<number> => {
+    const census = await takeCensus(run, collection, 'verify-documents');
+    throwIfAborted(run.signal);
+    return census.under(transformation.isOld);
+  };
   let passes = 0;
-  let left = known ?? (await takeCensus(run, collection, 'verify-documents')).under(transformation.isOld);
-  let proven = known === undefined;
+  let left = known ?? 0;
   try {
-    while (!run.interrupted && passes < MAX_PASSES && (left > 0 || !proven)) {
+    if (known === undefined) left = await countLeft();
+    let proven = known === undefined;
+    while (passes < MAX_PASSES && (left > 0 || !proven)) {
       const before = work.documentsRewritten;
       if (left > 0) {
         passes += 1;
         await work.pass();
       }
-      const census: Census = run.interrupted ? new Census() : await takeCensus(run, collection, 'verify-documents');
-      if (run.interrupted) break;
-      left = census.under(transformation.isOld);
+      left = await countLeft();
       proven = true;
       if (work.documentsRewritten === before) break;
+    }
+    if (left > 0 && !run.hasFailed('key') && !run.hasFailed('document')) {
+      throw new CsfleError(
+        'MIGRATION_COLLECTION_FAILED',
+        `${namespace} still has ${counted(left, 'value')} under old keys after ${counted(passes, 'pass', 'passes')}: others go on using them`,
+        { details: { namespace, values: left, passes } },
+      );
     }
   } catch (error) {
     run.fail({ kind: 'collection', id: namespace }, asCollectionError(namespace, error));
@@ -324,6 +340,7 @@ function isOutage(error: CsfleError): boolean {
   return (
     error.retryable ||
     error.code === 'KEY_VAULT_NOT_READABLE' ||
+    error.code === 'HOST_CALLBACK_FAILED' ||
     error.code.startsWith('KMS_CREDENTIALS_') ||
     error.code === 'INTERNAL'
   );

@@ -49,12 +49,16 @@ export async function executeReencrypt(run: MigrationRun, state: PlanState): Pro
   let collections = await rewriteAll(run, transformation, (namespace) => planned.get(namespace));
   let schemas: readonly SchemaResults[] = [];
   if (nothingLeft(run, collections)) {
+    const progress = run.progress('alternate-names', replaced.length);
     for (const { old, replacement } of replaced) {
       if (run.interrupted) break;
       try {
         counts.namesMoved += await moveNames(run, old._id as BsonBinary, replacement);
+        progress.advance(1);
       } catch (error) {
-        if (failKey(run, old, error)) counts.failed += 1;
+        if (!failKey(run, old, error)) continue;
+        counts.failed += 1;
+        progress.advance(1, 1);
       }
     }
     if (!run.interrupted) schemas = await writeSchemas(run, replacements);
@@ -182,7 +186,8 @@ async function deleteOldKeys(
   }
   if (!nothingLeft(run, collections)) return 0;
   const failed = new Set(run.failures.map(({ id }) => id));
-  const removable = replaced.filter(({ old }) => !failed.has(idText(old._id)));
+  // Failures name the old key, or its replacement when that is what does not open.
+  const removable = replaced.filter(({ old, replacement }) => !failed.has(idText(old._id)) && !failed.has(idText(replacement)));
   let deleted = 0;
   const progress = run.progress('delete-keys', removable.length);
   for (const { old, replacement } of removable) {

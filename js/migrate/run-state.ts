@@ -54,6 +54,11 @@ export class MigrationRun {
     return true;
   }
 
+  /** Whether anything of this kind failed so far. */
+  hasFailed(kind: MigrationFailure['kind']): boolean {
+    return this.failures.some((failure) => failure.kind === kind);
+  }
+
   /** Runs `work` for each item, a few at a time, and stops taking new ones once the run is interrupted. */
   async forEach<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
     const limiter = new Limiter(this.options.kmsConcurrency ?? 8);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { ClientEncryption, driverMigrationCollection } from 'csfle-wasm';
-import { DETERMINISTIC, failedChecks, failuresOf, hospital, openLab, RANDOM } from './fixtures.mjs';
+import { countingStore, DETERMINISTIC, failedChecks, failuresOf, hospital, openLab, RANDOM } from './fixtures.mjs';
 
 const mode = 'reencrypt';
 
@@ -95,6 +95,26 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
     assert.equal(report.failures[0].namespace, place.patientsNamespace);
     assert.equal(report.collections[0].documentsRewritten, 3);
     assert.equal(report.keys.namesMoved, 0);
+    assert.equal(report.keys.deleted, 0);
+  });
+
+  it('writers that go on using old keys are named as what keeps the collection from being done', async () => {
+    const place = await hospital(lab, { documents: 2 });
+    const inner = driverMigrationCollection(collectionOf(place));
+    let scans = 0;
+    const collection = {
+      ...inner,
+      async *scan(batch) {
+        scans += 1;
+        const value = await place.encryption.encrypt(`late ${scans}`, { algorithm: RANDOM, keyId: place.keys.plain });
+        await place.patients.insertOne({ _id: `late ${scans}`, value });
+        yield* inner.scan(batch);
+      },
+    };
+    const report = await run(place, { collections: [collection], deleteOldKeys: true });
+    assert.deepEqual(failuresOf(report), [{ kind: 'collection', id: place.patientsNamespace, code: 'MIGRATION_COLLECTION_FAILED' }]);
+    assert.equal(report.collections[0].passes, 5);
+    assert.equal(report.collections[0].valuesLeft, 1);
     assert.equal(report.keys.deleted, 0);
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
-import { ClientEncryption, driverMigrationCollection } from 'csfle-wasm';
+import { ClientEncryption, CsfleError, driverMigrationCollection } from 'csfle-wasm';
 import { countingStore, DETERMINISTIC, failedChecks, failuresOf, hospital, mortalStore, openLab, RANDOM } from './fixtures.mjs';
 
 const mode = 'reencrypt';
@@ -200,6 +200,23 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     assert.equal(report.executed, false);
     assert.deepEqual(failedChecks(report), [{ name: 'alt-name-index', code: 'MIGRATION_INDEX_MISSING', required: true }]);
     assert.deepEqual(await place.dump(), before);
+  });
+
+  it('an old key stays when its replacement does not open at the end', async () => {
+    const place = await hospital(lab, { documents: 2 });
+    let verifying = false;
+    const decrypt = async (call) => {
+      if (verifying && call.keyAltNames.includes('notes')) throw new CsfleError('KMS_ACCESS_DENIED', 'not any more');
+      return lab.aws.decrypt(call);
+    };
+    const report = await run(place, {
+      deleteOldKeys: true,
+      kmsProviders: { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } },
+      onProgress: ({ phase }) => { verifying ||= phase === 'verify-keys'; },
+    });
+    assert.deepEqual(report.failures.map(({ kind, code }) => [kind, code]), [['key', 'KMS_ACCESS_DENIED']]);
+    assert.equal(report.keys.deleted, 2);
+    assert.equal(await place.vault.countDocuments({ _id: place.keys.notes }), 1);
   });
 
   it('old keys go only when asked for, and never while a witness needs them', async () => {
