@@ -233,7 +233,10 @@ impl KeyBroker {
     /// The vault has no more documents.
     ///
     /// Errors: `KEY_VAULT_KEY_NOT_FOUND`.
-    pub(super) fn finish_documents(&self) -> Result<()> {
+    pub(super) fn finish_documents(&mut self) -> Result<()> {
+        // COMPAT: requests are told of from the last document to the first.
+        self.kms.reverse();
+        self.at_kms.reverse();
         match self.wanted.iter().all(|wanted| wanted.is_there) {
             true => Ok(()),
             false => Err(Error::new(

@@ -28,6 +28,11 @@ impl KmsPhase {
         self.waiting.push(request);
     }
 
+    /// The last one first from now on.
+    pub(super) fn reverse(&mut self) {
+        self.waiting.reverse();
+    }
+
     pub(super) fn has_requests(&self) -> bool {
         !self.waiting.is_empty()
     }
