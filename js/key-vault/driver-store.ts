@@ -21,7 +21,7 @@ export interface DriverCollection {
 
 /** What this package uses of a database of the `mongodb` driver. */
 export interface DriverDatabase {
-  collection(name: string, options?: { readConcern?: { level: 'majority' }; writeConcern?: { w: 'majority' } }): DriverCollection;
+  collection(name: string, options?: typeof CONCERNS): DriverCollection;
   command(command: Document): Promise<Document>;
 }
 
@@ -30,6 +30,12 @@ export interface DriverClient {
   db(name: string): DriverDatabase;
 }
 
+// A secondary may not have what was just written, and every write here is read back or compared with what was read.
+const CONCERNS = Object.freeze({
+  readConcern: { level: 'majority' },
+  writeConcern: { w: 'majority' },
+  readPreference: 'primary',
+} as const);
 // The client may be set to hand out raw bytes or other types; key documents are wanted as the driver has them by default.
 const AS_DOCUMENTS: Document = Object.freeze({
   raw: false,
@@ -43,7 +49,7 @@ const NAMESPACE_NOT_FOUND = 26;
 const NEEDED_ACTIONS = ['find', 'insert', 'update', 'remove'] as const;
 
 /**
- * Makes a key vault of the collection `namespace` (`database.collection`), with read and write concern "majority".
+ * Makes a key vault of the collection `namespace` (`database.collection`), with read and write concern "majority", read from the primary.
  * Errors: `ARGUMENT_INVALID` for a namespace that is none. Its methods: `KEY_VAULT_NOT_READABLE`,
  * `KEY_VAULT_NOT_WRITABLE`, `KEY_VAULT_DUPLICATE_KEY`, each with the driver's error as `cause`.
  */
@@ -51,8 +57,7 @@ export function driverKeyVaultStore(client: DriverClient, namespace: string): Ke
   const [database, collection] = splitNamespace(namespace);
   if (typeof (client as Partial<DriverClient> | null)?.db !== 'function')
     throw argumentError(`a MongoClient is needed for the key vault ${namespace}, found ${kindOf(client)}`);
-  const open = (): DriverCollection =>
-    client.db(database).collection(collection, { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' } });
+  const open = (): DriverCollection => client.db(database).collection(collection, CONCERNS);
   const reading = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_READABLE', namespace, work);
   const writing = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_WRITABLE', namespace, work);
   const updateNames = (id: BsonBinary, update: Document | Document[]): Promise<Document | null> =>

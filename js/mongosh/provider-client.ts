@@ -25,9 +25,10 @@ export interface ProviderClient extends DriverClient {
   };
 }
 
-/** Read and write concern of a collection; a call that has its own overrides them. */
+/** How a collection is read and written; a call that has its own options overrides them. */
 interface CollectionOptions {
   readonly readConcern?: Document;
+  readonly readPreference?: string;
   readonly writeConcern?: Document;
 }
 
@@ -44,7 +45,8 @@ export function providerClient(mongo: ShellMongo): ProviderClient {
 }
 
 function providerCollection(provider: () => ShellServiceProvider, database: string, collection: string, concerns: CollectionOptions): ProviderCollection {
-  const reads = concerns.readConcern === undefined ? {} : { readConcern: concerns.readConcern };
+  const { readConcern, readPreference } = concerns;
+  const reads = { ...(readConcern === undefined ? {} : { readConcern }), ...(readPreference === undefined ? {} : { readPreference }) };
   const writes = concerns.writeConcern === undefined ? {} : { writeConcern: concerns.writeConcern };
   return {
     find: (filter, options) => provider().find(database, collection, filter, { ...reads, ...options }),

@@ -217,6 +217,6 @@ test('driver: reads and writes are of the majority', async () => {
   const store = driverKeyVaultStore({ db: (name) => ({ collection: (...args) => { seen.push([name, ...args]); return collection; } }) }, 'a.b.c');
   await store.find({});
   await store.insert({});
-  for (const call of seen) assert.deepEqual(call, ['a', 'b.c', { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' } }]);
+  for (const call of seen) assert.deepEqual(call, ['a', 'b.c', { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' }, readPreference: 'primary' }]);
   assert.equal(seen.length, 2);
 });
