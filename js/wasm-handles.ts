@@ -47,3 +47,12 @@ export interface MongoCryptHandle {
   ): MongoCryptContextHandle;
   rewrap(filter: Uint8Array, masterKey: Uint8Array | undefined, nowMs: number): MongoCryptContextHandle;
 }
+
+/** What a library is made from. */
+export type MongoCryptArguments = [
+  kmsProviders: Uint8Array | undefined,
+  schemaMap: Uint8Array | undefined,
+  encryptedFieldsMap: Uint8Array | undefined,
+  bypassQueryAnalysis: boolean,
+  keyExpirationMs: number,
+];

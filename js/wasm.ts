@@ -8,7 +8,7 @@
 import { CsfleError, type ErrorDetail } from './errors.js';
 import { isErrorCode, JS_ERROR_CODES } from './error-codes.js';
 import * as generated from './generated/csfle_wasm.js';
-import type { MongoCryptHandle } from './wasm-handles.js';
+import type { MongoCryptArguments, MongoCryptHandle } from './wasm-handles.js';
 
 /** What `step` asks for next. */
 export const STEP_NEED_KEYS = 1;
@@ -93,13 +93,7 @@ interface EngineHandle {
 }
 
 interface Glue {
-  readonly MongoCrypt: new (
-    kmsProviders: Uint8Array | undefined,
-    schemaMap: Uint8Array | undefined,
-    encryptedFieldsMap: Uint8Array | undefined,
-    bypassQueryAnalysis: boolean,
-    keyExpirationMs: number,
-  ) => MongoCryptHandle;
+  readonly MongoCrypt: new (...options: MongoCryptArguments) => MongoCryptHandle;
   initSync(input: { module: BufferSource | WebAssembly.Module }): unknown;
   default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;
   errorCodes(): string[];
@@ -314,7 +308,7 @@ export class Engine {
 }
 
 /** Makes a library of libmongocrypt's interface. Its calls, and those of its contexts, go through {@link guarded}. */
-export function newMongoCrypt(...options: ConstructorParameters<Glue['MongoCrypt']>): MongoCryptHandle {
+export function newMongoCrypt(...options: MongoCryptArguments): MongoCryptHandle {
   return call(() => new glue.MongoCrypt(...options));
 }
 
