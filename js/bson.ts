@@ -91,6 +91,27 @@ export function serialize(bson: BsonLibrary, document: Document, what: string): 
 }
 
 /**
+ * Refuses a value that BSON libraries store as another one without a word: once encrypted, nobody could see it.
+ * Call it on what was serialised, which ends on values that contain themselves.
+ * Errors: `ARGUMENT_INVALID` for an integer of more than 64 bits and for an invalid date, at any depth. Names inside the
+ * value are about to be encrypted, so the message does not tell them.
+ */
+export function refuseLossyValue(value: unknown): void {
+  if (typeof value === 'bigint' && BigInt.asIntN(64, value) !== value) throw lossy('an integer of more than 64 bits');
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return;
+  const kind = Object.prototype.toString.call(value);
+  if (kind === '[object Date]' && Number.isNaN(Number(value))) throw lossy('an invalid date');
+  // What has a BSON form of its own was checked when it was made, or answers for itself.
+  if (kind === '[object Date]' || '_bsontype' in value || typeof (value as { toBSON?: unknown }).toBSON === 'function') return;
+  const inner = kind === '[object Map]' ? (value as ReadonlyMap<unknown, unknown>).values() : Object.values(value);
+  for (const one of inner) refuseLossyValue(one);
+}
+
+function lossy(found: string): CsfleError {
+  return new CsfleError('ARGUMENT_INVALID', `the value to encrypt is or holds ${found}, which BSON cannot hold`);
+}
+
+/**
  * Turns BSON bytes into a JavaScript document, with the defaults of the `bson` package.
  * Regular expressions stay `BSONRegExp` when one of them is none that JavaScript knows, such as `(?i)x` of PCRE.
  * Errors: `BSON_MALFORMED` for what the library cannot read, such as text that is not UTF-8.

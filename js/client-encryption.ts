@@ -9,6 +9,7 @@ import {
   deserialize,
   isBinary,
   requireKeyId,
+  refuseLossyValue,
   serialize,
 } from './bson.js';
 import { isBytes, wipe } from './bytes.js';
@@ -138,6 +139,7 @@ export class ClientEncryption {
       });
     }
     const encoded = serialize(bson, { v: value }, 'the value');
+    refuseLossyValue(value);
     try {
       const choice = serialize(bson, this.#fieldOptions(options, 'options'), 'options');
       const output = await this.#session.run((engine) => engine.encrypt(encoded, choice));

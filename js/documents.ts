@@ -7,6 +7,7 @@ import {
   deserialize,
   isBinary,
   SUBTYPE_ENCRYPTED,
+  refuseLossyValue,
   serialize,
   splitDocuments,
 } from './bson.js';
@@ -94,7 +95,10 @@ function* batches(documents: readonly Uint8Array[]): Generator<readonly Uint8Arr
 /** `original` with the values that went into or came out of encryption taken from `result`. */
 function graft(original: unknown, result: unknown): unknown {
   if (isBinary(original, SUBTYPE_ENCRYPTED)) return isBinary(result, SUBTYPE_ENCRYPTED) ? original : result;
-  if (isBinary(result, SUBTYPE_ENCRYPTED)) return result;
+  if (isBinary(result, SUBTYPE_ENCRYPTED)) {
+    refuseLossyValue(original);
+    return result;
+  }
   if (Array.isArray(original)) {
     return Array.isArray(result) ? original.map((element, index) => graft(element, result[index])) : original;
   }

@@ -32,7 +32,8 @@ export class CsfleError extends Error {
   /** What to do about it. */
   readonly remedy: string;
 
-  constructor(code: ErrorCode, message: string, options: CsfleErrorOptions = {}) {
+  constructor(code: ErrorCode, message: string, given?: CsfleErrorOptions) {
+    const options = given ?? {};
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     if (!isErrorCode(code))
       throw argumentError(`there is no error code ${typeof code === 'string' ? JSON.stringify(code) : kindOf(code)}`);

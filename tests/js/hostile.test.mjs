@@ -200,3 +200,17 @@ test('a value that the BSON library refuses is not quoted', async () => {
   }
   encryption.close();
 });
+
+test('what BSON would store as another value is refused, not encrypted', async () => {
+  const encryption = localEncryption();
+  const byId = { algorithm: RANDOM, keyId: await encryption.createDataKey('local') };
+  for (const value of [2n ** 63n, -(2n ** 63n) - 1n, new Date(Number.NaN), { SECRET: [2n ** 64n] }, new Map([['SECRET', new Date('never')]])]) {
+    for (const work of [() => encryption.encrypt(value, byId), () => encryption.encryptDocument({ value }, { fields: { value: byId } })]) {
+      assert.ok(!showsSecret(await failsWith('ARGUMENT_INVALID', work)));
+    }
+  }
+  for (const value of [2n ** 63n - 1n, -(2n ** 63n)]) {
+    assert.equal((await encryption.decrypt(await encryption.encrypt(value, byId))).toString(), value.toString());
+  }
+  encryption.close();
+});
