@@ -1,4 +1,4 @@
-import { confirm } from '@inquirer/prompts';
+import confirm from '@inquirer/confirm';
 import { ClientEncryption, type KeyDocument, type MasterKeyDocument, restoreKeyVault } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';

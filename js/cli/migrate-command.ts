@@ -1,4 +1,4 @@
-import { confirm } from '@inquirer/prompts';
+import confirm from '@inquirer/confirm';
 import { migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';

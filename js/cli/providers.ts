@@ -1,4 +1,4 @@
-import { password } from '@inquirer/prompts';
+import password from '@inquirer/password';
 import { type AwsKmsClient, awsKms, type KmsProviders, type MasterKeyDocument } from '../index.js';
 import { CliError } from './failure.js';
 import { parseMasterKey, readKeyFile } from './key-file.js';
