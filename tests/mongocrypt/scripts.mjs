@@ -85,6 +85,9 @@ function* replies() {
   }
   yield script('reply with a cut value', providers.local, [decrypt({ a: new Binary(Buffer.alloc(10, 1), 6) })]);
   yield script('garbage reply', providers.local, [['make', { kind: 'decrypt', input: garbage }]]);
+  const inside = Buffer.from(bson({ a: { b: true }, c: encrypted(1) }), 'base64');
+  inside[inside.indexOf('\x08b\0') + 3] = 9;
+  yield script('reply malformed further in', providers.local, [['make', { kind: 'decrypt', input: toBase64(inside) }]]);
   yield script('a key missing', providers.local, [decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(keyDocument(1))]);
 }
 

@@ -259,6 +259,9 @@ fn wrong_state() -> Error {
 }
 
 /// Refuses bytes that are not one document, with the words of the place where they came in.
+///
+/// DIFFERS: libmongocrypt looks at the outermost length alone, and stops its search for values, without a word, where the
+/// bytes go wrong further in: ciphertext behind that place stays ciphertext. Here the whole document is looked at.
 pub(super) fn check_document(bytes: &[u8], complaint: &'static str) -> Result<()> {
     check_value(ty::DOCUMENT, bytes).map_err(|_| Error::new(Code::BsonMalformed, complaint))
 }

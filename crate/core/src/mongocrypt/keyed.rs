@@ -63,6 +63,9 @@ impl MongoCryptContext {
     /// Decrypts one value.
     ///
     /// Shape: in `{v: binary subtype 6}`, out `{v: value}`.
+    ///
+    /// DIFFERS: a header that names no BSON type is refused here; libmongocrypt first asks for the key.
+    ///
     /// Errors: `VALUE_MISSING`, `PAYLOAD_*`, `BSON_MALFORMED`. Payloads of Queryable Encryption are
     /// `PAYLOAD_IS_QUERYABLE`.
     pub fn explicit_decrypt(call: &mut Call<'_>, value: &[u8]) -> Result<Self> {
