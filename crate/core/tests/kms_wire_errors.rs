@@ -323,3 +323,38 @@ fn no_error_quotes_a_secret() {
     }
     assert!(checked > 1000, "{checked}");
 }
+
+/// A KMIP answer of one failed batch item.
+fn kmip_failure(operation: u8, message: &[u8]) -> Vec<u8> {
+    let item = |tag: u8, kind: u8, value: &[u8]| {
+        let len = u32::try_from(value.len()).expect("it is short");
+        let fill = vec![0; value.len().next_multiple_of(8) - value.len()];
+        [&[0x42, 0, tag, kind], &len.to_be_bytes()[..], value, &fill].concat()
+    };
+    let items = [
+        item(0x5c, 5, &[0, 0, 0, operation]),
+        item(0x7f, 5, &[0, 0, 0, 1]),
+        item(0x7e, 5, &[0, 0, 1, 0]),
+        item(0x7d, 7, message),
+    ];
+    item(0x7b, 1, &item(0x0f, 1, &items.concat()))
+}
+
+#[test]
+fn no_kmip_error_quotes_key_material() {
+    let key = json!({"provider": "kmip", "delegated": true, "keyId": "1"});
+    let kmip = json!({"kmip": {"endpoint": "h"}});
+    let error = code_after(
+        new(wrap(), &key, &kmip),
+        &kmip_failure(0x1f, b"no such key"),
+    );
+    assert_eq!(error.code(), Code::KmsOperationFailed);
+    assert_eq!(
+        error.message(),
+        "Error getting data from KMIP Encrypt response: KMIP response error. Result Status (1): Operation Failed. \
+         Result Reason (256): General Failure. Result Message: no such key"
+    );
+    let echo = [&b"cannot encrypt "[..], &[7; 96]].concat();
+    let error = code_after(new(wrap(), &key, &kmip), &kmip_failure(0x1f, &echo));
+    assert!(error.message().ends_with("Result Message: "), "{error}");
+}

@@ -105,7 +105,7 @@ mod tests {
         for text in ["_-8=", "_-8", "/+8=", "/+8"] {
             assert_eq!(url(text), Some(b"\xff\xef".to_vec()), "{text}");
         }
-        for text in ["_-8==", "_+8=", "_-", "a===", "=", "AB", "!!"] {
+        for text in ["_-8==", "_+8=", "_-", "a===", "====", "=", "AB", "!!"] {
             assert_eq!(url(text), None, "{text}");
         }
     }

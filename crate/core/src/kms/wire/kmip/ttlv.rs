@@ -103,17 +103,6 @@ enum Kind {
     Bytes = 8,
 }
 
-impl Kind {
-    /// The length that every value of this type has.
-    const fn fixed_len(self) -> Option<usize> {
-        match self {
-            Self::Integer | Self::Enumeration => Some(4),
-            Self::Boolean => Some(8),
-            Self::Structure | Self::Text | Self::Bytes => None,
-        }
-    }
-}
-
 /// Writes items one after the other.
 pub(super) struct Writer(SecretWriter);
 
@@ -224,10 +213,7 @@ impl<'a> Reader<'a> {
                 return None;
             }
             if head[..3] == tag.bytes() && head[3] == kind as u8 {
-                return match kind.fixed_len() {
-                    Some(fixed_len) if fixed_len != len => None,
-                    _ => Some(value),
-                };
+                return Some(value);
             }
             rest = &body[filled_len..];
         }
