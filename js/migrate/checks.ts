@@ -1,7 +1,6 @@
 import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { KeyVaultCapabilities } from '../key-vault.js';
-import { fromStore } from '../run.js';
 import { counted } from './counted.js';
 import { idText } from './engine.js';
 import type { MigrationCheck } from './report.js';
@@ -42,9 +41,9 @@ export async function checkVault(run: MigrationRun): Promise<readonly MigrationC
   let unknown: CsfleError | undefined;
   try {
     if (store.capabilities !== undefined)
-      found = await fromStore(() => (store.capabilities as () => Promise<KeyVaultCapabilities>)());
+      found = await run.engine.whileReading(() => (store.capabilities as () => Promise<KeyVaultCapabilities>)(), run.signal);
   } catch (error) {
-    if (!CsfleError.is(error)) throw error;
+    if (!CsfleError.is(error) || isAbort(error)) throw error;
     unknown = error;
   }
   const checks: MigrationCheck[] = [];

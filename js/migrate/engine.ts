@@ -14,7 +14,7 @@ import { concatBytes, hexText, uuidText } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { KeyVaultStore, KeyWrapping, MasterKeyDocument } from '../key-vault.js';
 import type { KmsCallbacks, KmsProviders } from '../kms/index.js';
-import { fromStore, requireStore } from '../run.js';
+import { findDocuments, fromStore, requireStore } from '../run.js';
 import { Session, type SessionOptions } from '../session.js';
 import {
   assessVault,
@@ -72,13 +72,18 @@ export class MigrationEngine {
   }
 
   /** Key documents as they are stored now. */
-  find(filter: Document): Promise<readonly Document[]> {
-    return fromStore(() => this.store.find(filter));
+  find(filter: Document, signal?: AbortSignal): Promise<readonly Document[]> {
+    return this.#session.during(() => findDocuments(this.store, filter), signal);
   }
 
-  /** One key document, or undefined. */
-  async findKey(id: BsonBinary): Promise<Document | undefined> {
-    return (await this.find({ _id: id }))[0];
+  /** One key document, or undefined. Without a signal where a write is to be read back, however the run was stopped. */
+  async findKey(id: BsonBinary, signal?: AbortSignal): Promise<Document | undefined> {
+    return (await this.find({ _id: id }, signal))[0];
+  }
+
+  /** Waits for the key vault, but no longer than `signal` lasts. For what changes nothing. */
+  whileReading<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return this.#session.during(() => fromStore(work), signal);
   }
 
   /** Checks a master key descriptor and returns it as key documents store it. */

@@ -30,7 +30,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
   const documents: Document[] = [];
   checks.push(
     await check('vault-readable', true, async () => {
-      documents.push(...(await run.engine.find(vaultFilter(run))));
+      documents.push(...(await run.engine.find(vaultFilter(run), run.signal)));
       return counted(documents.length, 'key document');
     }),
   );
@@ -184,7 +184,7 @@ function confirmationCheck(run: MigrationRun): Promise<MigrationCheck> {
 async function findReplacements(run: MigrationRun, keys: readonly Document[]): Promise<Map<string, BsonBinary>> {
   const markers = keys.map((key) => keyMarker(idText(key._id)));
   if (markers.length === 0) return new Map();
-  const found = await run.engine.find({ keyAltNames: { $in: markers } });
+  const found = await run.engine.find({ keyAltNames: { $in: markers } }, run.signal);
   const wanted = new Set(keys.map((key) => idText(key._id)));
   const replacements = new Map<string, BsonBinary>();
   for (const document of found) {

@@ -211,7 +211,7 @@ async function removeStaleMarkers(run: MigrationRun, documents: readonly Documen
       const old = replacedKeyId(name);
       if (old === undefined || run.interrupted) continue;
       try {
-        const stillThere = await run.engine.findKey(keyIdOf(run, old));
+        const stillThere = await run.engine.findKey(keyIdOf(run, old), run.signal);
         if (stillThere === undefined)
           await fromStore(() => run.engine.store.removeKeyAltName(document._id as BsonBinary, name));
       } catch (error) {

@@ -1,13 +1,14 @@
+import { AbortScope, within } from '../abort.js';
 import { type BsonBinary, binaryBytes, type BsonLibrary, type Document, isBinary, requireBson, serialize } from '../bson.js';
 import { equalBytes } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { KeyVaultStore, KeyWrapping } from '../key-vault.js';
-import { fromStore } from '../run.js';
-import { refuseUnknownOptions } from '../session.js';
+import { findDocuments, fromStore } from '../run.js';
+import { refuseUnknownOptions, requireSignal } from '../session.js';
 import { idText } from './engine.js';
 import { type NamespacedClient, WRITE_ATTEMPTS } from './options.js';
 import { deepFreeze, type MigrationFailure } from './report.js';
-import { altNamesOf } from './run-state.js';
+import { altNamesOf, isAbort } from './run-state.js';
 import { openKeyVault } from './setup.js';
 
 /** Options of `restoreKeyVault()`. */
@@ -45,6 +46,7 @@ export interface RestoreReport {
  */
 export async function restoreKeyVault(options: RestoreOptions): Promise<RestoreReport> {
   refuseUnknownOptions(options, ['keyVault', 'documents', 'execute', 'insertMissing', 'signal', 'bson'], 'restoreKeyVault()');
+  requireSignal(options.signal);
   const bson = requireBson(options.bson);
   const store = openKeyVault(options.keyVault);
   const documents = options.documents.map(requireKeyDocument);
@@ -62,6 +64,7 @@ export async function restoreKeyVault(options: RestoreOptions): Promise<RestoreR
       else if (outcome === 'inserted') inserted.push(id);
       else unchanged += 1;
     } catch (error) {
+      if (aborted() && (isAbort(error) || error === options.signal?.reason)) break;
       const { code, message, remedy } = CsfleError.is(error) ? error : new CsfleError('INTERNAL', String(error));
       failures.push({ kind: 'key', id, keyAltNames: altNamesOf(document), code, message, remedy });
     }
@@ -85,9 +88,9 @@ async function restoreKey(
 ): Promise<'restored' | 'inserted' | 'unchanged'> {
   const id = backup._id as BsonBinary;
   const read = async (): Promise<(Document & KeyWrapping) | undefined> =>
-    (await fromStore(() => store.find({ _id: id })))[0] as (Document & KeyWrapping) | undefined;
+    (await findDocuments(store, { _id: id }))[0] as (Document & KeyWrapping) | undefined;
   for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt += 1) {
-    const now = await read();
+    const now = await untilAborted(read, options.signal);
     if (now === undefined) {
       if (options.insertMissing !== true)
         throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, {
@@ -112,6 +115,17 @@ async function restoreKey(
     `key ${idText(id)} was changed by another process during ${WRITE_ATTEMPTS} attempts`,
     { details: { keyId: idText(id), attempts: WRITE_ATTEMPTS } },
   );
+}
+
+/** For reads before a write; what was written is read back in any case. */
+async function untilAborted<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  const scope = new AbortScope(undefined, signal);
+  try {
+    scope.throwIfAborted();
+    return await within(scope, work());
+  } finally {
+    scope.release();
+  }
 }
 
 function sameWrapping(bson: BsonLibrary, a: KeyWrapping, b: KeyWrapping): boolean {

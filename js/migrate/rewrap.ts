@@ -50,7 +50,7 @@ async function rewrapKey(run: MigrationRun, planned: Document): Promise<'written
   const { engine, signal, target } = run;
   const id = planned._id as BsonBinary;
   for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt += 1) {
-    const before = await engine.findKey(id);
+    const before = await engine.findKey(id, signal);
     if (before === undefined)
       throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${idText(id)} any more`, {
         details: { keyId: idText(id) },

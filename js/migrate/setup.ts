@@ -1,6 +1,6 @@
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import { driverKeyVaultStore, type KeyVaultStore, type MasterKeyDocument } from '../key-vault.js';
-import { refuseUnknownOptions } from '../session.js';
+import { refuseUnknownOptions, requireSignal } from '../session.js';
 import type { MigrationCollection } from './collection.js';
 import { type DriverMigrationCollection, driverMigrationCollection } from './driver-collection.js';
 import { MigrationEngine } from './engine.js';
@@ -40,6 +40,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
   if (typeof options !== 'object' || options === null)
     throw argumentError(`migrate() takes an object of options, found ${kindOf(options)}`);
   refuseUnknownOptions(options, OPTION_NAMES, 'migrate()');
+  requireSignal(options.signal);
   const mode = options.mode ?? 'rewrap';
   if (!MODES.includes(mode))
     throw new CsfleError('OPTION_INVALID', `mode must be one of ${MODES.join(', ')}`, { details: { option: 'mode' } });
