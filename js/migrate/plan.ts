@@ -6,7 +6,7 @@ import { asCollectionError, type Census, takeCensus } from './census.js';
 import { check, checkNewMasterKey, checkVault, type Fingerprints, keysUnwrapCheck, unwrapKeys } from './checks.js';
 import { counted } from './counted.js';
 import { idText, type Replacement } from './engine.js';
-import { keyMarker, replacedKeyId } from './markers.js';
+import { isOwnName, keyMarker, replacedKeyId } from './markers.js';
 import type { MigrationCheck, MigrationPlan, PlannedCollection, PlannedKey } from './report.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
 import { planSchemas } from './schema.js';
@@ -75,6 +75,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
 
   const assessed = assessKeys(run, documents, censuses);
   checks.push(keyDocumentsCheck(assessed));
+  if (run.mode === 'reencrypt') checks.push(keysUnderTargetCheck(assessed));
   const byId = new Map(documents.map((document) => [idText(document._id), document]));
   const keys = assessed
     .filter(({ disposition }) => disposition === 'migrate')
@@ -168,6 +169,30 @@ function keyDocumentsCheck(assessed: readonly AssessedKey[]): MigrationCheck {
     ok: false,
     detail: `${counted(bad.length, 'key document is', 'key documents are')} malformed, first ${first.id}: ${first.message ?? ''}`,
     code,
+  };
+}
+
+/**
+ * Whether keys count as done that no re-encryption made. After a leak of the old master key they are as exposed as before:
+ * wrapping a key anew does not change it. Whether that matters only the caller knows, so it keeps nothing from running.
+ */
+function keysUnderTargetCheck(assessed: readonly AssessedKey[]): MigrationCheck {
+  const done = assessed.filter(({ disposition }) => disposition === 'done');
+  const kept = done.filter(({ keyAltNames }) => keyAltNames.every(isOwnName));
+  const first = kept[0];
+  const common = { name: 'keys-under-target', required: false } as const;
+  if (first === undefined) {
+    const detail = done.length === 0 ? 'no key is under the new master key yet' : `${counted(done.length, 'key')}, made by a re-encryption`;
+    return { ...common, ok: true, detail };
+  }
+  const which = [first.id, ...first.keyAltNames].join(' ');
+  return {
+    ...common,
+    ok: false,
+    detail:
+      `${counted(kept.length, 'key is', 'keys are')} under the new master key already, not known to be made by a re-encryption, and will keep ` +
+      `the data key (first ${which}); if the master key they were under before leaked, undo the rewrap first (--undo, or from and ` +
+      'to exchanged) or name another master key as the target',
   };
 }
 

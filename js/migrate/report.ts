@@ -12,6 +12,7 @@ export interface MigrationCheck {
     | 'alt-name-index'
     | 'key-documents'
     | 'old-keys-unwrap'
+    | 'keys-under-target'
     | 'new-master-key'
     | 'collection-readable'
     | 'collection-writable'
@@ -24,7 +25,7 @@ export interface MigrationCheck {
   readonly detail: string;
   /** The collection or schema, for checks that are about one. */
   readonly subject?: string;
-  /** Why it is not ok, as a stable code. */
+  /** Why it is not ok, as a stable code; absent where nothing failed and yet something is to be known. */
   readonly code?: ErrorCode;
 }
 

@@ -142,7 +142,8 @@ function resultLine({ keys, durationMs }: MigrationReport): string {
 
 function verdict(report: MigrationReport, executable: boolean): string {
   if (report.interrupted) return 'Interrupted. Run it again: it goes on where it stopped.';
-  if (report.executed) return report.ok ? 'Done and verified.' : 'Not complete: see the failures above. Run it again when they are dealt with.';
+  const kept = report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
+  if (report.executed) return report.ok ? `Done and verified${kept ? ', but for the keys of the check keys-under-target, which keep their data key' : ''}.` : 'Not complete: see the failures above. Run it again when they are dealt with.';
   if (report.failures.length > 0) return 'Nothing was written: see what failed above.';
   return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';
 }

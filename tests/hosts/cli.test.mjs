@@ -108,6 +108,19 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 0);
   });
 
+  it('re-encryption after a rewrap says in plan and report which keys it leaves', async () => {
+    const place = await ward({ documents: 1 });
+    assert.equal((await place.run(['--execute'])).code, 0);
+    const args = ['migrate', '--key-vault', place.namespace, '--mode', 'reencrypt', '--collection', place.patientsNamespace, '--from', 'aws', '--to', 'aws', '--key-arn', lab.to.key];
+    for (const more of [[], ['--execute']]) {
+      const { code, stdout } = await csfle([...args, ...more], { env: place.env });
+      assert.equal(code, 0);
+      assert.match(stdout, /^ {2}warn {2}keys-under-target.* 3 keys are under the new master key already/m);
+      const { plan } = JSON.parse((await csfle([...args, ...more, '--json'], { env: place.env })).stdout);
+      assert.deepEqual(plan.checks.filter(({ ok }) => !ok).map(({ name }) => name), ['keys-under-target']);
+    }
+  });
+
   it('--delete-old-keys looks through collections that were not named', async () => {
     const place = await ward({ documents: 2 });
     await lab.client.db(place.database).collection('archive').insertOne(await place.patients.findOne());

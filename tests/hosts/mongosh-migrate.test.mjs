@@ -118,6 +118,18 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual([value.found, [...new Set(value.providers)]], ['note 7', ['aws']]);
   });
 
+  it('says in plan and report which keys a re-encryption leaves after a rewrap', async () => {
+    const { prelude } = await hospital();
+    const settings = "from: { provider: 'aws' }, to, mode: 'reencrypt', collections: [data.patients]";
+    await evaluate(`${prelude} csfle.migrate({ ...options, to, execute: true }).ok`);
+    for (const execute of [false, true]) {
+      const { code, stdout } = await run(`${prelude} csfle.migrate({ ...options, ${settings}, execute: ${execute} })`, { json: false });
+      assert.equal(code, 0, stdout);
+      assert.match(stdout, /^ {2}check {8}warn keys-under-target: 3 keys are under the new master key already/m);
+      if (execute) assert.match(stdout, /\nDone and verified, but for the keys of the check keys-under-target, which keep their data key\.\n$/);
+    }
+  });
+
   it('leaves encryption only when told so in so many words', async () => {
     const { prelude, database } = await hospital();
     const patients = client.db(database).collection('patients');
