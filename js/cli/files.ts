@@ -13,14 +13,15 @@ export function backupLines(documents: readonly Document[], { EJSON }: DriverBso
 
 /**
  * Writes a backup that is on the disk when this returns. An existing file is never overwritten.
- * Errors: `CLI_FILE_EXISTS`.
+ * Errors: `CLI_FILE_EXISTS`, `CLI_FILE_INVALID` when it cannot be written.
  */
 export async function writeBackup(path: string, documents: readonly Document[], bson: DriverBson): Promise<void> {
   let file: FileHandle;
   try {
     file = await open(path, 'wx', OWNER_ONLY);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
+    const { code = 'unknown error' } = cause as NodeJS.ErrnoException;
+    if (code !== 'EEXIST') throw new CliError('CLI_FILE_INVALID', `${path} cannot be written (${code})`, 'Check the path.', undefined, { cause });
     throw new CliError(
       'CLI_FILE_EXISTS',
       `${path} is there already`,

@@ -6,7 +6,7 @@ import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { readBackup, writeBackup } from './files.js';
 import { keyFilterOf } from './migrate-options.js';
 import { mark, type Output } from './output.js';
-import { awsMasterKey, providersAtHand, providersFor, providerType, type ProviderSet } from './providers.js';
+import { awsMasterKey, providersAtHand, providersFor, providerType, type ProviderSet, refuseAwsKeyOptions } from './providers.js';
 import { masterKeyText } from './report-view.js';
 import { renderTable } from './table.js';
 
@@ -155,9 +155,11 @@ export async function rewrapKeys(
 ): Promise<number> {
   if (names.length === 0 && !flags.all)
     throw new CliError('CLI_OPTION_INVALID', 'which keys?', 'Name them by id or alternate name, or pass --all.');
+  if (flags.to === undefined) refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out to wrap keys anew under their own master keys.');
   const target = flags.to === undefined ? undefined : targetOf(flags, flags.to);
   const providers = await providersAtHand(['local', 'aws', ...(target === undefined ? [] : [target.provider])], flags, output);
   return withVault(flags, output, providers, async (vault, connection) => {
+    await requireKeys(names, vault, connection);
     const { provider, ...masterKey } = target ?? {};
     const options = provider === undefined ? {} : { provider, masterKey };
     const { bulkWriteResult } = await vault.rewrapManyDataKey(keyFilterOf(names, connection.bson) ?? {}, options);
@@ -213,7 +215,14 @@ export function restoreKeys(
 
 function targetOf(flags: NewMasterKeyFlags, fallback: string): MasterKeyDocument {
   const provider = flags.to ?? fallback;
-  return providerType(provider) === 'aws' ? awsMasterKey(provider, flags, '--key-arn') : { provider };
+  if (providerType(provider) === 'aws') return awsMasterKey(provider, flags, '--key-arn');
+  refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out.');
+  return { provider };
+}
+
+/** Names of keys that are not there are refused before anything is written: with others named too they would go unnoticed. */
+async function requireKeys(names: readonly string[], vault: ClientEncryption, connection: Connection): Promise<void> {
+  for (const name of names) await findKey(vault, name, connection);
 }
 
 async function findKey(vault: ClientEncryption, name: string, { bson }: Connection): Promise<KeyDocument> {

@@ -112,8 +112,18 @@ function finish(flags: MigrateFlags, report: MigrationReport, output: Output): n
     printPlan(output, report);
     output.line(verdictOf(flags, report));
   }
+  warnOfNothing(flags, report, output);
   if (report.interrupted) return EXIT_INTERRUPTED;
   return report.ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+/** A misspelt key vault or key looks like one that is done: nothing to do. A key that an earlier run removed is no failure. */
+function warnOfNothing(flags: MigrateFlags, { plan }: MigrationReport, output: Output): void {
+  if (!plan.checks.some(({ name, ok }) => name === 'vault-readable' && ok)) return;
+  const known = new Set(plan.keys.flatMap(({ id, keyAltNames }) => [id, ...keyAltNames]));
+  for (const key of flags.key)
+    if (!known.has(key) && !known.has(key.toLowerCase())) output.warn(`${flags.keyVault} has no key of the id or alternate name ${JSON.stringify(key)}`);
+  if (known.size === 0 && flags.key.length === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
 }
 
 function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string {

@@ -2,7 +2,7 @@ import type { Document, KmsProviders, MasterKeyDocument, MigrationMode } from '.
 import type { DriverBson } from './connection.js';
 import { CliError } from './failure.js';
 import type { Output } from './output.js';
-import { awsMasterKey, localMasterKey, providerType, ProviderSet } from './providers.js';
+import { awsMasterKey, localMasterKey, providerType, ProviderSet, refuseAwsKeyOptions } from './providers.js';
 
 /** What the command line of `csfle migrate` says. */
 export interface MigrateFlags {
@@ -63,8 +63,8 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
       'Documents that were rewritten are rewritten back by a migration of their own.',
     );
   const sourceId = flags.from ?? (decrypting ? undefined : 'local');
-  const source = sourceId === undefined ? undefined : sourceKey(sourceId, flags);
-  const target = flags.to === undefined ? undefined : targetKey(flags.to, flags);
+  const source = sourceKey(sourceId, flags);
+  const target = targetKey(flags.to, flags);
   const providers = new ProviderSet();
   for (const [id, keyFile] of [
     [sourceId, flags.localKeyFile],
@@ -91,17 +91,18 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
   return { from, to, providers, kmsProviders: providers.kmsProviders };
 }
 
-function sourceKey(id: string, flags: MigrateFlags): MasterKeyDocument {
-  if (providerType(id) !== 'aws' || flags.fromKeyArn === undefined) return { provider: id };
-  return awsMasterKey(
-    id,
-    { keyArn: flags.fromKeyArn, region: flags.fromRegion, endpoint: flags.fromEndpoint },
-    '--from-key-arn',
-  );
+function sourceKey(id: string | undefined, flags: MigrateFlags): MasterKeyDocument | undefined {
+  const options = { keyArn: flags.fromKeyArn, region: flags.fromRegion, endpoint: flags.fromEndpoint };
+  if (id !== undefined && providerType(id) === 'aws' && flags.fromKeyArn !== undefined) return awsMasterKey(id, options, '--from-key-arn');
+  refuseAwsKeyOptions(options, '--from-', 'It goes with --from aws and --from-key-arn.');
+  return id === undefined ? undefined : { provider: id };
 }
 
-function targetKey(id: string, flags: MigrateFlags): MasterKeyDocument {
-  if (providerType(id) !== 'aws') return { provider: id };
+function targetKey(id: string | undefined, flags: MigrateFlags): MasterKeyDocument | undefined {
+  if (id === undefined || providerType(id) !== 'aws') {
+    refuseAwsKeyOptions(flags, '--', 'It goes with --to aws.');
+    return id === undefined ? undefined : { provider: id };
+  }
   return awsMasterKey(id, { keyArn: flags.keyArn, region: flags.region, endpoint: flags.endpoint }, '--key-arn');
 }
 

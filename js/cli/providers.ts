@@ -110,6 +110,16 @@ export interface AwsKeyOptions {
   readonly endpoint?: string | undefined;
 }
 
+/**
+ * Refuses options of an AWS key where no AWS key is meant: passed over in silence they would look obeyed.
+ * `advice` says what gives them a meaning.
+ */
+export function refuseAwsKeyOptions({ keyArn, region, endpoint }: AwsKeyOptions, prefix: '--' | '--from-', advice: string): void {
+  const given = [keyArn === undefined ? '' : 'key-arn', region === undefined ? '' : 'region', endpoint === undefined ? '' : 'endpoint'];
+  const name = given.find((one) => one !== '');
+  if (name !== undefined) throw new CliError('CLI_OPTION_INVALID', `${prefix}${name} is without effect here`, advice);
+}
+
 const ARN_REGION = /^arn:[^:]+:kms:([a-z0-9-]+):[^:]*:(?:key|alias)\//;
 
 /** The master key document of an AWS key; the region is part of an ARN. `option` names the option of the key. */

@@ -1,0 +1,72 @@
+// Mistakes on the command line that used to pass in silence: each is named, and nothing is written.
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { hospital, openLab } from '../migration/fixtures.mjs';
+import { csfle } from './cli/command.mjs';
+
+describe('csfle and mistakes', { timeout: 300_000 }, () => {
+  let lab;
+  let folder;
+  let place;
+  let keyFile;
+  before(async () => {
+    lab = await openLab();
+    folder = await mkdtemp(join(tmpdir(), 'csfle-mistakes-'));
+    place = await hospital(lab, { documents: 2 });
+    keyFile = join(folder, 'master-key.bin');
+    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+  });
+  after(async () => {
+    await rm(folder, { recursive: true, force: true });
+    await lab.close();
+  });
+
+  const run = (...args) => csfle([...args.includes('--key-vault') ? args : [...args, '--key-vault', place.namespace]], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
+  const json = async (...args) => {
+    const { code, stdout, stderr } = await run(...args, '--json');
+    return { code, stderr, document: JSON.parse(stdout) };
+  };
+
+  it('options of an AWS key without an AWS key are refused, and nothing is wrapped or made', async () => {
+    const before = await place.dump();
+    const arn = lab.to.key;
+    for (const args of [
+      ['keys', 'create', '--key-arn', arn, '--local-key-file', keyFile],
+      ['keys', 'rewrap', '--all', '--key-arn', arn, '--local-key-file', keyFile],
+      ['keys', 'rewrap', '--all', '--to', 'local', '--region', 'eu-west-1', '--local-key-file', keyFile],
+      ['migrate', '--to', 'local:new', '--to-local-key-file', keyFile, '--local-key-file', keyFile, '--endpoint', 'x', '--execute'],
+      ['migrate', '--to', 'aws', '--key-arn', arn, '--from-key-arn', arn, '--local-key-file', keyFile, '--execute'],
+      ['migrate', '--to', 'aws', '--key-arn', arn, '--from', 'aws', '--from-region', 'eu-west-1', '--execute'],
+      ['migrate', '--mode', 'decrypt', '--collection', place.patientsNamespace, '--key-arn', arn, '--local-key-file', keyFile],
+    ]) {
+      const { code, document } = await json(...args);
+      assert.deepEqual([code, document.error?.code], [2, 'CLI_OPTION_INVALID'], args.join(' '));
+    }
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('keys rewrap with a name that no key has wraps none of the others either', async () => {
+    const before = await place.dump();
+    const { code, document } = await json('keys', 'rewrap', 'ssn', 'nobody', '--local-key-file', keyFile);
+    assert.deepEqual([code, document.error?.code], [1, 'CLI_OPTION_INVALID']);
+    assert.match(document.error.message, /"nobody"/);
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('migrate warns of a key vault without keys, and of keys that are not there', async () => {
+    const target = ['--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile];
+    const empty = await json('migrate', ...target, '--key-vault', `${place.database}.nowhere`);
+    assert.match(empty.stderr, /^warn .*\.nowhere has no data key; check --key-vault$/m);
+    const named = await json('migrate', ...target, '--key', 'ssn', '--key', 'nobody');
+    assert.deepEqual(named.stderr.match(/^warn .*$/gm), [`warn ${place.namespace} has no key of the id or alternate name "nobody"`]);
+    assert.equal(named.document.plan.counts.migrate, 1);
+  });
+
+  it('a backup that cannot be written is a mistake in the path', async () => {
+    const { code, document } = await json('keys', 'backup', join(folder, 'no', 'where.jsonl'));
+    assert.deepEqual([code, document.error?.code], [2, 'CLI_FILE_INVALID']);
+  });
+});
