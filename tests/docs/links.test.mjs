@@ -10,7 +10,7 @@ import { manifest } from './project.mjs';
 const files = markdownFiles();
 
 test('the documents are there', () => {
-  for (const name of ['README.md', 'SECURITY.md', 'CHANGELOG.md', 'CONTRIBUTING.md']) assert.ok(files.includes(name), name);
+  for (const name of ['README.md', 'DROP-IN.md', 'SECURITY.md', 'CHANGELOG.md', 'CONTRIBUTING.md']) assert.ok(files.includes(name), name);
   assert.ok(existsSync(join(root, 'LICENSE')));
 });
 

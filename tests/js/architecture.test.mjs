@@ -225,7 +225,7 @@ test('the package holds everything its manifest names', () => {
 const targets = (entry) => (typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets));
 
 test('the package holds the shell loader, the licence and no native code, source or test', () => {
-  for (const path of ['dist/csfle.mongosh.js', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md']) assert.ok(packedFiles().includes(path), path);
+  for (const path of ['dist/csfle.mongosh.js', 'LICENSE', 'README.md', 'CHANGELOG.md', 'DROP-IN.md', 'SECURITY.md']) assert.ok(packedFiles().includes(path), path);
   const stray = packedFiles().filter((path) => /\.(node|so|dylib|dll|exe)$/.test(path) || /^(js|tests|crate|target|\.ci)\//.test(path) || /\.(new|lock)$/.test(path));
   assert.deepEqual(stray, []);
 });
