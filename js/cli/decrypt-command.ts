@@ -1,5 +1,6 @@
 import { ClientEncryption, CsfleError, type Document } from '../index.js';
 import { type Connection, connect, connectionString, type DriverBson } from './connection.js';
+import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
 import { Interrupt } from './interrupt.js';
 import { type Output, printableError } from './output.js';
@@ -24,7 +25,7 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 /** `csfle decrypt <namespace>`: documents as extended JSON, one per line; with `--json` one array. */
 export async function decryptCommand(namespace: string, flags: DecryptFlags, output: Output): Promise<number> {
   const dot = namespace.indexOf('.');
-  if (dot <= 0) throw new CliError('CLI_OPTION_INVALID', `${namespace} is no namespace`, 'Give database.collection.');
+  if (dot <= 0 || dot === namespace.length - 1) throw new CliError('CLI_OPTION_INVALID', `${namespace} is no namespace`, 'Give database.collection.');
   if (flags.id !== undefined && flags.filter !== undefined)
     throw new CliError('CLI_OPTION_INVALID', '--id and --filter exclude each other', 'Use one of them.');
   const connection = await connect(connectionString(flags.uri, output), output);
@@ -40,15 +41,23 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
     });
     const writer = new DocumentWriter(output, flags, bson);
     const collection = client.db(namespace.slice(0, dot)).collection(namespace.slice(dot + 1));
-    const failed = await decryptAll(
-      collection.find(filterOf(flags, bson), { raw: true }) as AsyncIterable<unknown>,
-      encryption,
-      writer,
-      interrupt,
-      output,
-      bson,
-    );
+    const filter = filterOf(flags, bson);
+    let failed: number;
+    try {
+      failed = await decryptAll(collection.find(filter, { raw: true }) as AsyncIterable<unknown>, encryption, writer, interrupt, output, bson);
+    } catch (error) {
+      if (!output.json || writer.count === 0) throw error;
+      // The array that was begun is ended, so that what was printed stays one JSON document.
+      writer.end();
+      const { code, message } = printableError(error);
+      output.note(`stopped after ${counted(writer.count, 'document')}: ${message}  [${code}]`);
+      return EXIT_FAILED;
+    }
     writer.end();
+    if (writer.count + failed === 0 && !interrupt.happened && !(await exists(client.db(namespace.slice(0, dot)), namespace.slice(dot + 1)))) {
+      output.note(`there is no collection ${namespace}`);
+      return EXIT_FAILED;
+    }
     if (flags.id !== undefined && writer.count === 0 && failed === 0) {
       output.note(`${namespace} has no document of the _id ${flags.id}`);
       return EXIT_FAILED;
@@ -61,6 +70,10 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
     providers.wipe();
     await connection.client.close();
   }
+}
+
+async function exists(database: ReturnType<Connection['client']['db']>, name: string): Promise<boolean> {
+  return (await database.listCollections({ name }, { nameOnly: true }).toArray()).length > 0;
 }
 
 /** Prints as it goes, so that a large collection needs no memory. */
@@ -155,11 +168,13 @@ function split(joined: Uint8Array): readonly Decrypted[] {
 function filterOf({ id, filter }: DecryptFlags, bson: DriverBson): Document {
   if (filter !== undefined) {
     try {
-      return bson.EJSON.parse(filter) as Document;
+      const parsed: unknown = bson.EJSON.parse(filter);
+      if (Object.prototype.toString.call(parsed) !== '[object Object]') throw new TypeError('it is no document');
+      return parsed as Document;
     } catch (cause) {
       throw new CliError(
         'CLI_OPTION_INVALID',
-        '--filter is no extended JSON',
+        '--filter is no document of extended JSON',
         'For example: --filter \'{"ward": "B"}\'',
         undefined,
         { cause },

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { hospital, openLab } from '../migration/fixtures.mjs';
-import { csfle } from './cli/command.mjs';
+import { csfle, stallingServer } from './cli/command.mjs';
 
 describe('csfle and mistakes', { timeout: 300_000 }, () => {
   let lab;
@@ -63,6 +63,29 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     const named = await json('migrate', ...target, '--key', 'ssn', '--key', 'nobody');
     assert.deepEqual(named.stderr.match(/^warn .*$/gm), [`warn ${place.namespace} has no key of the id or alternate name "nobody"`]);
     assert.equal(named.document.plan.counts.migrate, 1);
+  });
+
+  it('decrypt names a collection that is not there, and filters that are none', async () => {
+    await lab.client.db(place.database).createCollection('empty');
+    assert.equal((await run('decrypt', `${place.database}.empty`)).code, 0);
+    const absent = await json('decrypt', `${place.database}.nowhere`);
+    assert.deepEqual([absent.code, absent.document], [1, []]);
+    assert.match(absent.stderr, /there is no collection .*\.nowhere/);
+    for (const args of [['decrypt', `${place.database}.`], ...['5', 'null', '[]', '"text"'].map((filter) => ['decrypt', place.patientsNamespace, '--filter', filter])]) {
+      const { code, document } = await json(...args);
+      assert.deepEqual([code, document.error?.code], [2, 'CLI_OPTION_INVALID'], args.join(' '));
+    }
+  });
+
+  it('decrypt --json prints one document even when the server is lost half-way', async () => {
+    const bulky = lab.client.db(place.database).collection('bulky');
+    // More than one reply of 16 MB holds.
+    for (let n = 0; n < 20; n += 5) await bulky.insertMany([0, 1, 2, 3, 4].map((more) => ({ _id: n + more, text: 'x'.repeat(1e6) })));
+    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('getMore'), () => { void server.close(); });
+    const { code, stdout, stderr } = await csfle(['decrypt', `${place.database}.bulky`, '--key-vault', place.namespace, '--json'], { env: { MONGODB_URI: server.uri } });
+    assert.equal(code, 1);
+    assert.ok(JSON.parse(stdout).length > 0);
+    assert.match(stderr, /^stopped after \d+ documents: /m);
   });
 
   it('a backup that cannot be written is a mistake in the path', async () => {
