@@ -6,7 +6,7 @@ import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
 import { EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { chmodRemedy, inspectKeyFile } from './key-file.js';
-import type { KeysFlags } from './keys-command.js';
+import { altNamesOf, idOf, type KeysFlags } from './keys-command.js';
 import { mark, type Output, printableError } from './output.js';
 import { providersAtHand } from './providers.js';
 
@@ -182,8 +182,8 @@ async function unwrapEach(
   });
   try {
     for (const key of keys) {
-      const names = key.keyAltNames === undefined || key.keyAltNames.length === 0 ? '' : ` (${key.keyAltNames.join(', ')})`;
-      const what = `${String(key.masterKey?.provider)}  ${key._id.toHexString?.(true) ?? String(key._id)}${names}`;
+      const names = altNamesOf(key).length === 0 ? '' : ` (${altNamesOf(key).join(', ')})`;
+      const what = `${String(key.masterKey?.provider)}  ${idOf(key)}${names}`;
       try {
         await encryption.encrypt('doctor', { keyId: key._id, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random' });
         add({ state: 'ok', name: 'data key', detail: `${what}: unwraps` });

@@ -56,8 +56,8 @@ export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
     output.document({ keyVault: flags.keyVault, keys: keys.map(printableKey) });
     const rows = keys.map((key) => [
       idOf(key),
-      (key.keyAltNames ?? []).join(', '),
-      masterKeyText(key.masterKey),
+      altNamesOf(key).join(', '),
+      masterKeyText(masterKeyOf(key)),
       dateOf(key.updateDate),
     ]);
     if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'master key', 'updated'], rows));
@@ -256,20 +256,34 @@ function printableKey(key: KeyDocument): {
   status: number;
   wrappedBytes: number;
 } {
-  const { keyAltNames = [], masterKey, creationDate, updateDate, status, keyMaterial } = key;
+  const { creationDate, updateDate, status, keyMaterial } = key;
   return {
     id: idOf(key),
-    keyAltNames,
-    masterKey,
+    keyAltNames: altNamesOf(key),
+    masterKey: masterKeyOf(key),
     creationDate: dateOf(creationDate),
     updateDate: dateOf(updateDate),
     status,
-    wrappedBytes: keyMaterial.position,
+    wrappedBytes: Number((keyMaterial as { position?: unknown } | undefined)?.position ?? 0),
   };
 }
 
-function idOf(key: KeyDocument): string {
-  return key._id.toHexString(true);
+// What others wrote into the vault may be no key document at all: it is listed all the same, so that it can be found.
+
+/** The id as text; of what is no UUID its own text. */
+export function idOf(key: KeyDocument): string {
+  const id = key._id as { toHexString?(hyphens: boolean): string } | null;
+  return typeof id?.toHexString === 'function' ? id.toHexString(true) : String(id);
+}
+
+/** The alternate names that are texts. */
+export function altNamesOf(key: KeyDocument): readonly string[] {
+  const names: unknown = key.keyAltNames;
+  return Array.isArray(names) ? names.filter((name): name is string => typeof name === 'string') : [];
+}
+
+function masterKeyOf(key: KeyDocument): MasterKeyDocument {
+  return (key.masterKey as MasterKeyDocument | null | undefined) ?? { provider: 'unknown' };
 }
 
 function dateOf(date: unknown): string {

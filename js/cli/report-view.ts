@@ -106,9 +106,9 @@ export function printResults(output: Output, report: MigrationReport): void {
   for (const { name, changes, written } of schemas)
     if (written) output.line(`${INDENT}${name}: ${counted(changes, 'place')} rewritten`);
   output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);
-  // Not a failure, and yet the one thing that "Done" alone would hide.
+  // No failures of this run, and yet keys that "Done" alone would hide.
   for (const { name, ok: passed, detail } of plan.checks)
-    if (name === 'keys-under-target' && !passed) output.line(`${INDENT}${mark('warn', process.stdout)}  ${name}: ${detail}`);
+    if ((name === 'keys-under-target' || name === 'key-documents') && !passed) output.line(`${INDENT}${mark('warn', process.stdout)}  ${name}: ${detail}`);
   for (const { kind, id, namespace, keyAltNames, code, message } of failures.slice(0, FAILURES_SHOWN)) {
     const names = keyAltNames === undefined || keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
     output.line(

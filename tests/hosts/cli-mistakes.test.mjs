@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { UUID } from 'bson';
 import { hospital, openLab } from '../migration/fixtures.mjs';
 import { csfle, stallingServer } from './cli/command.mjs';
 
@@ -86,6 +87,22 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     assert.equal(code, 1);
     assert.ok(JSON.parse(stdout).length > 0);
     assert.match(stderr, /^stopped after \d+ documents: /m);
+  });
+
+  it('documents in the vault that are no key documents are listed, checked and named, and the others go on', async () => {
+    const vault = lab.client.db(place.database).collection('damaged');
+    const key = await place.vault.findOne({ keyAltNames: 'notes' });
+    await vault.insertMany([key, { _id: 5 }, { _id: new UUID(), keyAltNames: 'text' }, { _id: 'text', masterKey: null, keyMaterial: 5 }, { ...key, _id: new UUID(), keyAltNames: [7], masterKey: { provider: 5 } }]);
+    const there = ['--key-vault', `${place.database}.damaged`];
+    const listed = await json('keys', 'list', ...there);
+    assert.deepEqual([listed.code, listed.document.keys?.length], [0, 5]);
+    assert.match((await run('keys', 'list', ...there)).stdout, /^5 keys in /m);
+    const checked = await json('doctor', '--local-key-file', keyFile, ...there);
+    assert.equal(checked.code, 1);
+    assert.deepEqual(checked.document.findings.filter(({ name }) => name === 'data key').map(({ state }) => state).sort(), ['fail', 'fail', 'fail', 'fail', 'ok']);
+    const moved = await run('migrate', '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile, '--execute', ...there);
+    assert.match(moved.stdout, /1 of 1 key wrapped anew/);
+    assert.match(moved.stdout, /^ {2}warn {2}key-documents: 4 key documents are malformed, /m);
   });
 
   it('a backup that cannot be written is a mistake in the path', async () => {
