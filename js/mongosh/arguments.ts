@@ -2,6 +2,18 @@
 
 import { CsfleError } from '../index.js';
 
+/**
+ * Checks an object of options by name, so that a misspelt one is not silently without effect.
+ * Errors: `ARGUMENT_INVALID` for what is no object, `OPTION_INVALID` for a name that is not known.
+ */
+export function requireOptions(method: string, options: unknown, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null)
+    throw new CsfleError('ARGUMENT_INVALID', `${method} takes an object of options`, { details: { method } });
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new CsfleError('OPTION_INVALID', `${method} has no option \`${unknown}\`; it has ${known.join(', ')}`, { details: { option: unknown } });
+}
+
 /** A kind of argument: anything but undefined, or what `typeof` says. */
 export type ArgumentKind = 'any' | 'string' | 'object';
 

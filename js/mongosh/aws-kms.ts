@@ -3,6 +3,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { type AwsKmsClient, type AwsKmsCommands, awsKms as libraryAwsKms, CsfleError, type KmsCallbacks } from '../index.js';
+import { requireOptions } from './arguments.js';
 import { AS_PRINTABLE } from './help.js';
 
 const SDK = '@aws-sdk/client-kms';
@@ -36,6 +37,7 @@ interface AwsSdk extends AwsKmsCommands {
  * Errors: `ARGUMENT_INVALID` when the SDK is not installed where the shell was started; the message has the command.
  */
 export function awsKms(options: AwsKmsOptions = {}): KmsCallbacks {
+  requireOptions('csfle.awsKms', options, ['region', 'endpoint', 'profile', 'credentials']);
   const load = findSdk();
   let callbacks: KmsCallbacks | undefined;
   // The SDK takes a moment to load: not before the first key is wrapped or unwrapped.

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { CsfleError } from '../index.js';
+import { requireOptions } from './arguments.js';
 import { AS_PRINTABLE } from './help.js';
 
 /** Bytes of a local master key (MongoDB "Client Side Encryption", `kmsProviders.local.key`). */
@@ -30,6 +31,7 @@ export class LocalKeyFile {
    */
   constructor(file: string, options: LocalKeyFileOptions = {}) {
     if (typeof file !== 'string' || file === '') throw refusal('expected the path of a file with a local master key', String(file));
+    requireOptions('csfle.localKeyFile', options, ['create']);
     this.file = file;
     if (options.create === true) createIfAbsent(file);
     this.read().fill(0);

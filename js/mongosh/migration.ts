@@ -14,7 +14,7 @@ export interface ShellCollection {
 }
 
 /** Options of `csfle.migrate()`: those of the library's `migrate()`, with the key vault and collections named the shell's way. */
-export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | 'kmsProviders' | 'collections' | 'onProgress' | 'bson' | 'signal'> {
+export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | 'kmsProviders' | 'collections' | 'witnesses' | 'onProgress' | 'bson' | 'signal'> {
   /** The connection: a Mongo or a Database of the shell. Default: that of `db`. */
   readonly client?: unknown;
   /** The key vault, `database.collection`. */
@@ -26,6 +26,8 @@ export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | '
   readonly backupFile?: string;
   /** Collections of the shell, or their names as `database.collection`. */
   readonly collections?: readonly (string | ShellCollection)[];
+  /** Collections that are read only: `deleteOldKeys` removes no key that one of them needs. */
+  readonly witnesses?: readonly (string | ShellCollection)[];
 }
 
 /** A line of progress at most this often. */
@@ -38,8 +40,10 @@ const PROGRESS_INTERVAL_MS = 2000;
 export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, backupFile, ...settings } = complete;
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, witnesses, backupFile, ...settings } = complete;
   const dataClient = providerClient(place.mongo);
+  const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
+    listOf(option, given).map((one) => ({ client: dataClient, namespace: namespaceOf(option, one) }));
   const providers = resolveKmsProviders(kmsProviders, place.state);
   const progress = new ProgressLines(place.state);
   try {
@@ -48,7 +52,8 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         ...settings,
         keyVault: place.store,
         kmsProviders: providers.kmsProviders,
-        ...(collections === undefined ? {} : { collections: collections.map((one) => ({ client: dataClient, namespace: namespaceOf(one) })) }),
+        ...(collections === undefined ? {} : { collections: opened('collections', collections) }),
+        ...(witnesses === undefined ? {} : { witnesses: opened('witnesses', witnesses) }),
         ...(backupFile === undefined ? {} : { onBackup: (documents) => writeBackup(backupFile, documents, place) }),
         bson: place.bson,
         signal,
@@ -62,10 +67,15 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   }
 }
 
-function namespaceOf(collection: string | ShellCollection): string {
+function listOf<T>(option: string, given: readonly T[]): readonly T[] {
+  if (Array.isArray(given)) return given;
+  throw new CsfleError('ARGUMENT_INVALID', `${option}: expected an array, such as [db.patients]`, { details: { argument: option } });
+}
+
+function namespaceOf(option: string, collection: string | ShellCollection): string {
   if (typeof collection === 'string') return collection;
   if (typeof collection?.getFullName === 'function') return collection.getFullName();
-  throw new CsfleError('ARGUMENT_INVALID', 'collections: expected collections such as db.patients, or names such as "hospital.patients"', { details: { argument: 'collections' } });
+  throw new CsfleError('ARGUMENT_INVALID', `${option}: expected collections such as db.patients, or names such as "hospital.patients"`, { details: { argument: option } });
 }
 
 // Key material in it is wrapped, so a backup is as safe as the old master key. `csfle keys restore` reads it.

@@ -130,6 +130,20 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     }
   });
 
+  it('takes witnesses as collections of the shell, and names options that are none', async () => {
+    const { prelude, database, keys } = await hospital();
+    const value = await evaluate(
+      `${prelude} data.archive.insertOne(data.patients.findOne());
+       const migrate = (more) => csfle.migrate({ ...options, to, mode: 'reencrypt', collections: [data.patients], ...more });
+       ({ report: migrate({ deleteOldKeys: true, witnesses: [data.archive], execute: true }), collections: fails(() => migrate({ collections: data.patients })), witnesses: fails(() => migrate({ witnesses: data.archive })), witness: fails(() => migrate({ witnesses: [5] })),
+          region: fails(() => csfle.awsKms({ regio: 'x' })), noOptions: fails(() => csfle.awsKms(null)), create: fails(() => csfle.localKeyFile('master-key.bin', { creat: true })), none: fails(() => csfle.localKeyFile('master-key.bin', null)) })`,
+    );
+    const { report, ...codes } = value;
+    assert.deepEqual(report.failures.map(({ id, code }) => [id, code]), [[`${database}.archive`, 'MIGRATION_OLD_KEYS_IN_USE']]);
+    assert.equal((await keys()).length, 6);
+    assert.deepEqual(codes, { collections: 'ARGUMENT_INVALID', witnesses: 'ARGUMENT_INVALID', witness: 'ARGUMENT_INVALID', region: 'OPTION_INVALID', noOptions: 'ARGUMENT_INVALID', create: 'OPTION_INVALID', none: 'ARGUMENT_INVALID' });
+  });
+
   it('leaves encryption only when told so in so many words', async () => {
     const { prelude, database } = await hospital();
     const patients = client.db(database).collection('patients');
