@@ -101,7 +101,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     );
   }
 
-  const replacements = run.mode === 'reencrypt' ? await findReplacements(run, keys) : new Map<string, BsonBinary>();
+  const replacements = run.mode === 'reencrypt' ? await findReplacements(run, keys, faults) : new Map<string, BsonBinary>();
   const planned = await planSchemas(run, plannedReplacements(keys, replacements));
   checks.push(...planned.checks);
   if (run.mode === 'decrypt') checks.push(await confirmationCheck(run));
@@ -206,16 +206,35 @@ function confirmationCheck(run: MigrationRun): Promise<MigrationCheck> {
   });
 }
 
-async function findReplacements(run: MigrationRun, keys: readonly Document[]): Promise<Map<string, BsonBinary>> {
+/** Replacements of earlier runs by the id of the old key; one that is not under the new master key is a fault of that key. */
+async function findReplacements(
+  run: MigrationRun,
+  keys: readonly Document[],
+  faults: Map<string, CsfleError>,
+): Promise<Map<string, BsonBinary>> {
   const markers = keys.map((key) => keyMarker(idText(key._id)));
   if (markers.length === 0) return new Map();
   const found = await run.engine.find({ keyAltNames: { $in: markers } }, run.signal);
   const wanted = new Set(keys.map((key) => idText(key._id)));
+  const assessed = run.engine.assess(found, run.from as Document, run.target).keys;
+  const underTarget = new Set(assessed.filter(({ disposition }) => disposition === 'done').map(({ id }) => id));
   const replacements = new Map<string, BsonBinary>();
   for (const document of found) {
     for (const name of altNamesOf(document)) {
       const old = replacedKeyId(name);
-      if (old !== undefined && wanted.has(old)) replacements.set(old, document._id as BsonBinary);
+      if (old === undefined || !wanted.has(old)) continue;
+      const id = idText(document._id);
+      replacements.set(old, document._id as BsonBinary);
+      // Its marker leaves no room for a second replacement, and to use it would not do what was asked for.
+      if (!underTarget.has(id) && !faults.has(old))
+        faults.set(
+          old,
+          new CsfleError(
+            'MIGRATION_TARGET_INVALID',
+            `key ${id} replaces it already and is not under the new master key: name the master key of that one as the target, or wrap it anew first`,
+            { details: { keyId: id } },
+          ),
+        );
     }
   }
   return replacements;

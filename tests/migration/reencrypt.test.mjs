@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { ClientEncryption, CsfleError, driverMigrationCollection } from 'csfle-wasm';
@@ -112,6 +113,23 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     assert.match(check(await run(place)).detail, /^2 keys are /);
     await place.migrate({ execute: true, from: lab.to, to: { provider: 'local' }, keyFilter: { _id: { $in: [place.keys.ssn, place.keys.plain] } } });
     assert.deepEqual([check(await run(place)).ok, check(await run(place)).detail], [true, '3 keys, made by a re-encryption']);
+  });
+
+  it('a replacement of an earlier run under another master key is named, not taken for what was asked for', async () => {
+    const place = await hospital(lab, { documents: 2 });
+    await run(place);
+    const before = await place.dump();
+    const other = { kmsProviders: { ...place.kmsProviders, 'local:other': { key: randomBytes(96) } }, to: { provider: 'local:other' }, deleteOldKeys: true };
+    const report = await run(place, other);
+    assert.equal(report.ok, false);
+    assert.deepEqual(report.failures.map(({ kind, code }) => [kind, code]), Array(3).fill(['key', 'MIGRATION_TARGET_INVALID']));
+    assert.deepEqual(report.plan.keys.filter(({ disposition }) => disposition === 'migrate').map(({ code }) => code), Array(3).fill('MIGRATION_TARGET_INVALID'));
+    assert.deepEqual(await place.dump(), before);
+    // Wrapped anew under that master key first, they are what was asked for.
+    const rewrapped = await place.migrate({ ...other, deleteOldKeys: undefined, from: { provider: 'aws' }, execute: true });
+    assert.equal(rewrapped.keys.migrated, 3);
+    assert.equal((await run(place, other)).keys.deleted, 3);
+    await place.readsAs({ 'local:other': other.kmsProviders['local:other'] });
   });
 
   it('running twice changes nothing', async () => {
