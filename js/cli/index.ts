@@ -128,6 +128,7 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
     connected(altName.command(change))
       .argument('<key>', 'id or alternate name')
       .argument('<name>', `alternate name to ${change}`)
+      .description(change === 'add' ? 'give a data key one more alternate name' : 'take an alternate name from a data key')
       .action(run((flags: never, output, [key, name]) => changeAltName(change, key as string, name as string, flags, output)));
   }
   connected(keys.command('delete'))

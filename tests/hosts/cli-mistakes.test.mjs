@@ -105,6 +105,15 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     assert.match(moved.stdout, /^ {2}warn {2}key-documents: 4 key documents are malformed, /m);
   });
 
+  it('every command says in the help of its parent what it does', async () => {
+    for (const parent of [[], ['keys'], ['keys', 'alt-name']]) {
+      const { stdout } = await csfle([...parent, '--help']);
+      const commands = stdout.slice(stdout.indexOf('Commands:')).match(/^ {2}\S.*$/gm);
+      assert.ok(commands.length > 1);
+      for (const line of commands) assert.match(line, /^ {2}\S+( \[options\])?( [<[]\S+[>\]])* {2,}\S|^ {2}\S+ .{28,}$/, line);
+    }
+  });
+
   it('a backup that cannot be written is a mistake in the path', async () => {
     const { code, document } = await json('keys', 'backup', join(folder, 'no', 'where.jsonl'));
     assert.deepEqual([code, document.error?.code], [2, 'CLI_FILE_INVALID']);
