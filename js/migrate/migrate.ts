@@ -36,7 +36,10 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
       plan = state.plan;
       results = nothingDone(state.keys.length);
       executed = wanted && !run.interrupted && mayExecute(run, plan) && (await backedUp(run, state)) && !run.interrupted;
-      if (executed) results = await execute(run, state);
+      if (executed) {
+        results = await execute(run, state);
+        failMalformed(run, plan);
+      }
     } catch (error) {
       if (!run.isAbort(error)) throw error;
     }
@@ -101,6 +104,18 @@ function mayExecute(run: MigrationRun, plan: MigrationPlan): boolean {
       run.fail({ kind: 'check', id: subject === undefined ? name : `${name} (${subject})` }, new CsfleError(code, detail));
   }
   return plan.executable;
+}
+
+/**
+ * A malformed key document was not migrated, although it was asked for or does not tell whose it is: whoever retires the
+ * old master key after a run that says all is well would lose it.
+ */
+function failMalformed(run: MigrationRun, plan: MigrationPlan): void {
+  for (const { id, keyAltNames, provider, disposition, code, message } of plan.keys) {
+    if (disposition !== 'malformed' || (provider !== '' && run.from !== null && provider !== run.from['provider'])) continue;
+    const error = new CsfleError(code ?? 'KEY_VAULT_DOCUMENT_MALFORMED', message ?? 'the key document is malformed');
+    run.fail({ kind: 'key', id, keyAltNames }, error);
+  }
 }
 
 async function backedUp(run: MigrationRun, state: PlanState): Promise<boolean> {

@@ -101,6 +101,7 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     assert.equal(checked.code, 1);
     assert.deepEqual(checked.document.findings.filter(({ name }) => name === 'data key').map(({ state }) => state).sort(), ['fail', 'fail', 'fail', 'fail', 'ok']);
     const moved = await run('migrate', '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile, '--execute', ...there);
+    assert.equal(moved.code, 1);
     assert.match(moved.stdout, /1 of 1 key wrapped anew/);
     assert.match(moved.stdout, /^ {2}warn {2}key-documents: 4 key documents are malformed, /m);
   });

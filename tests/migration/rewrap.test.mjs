@@ -132,6 +132,11 @@ describe('rewrap', { timeout: 240_000 }, () => {
     assert.deepEqual(failedChecks(report), [{ name: 'key-documents', code: 'KEY_VAULT_FIELD_UNKNOWN', required: false }]);
     assert.equal(report.keys.migrated, 2);
     assert.equal((await place.vault.findOne({ _id: place.keys.plain })).masterKey.provider, 'local');
+    // It stays under the old master key, so the run is no success; a malformed key of another provider was not asked for.
+    assert.deepEqual([report.ok, report.failures.map(({ kind, id, code }) => [kind, id, code])], [false, [['key', String(place.keys.plain), 'KEY_VAULT_FIELD_UNKNOWN']]]);
+    await place.vault.updateOne({ _id: place.keys.plain }, { $set: { 'masterKey.provider': 'azure' } });
+    const again = await place.migrate({ execute: true });
+    assert.deepEqual([again.ok, again.plan.counts.malformed], [true, 1]);
   });
 
   it('a CMK that denies access is found by the probe', async () => {
