@@ -77,7 +77,8 @@ function kmsEmulator(venv) {
   };
 }
 
-async function startServer(service) {
+// Starts `{ name, command(port, folder), url(port), isReady(url) }`. Resolves to { url, stop() }.
+export async function startServer(service) {
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     const folder = mkdtempSync(join(tmpdir(), 'csfle-service-'));

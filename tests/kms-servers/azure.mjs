@@ -1,0 +1,66 @@
+// Azure: the identity platform's tokens for client credentials, and one key of a key vault (REST API 7.1).
+import { constants, generateKeyPairSync, privateDecrypt, publicEncrypt, randomBytes } from 'node:crypto';
+import { expectHeaders, startHttpsService } from './https-service.mjs';
+
+export const KEY_VAULT = 'csfle-test.vault.azure.net';
+const IDENTITY = 'login.microsoftonline.com';
+// What has to be encoded in a form is in it.
+const CLIENT = { tenantId: '5e0a4a07-tenant', clientId: 'client-0f1b', clientSecret: 'a&b+c=d%20~é' };
+const KEY = { name: 'csfle-key', version: 'b2c0f6d4e8' };
+const refusal = (status, code, message) => ({ status, body: { error: { code, message } } });
+
+/** `hosts` are the names that the service answers to. */
+export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT] } = {}) {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const padding = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
+  const tokens = new Map();
+  const azure = { tokenLifetimeS: 3600, issued: 0, hosts, kmsProvider: CLIENT, masterKey: { keyVaultEndpoint: KEY_VAULT, keyName: KEY.name, keyVersion: KEY.version } };
+
+  /** A token that the vault takes: for those who get one on another way. */
+  azure.issueToken = (lifetimeS = azure.tokenLifetimeS) => {
+    const token = `eyJ0eXAi.${randomBytes(24).toString('base64url')}`;
+    tokens.set(token, Date.now() + lifetimeS * 1000);
+    azure.issued += 1;
+    return token;
+  };
+
+  const answerToken = (request, complain) => {
+    expectHeaders(request, complain, ['Accept:application/json', 'Content-Type:application/x-www-form-urlencoded']);
+    if (request.path !== `/${CLIENT.tenantId}/oauth2/v2.0/token`) complain('path of the token');
+    const form = [...new URLSearchParams(request.body)];
+    const expected = { client_id: CLIENT.clientId, scope: 'https://vault.azure.net/.default', client_secret: CLIENT.clientSecret, grant_type: 'client_credentials' };
+    const names = form.map(([name]) => name).join();
+    if (names !== Object.keys(expected).join()) complain(`form of ${names}`);
+    for (const [name, value] of form) if (value !== expected[name]) complain(`${name}=${value}`);
+    return { body: { token_type: 'Bearer', expires_in: azure.tokenLifetimeS, ext_expires_in: azure.tokenLifetimeS, access_token: azure.issueToken() } };
+  };
+
+  const answerKey = (request, complain) => {
+    const bearer = request.headers.find((line) => line.startsWith('Authorization:'))?.slice('Authorization:Bearer '.length);
+    expectHeaders(request, complain, ['Accept:application/json', `Authorization:Bearer ${bearer}`, 'Content-Type:application/json']);
+    const [, name, version, verb] = /^\/keys\/([^/]*)\/([^/]*)\/(wrapkey|unwrapkey)\?api-version=7\.1$/.exec(request.path) ?? [];
+    if (verb === undefined) complain('path of the key');
+    if (!tokens.has(bearer)) complain(`token ${bearer}`);
+    if ((tokens.get(bearer) ?? 0) <= Date.now()) return refusal(401, 'Unauthorized', 'Error validating token: expired');
+    if (name !== KEY.name || (version !== '' && version !== KEY.version)) return refusal(404, 'KeyNotFound', `A key with (name/id) ${name} was not found in this key vault.`);
+    const [, text] = /^\{"alg": "RSA-OAEP-256", "value": "([A-Za-z0-9_-]+={0,2})"\}$/.exec(request.body) ?? [];
+    if (text === undefined || text.length % 4 !== 0) complain(`body of ${verb}`);
+    const value = Buffer.from(text ?? '', 'base64url');
+    const kid = `https://${KEY_VAULT}/keys/${KEY.name}/${KEY.version}`;
+    if (verb === 'wrapkey') {
+      if (value.length !== 96) complain(`${value.length} bytes to wrap`);
+      return { body: { kid, value: publicEncrypt({ key: publicKey, ...padding }, value).toString('base64url') } };
+    }
+    try {
+      return { body: { kid, value: privateDecrypt({ key: privateKey, ...padding }, value).toString('base64url') } };
+    } catch {
+      return refusal(400, 'BadParameter', 'The parameter is incorrect.');
+    }
+  };
+
+  const answer = (request, complain) => {
+    if (!hosts.includes(request.host.split(':')[0])) complain(`host ${request.host}`);
+    return request.path.startsWith('/keys/') ? answerKey(request, complain) : answerToken(request, complain);
+  };
+  return Object.assign(azure, { service: await startHttpsService('azure', certificateFile, answer) });
+}

@@ -1,0 +1,95 @@
+// Google Cloud: tokens for a service account's signed assertion (RFC 7523), and one key of Cloud KMS (REST API v1).
+import { createCipheriv, createDecipheriv, generateKeyPairSync, randomBytes, verify } from 'node:crypto';
+import { expectHeaders, startHttpsService } from './https-service.mjs';
+
+const TOKEN_HOST = 'oauth2.googleapis.com';
+const KMS_HOST = 'cloudkms.googleapis.com';
+const EMAIL = 'csfle-test@project-one.iam.gserviceaccount.com';
+const SCOPE = 'https://www.googleapis.com/auth/cloudkms';
+const GRANT = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+const KEY = { projectId: 'project-one', location: 'global', keyRing: 'ring-one', keyName: 'key-one' };
+const refusal = (code, status, message) => ({ status: code, body: { error: { code, message, status } } });
+
+/** `hosts` are the names that the service answers to. */
+export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST] } = {}) {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const secret = randomBytes(32);
+  const tokens = new Map();
+  const gcp = {
+    tokenLifetimeS: 3600,
+    issued: 0,
+    hosts,
+    kmsProvider: { email: EMAIL, privateKey: privateKey.export({ format: 'der', type: 'pkcs8' }) },
+    masterKey: KEY,
+  };
+
+  /** A token that Cloud KMS takes: for those who get one on another way. */
+  gcp.issueToken = (lifetimeS = gcp.tokenLifetimeS) => {
+    const token = `ya29.${randomBytes(24).toString('base64url')}`;
+    tokens.set(token, Date.now() + lifetimeS * 1000);
+    gcp.issued += 1;
+    return token;
+  };
+
+  const answerToken = (request, complain) => {
+    expectHeaders(request, complain, ['Accept:application/json', 'Content-Type:application/x-www-form-urlencoded']);
+    const form = [...new URLSearchParams(request.body)];
+    if (form.map(([name]) => name).join() !== 'grant_type,assertion') complain(`form of ${form.map(([name]) => name)}`);
+    const { grant_type: grant, assertion = '' } = Object.fromEntries(form);
+    if (grant !== GRANT) complain(`grant ${grant}`);
+    const parts = assertion.split('.');
+    if (parts.length !== 3 || parts.some((part) => part.length % 4 !== 0 || !/^[A-Za-z0-9_-]+={0,2}$/.test(part))) complain('form of the assertion');
+    const [header, claims, signature] = parts.map((part) => Buffer.from(part, 'base64url'));
+    if (!verify('sha256', Buffer.from(parts.slice(0, 2).join('.')), publicKey, signature ?? Buffer.alloc(0))) complain('signature of the assertion');
+    if (header.toString() !== '{"alg":"RS256","typ":"JWT"}') complain(`header ${header}`);
+    const { iss, aud, scope, iat, exp, ...rest } = JSON.parse(claims?.toString() || '{}');
+    if (iss !== EMAIL) complain(`iss ${iss}`);
+    if (aud !== `https://${request.host.split(':')[0]}/token`) complain(`aud ${aud}`);
+    if (Math.abs(iat - Date.now() / 1000) > 30) complain(`iat ${iat}`);
+    if (exp !== iat + 300) complain(`exp ${exp}`);
+    if (Object.keys(rest).length > 0) complain(`claims ${Object.keys(rest)}`);
+    // A scope of the caller's making is refused and no fault in the form: it follows the endpoint of the master key.
+    if (scope !== SCOPE) return { status: 400, body: { error: 'invalid_scope', error_description: `${scope} is not a valid audience string.` } };
+    return { body: { access_token: gcp.issueToken(), expires_in: gcp.tokenLifetimeS, token_type: 'Bearer' } };
+  };
+
+  const answerKey = (request, complain) => {
+    const bearer = request.headers.find((line) => line.startsWith('Authorization:'))?.slice('Authorization:Bearer '.length);
+    expectHeaders(request, complain, ['Accept:application/json', `Authorization:Bearer ${bearer}`, 'Content-Type:application/json']);
+    const [, name, version, verb] = /^\/v1\/(projects\/[^/]+\/locations\/[^/]+\/keyRings\/[^/]+\/cryptoKeys\/[^/:]+)(\/cryptoKeyVersions\/[^/:]+)?:(encrypt|decrypt)$/.exec(request.path) ?? [];
+    if (verb === undefined) complain('path of the key');
+    if (verb === 'decrypt' && version !== undefined) complain('version to decrypt with');
+    if (!tokens.has(bearer)) complain(`token ${bearer}`);
+    if ((tokens.get(bearer) ?? 0) <= Date.now()) return refusal(401, 'UNAUTHENTICATED', 'Request had invalid authentication credentials.');
+    const known = `projects/${KEY.projectId}/locations/${KEY.location}/keyRings/${KEY.keyRing}/cryptoKeys/${KEY.keyName}`;
+    if (name !== known) return refusal(404, 'NOT_FOUND', `CryptoKey ${name} not found.`);
+    const field = verb === 'encrypt' ? 'plaintext' : 'ciphertext';
+    const [, text] = new RegExp(`^\\{"${field}": "([A-Za-z0-9+/]+={0,2})"\\}$`).exec(request.body) ?? [];
+    if (text === undefined || text.length % 4 !== 0) complain(`body of ${verb}`);
+    const value = Buffer.from(text ?? '', 'base64');
+    return verb === 'encrypt' ? encrypted(known, version ?? '/cryptoKeyVersions/1', value, complain) : decrypted(known, value);
+  };
+
+  const encrypted = (name, version, value, complain) => {
+    if (value.length !== 96) complain(`${value.length} bytes to encrypt`);
+    const iv = randomBytes(12);
+    const cipher = createCipheriv('aes-256-gcm', secret, iv).setAAD(Buffer.from(name));
+    const ciphertext = Buffer.concat([iv, cipher.update(value), cipher.final(), cipher.getAuthTag()]);
+    return { body: { name: `${name}${version}`, ciphertext: ciphertext.toString('base64'), ciphertextCrc32c: '1', protectionLevel: 'SOFTWARE' } };
+  };
+
+  const decrypted = (name, value) => {
+    try {
+      const cipher = createDecipheriv('aes-256-gcm', secret, value.subarray(0, 12)).setAAD(Buffer.from(name)).setAuthTag(value.subarray(-16));
+      return { body: { plaintext: Buffer.concat([cipher.update(value.subarray(12, -16)), cipher.final()]).toString('base64'), usedPrimary: true } };
+    } catch {
+      return refusal(400, 'INVALID_ARGUMENT', 'Decryption failed: the ciphertext is invalid.');
+    }
+  };
+
+  const answer = (request, complain) => {
+    if (!hosts.includes(request.host.split(':')[0])) complain(`host ${request.host}`);
+    return request.path === '/token' ? answerToken(request, complain) : answerKey(request, complain);
+  };
+  return Object.assign(gcp, { service: await startHttpsService('gcp', certificateFile, answer) });
+}
