@@ -10,7 +10,7 @@ const toBuild = ['rust', 'packages'];
 const scripts = {
   demo: { file: 'js/dev/demo.mjs', needs: [...toBuild, 'python'] },
   bench: { file: 'tests/bench/bench.mjs', needs: [...toBuild, 'libmongocrypt'] },
-  conformance: { file: 'tests/conformance/run.mjs', needs: toBuild },
+  conformance: { file: 'tests/conformance/run.mjs', needs: [...toBuild, 'python'] },
   differential: { file: 'tests/interop/differential.mjs', needs: [...toBuild, 'python'] },
 };
 

@@ -4,12 +4,13 @@
 // {suites: [{suite, passed, failed, skipped}]}. The exit code is 1 when a case failed.
 import { pathToFileURL } from 'node:url';
 import { runCorpus } from './corpus.mjs';
+import { runThroughDriver } from './driver/run.mjs';
 import { runPublishedKeys } from './keys.mjs';
 import { runLimits } from './limits.mjs';
 import { runUnified } from './unified.mjs';
 
 /** What runs, in this order. Each takes `open(providers, options)` and returns suites. */
-const RUNNERS = [runPublishedKeys, runCorpus, runLimits, runUnified];
+const RUNNERS = [runPublishedKeys, runCorpus, runLimits, runUnified, runThroughDriver];
 
 /** Runs everything; a suite without a single case is an error. */
 export async function runConformance(open) {

@@ -1,5 +1,8 @@
 // Counting what was run. A case passes, fails with the reason, or is skipped with the reason; nothing else exists.
 
+/** Thrown by a case that finds out on the way that it cannot be judged here. */
+export class Skip extends Error {}
+
 export class Suite {
   constructor(name) {
     this.name = name;
@@ -8,13 +11,14 @@ export class Suite {
     this.skips = [];
   }
 
-  /** Runs one case. It fails by throwing. */
+  /** Runs one case. It fails by throwing anything but a `Skip`. */
   async case(name, check) {
     try {
       await check();
       this.passed += 1;
     } catch (error) {
-      this.failures.push({ case: name, reason: error.message });
+      if (error instanceof Skip) this.skip(name, error.message);
+      else this.failures.push({ case: name, reason: error.message });
     }
   }
 

@@ -16,6 +16,7 @@ const TYPES = {
   string: (item) => typeof item === 'string',
   array: (item) => Array.isArray(item),
   int: (item) => Number.isInteger(item),
+  long: (item) => Number.isInteger(item) || item?._bsontype === 'Long',
   object: (item) => typeof item === 'object' && item !== null && !Array.isArray(item),
 };
 
@@ -50,7 +51,8 @@ export function match(actual, expected, { root = true, path = 'result' } = {}) {
 
 function sameScalar(actual, expected) {
   if (typeof actual === 'number' && typeof expected === 'number') return actual === expected;
-  return EJSON.stringify({ item: actual }, { relaxed: false }) === EJSON.stringify({ item: expected }, { relaxed: false });
+  const written = (item) => EJSON.stringify({ item: settled(item) }, { relaxed: false });
+  return written(actual) === written(expected);
 }
 
 function matchOperator(operator, actual, argument, { root, path, fail }) {
