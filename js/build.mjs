@@ -2,7 +2,7 @@
 //
 //   node js/build.mjs          everything
 //   node js/build.mjs --js     bundles and declarations only, with the .wasm of an earlier build
-//   node js/build.mjs --wasm   the .wasm only
+//   node js/build.mjs --wasm   the .wasm, and the bundles anew if there are any
 //
 // Settings are read from wasm-pack.toml and .cargo/config.toml.
 import { spawnSync } from 'node:child_process';
@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { withLock } from './dev/lock.mjs';
 import { thirdPartyNotices } from './dev/notices.mjs';
 import { cargoBin, cargoHome, toolEnvironment } from './dev/paths.mjs';
@@ -30,8 +30,10 @@ async function main(options) {
   await withLock(join(dist, '.lock'), async () => {
     if (options.has('--js') && existsSync(join(dist, 'csfle.wasm'))) note('keeping dist/csfle.wasm');
     else buildWasm();
+    writeWasmModule();
+    // The bundle for Node knows the sum of the .wasm: it never stays behind.
+    if (!options.has('--wasm') || existsSync(join(dist, 'node.cjs'))) await bundle();
     if (!options.has('--wasm')) {
-      await bundle();
       writeNodeModule();
       declare();
     }
@@ -77,7 +79,17 @@ function optimise(input, output) {
   writeFileSync(stamp, JSON.stringify({ inputHash, outputHash: hashOf(output) }));
 }
 
-const hashOf = (path) => createHash('sha256').update(readFileSync(path)).digest('hex');
+const hashOf = (path, encoding = 'hex') => createHash('sha256').update(readFileSync(path)).digest(encoding);
+
+// The .wasm as a module, for bundles: a file beside the code does not follow it there. Compressed, since an engine reads a long
+// text slower than it unpacks a short one.
+function writeWasmModule() {
+  const path = join(dist, 'csfle.wasm.cjs');
+  const head = `// csfle.wasm, compressed: ${hashOf(join(dist, 'csfle.wasm'))}\n`;
+  if (existsSync(path) && readFileSync(path, 'utf8').startsWith(head)) return;
+  const packed = brotliCompressSync(readFileSync(join(dist, 'csfle.wasm')));
+  replaceFile(path, `${head}module.exports = '${packed.toString('base64')}';\n`);
+}
 
 // ---- js/ -> dist/*.cjs, dist/*.mjs
 
@@ -91,7 +103,7 @@ const requireInModule = "import { createRequire as csfleRequire } from 'node:mod
 const csfleItself = 'module.exports = module.exports.csfle;';
 
 const bundles = [
-  { entry: 'js/entry/node.ts', out: 'node.cjs', ...forNode, format: 'cjs' },
+  { entry: 'js/entry/node.ts', out: 'node.cjs', ...forNode, external: [...external, './csfle.wasm.cjs'], format: 'cjs' },
   { entry: 'js/entry/browser.ts', out: 'browser.mjs', ...forBrowser },
   { entry: 'js/entry/slim.ts', out: 'slim.mjs', ...forBrowser },
   { entry: 'js/mongosh/index.ts', out: 'mongosh.cjs', ...forNode, format: 'cjs', library: './node.cjs', footer: { js: csfleItself } },
@@ -110,6 +122,7 @@ async function bundle() {
       metafile: true,
       logLevel: 'warning',
       legalComments: 'inline',
+      define: { CSFLE_WASM_SHA256: JSON.stringify(hashOf(join(dist, 'csfle.wasm'), 'base64')) },
       plugins: library === undefined ? [] : [onlyPublicNames(library)],
       ...options,
     })));

@@ -77,6 +77,7 @@ async function runTests(files, { venv, python, chromium }) {
         TEST_KMS_KEY_ARN: keyArn,
         TEST_PYTHON: python,
         TEST_CHROMIUM: chromium,
+        TEST_PROJECTS: scratch,
         CSFLE_VECTORS: vectorsFolder(),
         AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
       },

@@ -3,9 +3,10 @@
 import * as crypto from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { brotliDecompressSync } from 'node:zlib';
 import * as bson from 'bson';
 import { setDefaultBson } from '../bson.js';
-import { setAwsCommandSource } from '../kms/aws.js';
+import { type AwsKmsCommands, setAwsCommandSource, withoutAwsCommands } from '../kms/aws.js';
 import { setHostCrypto } from '../mongocrypt/index.js';
 import { loadSync } from '../wasm.js';
 
@@ -23,11 +24,36 @@ export {
   type MongoCryptStatus,
 } from '../mongocrypt/index.js';
 
-// This file is bundled as CommonJS (mongosh cannot load ES modules), where `__dirname` is the folder of the bundle.
-loadSync(readFileSync(join(__dirname, 'csfle.wasm')));
+/** Set by the build: the SHA-256 of `csfle.wasm`, in base64. */
+declare const CSFLE_WASM_SHA256: string;
+
+// This file is built as CommonJS, since mongosh cannot load ES modules and the driver requires it: `require` and `__dirname` are there.
+loadSync(fileBeside() ?? embedded());
 setDefaultBson(bson);
 setHostCrypto(crypto);
-setAwsCommandSource(() => import('@aws-sdk/client-kms'));
+setAwsCommandSource(() => {
+  // `require` in a try: the one way to name a package that may be absent which every bundler understands.
+  try {
+    return require('@aws-sdk/client-kms') as AwsKmsCommands;
+  } catch (cause) {
+    throw withoutAwsCommands(cause);
+  }
+});
+
+/** What an installation has beside this file. In a bundle another file may have its place: the sum tells. */
+function fileBeside(): Uint8Array | undefined {
+  try {
+    const bytes = readFileSync(join(__dirname, 'csfle.wasm'));
+    return crypto.createHash('sha256').update(bytes).digest('base64') === CSFLE_WASM_SHA256 ? bytes : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The same once more in a module, which bundlers take along without being told. It takes longer to read than the file. */
+function embedded(): Uint8Array {
+  return brotliDecompressSync(Buffer.from(require('./csfle.wasm.cjs') as string, 'base64'));
+}
 
 /** Does nothing here: the instance started with the module. It exists so that code for browsers runs in Node as well. */
 export function init(): Promise<void> {

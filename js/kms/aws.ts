@@ -40,11 +40,20 @@ export interface AwsKmsTarget {
   readonly endpoint?: string;
 }
 
-let importCommands: (() => Promise<AwsKmsCommands>) | undefined;
+let findCommands: (() => AwsKmsCommands) | undefined;
 
 /** Sets how the command classes are found when `awsKms` is given none. The Node entry calls it. */
-export function setAwsCommandSource(source: () => Promise<AwsKmsCommands>): void {
-  importCommands = source;
+export function setAwsCommandSource(source: () => AwsKmsCommands): void {
+  findCommands = source;
+}
+
+/** What a source throws that did not find them. */
+export function withoutAwsCommands(cause: unknown): CsfleError {
+  return new CsfleError(
+    'ARGUMENT_INVALID',
+    '@aws-sdk/client-kms cannot be loaded from here: pass awsKms { EncryptCommand, DecryptCommand } as its second argument',
+    { cause },
+  );
 }
 
 /**
@@ -133,7 +142,7 @@ async function send(
 ): Promise<unknown> {
   const options: CallOptions = { abortSignal: call.signal };
   const { EncryptCommand, DecryptCommand } =
-    typeof client[operation] === 'function' ? ({} as Partial<AwsKmsCommands>) : await commandsOf(commands);
+    typeof client[operation] === 'function' ? ({} as Partial<AwsKmsCommands>) : commandsOf(commands);
   try {
     if (operation === 'encrypt') {
       const encrypting = input as EncryptInput;
@@ -150,21 +159,13 @@ async function send(
   }
 }
 
-async function commandsOf(given: AwsKmsCommands | undefined): Promise<AwsKmsCommands> {
+function commandsOf(given: AwsKmsCommands | undefined): AwsKmsCommands {
   if (given !== undefined) return given;
-  if (importCommands === undefined)
+  if (findCommands === undefined)
     throw argumentError(
       'awsKms needs { EncryptCommand, DecryptCommand } of @aws-sdk/client-kms as its second argument here, or a client of the class KMS',
     );
-  try {
-    return await importCommands();
-  } catch (cause) {
-    throw new CsfleError(
-      'ARGUMENT_INVALID',
-      '@aws-sdk/client-kms cannot be imported from here: pass awsKms { EncryptCommand, DecryptCommand } as its second argument',
-      { cause },
-    );
-  }
+  return findCommands();
 }
 
 function bytesOf(output: unknown, field: 'CiphertextBlob' | 'Plaintext'): Uint8Array {

@@ -139,9 +139,7 @@ test('the shell and the command use public names only, and not each other', () =
 
 test('the library imports no package and no module of Node', () => {
   const library = edges.filter(({ from, to }) => !/^js\/(entry|mongosh|cli)\//.test(from) && !to.startsWith('js/'));
-  // The AWS SDK is an optional peer, looked for only when the caller passes no commands of it.
-  const allowed = library.filter(({ from, to, isDynamic }) => !(from === 'js/kms/aws.ts' && to === '@aws-sdk/client-kms' && isDynamic));
-  assert.deepEqual(allowed.map(spelled), []);
+  assert.deepEqual(library.map(spelled), []);
 });
 
 // ---- types

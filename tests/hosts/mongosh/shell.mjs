@@ -17,7 +17,7 @@ export async function installForShell({ awsSdk = false } = {}) {
   const installed = join(folder, 'node_modules', 'csfle-wasm');
   const built = dirname(require.resolve('csfle-wasm/mongosh'));
   await mkdir(join(installed, 'dist'), { recursive: true });
-  for (const file of ['csfle.mongosh.js', 'mongosh.cjs', 'node.cjs', 'csfle.wasm']) await cp(join(built, file), join(installed, 'dist', file));
+  for (const file of ['csfle.mongosh.js', 'mongosh.cjs', 'node.cjs', 'csfle.wasm', 'csfle.wasm.cjs']) await cp(join(built, file), join(installed, 'dist', file));
   await cp(require.resolve('csfle-wasm/package.json'), join(installed, 'package.json'));
   await symlink(dirname(dirname(require.resolve('bson'))), join(folder, 'node_modules', 'bson'));
   if (awsSdk) {
