@@ -1,8 +1,11 @@
 /** Bytes: kinds, texts and wiping. Nothing here knows of BSON or of keys. */
 
+// The kind of a typed array as the engine knows it, whatever a subclass calls itself (ECMA-262, %TypedArray%.prototype).
+const kindOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)?.get;
+
 /** Says whether `value` is a `Uint8Array` (a `Buffer` too), also one of another realm such as a shell's context. */
 export function isBytes(value: unknown): value is Uint8Array {
-  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
+  return kindOf?.call(value) === 'Uint8Array';
 }
 
 /**

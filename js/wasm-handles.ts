@@ -34,6 +34,7 @@ export interface MongoCryptHandle {
     algorithm: string | undefined,
     hasContentionFactor: boolean,
     queryType: string | undefined,
+    hasTextOptions: boolean,
     isExpression: boolean,
     nowMs: number,
   ): MongoCryptContextHandle;

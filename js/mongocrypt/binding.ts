@@ -2,54 +2,48 @@
 
 import { guarded, newMongoCrypt } from '../wasm.js';
 import type { MongoCryptContextHandle, MongoCryptHandle } from '../wasm-handles.js';
-import { checkOptions, type MongoCryptOptions } from './options.js';
-import { bytesOf, type MongoCryptStatus, refused, statusOf } from './status.js';
-
-/** Options of explicit encryption; those of Queryable Encryption are refused by the library. */
-export interface ExplicitEncryptionContextOptions {
-  /** The 16 bytes of a UUID. */
-  readonly keyId?: Uint8Array | undefined;
-  /** BSON `{keyAltName: string}`. */
-  readonly keyAltName?: Uint8Array | undefined;
-  readonly algorithm?: string | undefined;
-  readonly rangeOptions?: Uint8Array | undefined;
-  readonly textOptions?: Uint8Array | undefined;
-  readonly contentionFactor?: bigint | number | undefined;
-  readonly queryType?: string | undefined;
-  readonly expressionMode: boolean;
-}
-
-/** Options of a new data key; each is BSON. */
-export interface DataKeyContextOptions {
-  /** `{keyAltName: string}` each. */
-  readonly keyAltNames?: readonly Uint8Array[] | undefined;
-  /** `{keyMaterial: binary}`. */
-  readonly keyMaterial?: Uint8Array | undefined;
-}
+import { BindingContext } from './binding-context.js';
+import type {
+  DataKeyContextOptions,
+  ExplicitEncryptionContextOptions,
+  IMongoCrypt,
+  MongoCryptOptions,
+  MongoCryptStatus,
+} from './interface.js';
+import { checkOptions, refuseLibrary } from './options.js';
+import { bytesOf, refused, statusOf } from './status.js';
 
 const optionalBytes = (value: unknown, name: string): Uint8Array | undefined =>
   value === undefined ? undefined : bytesOf(value, name);
 
-/** Runs one call of the library, with its errors in the binding's form. */
-function refusing<T>(work: () => T): T {
+/** COMPAT: the original cannot make an object of null or undefined either, and says what the engine says. */
+function objectOf<T extends object>(options: T | undefined): Partial<T> {
+  if (options === undefined || options === null) throw new TypeError('Cannot convert undefined or null to object');
+  return Object(options) as Partial<T>;
+}
+
+/** Makes a context, with the library's errors in the binding's form. */
+function made(work: () => MongoCryptContextHandle): BindingContext {
   try {
-    return guarded(work);
+    return new BindingContext(guarded(work));
   } catch (error) {
     throw refused(error);
   }
 }
 
 /** The native object of the original, reached as `mongoCrypt.mc`. */
-export class Binding {
+export class Binding implements IMongoCrypt {
   readonly #handle: MongoCryptHandle;
 
-  constructor(options: MongoCryptOptions) {
-    const { kmsProviders, schemaMap, encryptedFieldsMap, bypassQueryAnalysis, keyExpirationMs } = checkOptions(options);
+  constructor(options: Partial<MongoCryptOptions>) {
+    const { kmsProviders, schemaMap, encryptedFieldsMap, bypassQueryAnalysis, keyExpirationMs, libraryPath } =
+      checkOptions(options);
     try {
       this.#handle = newMongoCrypt(kmsProviders, schemaMap, encryptedFieldsMap, bypassQueryAnalysis, keyExpirationMs);
     } catch (error) {
       throw refused(error);
     }
+    if (libraryPath !== undefined && !bypassQueryAnalysis) refuseLibrary(libraryPath);
   }
 
   get status(): MongoCryptStatus {
@@ -66,56 +60,68 @@ export class Binding {
     return null;
   }
 
-  makeEncryptionContext(database: string, command: Uint8Array): MongoCryptContextHandle {
-    const name = String(database);
+  makeEncryptionContext(database: string, command: Uint8Array): BindingContext {
+    const name = `${database}`;
     const bytes = bytesOf(command, 'command');
-    return refusing(() => this.#handle.encrypt(name, bytes, Date.now()));
+    return made(() => this.#handle.encrypt(name, bytes, Date.now()));
   }
 
-  makeExplicitEncryptionContext(value: Uint8Array, options: ExplicitEncryptionContextOptions): MongoCryptContextHandle {
+  makeExplicitEncryptionContext(value: Uint8Array, options?: ExplicitEncryptionContextOptions): BindingContext {
     const bytes = bytesOf(value, 'value');
-    const given: Partial<ExplicitEncryptionContextOptions> = Object(options ?? {});
-    if (typeof given.expressionMode !== 'boolean') throw new TypeError('option `expressionMode` is required.');
+    const given = objectOf(options);
+    const isExpression = given.expressionMode;
+    if (typeof isExpression !== 'boolean') throw new TypeError('option `expressionMode` is required.');
     const keyId = optionalBytes(given.keyId, 'keyId');
     const keyAltName = optionalBytes(given.keyAltName, 'keyAltName');
     // COMPAT: a property that is there and undefined becomes the text "undefined", which is refused.
-    const algorithm = 'algorithm' in given ? String(given.algorithm) : undefined;
+    const algorithm = 'algorithm' in given ? `${given.algorithm}` : undefined;
     if (algorithm?.toLowerCase() === 'range') {
       if (!('rangeOptions' in given)) throw new TypeError('`rangeOptions` must be provided if `algorithm` is set to Range');
       bytesOf(given.rangeOptions, 'rangeOptions');
     }
     const hasContentionFactor = 'contentionFactor' in given;
-    const queryType = 'queryType' in given ? String(given.queryType) : undefined;
-    const isExpression = given.expressionMode;
-    return refusing(() =>
-      this.#handle.explicitEncrypt(bytes, keyId, keyAltName, algorithm, hasContentionFactor, queryType, isExpression, Date.now()),
+    const queryType = 'queryType' in given ? `${given.queryType}` : undefined;
+    const hasTextOptions = 'textOptions' in given;
+    if (hasTextOptions) bytesOf(given.textOptions, 'textOptions');
+    return made(() =>
+      this.#handle.explicitEncrypt(
+        bytes,
+        keyId,
+        keyAltName,
+        algorithm,
+        hasContentionFactor,
+        queryType,
+        hasTextOptions,
+        isExpression,
+        Date.now(),
+      ),
     );
   }
 
-  makeDecryptionContext(reply: Uint8Array): MongoCryptContextHandle {
+  makeDecryptionContext(reply: Uint8Array): BindingContext {
     const bytes = bytesOf(reply, 'value');
-    return refusing(() => this.#handle.decrypt(bytes, Date.now()));
+    return made(() => this.#handle.decrypt(bytes, Date.now()));
   }
 
-  makeExplicitDecryptionContext(value: Uint8Array): MongoCryptContextHandle {
+  makeExplicitDecryptionContext(value: Uint8Array): BindingContext {
     const bytes = bytesOf(value, 'value');
-    return refusing(() => this.#handle.explicitDecrypt(bytes, Date.now()));
+    return made(() => this.#handle.explicitDecrypt(bytes, Date.now()));
   }
 
-  makeDataKeyContext(masterKey: Uint8Array, options: DataKeyContextOptions): MongoCryptContextHandle {
+  makeDataKeyContext(masterKey: Uint8Array, options: DataKeyContextOptions): BindingContext {
     const bytes = bytesOf(masterKey, 'options');
-    // The original cannot make an object of null or undefined either.
-    if (options === undefined || options === null) throw new TypeError('Cannot convert undefined or null to object');
-    const names = Array.isArray(options.keyAltNames) ? options.keyAltNames : [];
+    const given = objectOf(options);
+    // COMPAT: holes are left out, which `filter` does; what is no array counts as not given.
+    const names = Array.isArray(given.keyAltNames) ? given.keyAltNames.filter(() => true) : [];
     const keyAltNames = names.map((name) => bytesOf(name, 'options.keyAltName[]'));
-    const keyMaterial = optionalBytes(options.keyMaterial, 'options.keyMaterial');
-    return refusing(() => this.#handle.createDataKey(bytes, keyAltNames, keyMaterial, Date.now()));
+    const keyMaterial = optionalBytes(given.keyMaterial, 'options.keyMaterial');
+    return made(() => this.#handle.createDataKey(bytes, keyAltNames, keyMaterial, Date.now()));
   }
 
-  makeRewrapManyDataKeyContext(filter: Uint8Array, masterKey?: Uint8Array): MongoCryptContextHandle {
+  makeRewrapManyDataKeyContext(filter: Uint8Array, masterKey?: Uint8Array): BindingContext {
     const bytes = bytesOf(filter, 'filter');
     // COMPAT: whatever is no typed array counts as not given.
     const target = ArrayBuffer.isView(masterKey) && !(masterKey instanceof DataView) ? masterKey : undefined;
-    return refusing(() => this.#handle.rewrap(bytes, target, Date.now()));
+    return made(() => this.#handle.rewrap(bytes, target, Date.now()));
   }
 }

@@ -5,6 +5,7 @@
  * WebAssembly, and a key that is in there does not come out.
  */
 
+import { concatBytes } from '../bytes.js';
 import { hostCrypto, type HostCrypto, signRsaSha256 } from './host-crypto.js';
 
 /** How many bytes were written, or why none were. */
@@ -13,14 +14,12 @@ export type CryptoCallbackResult = number | Error;
 type Cipher = (key: Uint8Array, iv: Uint8Array, input: Uint8Array, output: Uint8Array) => CryptoCallbackResult;
 type Keyed = (key: Uint8Array, input: Uint8Array, output: Uint8Array) => CryptoCallbackResult;
 
+/** COMPAT: what does not fit is left out, and counted all the same. */
 function written(output: Uint8Array, work: () => readonly Uint8Array[]): CryptoCallbackResult {
   try {
-    let length = 0;
-    for (const part of work()) {
-      output.set(part, length);
-      length += part.length;
-    }
-    return length;
+    const whole = concatBytes(work());
+    output.set(whole.subarray(0, output.length));
+    return whole.length;
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }

@@ -18,7 +18,7 @@ export interface HostCrypto {
   createHmac(algorithm: string, key: Uint8Array): Digest;
   createCipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): Cipher;
   createDecipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): Cipher;
-  createPrivateKey(key: { key: Buffer; format: 'der'; type: 'pkcs8' }): object;
+  createPrivateKey(key: { key: Buffer; format: 'der'; type: 'pkcs8' }): { readonly asymmetricKeyType?: string | undefined };
   sign(algorithm: string, data: Uint8Array, key: never): Uint8Array;
 }
 
@@ -35,9 +35,11 @@ export function hostCrypto(): HostCrypto {
   return injected;
 }
 
-/** RSASSA-PKCS1-v1_5 with SHA-256. The key is PKCS#8 DER. */
+/** RSASSA-PKCS1-v1_5 with SHA-256. The key is PKCS#8 DER; with one of another algorithm Node would sign by that. */
 export function signRsaSha256(key: Uint8Array, input: Uint8Array): Uint8Array {
   const crypto = hostCrypto();
   const der = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
-  return crypto.sign('sha256', input, crypto.createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }) as never);
+  const privateKey = crypto.createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
+  if (privateKey.asymmetricKeyType !== 'rsa') throw new TypeError('the private key is not one of RSA');
+  return crypto.sign('sha256', input, privateKey as never);
 }

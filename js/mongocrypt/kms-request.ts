@@ -1,14 +1,17 @@
-/** One request to a KMS: bytes to send, and how many to read. The caller owns the connection. */
+/** Requests to a KMS, as `nextKMSRequest` gives them. */
 
 import { guarded } from '../wasm.js';
 import type { MongoCryptContextHandle } from '../wasm-handles.js';
-import { bufferOf, bytesOf, type MongoCryptStatus, statusOf } from './status.js';
+import type { MongoCryptKMSRequest, MongoCryptStatus } from './interface.js';
+import { bufferOf, bytesOf, statusOf } from './status.js';
 
-/** A request, as `nextKMSRequest` gives it. It keeps its context alive. */
-export class MongoCryptKMSRequest {
+/** A request keeps its context alive. Once the round it belongs to is finished, it takes nothing any more. */
+export class KmsRequest implements MongoCryptKMSRequest {
   readonly #context: MongoCryptContextHandle;
   readonly #number: number;
   readonly #sleepUs: number;
+  readonly #provider: string;
+  readonly #endpoint: string;
   #misuse: unknown;
 
   constructor(context: MongoCryptContextHandle, number: number) {
@@ -17,15 +20,15 @@ export class MongoCryptKMSRequest {
     // Jitter, not a secret.
     const random = Math.floor(Math.random() * 2 ** 32);
     this.#sleepUs = guarded(() => context.kmsSleep(number, random));
+    this.#provider = guarded(() => context.kmsProvider(number)) ?? '';
+    this.#endpoint = guarded(() => context.kmsEndpoint(number)) ?? '';
   }
 
-  /** Takes bytes of the answer, `bytesNeeded` at most. What is wrong with them is in `status`. */
   addResponse(response: Uint8Array): void {
     const bytes = bytesOf(response, 'value');
     this.#misuse = guarded(() => this.#context.kmsFeed(this.#number, bytes));
   }
 
-  /** Says that the connection failed. Returns whether `nextKMSRequest` will give the request again. */
   fail(): boolean {
     return guarded(() => this.#context.kmsFail(this.#number));
   }
@@ -34,27 +37,22 @@ export class MongoCryptKMSRequest {
     return statusOf(guarded(() => this.#context.kmsFailure(this.#number)) ?? this.#misuse);
   }
 
-  /** 0 when the answer is complete, has failed, or is to be asked for again. */
   get bytesNeeded(): number {
     return guarded(() => this.#context.kmsBytesNeeded(this.#number));
   }
 
-  /** How long to wait before sending, in microseconds. */
   get uSleep(): number {
     return this.#sleepUs;
   }
 
-  /** The provider's full identifier, such as `aws:eu`. */
   get kmsProvider(): string {
-    return guarded(() => this.#context.kmsProvider(this.#number)) ?? '';
+    return this.#provider;
   }
 
-  /** `host:port`. */
   get endpoint(): string {
-    return guarded(() => this.#context.kmsEndpoint(this.#number)) ?? '';
+    return this.#endpoint;
   }
 
-  /** What to send. */
   get message(): Buffer {
     return bufferOf(guarded(() => this.#context.kmsMessage(this.#number)));
   }

@@ -1,13 +1,8 @@
 /** The status of a library, a context or a request, and the errors that leave this interface. */
 
+import { isBytes } from '../bytes.js';
 import { CsfleError } from '../errors.js';
-
-/** libmongocrypt's status. `type` is 0 when all is well, 1 for every failure; `message` is absent when all is well. */
-export interface MongoCryptStatus {
-  readonly type: number;
-  readonly code: number;
-  readonly message?: string;
-}
+import type { MongoCryptStatus } from './interface.js';
 
 /** A status from what the core says of a failure, `undefined` being none. */
 export function statusOf(failure: unknown): MongoCryptStatus {
@@ -25,7 +20,7 @@ export function refused(error: unknown): unknown {
 
 /** Refuses an argument that is no `Uint8Array`. */
 export function bytesOf(value: unknown, name: string): Uint8Array {
-  if (ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]') return value as Uint8Array;
+  if (isBytes(value)) return value;
   throw new TypeError(`Parameter \`${name}\` must be a Uint8Array.`);
 }
 

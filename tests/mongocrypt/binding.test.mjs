@@ -17,7 +17,7 @@ const typeError = (message) => ({ name: 'TypeError', message });
 describe('new MongoCrypt()', () => {
   test('refuses options with the words of the original, and does not wrap its errors', () => {
     const wrapping = { errorWrapper: () => new Error('wrapped') };
-    for (const options of [undefined, null, 1]) assert.throws(() => new MongoCrypt(options), typeError('First parameter must be an object'));
+    for (const options of [undefined, null, 1, 'x', {}]) assert.throws(() => new MongoCrypt(options), typeError('no kms provider set'));
     for (const name of ['kmsProviders', 'schemaMap', 'encryptedFieldsMap']) {
       assert.throws(() => open({ [name]: 3, ...wrapping }), typeError(`Parameter \`options.${name}\` must be a Uint8Array.`));
     }
@@ -26,7 +26,8 @@ describe('new MongoCrypt()', () => {
     assert.throws(() => open({ cryptSharedLibSearchPaths: 3 }), typeError('Option `cryptSharedLibSearchPaths` must be an array'));
     assert.throws(() => open({ cryptSharedLibPath: '/x' }), typeError(/^A crypt_shared override path was specified \[\/x\]/));
     assert.throws(() => open({ keyExpirationMS: -1 }), typeError('Option `keyExpirationMS` must be a non-negative number'));
-    assert.throws(() => open({ keyExpirationMS: 1e30 }), TypeError);
+    for (const keyExpirationMS of [-1e30, '-2', -1.5]) assert.throws(() => open({ keyExpirationMS }), typeError('Option `keyExpirationMS` must be a non-negative number'));
+    for (const keyExpirationMS of [1n, Symbol('x')]) assert.throws(() => open({ keyExpirationMS }), TypeError);
     assert.throws(() => open({ kmsProviders: serialize({ x: {} }) }), ({ name, code }) => name === 'TypeError' && code === 'KMS_PROVIDER_UNRECOGNIZED');
   });
 
@@ -210,10 +211,27 @@ describe('requests to a KMS', () => {
     second.addResponse(reply(200, JSON.stringify({ ciphertext: Buffer.alloc(120).toString('base64') })));
     context.finishKMSRequests();
     assert.equal(context.state, 5);
-    const broken = open({ kmsProviders: account(Buffer.alloc(9)) }).makeDataKeyContext(gcpKey, {});
-    assert.equal(broken.nextKMSRequest(), null);
-    broken.finishKMSRequests();
-    assert.match(broken.status.message, /Failed to create GCP oauth request signature/);
+  });
+
+  test('for Google with a key that is none of RSA in PKCS#8 fail with the words of the original, and harm nothing', () => {
+    const gcpKey = serialize({ provider: 'gcp', projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' });
+    const account = (key) => serialize({ gcp: { email: 'a@b.c', privateKey: key } });
+    const der = (type, options, format = 'pkcs8') => crypto.generateKeyPairSync(type, options).privateKey.export({ format: 'der', type: format });
+    const rsa = crypto.generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey;
+    const keys = {
+      'nothing of the kind': Buffer.alloc(9), 'elliptic curve': der('ec', { namedCurve: 'P-256' }), ed25519: der('ed25519'), 'RSA-PSS': der('rsa-pss', { modulusLength: 1024 }), 'PKCS#1': der('rsa', { modulusLength: 1024 }, 'pkcs1'),
+      PEM: Buffer.from(rsa.export({ format: 'pem', type: 'pkcs8' })), 'half a key': rsa.export({ format: 'der', type: 'pkcs8' }).subarray(0, 300),
+    };
+    for (const [name, key] of Object.entries(keys)) {
+      const context = open({ kmsProviders: account(new Binary(key)) }).makeDataKeyContext(gcpKey, {});
+      assert.equal(context.nextKMSRequest(), null, name);
+      context.finishKMSRequests();
+      assert.deepEqual([context.state, context.status.message], [0, 'error constructing KMS message: Failed to create GCP oauth request signature'], name);
+    }
+    const pem = rsa.export({ format: 'pem', type: 'pkcs8' });
+    assert.throws(() => open({ kmsProviders: account(pem) }), typeError('Failed to parse KMS provider `gcp`: unable to parse base64 from UTF-8 field privateKey'));
+    const text = open({ kmsProviders: account(rsa.export({ format: 'der', type: 'pkcs8' }).toString('base64')) }).makeDataKeyContext(gcpKey, {});
+    assert.equal(text.nextKMSRequest().endpoint, 'oauth2.googleapis.com:443');
   });
 });
 
@@ -240,4 +258,9 @@ test('cryptoCallbacks write into the buffer they are given', () => {
   assert.equal(cryptoCallbacks.signRsaSha256Hook(privateKey.export({ format: 'der', type: 'pkcs8' }), input, signature), 256);
   assert.ok(crypto.verify('sha256', input, publicKey, signature));
   assert.ok(cryptoCallbacks.aes256CbcEncryptHook(Buffer.alloc(1), iv, input, digest) instanceof Error);
+  assert.ok(cryptoCallbacks.signRsaSha256Hook(Buffer.alloc(1), input, signature) instanceof Error);
+  assert.ok(cryptoCallbacks.randomHook(digest, 33) instanceof Error);
+  const short = Buffer.alloc(5);
+  assert.equal(cryptoCallbacks.sha256Hook(input, short), 32);
+  assert.deepEqual(short, crypto.createHash('sha256').update(input).digest().subarray(0, 5));
 });

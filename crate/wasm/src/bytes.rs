@@ -5,8 +5,13 @@ use csfle_core::{Code, Error, Result};
 use js_sys::Uint8Array;
 
 /// Copies an argument into memory that is wiped.
+///
+/// An array that was handed over to another thread has no length, and refuses to be copied from.
 pub(crate) fn read(array: &Uint8Array) -> SecretBytes {
-    SecretBytes::adopt(array.to_vec())
+    match array.length() {
+        0 => SecretBytes::with_capacity(0),
+        _ => SecretBytes::adopt(array.to_vec()),
+    }
 }
 
 /// Copies 96 secret bytes straight to where they live.

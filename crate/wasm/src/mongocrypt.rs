@@ -126,6 +126,7 @@ impl MongoCrypt {
         algorithm: Option<String>,
         has_contention_factor: bool,
         query_type: Option<String>,
+        has_text_options: bool,
         is_expression: bool,
         now_ms: f64,
     ) -> Answer<MongoCryptContext> {
@@ -138,6 +139,7 @@ impl MongoCrypt {
             algorithm: algorithm.as_deref(),
             has_contention_factor,
             query_type: query_type.as_deref(),
+            has_text_options,
             is_expression,
         };
         self.context(now_ms, |call| {

@@ -27,6 +27,8 @@ pub struct ExplicitOptions<'a> {
     pub has_contention_factor: bool,
     /// The query type.
     pub query_type: Option<&'a str>,
+    /// Whether there are options of text search.
+    pub has_text_options: bool,
     /// Whether a range expression is to be encrypted.
     pub is_expression: bool,
 }
@@ -73,6 +75,13 @@ impl ExplicitOptions<'_> {
                 "algorithm or index type required",
             )
         })?;
+        // DIFFERS: libmongocrypt encrypts without a word, and what was to be searched for cannot be.
+        if self.has_text_options {
+            return Err(Error::new(
+                Code::OptionInvalid,
+                "cannot set both algorithm and text options",
+            ));
+        }
         Ok((algorithm, key))
     }
 

@@ -8,7 +8,8 @@ use crate::{
     kms::wire::{SignatureWanted, WireContext, WireReply, WireRequest, WireRound},
 };
 
-/// Requests that are under way together. Numbers go on from one phase of a context to the next.
+/// Requests that are under way together. Numbers go on from one round to the next, and from one phase of a context to the
+/// next: a handle that is kept too long names nothing, least of all the next message of its own request.
 pub(super) struct KmsPhase {
     first: u32,
     waiting: Vec<WireRequest>,
@@ -79,10 +80,12 @@ impl KmsPhase {
     ///
     /// Errors: those of the first request that failed; `KMS_RESPONSE_UNFINISHED`.
     pub(super) fn finish_round(&mut self, call: &mut Call<'_>) -> Result<bool> {
-        match &mut self.round {
-            Some(round) => round.finish(&mut wire_context(call)),
-            None => Ok(true),
-        }
+        let Some(round) = &mut self.round else {
+            return Ok(true);
+        };
+        let are_done = round.finish(&mut wire_context(call))?;
+        self.first += round.requests().count() as u32;
+        Ok(are_done)
     }
 
     /// The replies in the order of the requests, after the last round.
@@ -95,7 +98,6 @@ impl KmsPhase {
                 replies.push(request.take_reply()?);
             }
         }
-        self.first += replies.len() as u32;
         Ok(replies)
     }
 

@@ -93,14 +93,18 @@ impl Schemas {
     ///
     /// Errors: `AUTO_ENCRYPTION_QUERYABLE`, `SCHEMA_INVALID`.
     pub(super) fn take_from_command(&mut self, command: &[u8]) -> Result<()> {
-        let Some(entry) = self.entries.first_mut().filter(|entry| !entry.is_known) else {
+        let Some(entry) = self.entries.first_mut() else {
             return Ok(());
         };
+        // DIFFERS: in libmongocrypt an entry of the map without fields takes precedence.
         if find_field(command, "encryptedFields")?.is_some() {
             return Err(queryable(&format!(
                 "{}.{}",
                 self.database, entry.collection
             )));
+        }
+        if entry.is_known {
+            return Ok(());
         }
         let Some(schema) = find_in(command, &["validator", "$jsonSchema"])? else {
             return Ok(());

@@ -108,9 +108,14 @@ fn refuse(kind: PayloadKind, payload: &[u8]) -> Error {
         PayloadKind::QueryableStored | PayloadKind::QueryableCommand => Code::PayloadIsQueryable,
         _ => Code::PayloadKindUnknown,
     };
+    // The one kind that the reference has no words for: it would decrypt such a value.
+    let why = match kind {
+        PayloadKind::QueryableStored => ", of Queryable Encryption, which is not supported",
+        _ => "",
+    };
     Error::new(
         code,
-        alloc::format!("unsupported FLE blob subtype: {number}"),
+        alloc::format!("unsupported FLE blob subtype: {number}{why}"),
     )
     .with("kind", number)
 }
