@@ -257,7 +257,7 @@ fn rewrapping_gives_the_documents_in_the_order_they_came() {
     let filter = rawdoc! { "keyAltNames": "a" };
     let mut context = MongoCryptContext::rewrap(&mut host.call(), filter.as_bytes(), None).unwrap();
     let asked = context.mongo_operation(&mut host.call());
-    assert_eq!(asked.as_deref(), Some(filter.as_bytes()));
+    assert_eq!(asked.unwrap().expose(), filter.as_bytes());
     let fed: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     host.feed(&mut context, &fed);
     let output = context.finalize(&mut host.call()).unwrap();

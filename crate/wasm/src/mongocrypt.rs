@@ -240,7 +240,7 @@ impl MongoCryptContext {
     pub fn mongo_operation(&mut self, now_ms: f64) -> Option<Uint8Array> {
         let context = &mut self.context;
         let asked = with_call(&self.shared, now_ms, |call| context.mongo_operation(call));
-        asked.map(|bytes| write(&bytes))
+        asked.map(|bytes| write(bytes.expose()))
     }
 
     /// Takes one document of the answer.

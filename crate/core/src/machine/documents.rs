@@ -19,7 +19,8 @@ use crate::{
 
 /// Documents laid end to end whose values are to be decrypted.
 pub(crate) struct DecryptDocuments {
-    documents: Vec<u8>,
+    /// Their other fields are nobody else's business either.
+    documents: SecretBytes,
 }
 
 impl DecryptDocuments {
@@ -37,7 +38,7 @@ impl DecryptDocuments {
             }
         }
         let operation = Self {
-            documents: documents.to_vec(),
+            documents: SecretBytes::copy_from(documents),
         };
         Ok((ids.into_references(), operation))
     }
@@ -60,8 +61,9 @@ impl Machine {
 impl KeyedOperation for DecryptDocuments {
     fn run(&self, keys: &KeyRing, _entropy: &mut dyn Entropy) -> Result<SecretBytes> {
         // Decryption only shrinks documents, so this buffer never moves.
-        let mut out = SecretBytes::with_capacity(self.documents.len());
-        for document in split_documents(&self.documents)? {
+        let documents = self.documents.expose();
+        let mut out = SecretBytes::with_capacity(documents.len());
+        for document in split_documents(documents)? {
             let scan = scan(document, opens_to_plaintext)?;
             let opened = open_all(&scan, keys)?;
             rewrite(

@@ -34,7 +34,7 @@ enum Change {
 }
 
 struct Transform {
-    documents: Vec<u8>,
+    documents: SecretBytes,
     change: Change,
 }
 
@@ -77,7 +77,7 @@ impl Machine {
             }
         }
         let operation = Transform {
-            documents: documents.to_vec(),
+            documents: SecretBytes::copy_from(documents),
             change,
         };
         // A key that is gone is named for each document that needs it; the others go on.
@@ -102,8 +102,8 @@ impl Change {
 
 impl KeyedOperation for Transform {
     fn run(&self, keys: &KeyRing, entropy: &mut dyn Entropy) -> Result<SecretBytes> {
-        let mut out = SecretBytes::with_capacity(self.documents.len() * 3);
-        for document in split_documents(&self.documents)? {
+        let mut out = SecretBytes::with_capacity(self.documents.expose().len() * 3);
+        for document in split_documents(self.documents.expose())? {
             let scan = scan(document, |payload| self.change.applies(payload))?;
             if scan.found.is_empty() {
                 continue;

@@ -11,6 +11,7 @@ use crate::{
         Element, begin_document, element_type as ty, elements, end_document, find_field,
         push_element,
     },
+    secret::SecretBytes,
 };
 
 const EMPTY_DOCUMENT: [u8; 5] = [5, 0, 0, 0, 0];
@@ -25,7 +26,7 @@ pub(super) enum Verdict {
     /// There is nothing to encrypt in it.
     Nothing,
     /// The command, with markings where values are to be encrypted.
-    Marked(Vec<u8>),
+    Marked(SecretBytes),
 }
 
 /// The command for the analyser: without `$db`, which its caller adds, and with the schemas.
@@ -33,8 +34,10 @@ pub(super) fn command_with_schemas(
     name: &str,
     command: &[u8],
     schemas: &Schemas,
-) -> Result<Vec<u8>> {
-    let mut out = begin_document(command.len() + 64);
+) -> Result<SecretBytes> {
+    let mut question = SecretBytes::with_capacity(command.len() + schemas.question_len());
+    let out = question.expose_mut();
+    out.extend_from_slice(&[0; 4]);
     let has_schema = schemas.entries.iter().any(|entry| entry.schema.is_some());
     let in_spaces = name == "bulkWrite" && !has_schema;
     let mut spaces = None;
@@ -43,15 +46,15 @@ pub(super) fn command_with_schemas(
         match field.name {
             b"$db" => {}
             b"nsInfo" if in_spaces => spaces = Some(field),
-            _ => push(&mut out, &field),
+            _ => push(out, &field),
         }
     }
     match spaces {
-        Some(spaces) => push_spaces(&mut out, &spaces, schemas)?,
-        None => push_schemas(&mut out, schemas),
+        Some(spaces) => push_spaces(out, &spaces, schemas)?,
+        None => push_schemas(out, schemas),
     }
-    end_document(&mut out, 0);
-    Ok(out)
+    end_document(out, 0);
+    Ok(question)
 }
 
 fn push(out: &mut Vec<u8>, field: &Element<'_>) {
@@ -173,7 +176,7 @@ pub(super) fn read_verdict(reply: &[u8]) -> Result<Verdict> {
     let result =
         find_field(reply, "result")?.ok_or_else(|| invalid("malformed marking, no 'result'"))?;
     match result.bson_type {
-        ty::DOCUMENT => Ok(Verdict::Marked(result.value.to_vec())),
+        ty::DOCUMENT => Ok(Verdict::Marked(SecretBytes::copy_from(result.value))),
         _ => Err(invalid("malformed marking, 'result' must be a document")),
     }
 }

@@ -1,6 +1,6 @@
 //! Automatic encryption of commands, with an analyser that the host asks.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String};
 
 use super::{
     Call, MongoCryptContext, State,
@@ -25,7 +25,8 @@ use crate::{
 struct AutoEncrypt {
     database: String,
     name: String,
-    command: Vec<u8>,
+    /// It holds the values that are to be encrypted.
+    command: SecretBytes,
     schemas: Option<Schemas>,
     /// Whether the command names its database itself.
     is_foreign: bool,
@@ -35,7 +36,7 @@ struct AutoEncrypt {
     /// COMPAT: an analyser that did not tell is as old as can be.
     version: i32,
     has_verdict: bool,
-    marked: Option<Vec<u8>>,
+    marked: Option<SecretBytes>,
 }
 
 impl MongoCryptContext {
@@ -55,7 +56,7 @@ impl MongoCryptContext {
         let target = target_of(&name, command)?;
         let mut operation = AutoEncrypt {
             database: String::from(database),
-            command: command.to_vec(),
+            command: SecretBytes::copy_from(command),
             schemas: None,
             is_foreign: matches!(target, Target::Namespace(..)),
             bypass_query_analysis: call.library.bypass_query_analysis,
@@ -121,13 +122,13 @@ impl AutoEncrypt {
     fn find_schemas(&mut self, call: &mut Call<'_>, broker: &mut KeyBroker) -> Result<State> {
         let has_own_schema = matches!(&self.name[..], "create" | "collMod");
         let is_new = self.name == "create";
-        let command = core::mem::take(&mut self.command);
+        let command = core::mem::replace(&mut self.command, SecretBytes::with_capacity(0));
         let found = self.schemas().and_then(|schemas| {
             if let Some(map) = &call.library.encrypted_fields_map {
                 schemas.take_from_encrypted_fields(map)?;
             }
             if has_own_schema {
-                schemas.take_from_command(&command)?;
+                schemas.take_from_command(command.expose())?;
             }
             if let Some(map) = &call.library.schema_map {
                 schemas.take_from_map(map)?;
@@ -160,15 +161,15 @@ impl AutoEncrypt {
 }
 
 impl Operation for AutoEncrypt {
-    fn question(&mut self, _call: &mut Call<'_>, state: State) -> Result<Vec<u8>> {
+    fn question(&mut self, _call: &mut Call<'_>, state: State) -> Result<SecretBytes> {
         if state == State::NeedMongoCollinfo {
-            return self.schemas()?.filter();
+            return self.schemas()?.filter().map(SecretBytes::adopt);
         }
         if self.asks_version {
-            return Ok(hello());
+            return Ok(SecretBytes::adopt(hello()));
         }
         match &self.schemas {
-            Some(schemas) => command_with_schemas(&self.name, &self.command, schemas),
+            Some(schemas) => command_with_schemas(&self.name, self.command.expose(), schemas),
             None => Err(Error::new(
                 Code::MachineOutOfOrder,
                 "not applicable to context",
@@ -193,7 +194,7 @@ impl Operation for AutoEncrypt {
             return Ok(());
         }
         if let Verdict::Marked(command) = read_verdict(reply)? {
-            for reference in markings::keys_of(&command)? {
+            for reference in markings::keys_of(command.expose())? {
                 broker.request(call, reference);
             }
             self.marked = Some(command);
@@ -233,10 +234,10 @@ impl Operation for AutoEncrypt {
     fn finalize(&mut self, call: &mut Call<'_>, broker: &KeyBroker) -> Result<SecretBytes> {
         let marked = match &self.marked {
             Some(marked) if broker.was_asked() => marked,
-            _ => return Ok(SecretBytes::copy_from(&self.command)),
+            _ => return Ok(SecretBytes::copy_from(self.command.expose())),
         };
-        let mut encrypted = markings::encrypt_marked(marked, broker.ring(), call.entropy)?;
-        let is_wanted = find_field(&self.command, "$db")?.is_some();
+        let mut encrypted = markings::encrypt_marked(marked.expose(), broker.ring(), call.entropy)?;
+        let is_wanted = find_field(self.command.expose(), "$db")?.is_some();
         if is_wanted && find_field(encrypted.expose(), "$db")?.is_none() {
             let database = string_value(&self.database);
             encrypted.reserve(database.len() + 8);

@@ -1,6 +1,6 @@
 //! The states of a context, and which calls they allow.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 
 use super::{
     Call,
@@ -73,15 +73,15 @@ impl MongoCryptContext {
 
     /// What to ask the server, as BSON: a filter for `listCollections`, a command for the query analyser, or a filter for
     /// the key vault. Asking twice gives the same. `None` when the context failed.
-    pub fn mongo_operation(&mut self, call: &mut Call<'_>) -> Option<Vec<u8>> {
+    pub fn mongo_operation(&mut self, call: &mut Call<'_>) -> Option<SecretBytes> {
         let asked = match self.state {
             State::Error => return None,
             State::NeedMongoCollinfo | State::NeedMongoMarkings => {
                 self.operation.question(call, self.state)
             }
             State::NeedMongoKeys => Ok(match self.operation.filter() {
-                Some(filter) => filter.to_vec(),
-                None => self.broker.filter(),
+                Some(filter) => SecretBytes::copy_from(filter),
+                None => SecretBytes::adopt(self.broker.filter()),
             }),
             _ => Err(wrong_state()),
         };

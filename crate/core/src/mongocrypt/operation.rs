@@ -1,7 +1,5 @@
 //! What the kinds of context do differently.
 
-use alloc::vec::Vec;
-
 use super::{Call, State, key_broker::KeyBroker, kms_phase::KmsPhase};
 use crate::{
     error::{Code, Error, Result},
@@ -15,8 +13,8 @@ pub(super) fn not_applicable() -> Error {
 
 /// One kind of context. [`super::MongoCryptContext`] sees to the order of the calls.
 pub(super) trait Operation {
-    /// What to ask in the states before keys are looked up.
-    fn question(&mut self, _call: &mut Call<'_>, _state: State) -> Result<Vec<u8>> {
+    /// What to ask in the states before keys are looked up. It may hold the application's values.
+    fn question(&mut self, _call: &mut Call<'_>, _state: State) -> Result<SecretBytes> {
         Err(not_applicable())
     }
 

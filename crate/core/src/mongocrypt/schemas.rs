@@ -27,6 +27,9 @@ pub(super) struct Entry {
     is_known: bool,
 }
 
+/// Field names, types and lengths around a schema, or in the place of one. More than there are.
+const ENTRY_LEN: usize = 512;
+
 /// One entry for each collection; all are in one database.
 pub(super) struct Schemas {
     pub(super) database: String,
@@ -59,6 +62,19 @@ impl Schemas {
 
     pub(super) fn are_several(&self) -> bool {
         self.entries.len() > 1
+    }
+
+    /// Bytes that the schemas, or what stands for them, take in a question to the analyser, at most: a command that has to
+    /// move because it grows leaves a copy of its values behind.
+    pub(super) fn question_len(&self) -> usize {
+        let of_entry = |entry: &Entry| {
+            let schema_len = entry
+                .schema
+                .as_ref()
+                .map_or(0, |schema| schema.document.len());
+            ENTRY_LEN + self.database.len() + 3 * entry.collection.len() + schema_len
+        };
+        self.entries.iter().map(of_entry).sum::<usize>() + ENTRY_LEN
     }
 
     pub(super) fn are_known(&self) -> bool {
