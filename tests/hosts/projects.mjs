@@ -63,7 +63,7 @@ export async function makeProject(name, manifestOf) {
   await pack();
   const folder = join(projects(), name);
   mkdirSync(folder);
-  writeFileSync(join(folder, 'package.json'), `${JSON.stringify({ name, private: true, ...manifestOf }, undefined, 2)}\n`);
+  writeFileSync(join(folder, 'package.json'), `${JSON.stringify({ name: 'application', private: true, ...manifestOf }, undefined, 2)}\n`);
   return folder;
 }
 
@@ -90,6 +90,3 @@ export const filesOf = (folder) => readdirSync(folder, { recursive: true, withFi
   .filter((entry) => entry.isFile())
   .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1).replaceAll('\\', '/'))
   .sort();
-
-/** What no file of this package is, and no file that only an addon has. */
-export const isNative = (path) => /\.(node|so|dylib|dll|exe|a|o|gyp|gypi|cc?|cpp|h)$|(^|\/)(prebuilds|addon|deps)\//.test(path) || /\.so\.\d/.test(path);

@@ -222,10 +222,11 @@ test('the package holds everything its manifest names', () => {
 
 const targets = (entry) => (typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets));
 
-test('the package holds the shell loader, the licence and no native code, source or test', () => {
+test('the package holds the shell loader, the licence and no native code, install script, source or test', () => {
   for (const path of ['dist/csfle.mongosh.js', 'LICENSE', 'README.md', 'CHANGELOG.md', 'DROP-IN.md', 'SECURITY.md']) assert.ok(packedFiles().includes(path), path);
-  const stray = packedFiles().filter((path) => /\.(node|so|dylib|dll|exe)$/.test(path) || /^(js|tests|crate|target|\.ci)\//.test(path) || /\.(new|lock)$/.test(path));
+  const stray = packedFiles().filter((path) => /\.(node|so|dylib|dll|exe|a|o|gyp)$/.test(path) || /^(js|tests|crate|target|\.ci)\//.test(path) || /\.(new|lock)$/.test(path));
   assert.deepEqual(stray, []);
+  assert.deepEqual(['preinstall', 'install', 'postinstall', 'prepare'].filter((script) => script in manifest.scripts), []);
 });
 
 test('the package brings one wasm artifact and no runtime dependency', () => {
