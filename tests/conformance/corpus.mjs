@@ -7,9 +7,9 @@ import { toDocument, toValue } from './extended-json.mjs';
 import { jsonFiles, KMIP_SECRET_1, LOCAL_MASTER_KEY, vectorsFolder } from './published.mjs';
 import { accepted, same, sameValue, Suite } from './suite.mjs';
 
-const PROVIDERS = ['local', 'aws', 'azure', 'gcp', 'kmip'];
+export const PROVIDERS = ['local', 'aws', 'azure', 'gcp', 'kmip'];
 const KNOWN_FIELDS = new Set(['kms', 'type', 'algo', 'method', 'identifier', 'allowed', 'value']);
-const ALGORITHM_OF = { det: ALGORITHM.deterministic, rand: ALGORITHM.random };
+export const ALGORITHM_OF = { det: ALGORITHM.deterministic, rand: ALGORITHM.random };
 const KIND_OF = { det: 1, rand: 2 };
 const NOT_PUBLISHED = 'the material of this data key exists only inside the KMS account of its owners';
 
@@ -17,7 +17,7 @@ const NOT_PUBLISHED = 'the material of this data key exists only inside the KMS 
 const SUBSTITUTE = Uint8Array.from({ length: 96 }, (_, index) => index);
 
 /** The cases of one provider, read and checked: an unknown field or a missing counterpart is an error. */
-function readCases(plain, encrypted) {
+export function readCases(plain, encrypted) {
   const cases = [];
   for (const [name, entry] of Object.entries(plain)) {
     if (name === '_id' || name.startsWith('altname_')) continue;
@@ -32,7 +32,7 @@ function readCases(plain, encrypted) {
   return cases;
 }
 
-const keyOf = (testCase, keyId) => (testCase.identifier === 'id' ? { keyId } : { keyAltName: testCase.kms });
+export const keyOf = (testCase, keyId) => (testCase.identifier === 'id' ? { keyId } : { keyAltName: testCase.kms });
 
 /** Runs the corpus. `open(providers, options)` makes the side under test. */
 export async function runCorpus(open) {

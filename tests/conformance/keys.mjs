@@ -9,7 +9,7 @@ import { skippedSuite } from './corpus.mjs';
 import { accepted, same, sameValue, Suite } from './suite.mjs';
 
 // specifications, client-side-encryption, tests/README, prose test 1 "Custom Key Material".
-const PROSE_1 = Object.freeze({
+export const PROSE_1 = Object.freeze({
   keyId: new Uint8Array(16),
   material: fromHex(`
     c4f4c08c1446e4988f9be7777e3e972e2daae43317512fdfd5ff923009618709210d12f492bf2bf460cb2064c01a5bc2

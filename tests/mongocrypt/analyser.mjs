@@ -7,7 +7,7 @@ import { messageSplitter, readDocument, replyTo } from './wire.mjs';
 
 /**
  * Resolves to `{ uri, analysed, declined, behave, stop() }`. `analysed` collects the commands, `declined` why commands were
- * declined. `behave(command, socket)`, when set, answers in the place of the analysis; undefined sends nothing.
+ * declined. `behave(command, socket, message)`, when set, answers in the place of the analysis; undefined sends nothing.
  */
 export async function startAnalyser() {
   const analyser = { uri: undefined, analysed: [], declined: [], behave: undefined, stop: undefined };
@@ -17,7 +17,7 @@ export async function startAnalyser() {
     socket.on('error', () => {});
     socket.on('close', () => sockets.delete(socket));
     socket.on('data', messageSplitter((message) => {
-      const reply = answer(analyser, readDocument(message), socket);
+      const reply = answer(analyser, message, socket);
       if (reply) socket.write(replyTo(message, reply));
     }));
   });
@@ -30,14 +30,15 @@ export async function startAnalyser() {
   return analyser;
 }
 
-function answer(analyser, command, socket) {
+function answer(analyser, message, socket) {
+  const command = readDocument(message);
   const [name] = Object.keys(command);
   if (/^(hello|ismaster)$/i.test(name)) {
     return { ismaster: true, helloOk: true, maxBsonObjectSize: 16777216, maxMessageSizeBytes: 48000000, maxWriteBatchSize: 100000, minWireVersion: 0, maxWireVersion: new Int32(26), iscryptd: true, ok: 1 };
   }
   if (name === 'endSessions') return { ok: 1 };
   analyser.analysed.push(command);
-  if (analyser.behave) return analyser.behave(command, socket);
+  if (analyser.behave) return analyser.behave(command, socket, message);
   try {
     return { ...analyse(command), ok: 1 };
   } catch (error) {

@@ -4,8 +4,8 @@
 import { connect, createServer } from 'node:net';
 import { isCommand, messageSplitter, readDocument, replaceDocument, requestIdOf, responseToOf } from './wire.mjs';
 
-/** Resolves to `{ port, schemas, stop() }`; `schemas` maps namespaces to JSON schemas. */
-export async function startSchemaProxy({ host, port }) {
+/** Resolves to `{ port, schemas, stop() }`; `schemas` maps namespaces to JSON schemas. `onRequest` sees the messages of clients. */
+export async function startSchemaProxy({ host, port, onRequest = () => {} }) {
   const schemas = new Map();
   const sockets = new Set();
   const server = createServer((client) => {
@@ -20,7 +20,7 @@ export async function startSchemaProxy({ host, port }) {
         upstream.destroy();
       });
     }
-    relay(schemas, client, upstream);
+    relay({ schemas, onRequest }, client, upstream);
   });
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   return {
@@ -33,13 +33,14 @@ export async function startSchemaProxy({ host, port }) {
   };
 }
 
-function relay(schemas, client, upstream) {
+function relay({ schemas, onRequest }, client, upstream) {
   const listings = new Map();
   client.on('data', messageSplitter((message) => {
     if (isCommand(message)) {
       const command = readDocument(message);
       if ('listCollections' in command) listings.set(requestIdOf(message), command.$db);
     }
+    onRequest(message);
     upstream.write(message);
   }));
   upstream.on('data', messageSplitter((reply) => {

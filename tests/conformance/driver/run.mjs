@@ -6,7 +6,9 @@ import { databasesOf, plaintextsOf, withDatabases, withMaterial } from '../resta
 import { Skip, Suite } from '../suite.mjs';
 import { serverUri } from '../unified.mjs';
 import { runUnifiedTest } from '../unified-runner.mjs';
+import { runCorpusThroughDriver } from './corpus.mjs';
 import { runLegacyTest } from './legacy.mjs';
+import { runProseThroughDriver } from './prose.mjs';
 import { startDriverWorld, unusable } from './world.mjs';
 
 /** What fails on the test server alone, by how it fails there. On MongoDB itself these run. */
@@ -28,7 +30,7 @@ export async function runThroughDriver(open, { only = /./ } = {}) {
   const published = Object.keys(FORMATS).flatMap((format) => [...jsonFiles(vectorsFolder('driver-specs', format).folder)].map(([name, file]) => ({ format, name, file })));
   const plaintexts = plaintextsOf(published.map(({ file }) => file));
   const world = await startDriverWorld(uri);
-  const databases = new Set();
+  const databases = new Set(['db', 'keyvault'].map((name) => world.prefix + name));
   try {
     const suites = [];
     for (const { format, name, file } of published) {
@@ -36,6 +38,8 @@ export async function runThroughDriver(open, { only = /./ } = {}) {
       if (!only.test(suite.name)) continue;
       suites.push(await runFile(suite, world, FORMATS[format], file, { plaintexts, databases }));
     }
+    if (only.test('driver/corpus')) suites.push(...(await runCorpusThroughDriver(world)));
+    if (only.test('driver/prose')) suites.push(...(await runProseThroughDriver(world)));
     return suites;
   } finally {
     await world.drop(databases);

@@ -80,11 +80,11 @@ export class DriverWorld {
   }
 
   /** A connected client of the driver, and the commands it starts. */
-  async client({ autoEncryptOpts, observeEvents = [], uriOptions = {}, ...unknown }) {
+  async client({ autoEncryptOpts, observeEvents = [], uriOptions = {}, ...unknown }, { keyVaultClient } = {}) {
     refuseUnknown(unknown, new Set(), 'a client');
     if ('timeoutMS' in uriOptions) this.refuseTimeout(uriOptions.timeoutMS);
     refuseUnknown(Object.fromEntries(observeEvents.map((name) => [name])), new Set(Object.keys(EVENTS)), 'observeEvents');
-    const client = new this.driver.MongoClient(this.proxyUri, { monitorCommands: true, ...uriOptions, ...(autoEncryptOpts && { autoEncryption: this.autoEncryption(autoEncryptOpts) }) });
+    const client = new this.driver.MongoClient(this.proxyUri, { monitorCommands: true, ...uriOptions, ...(autoEncryptOpts && { autoEncryption: { ...this.autoEncryption(autoEncryptOpts), keyVaultClient } }) });
     const commands = [];
     for (const name of observeEvents) client.on(EVENTS[name], (event) => commands.push(event));
     await client.connect();
@@ -121,7 +121,7 @@ export class DriverWorld {
     if (id.startsWith('awsTemporary')) return ['aws', credentials[id]];
     if ('accessToken' in settings) return [id, credentials[`${id}Token`]];
     if ('sessionToken' in settings) return [id, { ...credentials.awsTemporary, ...(typeof settings.sessionToken === 'string' && { sessionToken: settings.sessionToken }) }];
-    const isGiven = id.startsWith('local') && !settings.key?.$$placeholder;
+    const isGiven = id.startsWith('local') && settings.key && !settings.key.$$placeholder;
     return [id, isGiven ? expectation(settings) : kmsProvider(id)];
   }
 
