@@ -92,7 +92,20 @@ interface EngineHandle {
   leaveDocuments(documents: Uint8Array, keyIds: Uint8Array): MachineHandle;
 }
 
+/**
+ * Primitives of the host. The last argument is where the result goes; what throws has written nothing there. The
+ * arguments are lent: keep none.
+ */
+export interface HostPrimitives {
+  /** AES-256-CBC without padding, in place. */
+  encrypt(key: Uint8Array, iv: Uint8Array, blocks: Uint8Array): void;
+  decrypt(key: Uint8Array, iv: Uint8Array, blocks: Uint8Array): void;
+  /** HMAC-SHA-512 of three parts, one after the other. */
+  hmac(key: Uint8Array, first: Uint8Array, second: Uint8Array, third: Uint8Array, out: Uint8Array): void;
+}
+
 interface Glue {
+  setHostPrimitives(primitives: HostPrimitives): void;
   readonly MongoCrypt: new (...options: MongoCryptArguments) => MongoCryptHandle;
   initSync(input: { module: BufferSource | WebAssembly.Module }): unknown;
   default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;
@@ -325,6 +338,11 @@ export function errorCodes(): { readonly core: readonly string[]; readonly js: r
 /** The version of the core, which is that of the package. */
 export function version(): string {
   return call(() => glue.version());
+}
+
+/** Lends primitives to the core, for long values of whatever is made from now on. */
+export function setHostPrimitives(primitives: HostPrimitives): void {
+  call(() => glue.setHostPrimitives(primitives));
 }
 
 /** Sorts the key documents of a vault by what a migration from `from` to `to` would do with them. */

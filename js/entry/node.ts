@@ -8,7 +8,8 @@ import * as bson from 'bson';
 import { setDefaultBson } from '../bson.js';
 import { type AwsKmsCommands, setAwsCommandSource, withoutAwsCommands } from '../kms/aws.js';
 import { setHostCrypto } from '../mongocrypt/index.js';
-import { loadSync } from '../wasm.js';
+import { nodePrimitives } from '../node-crypto.js';
+import { loadSync, setHostPrimitives } from '../wasm.js';
 
 export * from '../index.js';
 export {
@@ -31,6 +32,7 @@ declare const CSFLE_WASM_SHA256: string;
 loadSync(fileBeside() ?? embedded());
 setDefaultBson(bson);
 setHostCrypto(crypto);
+setHostPrimitives(nodePrimitives(crypto));
 setAwsCommandSource(() => {
   // `require` in a try: the one way to name a package that may be absent which every bundler understands.
   try {

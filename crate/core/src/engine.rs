@@ -3,7 +3,7 @@
 use alloc::{format, vec::Vec};
 
 use crate::{
-    crypto::{AeadKey, Entropy, LocalMasterKey},
+    crypto::{AeadKey, Entropy, HostPrimitives, LocalMasterKey},
     error::{Code, Error, Result},
     key_cache::KeyCache,
     kms::{KmsProvider, ProviderKind},
@@ -23,6 +23,7 @@ pub struct Engine {
     providers: Vec<(KmsProvider, Wrapping)>,
     pub(crate) cache: KeyCache,
     fingerprint_key: Option<AeadKey>,
+    pub(crate) host: Option<&'static dyn HostPrimitives>,
 }
 
 impl Engine {
@@ -35,7 +36,13 @@ impl Engine {
             providers: Vec::new(),
             cache: KeyCache::new(key_ttl_ms, max_cached_keys),
             fingerprint_key: None,
+            host: None,
         }
+    }
+
+    /// Lets keys that are unwrapped from now on leave long values to the host.
+    pub fn lend_host(&mut self, host: Option<&'static dyn HostPrimitives>) {
+        self.host = host;
     }
 
     /// Adds a local provider with its master key.

@@ -29,6 +29,12 @@ impl KeyMaterial {
         })
     }
 
+    /// Copies key material.
+    #[must_use]
+    pub fn copy_of(other: &Self) -> Self {
+        Self(Box::new(*other.0))
+    }
+
     /// Lets `fill` write the bytes in place, so that they never exist anywhere else.
     ///
     /// Errors: whatever `fill` returns; the memory is wiped then as well.

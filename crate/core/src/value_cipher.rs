@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::{
-    crypto::{AeadKey, Entropy, IV_LEN, sealed_len},
+    crypto::{AeadKey, Entropy, HostPrimitives, IV_LEN, sealed_len},
     error::{Code, Error, Result},
     key_vault::KeyId,
     payload::{ASSOCIATED_DATA_LEN, Algorithm, EncryptedValue, associated_data},
@@ -21,9 +21,19 @@ impl DataKey {
     /// Expands key material once, for any number of values.
     #[must_use]
     pub fn new(id: KeyId, material: &KeyMaterial) -> Self {
+        Self::with_host(id, material, None)
+    }
+
+    /// The same, with long values left to a host that lends its primitives.
+    #[must_use]
+    pub fn with_host(
+        id: KeyId,
+        material: &KeyMaterial,
+        host: Option<&'static dyn HostPrimitives>,
+    ) -> Self {
         Self {
             id,
-            aead: AeadKey::new(material),
+            aead: AeadKey::with_host(material, host),
         }
     }
 

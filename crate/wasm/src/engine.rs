@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 use crate::{
     bytes::{read, read_key_material},
     error::thrown,
-    host::HostEntropy,
+    host::{HostEntropy, host_primitives},
     machine::Machine,
 };
 
@@ -60,8 +60,10 @@ impl Engine {
     #[wasm_bindgen(constructor)]
     #[must_use]
     pub fn new(key_expiration_ms: f64, max_cached_keys: u32) -> Self {
+        let mut engine = csfle_core::Engine::new(key_expiration_ms, max_cached_keys as usize);
+        engine.lend_host(host_primitives());
         Self(Rc::new(RefCell::new(Some(Inner {
-            engine: csfle_core::Engine::new(key_expiration_ms, max_cached_keys as usize),
+            engine,
             entropy: HostEntropy::new(),
         }))))
     }

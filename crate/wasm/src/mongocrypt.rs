@@ -16,7 +16,7 @@ use wasm_bindgen::prelude::*;
 use crate::{
     bytes::{read, write},
     error::thrown,
-    host::HostEntropy,
+    host::{HostEntropy, host_primitives},
 };
 
 type Answer<T> = std::result::Result<T, JsValue>;
@@ -76,6 +76,7 @@ impl MongoCrypt {
             encrypted_fields_map: exposed(&fields),
             bypass_query_analysis,
             key_ttl_ms: key_expiration_ms,
+            host: host_primitives(),
         })
         .map_err(thrown)?;
         Ok(Self(Rc::new(RefCell::new(Inner {

@@ -20,6 +20,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha512;
 use subtle::ConstantTimeEq;
 
+use super::host_primitives::{HmacKey, HostPrimitives, Lent};
 use crate::{
     error::{Code, Error, Result},
     secret::{KeyMaterial, scrub_stack, wipe},
@@ -54,19 +55,26 @@ struct Expanded {
     mac: HmacSha512,
     cipher: Aes256,
     iv: HmacSha512,
+    lent: Option<Lent>,
 }
 
 impl AeadKey {
     /// Expands the key material: bytes 0-31 MAC key, 32-63 encryption key, 64-95 IV key.
     #[must_use]
     pub fn new(material: &KeyMaterial) -> Self {
-        let key = Self::expand(material);
+        Self::with_host(material, None)
+    }
+
+    /// The same, with long values left to a host that lends its primitives.
+    #[must_use]
+    pub fn with_host(material: &KeyMaterial, host: Option<&'static dyn HostPrimitives>) -> Self {
+        let key = Self::expand(material, host);
         scrub_stack();
         key
     }
 
     #[inline(never)]
-    fn expand(material: &KeyMaterial) -> Self {
+    fn expand(material: &KeyMaterial, host: Option<&'static dyn HostPrimitives>) -> Self {
         let (mac_key, rest) = material.expose().split_at(32);
         let (enc_key, iv_key) = rest.split_at(32);
         let keyed = |key| HmacSha512::new_from_slice(key).expect("HMAC takes keys of any length");
@@ -74,17 +82,15 @@ impl AeadKey {
             mac: keyed(mac_key),
             cipher: Aes256::new_from_slice(enc_key).expect("the encryption key is 32 bytes"),
             iv: keyed(iv_key),
+            lent: host.map(|host| Lent::new(host, material)),
         }))
     }
 
     /// The deterministic initialisation vector for a plaintext: equal inputs give equal bytes.
     #[must_use]
     pub fn derive_iv(&self, associated_data: &[u8], plaintext: &[u8]) -> [u8; IV_LEN] {
-        let mut hmac = self.0.iv.clone();
-        hmac.update(associated_data);
-        hmac.update(&bit_len(associated_data));
-        hmac.update(plaintext);
-        first_bytes(&hmac.finalize().into_bytes())
+        let bit_len = bit_len(associated_data);
+        self.hmac(HmacKey::Iv, [associated_data, &bit_len, plaintext])
     }
 
     /// Seals `plaintext` and appends IV ‖ ciphertext ‖ tag to `out`.
@@ -102,13 +108,7 @@ impl AeadKey {
         out.extend_from_slice(iv);
         out.extend_from_slice(plaintext);
         push_padding(plaintext.len(), out);
-        let mut previous: Block<Aes256> = (*iv).into();
-        for chunk in out[start + IV_LEN..].chunks_exact_mut(BLOCK_LEN) {
-            let block: &mut Block<Aes256> = chunk.try_into().expect("chunks are one block long");
-            xor(block, &previous);
-            self.0.cipher.encrypt_block(block);
-            previous = *block;
-        }
+        self.encrypt_chain(iv, &mut out[start + IV_LEN..]);
         let tag = self.tag(associated_data, &out[start..]);
         out.extend_from_slice(&tag);
     }
@@ -126,8 +126,8 @@ impl AeadKey {
         let ciphertext = self.authenticate(associated_data, sealed)?;
         let start = out.len();
         out.extend_from_slice(ciphertext);
-        self.decrypt_ecb(&mut out[start..]);
-        let plaintext_len = unchain(&sealed[..IV_LEN + ciphertext.len()], &mut out[start..]);
+        self.decrypt_chain(&sealed[..IV_LEN + ciphertext.len()], &mut out[start..]);
+        let plaintext_len = unpadded_len(&out[start..]);
         match plaintext_len {
             Ok(len) => out.truncate(start + len),
             Err(_) => {
@@ -167,15 +167,67 @@ impl AeadKey {
     }
 
     fn tag(&self, associated_data: &[u8], body: &[u8]) -> [u8; TAG_LEN] {
-        let mut hmac = self.0.mac.clone();
-        hmac.update(associated_data);
-        hmac.update(body);
-        hmac.update(&bit_len(associated_data));
+        self.hmac(
+            HmacKey::Mac,
+            [associated_data, body, &bit_len(associated_data)],
+        )
+    }
+
+    /// The first bytes of the HMAC.
+    fn hmac<const N: usize>(&self, key: HmacKey, parts: [&[u8]; 3]) -> [u8; N] {
+        let lent = self.0.lent.as_ref();
+        if let Some(hmac) = lent.and_then(|lent| lent.hmac(key, parts)) {
+            return first_bytes(&hmac);
+        }
+        let mut hmac = match key {
+            HmacKey::Mac => self.0.mac.clone(),
+            HmacKey::Iv => self.0.iv.clone(),
+        };
+        for part in parts {
+            hmac.update(part);
+        }
         first_bytes(&hmac.finalize().into_bytes())
     }
 
     pub(crate) fn tag_of(&self, associated_data: &[u8], body: &[u8]) -> [u8; TAG_LEN] {
         self.tag(associated_data, body)
+    }
+
+    /// Whether the host takes a chain of this many bytes.
+    pub(super) fn lends_encryption_of(&self, len: usize) -> bool {
+        let lent = self.0.lent.as_ref();
+        lent.is_some_and(|lent| lent.takes_encryption_of(len))
+    }
+
+    /// Whether the host takes a chain of this many bytes.
+    pub(super) fn lends_decryption_of(&self, len: usize) -> bool {
+        let lent = self.0.lent.as_ref();
+        lent.is_some_and(|lent| lent.takes_decryption_of(len))
+    }
+
+    /// Cipher block chaining over whole blocks, in place.
+    pub(super) fn encrypt_chain(&self, iv: &[u8; IV_LEN], blocks: &mut [u8]) {
+        let lent = self.0.lent.as_ref();
+        if lent.is_some_and(|lent| lent.encrypt(iv, blocks)) {
+            return;
+        }
+        let mut previous: Block<Aes256> = (*iv).into();
+        for chunk in blocks.chunks_exact_mut(BLOCK_LEN) {
+            let block: &mut Block<Aes256> = chunk.try_into().expect("chunks are one block long");
+            xor(block, &previous);
+            self.0.cipher.encrypt_block(block);
+            previous = *block;
+        }
+    }
+
+    /// Undoes [`AeadKey::encrypt_chain`] on a copy of the ciphertext. `chained` = IV ‖ ciphertext.
+    pub(super) fn decrypt_chain(&self, chained: &[u8], blocks: &mut [u8]) {
+        let lent = self.0.lent.as_ref();
+        if lent.is_some_and(|lent| lent.decrypt(&chained[..IV_LEN], blocks)) {
+            return;
+        }
+        self.decrypt_ecb(blocks);
+        unchain(chained, blocks);
     }
 
     pub(super) fn encrypt_blocks(&self, blocks: &mut [Block<Aes256>]) {
@@ -190,13 +242,17 @@ impl AeadKey {
     }
 }
 
-/// Undoes the chaining of `decrypted` with the ciphertext before it, and returns the length without padding.
+/// Undoes the chaining of `decrypted` with the ciphertext before it.
 ///
 /// `chained` = IV ‖ ciphertext: exactly one block longer than `decrypted`.
-pub(super) fn unchain(chained: &[u8], decrypted: &mut [u8]) -> Result<usize> {
+pub(super) fn unchain(chained: &[u8], decrypted: &mut [u8]) {
     for (byte, previous) in decrypted.iter_mut().zip(chained) {
         *byte ^= previous;
     }
+}
+
+/// The length of decrypted blocks without their padding.
+pub(super) fn unpadded_len(decrypted: &[u8]) -> Result<usize> {
     // Stricter than the reference, which reads the last byte alone: the tag was verified, so no oracle arises.
     let padding = usize::from(decrypted.last().copied().unwrap_or(0));
     if padding == 0 || padding > BLOCK_LEN || padding > decrypted.len() {

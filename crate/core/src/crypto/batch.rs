@@ -11,7 +11,7 @@ use aes::{Aes256, cipher::Block};
 
 use super::{
     AeadKey, BLOCK_LEN, IV_LEN, TAG_LEN,
-    aead::{padded_len, push_padding, unchain, xor},
+    aead::{padded_len, push_padding, unchain, unpadded_len, xor},
 };
 use crate::{error::Result, secret::SecretBytes};
 
@@ -29,6 +29,17 @@ struct Sealed<'a> {
     /// IV ‖ ciphertext.
     chained: &'a [u8],
     blocks: Range<usize>,
+}
+
+impl Sealed<'_> {
+    /// Long values go to the host one by one.
+    fn is_lent(&self) -> bool {
+        self.key.lends_decryption_of(self.blocks.len())
+    }
+
+    fn go_together(&self, next: &Self) -> bool {
+        core::ptr::eq(self.key, next.key) && !self.is_lent() && !next.is_lent()
+    }
 }
 
 impl<'a> OpenBatch<'a> {
@@ -67,16 +78,23 @@ impl<'a> OpenBatch<'a> {
     /// Errors: the index of the value whose padding is malformed, with `CRYPTO_AUTHENTICATION_FAILED`.
     pub fn open(mut self) -> core::result::Result<Opened, (usize, crate::Error)> {
         let blocks = self.blocks.expose_mut();
-        for run in self.items.chunk_by(|a, b| core::ptr::eq(a.key, b.key)) {
+        for run in self.items.chunk_by(Sealed::go_together) {
             let (first, last) = (&run[0], &run[run.len() - 1]);
+            if first.is_lent() {
+                let key = first.key;
+                key.decrypt_chain(first.chained, &mut blocks[first.blocks.clone()]);
+                continue;
+            }
             first
                 .key
                 .decrypt_ecb(&mut blocks[first.blocks.start..last.blocks.end]);
+            for item in run {
+                unchain(item.chained, &mut blocks[item.blocks.clone()]);
+            }
         }
         let mut plaintexts = Vec::with_capacity(self.items.len());
         for (index, item) in self.items.iter().enumerate() {
-            let len = unchain(item.chained, &mut blocks[item.blocks.clone()])
-                .map_err(|error| (index, error))?;
+            let len = unpadded_len(&blocks[item.blocks.clone()]).map_err(|error| (index, error))?;
             plaintexts.push(item.blocks.start..item.blocks.start + len);
         }
         Ok((self.blocks, plaintexts))
@@ -104,6 +122,22 @@ impl Plain<'_> {
     /// Blocks of the chain, without the IV in front of them.
     fn block_count(&self) -> usize {
         (self.blob.len() - self.associated_data_len - IV_LEN - TAG_LEN) / BLOCK_LEN
+    }
+
+    /// Long values go to the host one by one.
+    fn is_lent(&self) -> bool {
+        self.key.lends_encryption_of(self.block_count() * BLOCK_LEN)
+    }
+
+    fn go_together(&self, next: &Self) -> bool {
+        core::ptr::eq(self.key, next.key) && !self.is_lent() && !next.is_lent()
+    }
+
+    fn encrypt_alone(&self, bytes: &mut [u8]) {
+        let chain = &mut bytes[self.block(0).start..self.blob.end - TAG_LEN];
+        let (iv, blocks) = chain.split_at_mut(IV_LEN);
+        let iv: &[u8; IV_LEN] = (&*iv).try_into().expect("one block");
+        self.key.encrypt_chain(iv, blocks);
     }
 }
 
@@ -148,7 +182,11 @@ impl<'a> SealBatch<'a> {
     #[must_use]
     pub fn seal(mut self) -> (Vec<u8>, Vec<Range<usize>>) {
         let bytes = self.bytes.expose_mut();
-        for run in self.items.chunk_by(|a, b| core::ptr::eq(a.key, b.key)) {
+        for run in self.items.chunk_by(Plain::go_together) {
+            if run[0].is_lent() {
+                run[0].encrypt_alone(bytes);
+                continue;
+            }
             for lanes in run.chunks(LANES) {
                 encrypt_chains(lanes, bytes);
             }

@@ -2,10 +2,12 @@
 
 mod aead;
 mod batch;
+mod host_primitives;
 mod key_wrap;
 
 pub use aead::{AeadKey, BLOCK_LEN, IV_LEN, MIN_SEALED_LEN, TAG_LEN, sealed_len};
 pub use batch::{OpenBatch, SealBatch};
+pub use host_primitives::HostPrimitives;
 pub use key_wrap::LocalMasterKey;
 
 use crate::error::Result;

@@ -228,7 +228,9 @@ impl KeyLookup {
     }
 
     fn add(&mut self, context: &mut Context<'_>, document: KeyDocument, material: &KeyMaterial) {
-        let key = Rc::new(DataKey::new(document.id, material));
+        let host = context.engine.host;
+        let key = DataKey::with_host(document.id, material, host);
+        let key = Rc::new(key);
         context
             .engine
             .cache

@@ -190,7 +190,9 @@ impl KeyBroker {
         let Some(material) = &fed.material else {
             return false;
         };
-        let key = Rc::new(DataKey::new(fed.document.id, material));
+        let host = call.library.host;
+        let key = DataKey::with_host(fed.document.id, material, host);
+        let key = Rc::new(key);
         let names = fed.document.key_alt_names.clone();
         call.library
             .keys

@@ -4,7 +4,7 @@ use alloc::{format, rc::Rc, string::String, vec::Vec};
 
 use super::collections::CollectionCache;
 use crate::{
-    crypto::Entropy,
+    crypto::{Entropy, HostPrimitives},
     error::{Code, Error, Result},
     key_cache::KeyCache,
     kms::wire::{KmsProviders, TokenCache},
@@ -27,6 +27,8 @@ pub struct MongoCryptOptions<'a> {
     pub bypass_query_analysis: bool,
     /// How long data keys are kept, in milliseconds; 0 = for ever.
     pub key_ttl_ms: f64,
+    /// What the host lends for long values.
+    pub host: Option<&'static dyn HostPrimitives>,
 }
 
 /// Providers, maps and caches. Dropping it wipes all keys, credentials and tokens.
@@ -38,6 +40,7 @@ pub struct MongoCrypt {
     pub(super) schema_map: Option<Vec<u8>>,
     pub(super) encrypted_fields_map: Option<Vec<u8>>,
     pub(super) bypass_query_analysis: bool,
+    pub(super) host: Option<&'static dyn HostPrimitives>,
 }
 
 /// What the host lends to a call.
@@ -71,6 +74,7 @@ impl MongoCrypt {
             schema_map,
             encrypted_fields_map,
             bypass_query_analysis: options.bypass_query_analysis,
+            host: options.host,
         })
     }
 
