@@ -53,6 +53,8 @@ function mongoServer(venv) {
       return [
         venvProgram(venv, 'secantusd-py'), '--config', config, '--host', host, '--port', String(port),
         '--storage-path', join(folder, 'data'), '--log-level', 'WARNING', '--cache-size', '256M',
+        // For `configureFailPoint`, with which the published tests provoke failures.
+        '--enable-test-commands',
       ];
     },
     url: (port) => `mongodb://${host}:${port}/?directConnection=true`,
