@@ -6,13 +6,14 @@ import { analyse, NeedsAnalysis } from './marking.mjs';
 import { messageSplitter, readDocument, replyTo } from './wire.mjs';
 
 /**
- * Resolves to `{ uri, analysed, declined, behave, stop() }`. `analysed` collects the commands, `declined` why commands were
- * declined. `behave(command, socket, message)`, when set, answers in the place of the analysis; undefined sends nothing.
+ * Resolves to `{ uri, analysed, declined, connections, behave, stop() }`. `analysed` collects the commands, `declined` why
+ * commands were declined. `behave(command, socket, message)`, when set, answers in the place of the analysis; undefined sends nothing.
  */
 export async function startAnalyser() {
-  const analyser = { uri: undefined, analysed: [], declined: [], behave: undefined, stop: undefined };
+  const analyser = { uri: undefined, analysed: [], declined: [], connections: 0, behave: undefined, stop: undefined };
   const sockets = new Set();
   const server = createServer((socket) => {
+    analyser.connections += 1;
     sockets.add(socket);
     socket.on('error', () => {});
     socket.on('close', () => sockets.delete(socket));

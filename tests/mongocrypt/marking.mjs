@@ -1,5 +1,5 @@
-// The marking of commands where there is nothing to decide: top-level encrypted fields in documents to be stored, in equality
-// and $in filters, and in $set. Everything that asks for more than that is declined by name; this is no query analyser.
+// The marking of commands where there is nothing to decide: encrypted fields in documents to be stored, and those at the top
+// level in equality and $in filters and in $set. What asks for more is declined by name; this is no query analyser.
 // What is marked looks as the drivers' specification expects it (client-side-encryption, tests).
 import { Binary, Int32, serialize } from 'bson';
 
@@ -19,38 +19,38 @@ const CAREFUL = ['projection', 'fields', 'min', 'max', 'let', 'collation', 'arra
 export function analyse({ jsonSchema, isRemoteSchema, csfleEncryptionSchemas, lsid, $db, $readPreference, ...command }) {
   if (csfleEncryptionSchemas) throw new NeedsAnalysis('several collections in one command');
   if (jsonSchema === undefined || isRemoteSchema === undefined) throw new Error('jsonSchema and isRemoteSchema are required');
-  const leaves = leavesOf(jsonSchema, isRemoteSchema.valueOf());
-  const marker = new Marker(leaves);
-  const result = leaves.size === 0 ? command : marker.command(command);
-  return { hasEncryptionPlaceholders: marker.count > 0, schemaRequiresEncryption: leaves.size > 0, result };
+  const rules = rulesOf(jsonSchema, isRemoteSchema.valueOf());
+  const marker = new Marker(rules);
+  const result = rules.size === 0 ? command : marker.command(command);
+  return { hasEncryptionPlaceholders: marker.count > 0, schemaRequiresEncryption: rules.size > 0, result };
 }
 
 const isDocument = (item) => typeof item === 'object' && item !== null && !Array.isArray(item) && item._bsontype === undefined && !(item instanceof Date) && !(item instanceof RegExp);
 const hasLeaf = (schema) => isDocument(schema) && ('encrypt' in schema || 'encryptMetadata' in schema || Object.values(schema).some((item) => (Array.isArray(item) ? item.some(hasLeaf) : hasLeaf(item))));
 
-/** The rules of the encrypted fields, by name, of a schema that has them at the top level only and says nothing else. */
-function leavesOf(schema, isRemote) {
-  const keywords = Object.keys(schema);
+/**
+ * The rules of the encrypted fields of a schema that consists of objects, their properties and `encrypt` alone: a map of names to
+ * rules, and to further maps.
+ */
+function rulesOf(schema, isRemote) {
   if (!hasLeaf(schema)) {
-    const validating = isRemote ? undefined : keywords.find((keyword) => !LOCAL_KEYWORDS.has(keyword));
+    const validating = isRemote ? undefined : Object.keys(schema).find((keyword) => !LOCAL_KEYWORDS.has(keyword));
     if (validating) throw new NeedsAnalysis(`the keyword ${validating} in a local schema`);
     return new Map();
   }
-  if (schema.bsonType !== 'object' || keywords.some((keyword) => keyword !== 'bsonType' && keyword !== 'properties')) throw new NeedsAnalysis('a schema of more than top-level properties');
-  const leaves = new Map();
-  for (const [name, property] of Object.entries(schema.properties)) {
-    if (!hasLeaf(property)) continue;
+  if (schema.bsonType !== 'object' || Object.keys(schema).some((keyword) => keyword !== 'bsonType' && keyword !== 'properties')) throw new NeedsAnalysis('a schema of more than objects and their properties');
+  return new Map(Object.entries(schema.properties).filter(([, property]) => hasLeaf(property)).map(([name, property]) => {
     const { encrypt, ...siblings } = property;
-    const { algorithm, keyId, bsonType, ...unknown } = encrypt ?? {};
+    if (encrypt === undefined) return [name, rulesOf(property, isRemote)];
+    const { algorithm, keyId, bsonType, ...unknown } = encrypt;
     if (Object.keys({ ...siblings, ...unknown }).length > 0 || name === '_id' || !(algorithm in KIND) || (Array.isArray(keyId) && keyId.length !== 1)) throw new NeedsAnalysis(`the schema of ${name}`);
-    leaves.set(name, { algorithm, keyId, bsonType });
-  }
-  return leaves;
+    return [name, { algorithm, keyId, bsonType }];
+  }));
 }
 
 class Marker {
-  constructor(leaves) {
-    this.leaves = leaves;
+  constructor(rules) {
+    this.rules = rules;
     this.count = 0;
   }
 
@@ -62,7 +62,7 @@ class Marker {
       case 'find': return { ...command, ...(filter && { filter: this.filter(filter) }) };
       case 'count':
       case 'distinct':
-        if (name === 'distinct' && typeof this.leaves.get(command.key)?.keyId === 'string') throw new NeedsAnalysis('distinct of a field with a key by pointer');
+        if (name === 'distinct' && typeof this.rules.get(command.key)?.keyId === 'string') throw new NeedsAnalysis('distinct of a field with a key by pointer');
         return { ...command, ...(query && { query: this.filter(query) }) };
       case 'insert': return { ...command, documents: documents.map((document) => this.document(document)) };
       case 'delete': return { ...command, deletes: deletes.map((one) => ({ ...one, q: this.filter(one.q) })) };
@@ -92,11 +92,11 @@ class Marker {
   }
 
   touches(path) {
-    return this.leaves.has(path.split('.')[0]);
+    return this.rules.has(path.split('.')[0]);
   }
 
-  placeholder(path, value, owner) {
-    const { algorithm, keyId, bsonType } = this.leaves.get(path);
+  /** A value in the place of which a marking stands; `owner` is the document in which a key's name may be. */
+  placeholder({ algorithm, keyId, bsonType }, value, owner) {
     if (aliasOf(value) === undefined) throw new NeedsAnalysis('a value that may not be encrypted');
     if (bsonType !== undefined && aliasOf(value) !== bsonType) throw new NeedsAnalysis(`${aliasOf(value)} for a field of type ${bsonType}`);
     if (algorithm !== RANDOM && NOT_DETERMINISTIC.has(bsonType)) throw new NeedsAnalysis(`deterministic encryption of type ${bsonType}`);
@@ -110,11 +110,22 @@ class Marker {
     return new Binary(Buffer.concat([Buffer.from([0]), serialize({ a: new Int32(KIND[algorithm]), ...key, v: value })]), 6);
   }
 
-  document(document) {
+  document(document, rules = this.rules, owner = document) {
     return Object.fromEntries(Object.entries(document).map(([name, value]) => {
-      if (name.includes('.') && this.touches(name)) throw new NeedsAnalysis('a dotted field name');
-      return [name, this.leaves.has(name) ? this.placeholder(name, value, document) : value];
+      if (name.includes('.')) throw new NeedsAnalysis('a dotted field name');
+      const rule = rules.get(name);
+      if (rule === undefined) return [name, value];
+      if (!(rule instanceof Map)) return [name, this.placeholder(rule, value, owner)];
+      if (Array.isArray(value)) throw new NeedsAnalysis('an array in the place of a document with encrypted fields');
+      return [name, isDocument(value) ? this.document(value, rule, owner) : value];
     }));
+  }
+
+  /** The rule of a field that is encrypted as a whole, and at the top level. */
+  rule(path) {
+    const rule = this.rules.get(path);
+    if (rule === undefined || rule instanceof Map) throw new NeedsAnalysis('a path above or below an encrypted field');
+    return rule;
   }
 
   statement({ q, u, ...rest }) {
@@ -136,8 +147,7 @@ class Marker {
   /** Values that an update stores: their keys are named by id alone. */
   fields(fields) {
     return Object.fromEntries(Object.entries(fields).map(([path, value]) => {
-      if (path.includes('.') && this.touches(path)) throw new NeedsAnalysis('a path below an encrypted field');
-      return [path, this.leaves.has(path) ? this.placeholder(path, value) : value];
+      return [path, this.touches(path) ? this.placeholder(this.rule(path), value) : value];
     }));
   }
 
@@ -154,11 +164,11 @@ class Marker {
     if (path.startsWith('$')) throw new NeedsAnalysis(`the operator ${path}`);
     const operators = isDocument(value) && Object.keys(value)[0]?.startsWith('$') ? value : { $eq: value };
     if (!this.touches(path)) return operators;
-    if (!this.leaves.has(path)) throw new NeedsAnalysis('a path below an encrypted field');
-    if (this.leaves.get(path).algorithm === RANDOM) throw new NeedsAnalysis('a query on a randomly encrypted field');
+    const rule = this.rule(path);
+    if (rule.algorithm === RANDOM) throw new NeedsAnalysis('a query on a randomly encrypted field');
     return Object.fromEntries(Object.entries(operators).map(([operator, operand]) => {
-      if (operator === '$eq') return [operator, this.placeholder(path, operand)];
-      if (operator === '$in') return [operator, operand.map((item) => this.placeholder(path, item))];
+      if (operator === '$eq') return [operator, this.placeholder(rule, operand)];
+      if (operator === '$in') return [operator, operand.map((item) => this.placeholder(rule, item))];
       throw new NeedsAnalysis(`the operator ${operator} on an encrypted field`);
     }));
   }

@@ -1,6 +1,6 @@
 // The client-side encryption corpus through the official driver on this package (specifications, prose test 6): every value
-// that JavaScript can hold is encrypted explicitly, and every published one is read by a client that decrypts by itself.
-// Writing by a client that encrypts by itself needs query analysis.
+// that JavaScript can hold is encrypted explicitly and by a client that encrypts by itself, with a schema of the application's
+// and one of the server's; every published value is read by a client that decrypts by itself.
 import { Binary, EJSON } from 'bson';
 import { binary, document, field, fields, value } from '../../interop/raw-bson.mjs';
 import { DETERMINISTIC, decryptValue, encryptValue, RANDOM, unwrapKey } from '../../interop/reference.mjs';
@@ -21,12 +21,14 @@ export async function runCorpusThroughDriver(world) {
   await world.prepare({ databaseName: vaultDatabase, collectionName: vaultCollection, documents: [...keys.values()] });
   const encryption = world.clientEncryption(world.plain, { kmsProviders: everyProvider() });
   const cases = readCases(files.get('corpus'), files.get('corpus-encrypted'));
-  const suites = [];
+  const [suites, groups] = [[], []];
   for (const provider of PROVIDERS) {
     const key = toDocument(keys.get(provider));
     const own = { provider, cases: cases.filter(({ kms }) => kms === provider), keyId: binary(field(key, '_id')).content, material: materialOf(provider, key) };
-    suites.push(await explicitly(encryption, own), await automatically(world, own));
+    groups.push(own);
+    suites.push(await explicitly(encryption, own), await automaticallyDecrypted(world, own));
   }
+  for (const isRemote of [false, true]) suites.push(await automaticallyEncrypted(world, groups, files.get('corpus-schema'), isRemote));
   return suites;
 }
 
@@ -48,7 +50,7 @@ async function explicitly(encryption, own) {
       continue;
     }
     await suite.case(testCase.name, async () => {
-      const item = EJSON.deserialize({ item: testCase.value }, { relaxed: false }).item;
+      const item = itemOf(testCase);
       const { keyId, keyAltName } = keyOf(testCase, new Binary(own.keyId, 4));
       const encrypting = encryption.encrypt(item, { algorithm: ALGORITHM_OF[testCase.algo], ...(keyAltName ? { keyAltName } : { keyId }) });
       if (testCase.allowed) await matchPayload(await encrypting, testCase, own);
@@ -57,6 +59,9 @@ async function explicitly(encryption, own) {
   }
   return suite;
 }
+
+/** A value as an application holds it, of just its type. */
+const itemOf = ({ value: json }) => EJSON.deserialize({ item: json }, { relaxed: false }).item;
 
 async function matchPayload(encrypted, testCase, own) {
   if (encrypted.sub_type !== 6) throw new Error(`subtype ${encrypted.sub_type}`);
@@ -73,21 +78,42 @@ async function mustBeRefused(encrypting) {
 }
 
 /** All values of one provider in one document, stored as they are and read by a client that decrypts. */
-async function automatically(world, own) {
+async function automaticallyDecrypted(world, own) {
   const suite = new Suite(`driver/corpus/${own.provider}/decrypted`);
   const allowed = own.cases.filter((testCase) => testCase.allowed);
   const stored = document([['_id', value.string(own.provider)], ...allowed.map((testCase) => [testCase.name, value.object(document([['value', value.encrypted(storedPayload(testCase, own))]]))])]);
   const [databaseName, collectionName] = [`${world.prefix}db`, 'coll'];
   await world.prepare({ databaseName, collectionName, documents: [EJSON.serialize(world.driver.BSON.deserialize(stored), { relaxed: false })] });
   const { client, close } = await world.client({ autoEncryptOpts: { kmsProviders: everyProvider(), bypassAutoEncryption: true } });
-  try {
-    const [read] = await client.db(databaseName).collection(collectionName).find({}, { raw: true }).toArray();
-    const found = new Map(fields(new Uint8Array(read)));
-    for (const testCase of allowed) {
-      await suite.case(testCase.name, () => sameValue(field(found.get(testCase.name).bytes, 'value'), testCase.plain));
-    }
-  } finally {
-    await close();
+  let found;
+  await suite.case('the document is read', async () => {
+    const [read] = await client.db(databaseName).collection(collectionName).find({}, { raw: true }).toArray().finally(close);
+    found = new Map(fields(new Uint8Array(read)));
+  });
+  if (!found) return suite;
+  for (const testCase of allowed) {
+    await suite.case(testCase.name, () => sameValue(field(found.get(testCase.name).bytes, 'value'), testCase.plain));
+  }
+  return suite;
+}
+
+/** One document with the values of all providers, written by a client that encrypts and read by one that does not. */
+async function automaticallyEncrypted(world, groups, schema, isRemote) {
+  const suite = new Suite(`driver/corpus/encrypted-by-${isRemote ? 'remote' : 'local'}-schema`);
+  const [databaseName, collectionName] = [`${world.prefix}db`, 'coll'];
+  const namespace = `${databaseName}.${collectionName}`;
+  await world.prepare({ databaseName, collectionName, documents: [], ...(isRemote && { createOptions: { validator: { $jsonSchema: schema } } }) });
+  const auto = groups.flatMap((own) => own.cases.filter(({ method }) => method === 'auto').map((testCase) => ({ testCase, own })));
+  const names = Object.fromEntries(PROVIDERS.map((provider) => [`altname_${provider}`, provider]));
+  const written = auto.filter(({ testCase }) => !NOT_IN_JAVASCRIPT[testCase.type]).map(({ testCase }) => [testCase.name, { value: itemOf(testCase) }]);
+  const { client, close } = await world.client({ autoEncryptOpts: { kmsProviders: everyProvider(), ...(!isRemote && { schemaMap: { [namespace]: schema } }) } });
+  await suite.case('the document is written', () => client.db(databaseName).collection(collectionName).insertOne({ _id: 'corpus', ...names, ...Object.fromEntries(written) }).finally(close));
+  if (suite.failures.length > 0) return suite;
+  const found = await world.plain.db(databaseName).collection(collectionName).findOne({ _id: 'corpus' });
+  for (const { testCase, own } of auto) {
+    const missing = NOT_IN_JAVASCRIPT[testCase.type];
+    if (missing) suite.skip(testCase.name, missing);
+    else await suite.case(testCase.name, () => matchPayload(found[testCase.name].value, testCase, own));
   }
   return suite;
 }

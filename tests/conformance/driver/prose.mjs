@@ -7,6 +7,7 @@ import { jsonFiles, vectorsFolder } from '../published.mjs';
 import { same, Skip, Suite } from '../suite.mjs';
 import { expectation } from '../unified-match.mjs';
 
+const [MIB_2, MIB_16] = [2_097_152, 16_777_216];
 const DETERMINISTIC = { algorithm: ALGORITHM.deterministic };
 const allProviders = () => Object.fromEntries(PROVIDERS.map((provider) => [provider, {}]));
 const local = () => ({ local: {} });
@@ -31,6 +32,7 @@ class Prose {
     // The keys of the corpus say which master keys the accounts hold.
     const files = jsonFiles(vectorsFolder('driver-specs', 'corpus').folder);
     this.masterKeys = Object.fromEntries(PROVIDERS.map((provider) => [provider, masterKeyOf(files.get(`corpus-key-${provider}`))]));
+    this.limits = jsonFiles(vectorsFolder('driver-specs', 'limits').folder);
     this.external = jsonFiles(vectorsFolder('driver-specs', 'external').folder);
   }
 
@@ -95,7 +97,7 @@ async function customKeyMaterial(prose) {
 async function externalVault(prose, isExternal) {
   const { world, external, databaseName } = prose;
   await prose.start([external.get('external-key')]);
-  const keyVaultClient = isExternal ? new world.driver.MongoClient(world.proxyUri, { auth: { username: 'fake-user', password: 'fake-pwd' }, serverSelectionTimeoutMS: 2000 }) : world.plain;
+  const keyVaultClient = isExternal ? new world.driver.MongoClient(world.proxyUri, { auth: { username: 'fake-user', password: 'fake-pwd' } }) : world.plain;
   const schemaMap = { [`${databaseName}.coll`]: external.get('external-schema') };
   const isAuthentication = (error) => error.code === 18 || /authentication/i.test(error.message);
   const judged = (promise) => (isExternal ? rejected(promise, isAuthentication) : promise);
@@ -107,6 +109,30 @@ async function externalVault(prose, isExternal) {
   } finally {
     if (isExternal) await keyVaultClient.close();
   }
+}
+
+/** Sizes: the driver fills batches up to 2 MiB before encryption, and a document may outgrow the server by it. */
+async function limits(prose, documents, expected) {
+  const files = prose.limits;
+  await prose.start([files.get('limits-key')]);
+  prose.world.proxy.schemas.set(`${prose.databaseName}.coll`, expectation(files.get('limits-schema')));
+  const small = expectation(files.get('limits-doc'));
+  const filled = documents.map(({ hasLimits, length }, index) => ({ ...(hasLimits && small), _id: `document ${index}`, unencrypted: 'a'.repeat(length) }));
+  await prose.withClient({ autoEncryptOpts: { kmsProviders: local() } }, async (db, events) => {
+    const writing = db.collection('coll').bulkWrite(filled.map((document) => ({ insertOne: { document } })));
+    if (expected.fails) await rejected(writing, ({ message }) => /after encryption, more than the 16777216 a server stores$/.test(message));
+    else await writing;
+    equal(await prose.plain.collection('coll').countDocuments(), expected.fails ? 0 : documents.length, 'documents');
+    const inserts = events.filter(({ commandName, command }) => commandName === 'insert' && command);
+    if (!expected.fails) equal(inserts.length, expected.inserts, 'commands');
+  });
+}
+
+/** Without analysis there is no connection to mongocryptd. */
+async function withoutMongocryptd(prose, option) {
+  const before = prose.world.analyser.connections;
+  await prose.withClient({ autoEncryptOpts: { kmsProviders: local(), [option]: true } }, (db) => db.collection('coll').insertOne({ unencrypted: 'test' }));
+  equal(prose.world.analyser.connections, before, 'connections to mongocryptd');
 }
 
 async function views(prose) {
@@ -229,7 +255,19 @@ const PROSE = {
     'without an external vault': (prose) => externalVault(prose, false),
     'with an external vault': (prose) => externalVault(prose, true),
   },
+  '4-size-limits': {
+    'a value of 2 MiB': (prose) => limits(prose, [{ length: MIB_2 }], { inserts: 1 }),
+    'a document that exceeds 2 MiB once it is encrypted': (prose) => limits(prose, [{ hasLimits: true, length: MIB_2 - 2000 }], { inserts: 1 }),
+    'two values of 2 MiB go in two commands': (prose) => limits(prose, [{ length: MIB_2 }, { length: MIB_2 }], { inserts: 2 }),
+    'two documents that exceed 2 MiB once they are encrypted go in two commands': (prose) => limits(prose, [{ hasLimits: true, length: MIB_2 - 2000 }, { hasLimits: true, length: MIB_2 - 2000 }], { inserts: 2 }),
+    'a value of almost 16 MiB': (prose) => limits(prose, [{ length: MIB_16 - 2000 }], { inserts: 1 }),
+    'a document that exceeds 16 MiB once it is encrypted is refused': (prose) => limits(prose, [{ hasLimits: true, length: MIB_16 - 2000 }], { fails: true }),
+  },
   '5-views': { 'a view cannot be encrypted': views },
+  '8-no-mongocryptd': {
+    'with bypassAutoEncryption': (prose) => withoutMongocryptd(prose, 'bypassAutoEncryption'),
+    'with bypassQueryAnalysis': (prose) => withoutMongocryptd(prose, 'bypassQueryAnalysis'),
+  },
   '13-unique-index': { 'names belong to one key': uniqueNames },
   '14-decryption-events': {
     'command error': (prose) => decryptionEvents(prose, { failPoint: { errorCode: 123 }, judge: mustFail }),

@@ -20,9 +20,11 @@ const SERVER_FAULTS = [{
 
 const FORMATS = { unified: runUnifiedTest, legacy: runLegacyTest };
 
+const FOLDERS = [...Object.keys(FORMATS), 'corpus', 'external', 'limits'];
+
 /** Runs all files; `open` tells only which side is under test. `only` limits them, for a look at one. */
 export async function runThroughDriver(open, { only = /./ } = {}) {
-  const { missing } = vectorsFolder('driver-specs', 'unified');
+  const missing = FOLDERS.map((name) => vectorsFolder('driver-specs', name).missing).find(Boolean);
   const uri = serverUri();
   const reason = missing ?? (uri ? unusable(uri) : 'no server: TEST_MONGODB_URI is not set');
   if (reason) return [skippedSuite('driver', reason)];

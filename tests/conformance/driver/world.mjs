@@ -11,7 +11,7 @@ import { expectation } from '../unified-match.mjs';
 import { startPublishedKms } from './kms.mjs';
 
 const NAMESPACE = { database: 'keyvault', collection: 'datakeys' };
-const KNOWN_OPTIONS = new Set(['keyVaultNamespace', 'kmsProviders', 'schemaMap', 'bypassAutoEncryption', 'keyExpirationMS']);
+const KNOWN_OPTIONS = new Set(['keyVaultNamespace', 'kmsProviders', 'schemaMap', 'bypassAutoEncryption', 'bypassQueryAnalysis', 'keyExpirationMS']);
 
 const EVENTS = { commandStartedEvent: 'commandStarted', commandSucceededEvent: 'commandSucceeded', commandFailedEvent: 'commandFailed' };
 
