@@ -8,6 +8,7 @@ import { same, Skip, Suite } from '../suite.mjs';
 import { expectation } from '../unified-match.mjs';
 
 const [MIB_2, MIB_16] = [2_097_152, 16_777_216];
+const APP_NAME = 'csfle-conformance';
 const DETERMINISTIC = { algorithm: ALGORITHM.deterministic };
 const allProviders = () => Object.fromEntries(PROVIDERS.map((provider) => [provider, {}]));
 const local = () => ({ local: {} });
@@ -158,11 +159,11 @@ async function uniqueNames(prose) {
   equal((await encryption.addKeyAltName(first, 'def')).keyAltNames, ['def'], 'names before');
 }
 
-/** Fail points of the test: on servers without them the case is skipped with the server's own words. */
+/** A fail point for the clients of this test alone. On servers without fail points the case is skipped with the server's words. */
 async function failAggregate(prose, data) {
   const configure = (mode, more) => prose.world.plain.db('admin').command({ configureFailPoint: 'failCommand', mode, ...more });
   try {
-    await configure({ times: 1 }, { data: { failCommands: ['aggregate'], ...data } });
+    await configure({ times: 1 }, { data: { failCommands: ['aggregate'], appName: APP_NAME, ...data } });
   } catch (error) {
     throw new Skip(`the server has no fail points: ${error.message}`);
   }
@@ -179,7 +180,7 @@ async function decryptionEvents(prose, { failPoint, isMalformed, judge }) {
   await prose.plain.collection('coll').insertOne({ encrypted: stored });
   const off = failPoint ? await failAggregate(prose, failPoint) : () => {};
   try {
-    await prose.withClient({ autoEncryptOpts: { kmsProviders: local() }, uriOptions: { retryReads: false } }, async (db, events) => {
+    await prose.withClient({ autoEncryptOpts: { kmsProviders: local() }, uriOptions: { retryReads: false, appName: APP_NAME } }, async (db, events) => {
       const outcome = await db.collection('coll').aggregate([]).toArray().catch((error) => error);
       const ended = events.filter(({ commandName, command }) => commandName === 'aggregate' && command === undefined);
       if (ended.length !== 1) throw new Error(`${ended.length} events of the end of the aggregate`);
