@@ -172,7 +172,7 @@ describe('requests to a KMS', () => {
     assert.equal(request.bytesNeeded, 0);
   });
 
-  test('are given again after a failure that may pass, and keep their error if they are not', () => {
+  test('are given again after a failure that may pass, in the same round or in the next, until it is too much', () => {
     const context = begin();
     const first = context.nextKMSRequest();
     first.addResponse(reply(503, ''));
@@ -181,9 +181,13 @@ describe('requests to a KMS', () => {
     assert.ok(second.uSleep > 0 && second.bytesNeeded === 1024);
     assert.equal(second.fail(), true);
     context.nextKMSRequest().addResponse(reply(503, ''));
-    // The driver asks once only: the stored error is told, not a riddle about lengths.
+    // The driver asks once a round: what waits to be sent again is part of the next one.
     context.finishKMSRequests();
-    assert.deepEqual([context.state, context.status.message], [0, 'Error in KMS response. HTTP status=503. Empty body.']);
+    assert.deepEqual([context.state, context.status], [4, { type: 0, code: 0 }]);
+    context.nextKMSRequest().addResponse(reply(503, ''));
+    assert.equal(context.nextKMSRequest(), null);
+    context.finishKMSRequests();
+    assert.deepEqual([context.state, context.status.message], [0, 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=503. Empty body.']);
   });
 
   test('refuse what is no Uint8Array, and survive an empty one', () => {

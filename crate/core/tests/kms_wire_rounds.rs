@@ -160,21 +160,83 @@ fn a_round_offers_what_failed_again_and_nothing_else() {
         round.request(1).expect("it is there").take_reply(),
         Ok(WireReply::Unwrapped(_))
     ));
-    // A host that does not ask again gets the error.
+}
+
+#[test]
+fn a_round_that_ends_while_requests_wait_goes_on_with_them() {
+    let mut host = Host::new(NOW_MS);
+    let slow = || http(429, "slow");
+    let good = json!({"Plaintext": STANDARD.encode([3; 96])}).to_string();
+    let answer = |round: &mut WireRound, reply: &[u8]| {
+        let index = round.next_request().expect("there is one");
+        read(
+            round.request(index).expect("it is there"),
+            reply,
+            usize::MAX,
+        );
+        index
+    };
+    // A host that asks once a round: the second request waits, the first is done and is not asked for again.
+    let requests = vec![
+        new(unwrap(), &aws_key(), &aws()),
+        new(unwrap(), &aws_key(), &aws()),
+    ];
+    let mut round = WireRound::new(requests, &mut host.context()).expect("it begins");
+    assert_eq!(answer(&mut round, &http(200, &good)), 0);
+    assert_eq!(answer(&mut round, &slow()), 1);
+    assert_eq!(round.finish(&mut host.context()), Ok(false));
+    assert_eq!(round.finish(&mut host.context()), Ok(false));
+    assert_eq!(answer(&mut round, &http(200, &good)), 1);
+    assert_eq!(round.next_request(), None);
+    assert_eq!(round.finish(&mut host.context()), Ok(true));
+    // Three times, and no more.
     let requests = vec![new(unwrap(), &aws_key(), &aws())];
     let mut round = WireRound::new(requests, &mut host.context()).expect("it begins");
-    let index = round.next_request().expect("there is one");
-    read(
-        round.request(index).expect("it is there"),
-        &http(429, "slow"),
-        usize::MAX,
-    );
-    let error = round.finish(&mut host.context()).expect_err("it waits");
-    assert_eq!(
-        (error.code(), error.message()),
-        (
-            Code::KmsErrorStatus,
-            "Error in KMS response. HTTP status=429. Response body=\nslow"
-        )
-    );
+    for _ in 0..3 {
+        answer(&mut round, &slow());
+        assert_eq!(round.finish(&mut host.context()), Ok(false));
+    }
+    answer(&mut round, &slow());
+    let error = round.finish(&mut host.context()).expect_err("it is over");
+    assert_eq!(error.code(), Code::KmsRetriesExhausted);
+    // One that failed ends the round, whatever waits.
+    let requests = vec![
+        new(unwrap(), &aws_key(), &aws()),
+        new(unwrap(), &aws_key(), &aws()),
+    ];
+    let mut round = WireRound::new(requests, &mut host.context()).expect("it begins");
+    assert_eq!(round.next_request(), Some(0));
+    assert_eq!(round.next_request(), Some(1));
+    for (index, reply) in [(0, slow()), (1, http(403, "no"))] {
+        let request = round.request(index).expect("it is there");
+        read(request, &reply, usize::MAX);
+    }
+    let error = round.finish(&mut host.context()).expect_err("one failed");
+    assert_eq!(error.code(), Code::KmsErrorStatus);
+}
+
+#[test]
+fn a_token_that_is_asked_for_again_is_waited_for() {
+    let mut host = Host::new(NOW_MS);
+    let requests = vec![
+        new(wrap(), &azure_key(), &azure()),
+        new(wrap(), &azure_key(), &azure()),
+    ];
+    let mut round = WireRound::new(requests, &mut host.context()).expect("it begins");
+    for reply in [
+        http(503, "down"),
+        http(200, r#"{"access_token": "tok-1", "expires_in": 65}"#),
+    ] {
+        let index = round.next_request().expect("there is one");
+        assert_eq!(index, 0);
+        assert_eq!(round.next_request(), None);
+        read(
+            round.request(index).expect("it is there"),
+            &reply,
+            usize::MAX,
+        );
+        assert_eq!(round.finish(&mut host.context()), Ok(false));
+    }
+    assert_eq!(round.next_request(), Some(0));
+    assert_eq!(round.next_request(), Some(1));
 }

@@ -240,6 +240,14 @@ impl WireRequest {
         }
     }
 
+    /// The token that is being fetched.
+    pub(super) const fn token_under_way(&self) -> Option<&TokenKey> {
+        match &self.stage {
+            Stage::Signing(key, _) | Stage::Token(key, _) => Some(key),
+            _ => None,
+        }
+    }
+
     /// The token that was fetched.
     pub(super) fn fetched_token(&self) -> Option<&(TokenKey, Arc<SecretBytes>)> {
         self.fetched.as_ref()

@@ -76,36 +76,46 @@ impl WireRound {
     pub fn next_request(&mut self) -> Option<usize> {
         self.requests.iter_mut().position(|slot| {
             let request = &mut slot.request;
-            if request.is_retry_wanted() {
-                return request.resend().is_ok();
-            }
-            let is_next = !slot.is_offered && request.message().is_ok();
+            let is_next = match request.is_retry_wanted() {
+                true => request.resend().is_ok(),
+                false => !slot.is_offered && request.message().is_ok(),
+            };
             slot.is_offered |= is_next;
             is_next
         })
     }
 
-    /// Takes the answers, and says whether every request is [`WireStep::Done`]; otherwise there are messages again.
+    /// Takes the answers, and says whether every request is [`WireStep::Done`]; otherwise there are messages again, from
+    /// requests that go on and from those that wait to be sent again.
     ///
-    /// Errors: that of the first request that failed: `KMS_RESPONSE_UNFINISHED` where an answer is incomplete, the stored
-    /// error where a request waits to be sent again, those of [`WireRequest::step`]. Requests that waited for the token
-    /// of a failed one fail with `KMS_TOKEN_MISSING`.
+    /// DIFFERS: libmongocrypt takes a request that waits to be sent again for one that was answered, with nothing. A host
+    /// that asks for requests once a round, as the official driver for Node does, then fails for want of key material,
+    /// however soon the KMS would have answered. Here the request is one of the next round.
+    ///
+    /// Errors: that of the first request that failed: `KMS_RESPONSE_UNFINISHED` where an answer is incomplete, those of
+    /// [`WireRequest::step`]. Requests that waited for the token of a failed one fail with `KMS_TOKEN_MISSING`.
     pub fn finish(&mut self, context: &mut WireContext<'_>) -> Result<bool> {
         let mut failure = None;
         let mut are_done = true;
         let mut fetched: Vec<(TokenKey, Arc<SecretBytes>)> = Vec::new();
+        let mut being_fetched: Vec<TokenKey> = Vec::new();
         for slot in &mut self.requests {
             let request = &mut slot.request;
-            let key = request.token_to_fetch(context);
-            let outcome = match key {
-                // It waits for a request before it, which has been finished by now.
-                Some(key) => match fetched.iter().find(|(known, _)| *known == key) {
-                    Some((_, token)) => request
-                        .begin_with_token(token, context.now_ms)
-                        .map(|()| WireStep::Exchange),
-                    None => Err(request.give_up_token()),
-                },
-                None => request.finish(context),
+            let outcome = if request.is_retry_wanted() {
+                being_fetched.extend(request.token_under_way().cloned());
+                Ok(WireStep::Retry)
+            } else {
+                match request.token_to_fetch(context) {
+                    Some(key) if being_fetched.contains(&key) => Ok(WireStep::Exchange),
+                    // It waits for a request before it, which has been finished by now.
+                    Some(key) => match fetched.iter().find(|(known, _)| *known == key) {
+                        Some((_, token)) => request
+                            .begin_with_token(token, context.now_ms)
+                            .map(|()| WireStep::Exchange),
+                        None => Err(request.give_up_token()),
+                    },
+                    None => request.finish(context),
+                }
             };
             slot.is_offered = false;
             fetched.extend(request.fetched_token().cloned());
