@@ -2,36 +2,15 @@
 // that check what is said to them.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { testPython, testServices } from '../env.mjs';
-import { aliasedDriver } from '../mongocrypt/driver.mjs';
-import { startCloud } from './cloud.mjs';
+import { describe, test } from 'node:test';
 import { faults } from './https-service.mjs';
+import { RANDOM, workplace } from './workplace.mjs';
 
-const { mongodbUri } = await testServices();
-const { driver, remove } = aliasedDriver();
-const { ClientEncryption, MongoClient } = driver;
-const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
-const database = `kms_${randomBytes(4).toString('hex')}`;
-const keyVaultNamespace = `${database}.keys`;
+const place = await workplace(['aws', 'azure', 'gcp', 'kmip']);
+const { encryption } = place;
 
-let client;
-let cloud;
-before(async () => {
-  cloud = await startCloud(await testPython(), ['aws', 'azure', 'gcp', 'kmip']);
-  client = await new MongoClient(mongodbUri).connect();
-});
-after(async () => {
-  await client.db(database).dropDatabase();
-  await client.close();
-  await cloud.stop();
-  remove();
-});
-afterEach(() => assert.deepEqual(cloud.violations(), []));
-
-const encryption = (more) => new ClientEncryption(client, { keyVaultNamespace, ...cloud.options(more) });
-const stored = (id) => client.db(database).collection('keys').findOne({ _id: id });
-const requestsOf = (name) => (name === 'kmip' ? cloud.kmip.service.operations : cloud[name].service.paths());
+const stored = (id) => place.vault().findOne({ _id: id });
+const requestsOf = (name) => (name === 'kmip' ? place.cloud.kmip.service.operations : place.cloud[name].service.paths());
 
 // What each provider is asked to make a key, and to use it.
 const conversations = {
@@ -50,7 +29,7 @@ const conversations = {
 
 for (const [name, { provider = name, masterKey, make, use }] of Object.entries(conversations)) {
   describe(name, () => {
-    const key = () => ({ ...cloud.masterKeys[provider], ...masterKey });
+    const key = () => ({ ...place.cloud.masterKeys[provider], ...masterKey });
     const asked = async (work) => {
       const before = requestsOf(provider).length;
       const result = await work();
@@ -73,7 +52,7 @@ for (const [name, { provider = name, masterKey, make, use }] of Object.entries(c
       assert.deepEqual(reading, use);
       // The same material under a local key reads it too: what was wrapped is what was given.
       const local = await encryption().createDataKey('local', { keyMaterial });
-      await client.db(database).collection('keys').updateOne({ _id: id }, { $set: { keyMaterial: (await stored(local)).keyMaterial, masterKey: { provider: 'local' } } });
+      await place.vault().updateOne({ _id: id }, { $set: { keyMaterial: (await stored(local)).keyMaterial, masterKey: { provider: 'local' } } });
       assert.equal(await encryption().decrypt(value), 'secret');
     });
 
@@ -81,54 +60,51 @@ for (const [name, { provider = name, masterKey, make, use }] of Object.entries(c
       const maker = encryption();
       const ids = await Promise.all(Array.from({ length: 8 }, () => maker.createDataKey(provider, { masterKey: key() })));
       const values = await Promise.all(ids.map((keyId, n) => maker.encrypt(n, { algorithm: RANDOM, keyId })));
-      const automatic = new MongoClient(mongodbUri, { autoEncryption: { keyVaultNamespace, bypassAutoEncryption: true, ...cloud.options() } });
-      try {
-        const people = automatic.db(database).collection(`many_${name}`);
+      await place.withClient({}, async (automatic) => {
+        const people = automatic.collection(`many_${name}`);
         await people.insertOne({ _id: 1, values });
         assert.deepEqual(await people.findOne({ _id: 1 }), { _id: 1, values: ids.map((_, n) => n) });
-      } finally {
-        await automatic.close();
-      }
+      });
     });
   });
 }
 
 for (const provider of ['azure', 'gcp']) {
   describe(`tokens of ${provider}`, () => {
-    const make = (by) => by.createDataKey(provider, { masterKey: cloud.masterKeys[provider] });
+    const make = (by) => by.createDataKey(provider, { masterKey: place.cloud.masterKeys[provider] });
 
     test('are asked for once for all keys of a client', async () => {
-      const before = cloud[provider].issued;
+      const before = place.cloud[provider].issued;
       const maker = encryption();
       for (let n = 0; n < 3; n += 1) await make(maker);
-      assert.equal(cloud[provider].issued, before + 1);
+      assert.equal(place.cloud[provider].issued, before + 1);
       await make(encryption());
-      assert.equal(cloud[provider].issued, before + 2);
+      assert.equal(place.cloud[provider].issued, before + 2);
     });
 
     test('are asked for again when they are about to expire', async () => {
       const maker = encryption();
-      const before = cloud[provider].issued;
+      const before = place.cloud[provider].issued;
       // Five seconds before its end a token is taken for expired.
-      cloud[provider].tokenLifetimeS = 5;
+      place.cloud[provider].tokenLifetimeS = 5;
       try {
         await make(maker);
         await make(maker);
       } finally {
-        cloud[provider].tokenLifetimeS = 3600;
+        place.cloud[provider].tokenLifetimeS = 3600;
       }
-      assert.equal(cloud[provider].issued, before + 2);
+      assert.equal(place.cloud[provider].issued, before + 2);
       await make(maker);
       await make(maker);
-      assert.equal(cloud[provider].issued, before + 3);
+      assert.equal(place.cloud[provider].issued, before + 3);
     });
 
     test('given by the application are used as they are, and an expired one is told of', async () => {
-      const before = cloud[provider].issued;
+      const before = place.cloud[provider].issued;
       const withToken = (accessToken) => encryption({ kmsProviders: { [provider]: { accessToken } } });
-      await make(withToken(cloud[provider].issueToken()));
-      assert.equal(cloud[provider].issued, before + 1);
-      await assert.rejects(make(withToken(cloud[provider].issueToken(-1))), { name: 'MongoCryptError', message: /^Error in KMS response\. HTTP status=401\. Response body=\n\{"error":/ });
+      await make(withToken(place.cloud[provider].issueToken()));
+      assert.equal(place.cloud[provider].issued, before + 1);
+      await assert.rejects(make(withToken(place.cloud[provider].issueToken(-1))), { name: 'MongoCryptError', message: /^Error in KMS response\. HTTP status=401\. Response body=\n\{"error":/ });
     });
   });
 }
@@ -136,8 +112,8 @@ for (const provider of ['azure', 'gcp']) {
 for (const provider of ['aws', 'azure', 'gcp']) {
   test(`${provider} may answer in chunks, in pieces and with other letters in its headers`, async () => {
     for (const fault of [faults.chunked, faults.lowerCase]) {
-      cloud[provider].service.fail(fault, { times: 2 });
-      const id = await encryption().createDataKey(provider, { masterKey: cloud.masterKeys[provider] });
+      place.cloud[provider].service.fail(fault, { times: 2 });
+      const id = await encryption().createDataKey(provider, { masterKey: place.cloud.masterKeys[provider] });
       const value = await encryption().encrypt('x', { algorithm: RANDOM, keyId: id });
       assert.equal(await encryption().decrypt(value), 'x');
     }
