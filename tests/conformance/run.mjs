@@ -1,7 +1,7 @@
 // npm run conformance -- [--json] [--subject=libmongocrypt]
 //
 // Runs the published vectors through the package. With `--json` one document goes to stdout:
-// {suites: [{suite, passed, failed, skipped}]}. The exit code is 1 when a case failed.
+// {suites: [{suite, passed, failed, skipped, reasons, skips}]}. The exit code is 1 when a case failed.
 import { pathToFileURL } from 'node:url';
 import { runCorpus } from './corpus.mjs';
 import { runThroughDriver } from './driver/run.mjs';
@@ -59,7 +59,7 @@ async function main(args) {
 function lines({ suite, passed, failed, skipped, reasons = [], failures = [] }) {
   return [
     `${failed ? 'FAIL' : 'ok  '} ${suite}: ${passed} passed, ${failed} failed, ${skipped} skipped`,
-    ...reasons.map((reason) => `       skipped: ${reason}`),
+    ...reasons.map((reason) => `       skipped ${reason}`),
     ...failures.map((failure) => `       ${failure.case}: ${failure.reason}`),
   ];
 }

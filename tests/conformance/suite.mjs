@@ -30,18 +30,20 @@ export class Suite {
     return this.passed + this.failures.length + this.skips.length;
   }
 
-  /** What is reported. Each distinct reason for skipping is given once. */
+  /** What is reported. `reasons` has each reason for skipping once, with the number of its cases; `skips` has the cases. */
   summary() {
     return {
       suite: this.name,
       passed: this.passed,
       failed: this.failures.length,
       skipped: this.skips.length,
-      ...(this.skips.length > 0 && { reasons: [...new Set(this.skips.map(({ reason }) => reason))] }),
+      ...(this.skips.length > 0 && { reasons: counted(this.skips.map(({ reason }) => reason)), skips: this.skips }),
       ...(this.failures.length > 0 && { failures: this.failures.slice(0, 20) }),
     };
   }
 }
+
+const counted = (reasons) => [...new Set(reasons)].map((reason) => `${reasons.filter((other) => other === reason).length}: ${reason}`);
 
 /** Fails when a side refused; returns its answer otherwise. */
 export function accepted(answer) {

@@ -10,7 +10,7 @@ import { startAnalyser } from './analyser.mjs';
 import { aliasedDriver } from './driver.mjs';
 import { analyse } from './marking.mjs';
 import { startSchemaProxy } from './schema-proxy.mjs';
-import { replyTo } from './wire.mjs';
+import { isCommand, readDocument, replyTo } from './wire.mjs';
 
 const { mongodbUri } = await testServices();
 const { driver, remove } = aliasedDriver();
@@ -34,10 +34,12 @@ const commands = {
 let client;
 let proxy;
 let keyId;
+/** What clients sent, and which of it cuts their connection. */
 const requests = [];
+let cuts = () => false;
 before(async () => {
   const { hostname, port } = new URL(mongodbUri);
-  proxy = await startSchemaProxy({ host: hostname, port: Number(port), onRequest: (bytes) => requests.push(Buffer.from(bytes)) });
+  proxy = await startSchemaProxy({ host: hostname, port: Number(port), onRequest });
   client = await new MongoClient(mongodbUri).connect();
   keyId = await new ClientEncryption(client, { keyVaultNamespace, kmsProviders }).createDataKey('local');
 });
@@ -47,6 +49,11 @@ after(async () => {
   await proxy.stop();
   remove();
 });
+
+function onRequest(message) {
+  requests.push(Buffer.from(message));
+  return isCommand(message) && cuts(readDocument(message));
+}
 
 /** Runs `work` with a collection, an analyser and a plaintext of its own. */
 async function scene(work) {
@@ -154,6 +161,17 @@ describe('nothing is sent unencrypted when the key', () => {
   test('is under a master key that is not configured', () => scene((one) => everyCommandFails(one, /^KMS provider `local` is not configured$/, { kmsProviders: { 'local:other': kmsProviders.local } })));
 
   test('is in another vault', () => scene((one) => everyCommandFails(one, /^not all keys requested were satisfied/, { keyVaultNamespace: `${database}.others` })));
+});
+
+describe('nothing is sent unencrypted when the server breaks off', () => {
+  const cutAt = (of, more) => scene(async (one) => {
+    cuts = of;
+    await everyCommandFails(one, /closed|cleared|interrupted/, more).finally(() => { cuts = () => false; });
+  });
+
+  test('the list of collections', () => cutAt((command) => 'listCollections' in command, { schemaMap: undefined }));
+
+  test('the answer of the key vault', () => cutAt((command) => command.find === 'keys'));
 });
 
 /** The result with each marking as `change` makes it of the decoded one. */

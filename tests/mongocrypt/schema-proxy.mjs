@@ -4,8 +4,11 @@
 import { connect, createServer } from 'node:net';
 import { isCommand, messageSplitter, readDocument, replaceDocument, requestIdOf, responseToOf } from './wire.mjs';
 
-/** Resolves to `{ port, schemas, stop() }`; `schemas` maps namespaces to JSON schemas. `onRequest` sees the messages of clients. */
-export async function startSchemaProxy({ host, port, onRequest = () => {} }) {
+/**
+ * Resolves to `{ port, schemas, stop() }`; `schemas` maps namespaces to JSON schemas. `onRequest` sees the messages of clients; when it
+ * returns true, the connection ends there.
+ */
+export async function startSchemaProxy({ host, port, onRequest = () => false }) {
   const schemas = new Map();
   const sockets = new Set();
   const server = createServer((client) => {
@@ -40,8 +43,8 @@ function relay({ schemas, onRequest }, client, upstream) {
       const command = readDocument(message);
       if ('listCollections' in command) listings.set(requestIdOf(message), command.$db);
     }
-    onRequest(message);
-    upstream.write(message);
+    if (onRequest(message)) client.destroy();
+    else upstream.write(message);
   }));
   upstream.on('data', messageSplitter((reply) => {
     const database = listings.get(responseToOf(reply));

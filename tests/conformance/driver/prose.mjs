@@ -136,6 +136,31 @@ async function withoutMongocryptd(prose, option) {
   equal(prose.world.analyser.connections, before, 'connections to mongocryptd');
 }
 
+/** A client whose pool is small asks the vault and the server for what it needs without waiting for itself. */
+async function withoutDeadlock(prose, { maxPoolSize, bypassAutoEncryption, hasVaultClient }) {
+  const { world, external } = prose;
+  await prose.start([external.get('external-key')]);
+  world.proxy.schemas.set(`${prose.databaseName}.coll`, expectation(external.get('external-schema')));
+  const encrypted = await prose.encryption().encrypt('string0', { ...DETERMINISTIC, keyAltName: 'local' });
+  const vault = hasVaultClient ? await world.client({ observeEvents: ['commandStartedEvent'], uriOptions: { maxPoolSize: 1 } }) : undefined;
+  try {
+    await prose.withClient({ autoEncryptOpts: { kmsProviders: local(), bypassAutoEncryption }, uriOptions: { maxPoolSize } }, async (db, events) => {
+      if (bypassAutoEncryption) await prose.plain.collection('coll').insertOne({ _id: 0, encrypted });
+      else await db.collection('coll').insertOne({ _id: 0, encrypted: 'string0' });
+      equal(await db.collection('coll').findOne({ _id: 0 }), { _id: 0, encrypted: 'string0' }, 'document');
+      const started = (list) => list.filter(({ command }) => command).map(({ commandName, databaseName }) => `${commandName} ${databaseName.slice(world.prefix.length)}`);
+      // Without a limit the client asks for keys itself, and analyses what it asks.
+      const isOwnVault = maxPoolSize === 0 && !bypassAutoEncryption;
+      const asked = hasVaultClient ? [] : [...(isOwnVault ? ['listCollections keyvault'] : []), 'find keyvault'];
+      const own = bypassAutoEncryption ? ['find db', ...asked] : ['listCollections db', ...asked, 'insert db', 'find db'];
+      equal(started(events), own, 'commands');
+      if (vault) equal(started(vault.commands), ['find keyvault'], 'commands to the vault');
+    }, { keyVaultClient: vault?.client });
+  } finally {
+    await vault?.close();
+  }
+}
+
 async function views(prose) {
   await prose.plain.dropCollection('view');
   await prose.plain.createCollection('view', { viewOn: 'coll' });
@@ -269,6 +294,10 @@ const PROSE = {
     'with bypassAutoEncryption': (prose) => withoutMongocryptd(prose, 'bypassAutoEncryption'),
     'with bypassQueryAnalysis': (prose) => withoutMongocryptd(prose, 'bypassQueryAnalysis'),
   },
+  '9-deadlocks': Object.fromEntries([1, 0].flatMap((maxPoolSize) => [false, true].flatMap((bypassAutoEncryption) => [false, true].map((hasVaultClient) => {
+    const options = { maxPoolSize, bypassAutoEncryption, hasVaultClient };
+    return [JSON.stringify(options), (prose) => withoutDeadlock(prose, options)];
+  })))),
   '13-unique-index': { 'names belong to one key': uniqueNames },
   '14-decryption-events': {
     'command error': (prose) => decryptionEvents(prose, { failPoint: { errorCode: 123 }, judge: mustFail }),
