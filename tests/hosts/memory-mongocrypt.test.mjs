@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { before, describe, it } from 'node:test';
 import { Binary, deserialize, Int32, serialize } from 'bson';
+import { item, number, structure, TYPE } from '../mongocrypt/ttlv.mjs';
 import { openBoundary } from './boundary.mjs';
 import { scan } from './memory/scan.mjs';
 import { formsOfKey, formsOfText } from './memory/secrets.mjs';
@@ -38,19 +39,9 @@ const masterKeys = {
   kmip: { provider: 'kmip', keyId: 'id' },
 };
 
-// KMIP: tag, type, length, value padded to eight bytes.
-function ttlv(tag, type, value) {
-  const header = Buffer.alloc(8);
-  header.writeUIntBE(tag, 0, 3);
-  header[3] = type;
-  header.writeUInt32BE(value.length, 4);
-  return Buffer.concat([header, value, Buffer.alloc((8 - (value.length % 8)) % 8)]);
-}
-const nested = (tags, item) => tags.reduceRight((inner, tag) => ttlv(tag, 1, inner), item);
-const kmipAnswer = (bytes) => ttlv(0x42007b, 1, ttlv(0x42000f, 1, Buffer.concat([
-  ttlv(0x42007f, 5, Buffer.alloc(4)),
-  nested([0x42007c, 0x420085, 0x420040, 0x420045], ttlv(0x420043, 8, bytes)),
-])));
+const kmipAnswer = (bytes) => structure(0x42007b, structure(0x42000f,
+  number(0x42007f, TYPE.enumeration, 0),
+  structure(0x42007c, structure(0x420085, structure(0x420040, structure(0x420045, item(0x420043, TYPE.bytes, bytes)))))));
 
 /** What each KMS answers to a message. */
 function answerTo(message, endpoint) {

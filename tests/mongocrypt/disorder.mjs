@@ -6,7 +6,7 @@ import { decrypt, explicitDecrypt, explicitEncrypt, garbage, script } from './sc
 import { rawId } from './samples.mjs';
 
 // mulberry32: small, and the same everywhere.
-function generator(seed) {
+export function generator(seed) {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

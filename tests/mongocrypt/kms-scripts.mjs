@@ -4,6 +4,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { toBase64 } from './reference.mjs';
 import { awsKeyDocument, awsPlaintext, bson, encrypted, httpReply, keyDocument, materialOf, providers, seal } from './samples.mjs';
 import { decrypt, explicitDecrypt, keys, script } from './scripts.mjs';
+import { item, number, structure } from './ttlv.mjs';
 
 const azure = { azure: { tenantId: 't', clientId: 'c', clientSecret: 's' } };
 const azureToken = { azure: { accessToken: 'given' } };
@@ -22,24 +23,14 @@ const gcpValue = (name, bytes) => httpReply(200, JSON.stringify({ [name]: Buffer
 const round = (...replies) => [...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', index, reply]), ['finishRequests']];
 const nextRound = (first, ...replies) => [...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', first + index, reply]), ['finishRequests']];
 
-// KMIP: tag, type, length, value padded to eight bytes.
-function ttlv(tag, type, value) {
-  const header = Buffer.alloc(8);
-  header.writeUIntBE(tag, 0, 3);
-  header[3] = type;
-  header.writeUInt32BE(value.length, 4);
-  return Buffer.concat([header, value, Buffer.alloc((8 - (value.length % 8)) % 8)]);
-}
-const structure = (tag, ...items) => ttlv(tag, 1, Buffer.concat(items));
-const number = (tag, type, value) => { const bytes = Buffer.alloc(4); bytes.writeUInt32BE(value); return ttlv(tag, type, bytes); };
 const kmipReply = (operation, status, ...payload) => toBase64(structure(0x42007b,
   structure(0x42007a, structure(0x420069, number(0x42006a, 2, 1), number(0x42006b, 2, 0)), number(0x42000d, 2, 1)),
   structure(0x42000f, number(0x42005c, 5, operation), number(0x42007f, 5, status), ...payload)));
 const [REGISTER, ACTIVATE, GET] = [0x03, 0x12, 0x0a];
-const named = (operation, id) => kmipReply(operation, 0, structure(0x42007c, ttlv(0x420094, 7, Buffer.from(id))));
-const secret = (bytes) => kmipReply(GET, 0, structure(0x42007c, number(0x420057, 5, 7), ttlv(0x420094, 7, Buffer.from('id')),
-  structure(0x420085, number(0x420086, 5, 2), structure(0x420040, number(0x420042, 5, 2), structure(0x420045, ttlv(0x420043, 8, bytes))))));
-const kmipRefusal = kmipReply(GET, 1, number(0x42007e, 5, 1), ttlv(0x42007d, 7, Buffer.from('gone')));
+const named = (operation, id) => kmipReply(operation, 0, structure(0x42007c, item(0x420094, 7, Buffer.from(id))));
+const secret = (bytes) => kmipReply(GET, 0, structure(0x42007c, number(0x420057, 5, 7), item(0x420094, 7, Buffer.from('id')),
+  structure(0x420085, number(0x420086, 5, 2), structure(0x420040, number(0x420042, 5, 2), structure(0x420045, item(0x420043, 8, bytes))))));
+const kmipRefusal = kmipReply(GET, 1, number(0x42007e, 5, 1), item(0x42007d, 7, Buffer.from('gone')));
 const kmipSecret = Buffer.alloc(96, 7);
 const kmipMasterKey = { provider: 'kmip', keyId: 'id' };
 const kmipKey = keyDocument(1, { keyMaterial: new Binary(seal(kmipSecret, Buffer.alloc(0), Buffer.alloc(16, 1), materialOf(1))), masterKey: kmipMasterKey });

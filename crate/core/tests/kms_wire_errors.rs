@@ -275,6 +275,8 @@ fn leaks(request: &str, reply: &str) -> Vec<Vec<u8>> {
         let echo = format!("{}{request}", " ".repeat(padding));
         replies.extend([200, 201, 302, 400, 403, 501].map(|status| http(status, &echo)));
     }
+    // The answer itself, under the status of a failure.
+    replies.extend([201, 302, 400, 403, 501].map(|status| http(status, body)));
     replies
 }
 

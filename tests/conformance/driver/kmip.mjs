@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:tls';
 import { kmipSecret } from '../../interop/fake-kms.mjs';
+import { item, number, structure, TYPE } from '../../mongocrypt/ttlv.mjs';
 import { account } from '../accounts.mjs';
 import { KMIP_SECRET_1 } from '../published.mjs';
 
@@ -13,22 +14,12 @@ const TAG = {
   responseHeader: 0x42007a, responseMessage: 0x42007b, responsePayload: 0x42007c, resultStatus: 0x42007f, secretData: 0x420085, secretDataType: 0x420086,
   uniqueIdentifier: 0x420094,
 };
-const TYPE = { structure: 1, integer: 2, enumeration: 5, text: 7, bytes: 8 };
 const OPERATION = { create: 0x01, register: 0x03, get: 0x0a, activate: 0x12, encrypt: 0x1f, decrypt: 0x20 };
 const HEADER_LEN = 8;
 const [SYMMETRIC_KEY, SECRET_DATA] = [2, 7];
 
-function item(tag, type, value) {
-  const header = Buffer.alloc(HEADER_LEN);
-  header.writeUIntBE(tag, 0, 3);
-  header[3] = type;
-  header.writeUInt32BE(value.length, 4);
-  return Buffer.concat([header, value, Buffer.alloc((8 - (value.length % 8)) % 8)]);
-}
-const number = (value) => { const bytes = Buffer.alloc(4); bytes.writeInt32BE(value); return bytes; };
-const structure = (tag, ...items) => item(tag, TYPE.structure, Buffer.concat(items));
-const integer = (tag, value) => item(tag, TYPE.integer, number(value));
-const enumeration = (tag, value) => item(tag, TYPE.enumeration, number(value));
+const integer = (tag, value) => number(tag, TYPE.integer, value);
+const enumeration = (tag, value) => number(tag, TYPE.enumeration, value);
 const text = (tag, value) => item(tag, TYPE.text, Buffer.from(value));
 const bytes = (tag, value) => item(tag, TYPE.bytes, Buffer.from(value));
 

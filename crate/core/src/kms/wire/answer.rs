@@ -28,6 +28,16 @@ pub(super) enum WantedJson {
     Token,
 }
 
+impl WantedJson {
+    /// Where it is looked for.
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Standard(field) | Self::Url(field) => field,
+            Self::Token => "access_token",
+        }
+    }
+}
+
 /// What came back.
 pub(super) enum JsonAnswer {
     Bytes(SecretBytes),
@@ -44,6 +54,7 @@ pub(super) struct Token {
 pub(super) struct HttpAnswer<'a> {
     pub(super) status: u16,
     pub(super) body: &'a [u8],
+    pub(super) wanted: WantedJson,
     /// The request, whose secrets are not to be quoted from an echo.
     pub(super) request: &'a SecretWriter,
     /// Whether a successful answer holds a secret: key material or a token.
@@ -72,8 +83,8 @@ impl HttpAnswer<'_> {
     /// Takes the one thing out of a successful answer.
     ///
     /// Errors: `KMS_RESPONSE_MALFORMED`.
-    pub(super) fn read(&self, wanted: WantedJson) -> Result<JsonAnswer> {
-        match wanted {
+    pub(super) fn read(&self) -> Result<JsonAnswer> {
+        match self.wanted {
             WantedJson::Standard(field) => {
                 let raw = self.text_member(field)?;
                 self.decoded(base64::decode_standard(text(raw).expose()))
@@ -165,12 +176,20 @@ impl HttpAnswer<'_> {
         let Self {
             status,
             body,
+            wanted,
             request,
             is_secret,
         } = self;
         let shown = &body[..body.len().min(MAX_QUOTED_LEN)];
         let searched = &body[..body.len().min(MAX_QUOTED_LEN + request.len())];
-        if (*is_secret && *status < 300) || request.is_echoed_in(searched) {
+        // What was asked for may come with any status, and an explanation of a failure has no use for its name.
+        let field = wanted.field().as_bytes();
+        let is_there = || {
+            shown
+                .windows(field.len() + 1)
+                .any(|part| part[0] == b'"' && part[1..] == *field)
+        };
+        if (*is_secret && (*status < 300 || is_there())) || request.is_echoed_in(searched) {
             let len = body.len();
             return format!(
                 "HTTP status={status}. Response body=\n({len} bytes, not shown because they may hold a secret)"

@@ -130,11 +130,12 @@ impl Exchange {
                 let answer = HttpAnswer {
                     status: parser.status(),
                     body: parser.body(),
+                    wanted: *field,
                     request,
                     is_secret: *is_secret,
                 };
                 if answer.status == 200 {
-                    return answer.read(*field).map(Answer::Json).map(State::Answered);
+                    return answer.read().map(Answer::Json).map(State::Answered);
                 }
                 let error = answer.status_error();
                 if !is_retryable(self.kind, answer.status, answer.body) {
