@@ -236,4 +236,23 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
       context.free();
     });
   });
+
+  it('holds no credentials that were given to a context, once its result was taken', () => {
+    freeAll(() => {
+      const crypt = boundary.newMongoCrypt(serialize({ aws: {} }), undefined, undefined, false, 60_000);
+      const given = () => leftovers().filter(({ name }) => /^(?:secretAccessKey|sessionToken|data key)/.test(name));
+      const create = (answer) => {
+        const context = crypt.createDataKey(serialize(masterKeys.aws), [], serialize({ keyMaterial: new Binary(materials.aws) }), now);
+        assert.equal(context.state(), 7);
+        context.provideKmsProviders(providers, now);
+        exchange(context, answer);
+        return context;
+      };
+      const finished = create(answerTo);
+      assert.ok(given().length > 0);
+      assert.ok(finished.finalize(now).length > 0);
+      assert.deepEqual(given(), []);
+      finished.free();
+    });
+  });
 });

@@ -104,6 +104,27 @@ fn what_a_key_document_names_is_escaped() {
 }
 
 #[test]
+fn no_name_leads_to_another_path() {
+    let azure_token = json!({"azure": {"accessToken": "t"}});
+    let gcp_token = json!({"gcp": {"accessToken": "t"}});
+    for segment in [".", ".."] {
+        for (key, document) in [
+            (with(azure_key(), &["keyName"], segment), &azure_token),
+            (with(azure_key(), &["keyVersion"], segment), &azure_token),
+            (with(gcp_key(), &["projectId"], segment), &gcp_token),
+            (with(gcp_key(), &["location"], segment), &gcp_token),
+            (with(gcp_key(), &["keyRing"], segment), &gcp_token),
+            (azure_key(), &with(azure(), &["azure", "tenantId"], segment)),
+        ] {
+            let error = first_message(&key, document).expect_err("it leads elsewhere");
+            assert_eq!(error.code(), Code::KmsRequestInvalid, "{key}");
+        }
+    }
+    let dots = with(azure_key(), &["keyName"], "...");
+    assert!(first_message(&dots, &azure_token).is_ok());
+}
+
+#[test]
 fn what_a_form_holds_is_encoded() {
     let document = json!({"azure": {"tenantId": "a b/c", "clientId": "c&d=e", "clientSecret": "s&e=c+r%et\r\né"}});
     let message = first_message(&azure_key(), &document).expect("it is encoded");

@@ -222,9 +222,9 @@ impl MongoCryptContext {
         };
         if result.is_ok() {
             self.state = State::Done;
-            // Keys and plaintext are wiped now, not when the host gets round to it.
+            // Keys, credentials and plaintext are wiped now, not when the host gets round to it.
             self.operation = Box::new(Finished);
-            self.broker.forget();
+            self.broker = KeyBroker::new(call);
         }
         self.keep(result)
     }
@@ -239,9 +239,11 @@ impl MongoCryptContext {
         result.map_err(|error| self.fail(error)).ok()
     }
 
+    /// The requests stay: their own failures can be asked for.
     fn fail(&mut self, error: Error) {
         self.failure = Some(error);
         self.state = State::Error;
+        self.broker.forget();
     }
 }
 

@@ -28,7 +28,8 @@ struct Header {
 impl HttpRequest {
     /// A request with the headers that every one has: `Connection`, `Content-Length`, `Content-Type`, `Host`.
     ///
-    /// Errors: `KMS_REQUEST_INVALID` when `path` or `host` could not stand in a request line or a header.
+    /// Errors: `KMS_REQUEST_INVALID` when `path` or `host` could not stand in a request line or a header, or when `path`
+    /// leads elsewhere.
     pub(in crate::kms::wire) fn post(
         path: &str,
         host: &str,
@@ -39,6 +40,13 @@ impl HttpRequest {
             return Err(invalid(
                 "the request path holds a space or a control character",
             ));
+        }
+        // DIFFERS: libmongocrypt sends them, and servers resolve them (RFC 3986 section 5.2.4) to another path.
+        if path
+            .split(['/', '?'])
+            .any(|part| matches!(part, "." | ".."))
+        {
+            return Err(invalid("a part of the request path is a dot segment"));
         }
         let length = body.len().to_string();
         let request = Self {
@@ -190,7 +198,7 @@ mod tests {
                 assert_eq!(refusal(request), Code::KmsRequestInvalid);
             }
         }
-        for path in ["", "a", "/a b"] {
+        for path in ["", "a", "/a b", "/..", "/a/../b", "/a/./b", "/a/..?b", "/."] {
             assert_eq!(
                 refusal(HttpRequest::post(path, "h", "t", body(""))),
                 Code::KmsRequestInvalid
