@@ -58,10 +58,11 @@ async function pack() {
 /** The line of package.json. */
 export const ours = { [alias]: `file:../${tarballName}` };
 
-/** An empty folder beside the tarball with this package.json. Other names, other folders. */
+/** A folder beside the tarball with this package.json and nothing else. */
 export async function makeProject(name, manifestOf) {
   await pack();
   const folder = join(projects(), name);
+  rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify({ name: 'application', private: true, ...manifestOf }, undefined, 2)}\n`);
   return folder;
@@ -72,7 +73,6 @@ export async function sharedProject(name, manifestOf, ...flags) {
   const folder = join(projects(), name);
   await withLock(join(projects(), `${name}.lock`), async () => {
     if (existsSync(join(folder, 'complete'))) return;
-    rmSync(folder, { recursive: true, force: true });
     await makeProject(name, manifestOf);
     const { code, stderr } = await npm(folder, 'install', ...flags);
     assert.equal(code, 0, stderr);

@@ -6,10 +6,11 @@ import { analyse, NeedsAnalysis } from './marking.mjs';
 import { messageSplitter, readDocument, replyTo } from './wire.mjs';
 
 /**
- * Resolves to `{ uri, analysed, declined, connections, behave, stop() }`. `analysed` collects the commands, `declined` why
- * commands were declined. `behave(command, socket, message)`, when set, answers in the place of the analysis; undefined sends nothing.
+ * Listens on a free port, or on the one that is named. Resolves to `{ uri, analysed, declined, connections, behave, stop() }`.
+ * `analysed` collects the commands, `declined` why commands were declined. `behave(command, socket, message)`, when set, answers
+ * in the place of the analysis; undefined sends nothing.
  */
-export async function startAnalyser() {
+export async function startAnalyser({ port = 0 } = {}) {
   const analyser = { uri: undefined, analysed: [], declined: [], connections: 0, behave: undefined, stop: undefined };
   const sockets = new Set();
   const server = createServer((socket) => {
@@ -22,7 +23,7 @@ export async function startAnalyser() {
       if (reply) socket.write(replyTo(message, reply));
     }));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await new Promise((resolve) => { server.listen(port, '127.0.0.1', resolve); });
   analyser.uri = `mongodb://127.0.0.1:${server.address().port}/?directConnection=true`;
   analyser.stop = async () => {
     for (const socket of sockets) socket.destroy();

@@ -39,9 +39,11 @@ export async function installForShell({ awsSdk = false } = {}) {
   };
 }
 
-// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script.
-export async function runShell(script, { uri, cwd, home, json = true, input, args = [], env = {} }) {
-  const program = join(dirname(require.resolve('mongosh/package.json')), require('mongosh/package.json').bin.mongosh);
+const ownProgram = join(dirname(require.resolve('mongosh/package.json')), require('mongosh/package.json').bin.mongosh);
+
+// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script; `program` is
+// another installation's.
+export async function runShell(script, { uri, cwd, home, json = true, input, args = [], env = {}, program = ownProgram }) {
   const output = json && input === undefined ? ['--json=canonical'] : [];
   const evaluate = script === undefined ? [] : ['--eval', script];
   const child = spawn(process.execPath, [program, '--quiet', ...(uri === undefined ? ['--nodb'] : [uri]), ...output, ...args, ...evaluate], {
