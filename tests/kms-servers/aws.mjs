@@ -1,12 +1,14 @@
 // AWS KMS: Encrypt and Decrypt of one key. The AWS SDK's own signer says what a request's signature has to be.
-import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto';
+import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { SignatureV4 } from '@smithy/signature-v4';
+import { symmetricKeys, withKey } from './held-keys.mjs';
 import { expectHeaders, headerOf, startHttpsService } from './https-service.mjs';
 
 const TYPE = 'application/x-amz-json-1.1';
 const REGION = 'us-east-1';
 const KEY = `arn:aws:kms:${REGION}:123456789012:key/0f1b2c3d-csfle`;
 const MAX_SKEW_MS = 300_000;
+const base64 = (bytes) => Buffer.from(bytes).toString('base64');
 const refusal = (kind, message, status = 400) => ({ status, type: TYPE, body: { __type: kind, message } });
 
 /** The digest that the signer asks for. */
@@ -22,9 +24,11 @@ class Sha256 {
   }
 }
 
-/** `hosts` are the names that the service answers to. */
-export async function startAws(certificateFile, { hosts = [`kms.${REGION}.amazonaws.com`, 'kms.us-east-2.amazonaws.com'] } = {}) {
-  const secret = randomBytes(32);
+// A ciphertext names its key itself: who decrypts it does not.
+const ownKeys = () => symmetricKeys(({ key = KEY }) => (key === KEY ? KEY : undefined));
+
+/** `hosts` are the names that the service answers to, `keys` those it holds. */
+export async function startAws(certificateFile, { hosts = [`kms.${REGION}.amazonaws.com`, 'kms.us-east-2.amazonaws.com'], keys = ownKeys() } = {}) {
   const accounts = new Map();
   const aws = { hosts, masterKey: { region: REGION, key: KEY } };
 
@@ -47,9 +51,10 @@ export async function startAws(certificateFile, { hosts = [`kms.${REGION}.amazon
     const [date, target] = ['X-Amz-Date', 'X-Amz-Target'].map((name) => headerOf(request, name, complain));
     const [, keyId, day, region] = /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/kms\/aws4_request, /.exec(authorization) ?? [];
     const account = accounts.get(keyId);
-    if (account === undefined) return refusal('UnrecognizedClientException', 'The security token included in the request is invalid.');
+    const sessionToken = request.headers.find((line) => line.startsWith('X-Amz-Security-Token:'))?.slice('X-Amz-Security-Token:'.length);
+    if (account === undefined || sessionToken !== account.sessionToken) return refusal('UnrecognizedClientException', 'The security token included in the request is invalid.');
     const signed = { 'content-length': String(Buffer.byteLength(body)), 'content-type': TYPE, host, 'x-amz-date': date, 'x-amz-target': target };
-    const token = account.sessionToken === undefined ? [] : [`X-Amz-Security-Token:${account.sessionToken}`];
+    const token = sessionToken === undefined ? [] : [`X-Amz-Security-Token:${sessionToken}`];
     // The one header with a space after its colon, and the one that is not in its place.
     const last = `Authorization: ${authorization}`;
     expectHeaders({ ...request, headers: request.headers.slice(0, -1) }, complain, [`Content-Type:${TYPE}`, `X-Amz-Date:${date}`, `X-Amz-Target:${target}`, ...token]);
@@ -64,26 +69,18 @@ export async function startAws(certificateFile, { hosts = [`kms.${REGION}.amazon
   };
 
   const operate = (target, body, complain) => {
+    const [missing, invalid] = [refusal('NotFoundException', 'Invalid keyId'), refusal('InvalidCiphertextException', '')];
+    const answered = (answer) => ({ type: TYPE, body: { EncryptionAlgorithm: 'SYMMETRIC_DEFAULT', KeyId: KEY, ...answer } });
     if (target === 'TrentService.Encrypt') {
-      const [, text, keyId] = /^\{"Plaintext": "([A-Za-z0-9+/]+={0,2})", "KeyId": ("[^"]*")\}$/.exec(body) ?? [];
-      if (text === undefined) complain(`body of ${target}`);
-      if (JSON.parse(keyId ?? '""') !== KEY) return refusal('NotFoundException', 'Invalid keyId');
-      const value = Buffer.from(text ?? '', 'base64');
-      if (value.length !== 96) complain(`${value.length} bytes to encrypt`);
-      const iv = randomBytes(12);
-      const cipher = createCipheriv('aes-256-gcm', secret, iv);
-      const blob = Buffer.concat([iv, cipher.update(value), cipher.final(), cipher.getAuthTag()]);
-      return { type: TYPE, body: { CiphertextBlob: blob.toString('base64'), EncryptionAlgorithm: 'SYMMETRIC_DEFAULT', KeyId: KEY } };
+      const [, text = '', key = '""'] = /^\{"Plaintext": "([A-Za-z0-9+/]+={0,2})", "KeyId": ("[^"]*")\}$/.exec(body) ?? [];
+      const plaintext = Buffer.from(text, 'base64');
+      if (plaintext.length !== 96) complain(`body of ${target}, with ${plaintext.length} bytes to encrypt`);
+      const masterKey = { region: REGION, key: JSON.parse(key) };
+      return withKey(async () => answered({ KeyId: masterKey.key, CiphertextBlob: base64(await keys.encrypt({ masterKey, plaintext })) }), { missing, invalid });
     }
     const [, text] = /^\{"CiphertextBlob": "([A-Za-z0-9+/]+={0,2})"\}$/.exec(body) ?? [];
     if (target !== 'TrentService.Decrypt' || text === undefined) complain(`${target} with its body`);
-    try {
-      const blob = Buffer.from(text ?? '', 'base64');
-      const cipher = createDecipheriv('aes-256-gcm', secret, blob.subarray(0, 12)).setAuthTag(blob.subarray(-16));
-      return { type: TYPE, body: { EncryptionAlgorithm: 'SYMMETRIC_DEFAULT', KeyId: KEY, Plaintext: Buffer.concat([cipher.update(blob.subarray(12, -16)), cipher.final()]).toString('base64') } };
-    } catch {
-      return refusal('InvalidCiphertextException', '');
-    }
+    return withKey(async () => answered({ Plaintext: base64(await keys.decrypt({ masterKey: { region: REGION }, ciphertext: Buffer.from(text ?? '', 'base64') })) }), { missing, invalid });
   };
 
   aws.kmsProvider = aws.addAccount();

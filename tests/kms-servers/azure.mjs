@@ -1,5 +1,6 @@
 // Azure: the identity platform's tokens for client credentials, and one key of a key vault (REST API 7.1).
 import { constants, generateKeyPairSync, privateDecrypt, publicEncrypt, randomBytes } from 'node:crypto';
+import { NoSuchKey, withKey } from './held-keys.mjs';
 import { expectHeaders, startHttpsService } from './https-service.mjs';
 
 export const KEY_VAULT = 'csfle-test.vault.azure.net';
@@ -9,10 +10,24 @@ const CLIENT = { tenantId: '5e0a4a07-tenant', clientId: 'client-0f1b', clientSec
 const KEY = { name: 'csfle-key', version: 'b2c0f6d4e8' };
 const refusal = (status, code, message) => ({ status, body: { error: { code, message } } });
 
-/** `hosts` are the names that the service answers to. */
-export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT] } = {}) {
+function ownKeys() {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const padding = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
+  const held = ({ keyName, keyVersion }) => { if (keyName !== KEY.name || (keyVersion !== '' && keyVersion !== KEY.version)) throw new NoSuchKey(); };
+  return {
+    encrypt({ masterKey, plaintext }) {
+      held(masterKey);
+      return publicEncrypt({ key: publicKey, ...padding }, plaintext);
+    },
+    decrypt({ masterKey, ciphertext }) {
+      held(masterKey);
+      return privateDecrypt({ key: privateKey, ...padding }, ciphertext);
+    },
+  };
+}
+
+/** `hosts` are the names that the service answers to, `keys` those it holds. */
+export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT], keys = ownKeys() } = {}) {
   const tokens = new Map();
   const azure = { tokenLifetimeS: 3600, issued: 0, hosts, kmsProvider: CLIENT, masterKey: { keyVaultEndpoint: KEY_VAULT, keyName: KEY.name, keyVersion: KEY.version } };
 
@@ -42,20 +57,16 @@ export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT
     if (verb === undefined) complain('path of the key');
     if (!tokens.has(bearer)) complain(`token ${bearer}`);
     if ((tokens.get(bearer) ?? 0) <= Date.now()) return refusal(401, 'Unauthorized', 'Error validating token: expired');
-    if (name !== KEY.name || (version !== '' && version !== KEY.version)) return refusal(404, 'KeyNotFound', `A key with (name/id) ${name} was not found in this key vault.`);
     const [, text] = /^\{"alg": "RSA-OAEP-256", "value": "([A-Za-z0-9_-]+={0,2})"\}$/.exec(request.body) ?? [];
     if (text === undefined || text.length % 4 !== 0) complain(`body of ${verb}`);
     const value = Buffer.from(text ?? '', 'base64url');
-    const kid = `https://${KEY_VAULT}/keys/${KEY.name}/${KEY.version}`;
-    if (verb === 'wrapkey') {
-      if (value.length !== 96) complain(`${value.length} bytes to wrap`);
-      return { body: { kid, value: publicEncrypt({ key: publicKey, ...padding }, value).toString('base64url') } };
-    }
-    try {
-      return { body: { kid, value: privateDecrypt({ key: privateKey, ...padding }, value).toString('base64url') } };
-    } catch {
-      return refusal(400, 'BadParameter', 'The parameter is incorrect.');
-    }
+    if (verb === 'wrapkey' && value.length !== 96) complain(`${value.length} bytes to wrap`);
+    const masterKey = { keyVaultEndpoint: request.host, keyName: name, keyVersion: version };
+    const made = async () => (verb === 'wrapkey' ? keys.encrypt({ masterKey, plaintext: value }) : keys.decrypt({ masterKey, ciphertext: value }));
+    return withKey(async () => ({ body: { kid: `https://${request.host}/keys/${name}/${version || KEY.version}`, value: Buffer.from(await made()).toString('base64url') } }), {
+      missing: refusal(404, 'KeyNotFound', `A key with (name/id) ${name} was not found in this key vault.`),
+      invalid: refusal(400, 'BadParameter', 'The parameter is incorrect.'),
+    });
   };
 
   const answer = (request, complain) => {

@@ -1,5 +1,6 @@
 // Google Cloud: tokens for a service account's signed assertion (RFC 7523), and one key of Cloud KMS (REST API v1).
-import { createCipheriv, createDecipheriv, generateKeyPairSync, randomBytes, verify } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, verify } from 'node:crypto';
+import { symmetricKeys, withKey } from './held-keys.mjs';
 import { expectHeaders, startHttpsService } from './https-service.mjs';
 
 const TOKEN_HOST = 'oauth2.googleapis.com';
@@ -10,10 +11,12 @@ const GRANT = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const KEY = { projectId: 'project-one', location: 'global', keyRing: 'ring-one', keyName: 'key-one' };
 const refusal = (code, status, message) => ({ status: code, body: { error: { code, message, status } } });
 
-/** `hosts` are the names that the service answers to. */
-export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST] } = {}) {
+const pathOf = ({ projectId, location, keyRing, keyName }) => `projects/${projectId}/locations/${location}/keyRings/${keyRing}/cryptoKeys/${keyName}`;
+const ownKeys = () => symmetricKeys((masterKey) => (pathOf(masterKey) === pathOf(KEY) ? pathOf(KEY) : undefined));
+
+/** `hosts` are the names that the service answers to, `keys` those it holds. */
+export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST], keys = ownKeys() } = {}) {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const secret = randomBytes(32);
   const tokens = new Map();
   const gcp = {
     tokenLifetimeS: 3600,
@@ -56,36 +59,29 @@ export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST]
   const answerKey = (request, complain) => {
     const bearer = request.headers.find((line) => line.startsWith('Authorization:'))?.slice('Authorization:Bearer '.length);
     expectHeaders(request, complain, ['Accept:application/json', `Authorization:Bearer ${bearer}`, 'Content-Type:application/json']);
-    const [, name, version, verb] = /^\/v1\/(projects\/[^/]+\/locations\/[^/]+\/keyRings\/[^/]+\/cryptoKeys\/[^/:]+)(\/cryptoKeyVersions\/[^/:]+)?:(encrypt|decrypt)$/.exec(request.path) ?? [];
+    const [, projectId, location, keyRing, keyName, version, verb] = /^\/v1\/projects\/([^/]+)\/locations\/([^/]+)\/keyRings\/([^/]+)\/cryptoKeys\/([^/:]+)(\/cryptoKeyVersions\/[^/:]+)?:(encrypt|decrypt)$/.exec(request.path) ?? [];
     if (verb === undefined) complain('path of the key');
     if (verb === 'decrypt' && version !== undefined) complain('version to decrypt with');
     if (!tokens.has(bearer)) complain(`token ${bearer}`);
     if ((tokens.get(bearer) ?? 0) <= Date.now()) return refusal(401, 'UNAUTHENTICATED', 'Request had invalid authentication credentials.');
-    const known = `projects/${KEY.projectId}/locations/${KEY.location}/keyRings/${KEY.keyRing}/cryptoKeys/${KEY.keyName}`;
-    if (name !== known) return refusal(404, 'NOT_FOUND', `CryptoKey ${name} not found.`);
     const field = verb === 'encrypt' ? 'plaintext' : 'ciphertext';
     const [, text] = new RegExp(`^\\{"${field}": "([A-Za-z0-9+/]+={0,2})"\\}$`).exec(request.body) ?? [];
     if (text === undefined || text.length % 4 !== 0) complain(`body of ${verb}`);
     const value = Buffer.from(text ?? '', 'base64');
-    return verb === 'encrypt' ? encrypted(known, version ?? '/cryptoKeyVersions/1', value, complain) : decrypted(known, value);
+    if (verb === 'encrypt' && value.length !== 96) complain(`${value.length} bytes to encrypt`);
+    const masterKey = { projectId, location, keyRing, keyName };
+    return withKey(async () => ({ body: await (verb === 'encrypt' ? encrypted(masterKey, version, value) : decrypted(masterKey, value)) }), {
+      missing: refusal(404, 'NOT_FOUND', `CryptoKey ${pathOf(masterKey)} not found.`),
+      invalid: refusal(400, 'INVALID_ARGUMENT', 'Decryption failed: the ciphertext is invalid.'),
+    });
   };
 
-  const encrypted = (name, version, value, complain) => {
-    if (value.length !== 96) complain(`${value.length} bytes to encrypt`);
-    const iv = randomBytes(12);
-    const cipher = createCipheriv('aes-256-gcm', secret, iv).setAAD(Buffer.from(name));
-    const ciphertext = Buffer.concat([iv, cipher.update(value), cipher.final(), cipher.getAuthTag()]);
-    return { body: { name: `${name}${version}`, ciphertext: ciphertext.toString('base64'), ciphertextCrc32c: '1', protectionLevel: 'SOFTWARE' } };
+  const encrypted = async (masterKey, version = '/cryptoKeyVersions/1', plaintext) => {
+    const ciphertext = Buffer.from(await keys.encrypt({ masterKey, plaintext })).toString('base64');
+    return { name: `${pathOf(masterKey)}${version}`, ciphertext, ciphertextCrc32c: '1', protectionLevel: 'SOFTWARE' };
   };
 
-  const decrypted = (name, value) => {
-    try {
-      const cipher = createDecipheriv('aes-256-gcm', secret, value.subarray(0, 12)).setAAD(Buffer.from(name)).setAuthTag(value.subarray(-16));
-      return { body: { plaintext: Buffer.concat([cipher.update(value.subarray(12, -16)), cipher.final()]).toString('base64'), usedPrimary: true } };
-    } catch {
-      return refusal(400, 'INVALID_ARGUMENT', 'Decryption failed: the ciphertext is invalid.');
-    }
-  };
+  const decrypted = async (masterKey, ciphertext) => ({ plaintext: Buffer.from(await keys.decrypt({ masterKey, ciphertext })).toString('base64'), usedPrimary: true });
 
   const answer = (request, complain) => {
     if (!hosts.includes(request.host.split(':')[0])) complain(`host ${request.host}`);
