@@ -16,7 +16,7 @@ const DEFAULT_PORTS = { aws: 443, azure: 443, gcp: 443, kmip: 5696 };
  * Starts the services of `providers`.
  *
  * `options()` are those of a ClientEncryption for these providers and local keys; `masterKeys` has one for each provider;
- * `violations()` all complaints; `routes` leads `host:port` to a port of this machine, and may be added to.
+ * `takeViolations()` the complaints since it was asked last; `routes` leads `host:port` to a port of this machine, and may be added to.
  */
 export async function startCloud(python, providers) {
   const certificates = makeCertificates(python, {
@@ -56,7 +56,7 @@ export async function startCloud(python, providers) {
       tlsOptions: { ...of(tlsFor), ...more.tlsOptions },
       kmsConnectCallback,
     }),
-    violations: () => providers.flatMap((name) => started[name].service.violations),
+    takeViolations: () => providers.flatMap((name) => started[name].service.violations.splice(0)),
     async stop() {
       for (const name of providers) await started[name].service.stop();
       certificates.remove();

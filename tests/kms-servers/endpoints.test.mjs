@@ -90,6 +90,8 @@ describe('azure', () => {
       await assert.rejects(encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }), { name: 'MongoCryptError', message: /HTTP status=404\. .*KeyNotFound/s });
       assert.equal(place.cloud.azure.service.paths().at(-1), `/keys/${encodeURIComponent(keyName)}/b2c0f6d4e8/wrapkey?api-version=7.1`);
     }
+    const keyName = '..';
+    await assert.rejects(encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }), { name: 'MongoCryptError', message: /dot segment/ });
   });
 });
 
@@ -158,6 +160,6 @@ describe('kmip', () => {
       message: /^Error getting SecretData from KMIP Get response: KMIP response error\. Result Status \(1\): Operation Failed\. Result Reason \(1\): Item Not Found\. Result Message: Could not locate object: 9999$/,
     });
     // PyKMIP refuses what it does not know, as it has to.
-    assert.deepEqual(place.cloud.kmip.service.violations.splice(0).length, 1);
+    assert.equal(place.cloud.takeViolations().length, 1);
   });
 });

@@ -42,6 +42,6 @@ export async function workplace(providers, { modules } = {}) {
     await cloud.stop();
     remove();
   });
-  afterEach(() => assert.deepEqual(cloud.violations(), []));
+  afterEach(() => assert.deepEqual(cloud.takeViolations(), []));
   return place;
 }
