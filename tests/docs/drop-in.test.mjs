@@ -1,75 +1,65 @@
-// DROP-IN.md as its reader follows it: npm itself resolves the manifests, offline, and the official driver runs on what it installed.
+// DROP-IN.md as its reader follows it: npm itself resolves the manifests, and the official driver runs on what it installed.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { cpSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import test, { after, before, describe } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { MongoCrypt } from 'csfle-wasm';
 import { serialize } from 'bson';
 import { root } from '../../js/dev/paths.mjs';
+import { alias, mongoshOf, mongoshProject, packedTarball } from '../hosts/projects.mjs';
+import { versions } from '../hosts/versions.mjs';
 import { fencesOf, proseOf, textOf } from './markdown.mjs';
 import { manifest, openProject } from './project.mjs';
 import { runnerOf } from './runners.mjs';
 
-const name = 'mongodb-client-encryption';
 const driver = JSON.parse(textOf('node_modules/mongodb/package.json'));
-const tarball = `csfle-wasm-${manifest.version}.tgz`;
 
 describe('the snippets of DROP-IN.md', { timeout: 300_000 }, () => {
   const all = fencesOf(textOf('DROP-IN.md'));
   const of = (kind) => JSON.parse(all.find((fence) => fence.language === 'json' && fence.kind === kind).text);
-  const { before: old, after: changed, shell } = Object.fromEntries(['before', 'after', 'shell'].map((kind) => [kind, of(kind)]));
+  const changed = of('after');
   let project;
 
   before(async () => {
     project = await openProject();
     project.write('master-key.bin', randomBytes(96));
-    pack(root, project.folder);
-    pack(join(root, 'node_modules', 'bson'), project.folder);
-    // What the driver itself depends on is not at hand as tarballs: it is linked, and its peers are what is resolved here.
-    const copy = join(project.folder, 'driver');
-    cpSync(realpathSync(join(root, 'node_modules', 'mongodb')), copy, { recursive: true });
-    const { dependencies: _linked, devDependencies: _unused, scripts: _none, ...rest } = driver;
-    writeFileSync(join(copy, 'package.json'), JSON.stringify(rest));
-    pack(copy, project.folder);
+    const tarball = await packedTarball();
+    const clone = join(dirname(project.folder), 'csfle-wasm');
+    mkdirSync(clone);
+    cpSync(tarball, join(clone, basename(tarball)));
+    // A reader has the packages from where packages are; npm's cache will do where it has them.
+    await project.shell('unset npm_config_offline; export npm_config_prefer_offline=true npm_config_audit=false npm_config_fund=false');
   });
   after(() => project?.close());
 
-  // The manifest with the packages from where they are.
-  const install = async ({ dependencies, ...more }) => {
-    const local = { ...dependencies, [name]: `file:${tarball}`, mongodb: `file:mongodb-${driver.version}.tgz`, bson: `file:bson-${manifest.devDependencies.bson}.tgz` };
-    project.write('package.json', JSON.stringify({ name: 'hospital', private: true, type: 'module', dependencies: local, ...more }));
-    return project.shell('npm install --ignore-scripts --no-audit --no-fund');
-  };
   const runs = {
     'json before': ({ text }) => {
-      assert.deepEqual(JSON.parse(text).dependencies, { mongodb: `^${driver.version}`, [name]: driver.peerDependencies[name] });
+      assert.deepEqual(JSON.parse(text).dependencies, { mongodb: `^${driver.version}`, [alias]: driver.peerDependencies[alias] });
     },
-    'json after': async () => {
-      assert.deepEqual({ ...changed.dependencies, [name]: '' }, { ...old.dependencies, [name]: '' });
-      assert.equal(changed.dependencies[name].split('/').at(-1), tarball);
-      const { overrides, ...without } = changed;
-      const refused = await install(without);
-      assert.notEqual(refused.code, 0, 'npm takes it without overrides by now: DROP-IN.md can say so');
-      assert.match(refused.stderr, /ERESOLVE/);
-      const { code, stderr } = await install({ ...without, overrides });
-      assert.equal(code, 0, stderr);
-      assert.equal(JSON.parse(project.read(`node_modules/${name}/package.json`)).name, 'csfle-wasm');
-      for (const dependency of Object.keys(driver.dependencies).filter((one) => one !== 'bson')) project.link(dependency, realpathSync(join(root, 'node_modules', dependency)));
+    'json after': () => {
+      const { dependencies, ...more } = changed;
+      assert.deepEqual(more, {});
+      const { [alias]: line, ...rest } = dependencies;
+      const { [alias]: _addon, ...before } = of('before').dependencies;
+      assert.deepEqual(rest, before);
+      // The oldest driver that the document allows, and not what is newest on the day of the test.
+      project.write('package.json', JSON.stringify({ name: 'hospital', private: true, type: 'module', dependencies: { mongodb: driver.version, [alias]: line } }));
     },
-    // What `npm install` has to do is done above, where the tarballs are; other commands run as they are.
-    'sh project': (fence, context) => (fence.text === 'npm install\n' ? undefined : runnerOf(fence).run(fence, context)),
-    'json shell': () => {
-      assert.deepEqual(shell.overrides, changed.overrides);
-      assert.deepEqual(shell.dependencies, { mongosh: manifest.devDependencies.mongosh, [name]: changed.dependencies[name] });
+    'sh project': async (fence, context) => {
+      const output = await runnerOf(fence).run(fence, context);
+      assert.equal(JSON.parse(project.read(`node_modules/${alias}/package.json`)).name, 'csfle-wasm');
+      return output;
     },
-    // The shell of this repository, whose modules stay where they are, with what `overrides` does.
-    'js shell': async (fence, context) => {
-      await project.shell(`export NODE_OPTIONS='--require ${fileURLToPath(new URL('../mongocrypt/alias.cjs', import.meta.url))}'`);
-      return runnerOf({ ...fence, kind: 'mongosh' }).run(fence, context);
+    // Installed as it stands by tests/hosts/one-line.test.mjs.
+    'json overrides': ({ text }) => {
+      assert.deepEqual(JSON.parse(text), { dependencies: { ...changed.dependencies, mongodb: `^${versions.previousDriver}` }, overrides: { [alias]: `$${alias}` } });
     },
+    'json shell': async ({ text }) => {
+      assert.deepEqual(JSON.parse(text), { dependencies: { mongosh: manifest.devDependencies.mongosh, [alias]: changed.dependencies[alias] } });
+      project.mongoshProgram = mongoshOf(await mongoshProject());
+    },
+    'js shell': (fence, context) => runnerOf({ ...fence, kind: 'mongosh' }).run(fence, context),
   };
 
   let failed = false;
@@ -84,11 +74,6 @@ describe('the snippets of DROP-IN.md', { timeout: 300_000 }, () => {
   }
 });
 
-function pack(folder, destination) {
-  const { status, stderr } = spawnSync('npm', ['pack', '--ignore-scripts', '--pack-destination', destination], { cwd: folder, encoding: 'utf8', shell: process.platform === 'win32' });
-  assert.equal(status, 0, stderr);
-}
-
 describe('what DROP-IN.md says', () => {
   const errorWrapper = (error) => error;
   const open = (kmsProviders, more) => new MongoCrypt({ kmsProviders: serialize(kmsProviders), errorWrapper, ...more });
@@ -98,7 +83,7 @@ describe('what DROP-IN.md says', () => {
   test('neither logger nor cryptoCallbacks is ever called', () => {
     const calls = [];
     const cryptoCallbacks = new Proxy({}, { get: (_, hook) => () => calls.push(hook) });
-    const crypt = open(local, { logger: (...message) => calls.push(message), cryptoCallbacks });
+    const crypt = open(local, { logger: (...message) => calls.push(message), cryptoCallbacks, cryptSharedLibSearchPaths: ['$SYSTEM', '/nowhere'] });
     const context = crypt.makeDataKeyContext(serialize({ provider: 'local' }), {});
     assert.equal(context.state, 5);
     assert.ok(context.finalize().length > 0);
@@ -153,8 +138,14 @@ describe('what DROP-IN.md says', () => {
     assert.equal(codes.length, 3);
     assert.deepEqual(codes.filter((code) => ![...core, ...js].includes(code)), []);
     assert.ok(prose.includes(`\`mongodb\` ${driver.version}, unmodified`));
-    assert.ok(prose.includes(`this package is at ${manifest.version}.`));
+    assert.ok(prose.includes(`counts its own from ${manifest.version}.`));
+    assert.ok(prose.includes(`\`"${alias}": "npm:csfle-wasm@^${manifest.version}"\``));
     assert.ok(prose.includes(`says \`${MongoCrypt.libmongocryptVersion}\``));
     assert.ok(prose.includes(`mongosh ${manifest.devDependencies.mongosh}:`));
+    const { webpack, esbuild, rollup, vite } = manifest.devDependencies;
+    for (const [name, version] of Object.entries({
+      webpack, esbuild, rollup: rollup.split('@').at(-1), Vite: vite, 'Next.js': versions.next, Bun: versions.bun, bun: versions.bun, Deno: versions.deno,
+      pnpm: versions.pnpm, yarn: versions.yarn, mongoose: versions.mongoose, 'The driver': versions.previousDriver, 'the driver': versions.previousDriver,
+    })) assert.ok(prose.includes(`${name} ${version}`), `${name} ${version}`);
   });
 });

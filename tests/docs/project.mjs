@@ -21,7 +21,9 @@ export async function openProject() {
   // to be touched.
   const services = await startServices({ env: { AWS_ENDPOINT_URL_KMS: process.env.TEST_KMS_ENDPOINT } });
   const kms = await recordingKms(services.kmsEndpoint);
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'csfle-docs-')));
+  // The folder of the project, with room beside it for what a reader's own folders have.
+  const folder = join(realpathSync(mkdtempSync(join(tmpdir(), 'csfle-docs-'))), 'hospital');
+  mkdirSync(folder);
   const credentials = join(folder, 'aws-credentials');
   writeFileSync(credentials, `[csfle-migration]\naws_access_key_id = ${emulatorCredentials.AWS_ACCESS_KEY_ID}\naws_secret_access_key = ${emulatorCredentials.AWS_SECRET_ACCESS_KEY}\n`);
   mkdirSync(join(folder, 'home'));
@@ -40,6 +42,8 @@ export async function openProject() {
 }
 
 class Project {
+  /** Another mongosh than that of this repository. */
+  mongoshProgram;
   #env;
   #services;
   #scripts = 0;
@@ -95,7 +99,7 @@ class Project {
 
   /** Types lines at the prompt of the real mongosh. Its errors do not end it, so they are looked for. */
   async mongosh(lines) {
-    const { code, stdout, stderr } = await runShell(undefined, { uri: this.mongodbUri, cwd: this.folder, home: join(this.folder, 'home'), input: lines, env: this.#env });
+    const { code, stdout, stderr } = await runShell(undefined, { uri: this.mongodbUri, cwd: this.folder, home: join(this.folder, 'home'), input: lines, env: this.#env, program: this.mongoshProgram });
     const failed = /(?:^|> )(?:Uncaught\b|\w*Error\b)/m.test(stdout);
     return { code: failed ? 1 : code, stdout, stderr };
   }
@@ -103,7 +107,7 @@ class Project {
   async close() {
     await this.kms.close();
     await this.#services.stop();
-    rmSync(this.folder, { recursive: true, force: true });
+    rmSync(dirname(this.folder), { recursive: true, force: true });
   }
 
   #run(command, args) {

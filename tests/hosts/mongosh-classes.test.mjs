@@ -8,21 +8,19 @@ import { tlsFront } from '../mongocrypt/tls.mjs';
 import { startReplyProxy } from '../mongocrypt/reply-proxy.mjs';
 import { testPython, testServices } from '../env.mjs';
 import { runShell } from './mongosh/shell.mjs';
-import { alias, filesOf, makeProject, manifest, npm, ours, printed, sharedProject } from './projects.mjs';
+import { alias, filesOf, makeProject, manifest, mongoshOf, mongoshProject, npm, ours, printed } from './projects.mjs';
 
 const { mongodbUri, kmsEndpoint, keyArn, region } = await testServices();
 const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
-const dependencies = { mongosh: manifest.devDependencies.mongosh, ...ours };
 
 let folder;
 before(async () => {
-  // Without scripts: those of other packages in the shell's tree fetch what is not on npm.
-  folder = await sharedProject('mongosh', { dependencies }, '--ignore-scripts');
+  folder = await mongoshProject();
   mkdirSync(join(folder, 'home'), { recursive: true });
 }, { timeout: 300_000 });
 
 const shell = (script, options) => runShell(script, {
-  program: join(folder, 'node_modules', 'mongosh', 'bin', 'mongosh.js'), cwd: folder, home: join(folder, 'home'), uri: mongodbUri, ...options,
+  program: mongoshOf(folder), cwd: folder, home: join(folder, 'home'), uri: mongodbUri, ...options,
 });
 
 /** What the function returns that is the body of the script, as JSON has it. `attempt` gives a failure's message. */
@@ -55,7 +53,7 @@ describe('the installation', () => {
   });
 
   test('is the same with overrides', { timeout: 120_000 }, async () => {
-    const other = await makeProject('mongosh-overrides', { dependencies, overrides: { [alias]: `$${alias}` } });
+    const other = await makeProject('mongosh-overrides', { dependencies: { mongosh: manifest.devDependencies.mongosh, ...ours }, overrides: { [alias]: `$${alias}` } });
     const { code, stderr } = await npm(other, 'install', '--package-lock-only', '--ignore-scripts');
     assert.equal(code, 0, stderr);
     const of = (project) => JSON.parse(readFileSync(join(project, 'package-lock.json'), 'utf8')).packages;

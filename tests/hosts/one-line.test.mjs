@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test, { describe } from 'node:test';
 import { testServices } from '../env.mjs';
 import { alias, driverProject, filesOf, makeProject, manifest, npm, ours, printed, run, sharedProject, succeed } from './projects.mjs';
+import { versions } from './versions.mjs';
 
 const { mongodbUri } = await testServices();
 const mongodb = manifest.devDependencies.mongodb;
@@ -62,7 +63,7 @@ describe('npm, without overrides and without flags', { timeout: 300_000 }, () =>
 });
 
 test('mongoose writes encrypted and reads decrypted, with the driver of its own choice', { timeout: 120_000 }, async () => {
-  const folder = await sharedProject('mongoose', { dependencies: { mongoose: '9.12.1', ...ours } });
+  const folder = await sharedProject('mongoose', { dependencies: { mongoose: versions.mongoose, ...ours } });
   assert.equal(installedVersions(folder)[`node_modules/${alias}`], `csfle-wasm@${manifest.version}`);
   await prints(folder, 'mongoose.mjs', {
     library: printed.library, stored: ['Binary 6', 'Binary 6'], found: ['457-55-5462', 'healthy', '987-65-4320', '457-55-5462'],
@@ -70,7 +71,7 @@ test('mongoose writes encrypted and reads decrypted, with the driver of its own 
 });
 
 test('the driver of the version before asks for another one, and works with overrides', { timeout: 120_000 }, async () => {
-  const dependencies = { mongodb: '6.22.0', ...ours };
+  const dependencies = { mongodb: versions.previousDriver, ...ours };
   const refused = await makeProject('driver-6-refused', { dependencies });
   const { code, stderr } = await npm(refused, 'install', '--package-lock-only');
   assert.notEqual(code, 0);

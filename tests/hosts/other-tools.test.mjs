@@ -5,12 +5,14 @@ import { join } from 'node:path';
 import test, { before } from 'node:test';
 import { testServices } from '../env.mjs';
 import { driverProject, makeProject, manifest, ours, printed, sharedProject, succeed } from './projects.mjs';
+import { versions } from './versions.mjs';
 
 const { mongodbUri } = await testServices();
 
 let tool;
 before(async () => {
-  const tools = await sharedProject('tools', { dependencies: { bun: '1.4.5', deno: '2.9.6', pnpm: '12.21.0', yarn: '1.22.22' } });
+  const { bun, deno, pnpm, yarn } = versions;
+  const tools = await sharedProject('tools', { dependencies: { bun, deno, pnpm, yarn } });
   tool = (name, args, cwd) => succeed(join(tools, 'node_modules', '.bin', name), args, { cwd, shell: process.platform === 'win32' });
 }, { timeout: 120_000 });
 

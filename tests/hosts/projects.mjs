@@ -46,13 +46,14 @@ export async function succeed(command, args, options) {
 /** npm as it comes, but quiet, and content with what its cache has. */
 export const npm = (folder, ...args) => run('npm', [...args, '--prefer-offline', '--no-audit', '--no-fund'], { cwd: folder, shell: process.platform === 'win32' });
 
-/** Once: the tarball that a clone makes, in a folder where projects find it as a neighbour. */
-async function pack() {
+/** Once: the tarball that a clone makes, in a folder where projects find it as a neighbour. Resolves to its path. */
+export async function packedTarball() {
   const folder = projects();
   const path = join(folder, tarballName);
   await withLock(join(folder, 'tarball.lock'), async () => {
     if (!existsSync(path)) await succeed('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], { cwd: root, shell: process.platform === 'win32' });
   });
+  return path;
 }
 
 /** The line of package.json. */
@@ -60,7 +61,7 @@ export const ours = { [alias]: `file:../${tarballName}` };
 
 /** A folder beside the tarball with this package.json and nothing else. */
 export async function makeProject(name, manifestOf) {
-  await pack();
+  await packedTarball();
   const folder = join(projects(), name);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
@@ -84,6 +85,12 @@ export async function sharedProject(name, manifestOf, ...flags) {
 
 /** The project of one changed line: the driver and this package. */
 export const driverProject = () => sharedProject('driver', { dependencies: { mongodb: manifest.devDependencies.mongodb, ...ours } });
+
+/** npm's mongosh on this package. Without scripts: those of other packages in its tree fetch what is not on npm. */
+export const mongoshProject = () => sharedProject('mongosh', { dependencies: { mongosh: manifest.devDependencies.mongosh, ...ours } }, '--ignore-scripts');
+
+/** The program of the shell in a project. */
+export const mongoshOf = (folder) => join(folder, 'node_modules', 'mongosh', 'bin', 'mongosh.js');
 
 /** The files below a folder, as paths with `/`. */
 export const filesOf = (folder) => readdirSync(folder, { recursive: true, withFileTypes: true })
