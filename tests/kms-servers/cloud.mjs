@@ -12,6 +12,17 @@ const NAMES = ['*.amazonaws.com', '*.us-east-1.amazonaws.com', '*.us-east-2.amaz
 const starters = { aws: startAws, azure: startAzure, gcp: startGcp };
 const DEFAULT_PORTS = { aws: 443, azure: 443, gcp: 443, kmip: 5696 };
 
+/** A `kmsConnectCallback` that leads `host:port` to a port of this machine, and nowhere else. */
+export const connectBy = (routes) => ({ host, port }) => new Promise((resolve, reject) => {
+  const local = routes.get(`${host}:${port}`);
+  if (local === undefined) {
+    reject(Object.assign(new Error(`getaddrinfo ENOTFOUND ${host}`), { code: 'ENOTFOUND' }));
+    return;
+  }
+  const socket = connect({ host: '127.0.0.1', port: local }, () => resolve(socket));
+  socket.once('error', reject);
+});
+
 /**
  * Starts the services of `providers`.
  *
@@ -32,15 +43,7 @@ export async function startCloud(python, providers) {
   }
   const routes = new Map();
   for (const name of providers) for (const host of started[name].hosts) routes.set(`${host}:${DEFAULT_PORTS[name]}`, started[name].service.port);
-  const kmsConnectCallback = ({ host, port }) => new Promise((resolve, reject) => {
-    const local = routes.get(`${host}:${port}`);
-    if (local === undefined) {
-      reject(Object.assign(new Error(`getaddrinfo ENOTFOUND ${host}`), { code: 'ENOTFOUND' }));
-      return;
-    }
-    const socket = connect({ host: '127.0.0.1', port: local }, () => resolve(socket));
-    socket.once('error', reject);
-  });
+  const kmsConnectCallback = connectBy(routes);
   const tlsFor = (name) => ({ tlsCAFile: certificates.caFile, ...(name === 'kmip' && { tlsCertificateKeyFile: certificates.file('kmip-client') }) });
   const local = { key: randomBytes(96) };
   const of = (value) => Object.fromEntries(providers.map((name) => [name, value(name)]));

@@ -1,9 +1,9 @@
 // The published tests' KMS accounts over TLS, under the names of the real services: the driver's `kmsConnectCallback` leads
 // its connections here. The services check every header and signature; what their accounts hold is in ../accounts.mjs.
-import { connect } from 'node:net';
 import { startAws } from '../../kms-servers/aws.mjs';
 import { startAzure } from '../../kms-servers/azure.mjs';
 import { makeCertificates } from '../../kms-servers/certificates.mjs';
+import { connectBy } from '../../kms-servers/cloud.mjs';
 import { startGcp } from '../../kms-servers/gcp.mjs';
 import { account } from '../accounts.mjs';
 import { LOCAL_MASTER_KEY } from '../published.mjs';
@@ -27,15 +27,7 @@ export async function startPublishedKms(python) {
   return {
     credentials: credentialsOf(aws, azure, gcp),
     tlsOptions: (ids) => Object.fromEntries(ids.map((id) => [id, id.startsWith('kmip') ? { ...ca, tlsCertificateKeyFile: certificates.file('client') } : ca])),
-    kmsConnectCallback: ({ host, port }) => new Promise((resolve, reject) => {
-      const local = ports.get(`${host}:${port}`);
-      if (local === undefined) {
-        reject(Object.assign(new Error(`getaddrinfo ENOTFOUND ${host}`), { code: 'ENOTFOUND' }));
-        return;
-      }
-      const socket = connect({ host: '127.0.0.1', port: local }, () => resolve(socket));
-      socket.once('error', reject);
-    }),
+    kmsConnectCallback: connectBy(ports),
     /** What was wrong with requests since it was last asked. */
     violations: () => [...clouds.map(({ service }) => service), kmip].flatMap((service) => service.violations.splice(0)),
     async stop() {
