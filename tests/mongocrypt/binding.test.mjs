@@ -114,29 +114,6 @@ describe('contexts', () => {
     assert.ok(Buffer.isBuffer(key) && key.length > 200);
   });
 
-  test('refuse Queryable Encryption by name, at every entry', () => {
-    const encryptedFields = { fields: [{ path: 'a', bsonType: 'string', keyId: new Binary(keyId, 4) }] };
-    const crypt = open({ kmsProviders: serialize({ local: { key: Buffer.alloc(96) } }), encryptedFieldsMap: serialize({ 'db.mapped': encryptedFields, 'db.open': { fields: [] } }) });
-    const codeOf = (call) => { try { call(); } catch (error) { return error.code; } return undefined; };
-    for (const algorithm of ['Indexed', 'unindexed', 'String']) assert.equal(codeOf(() => explicit(crypt, { algorithm })), 'ALGORITHM_QUERYABLE', algorithm);
-    assert.equal(codeOf(() => explicit(crypt, { algorithm: 'Range', rangeOptions: serialize({}) })), 'ALGORITHM_QUERYABLE');
-    assert.equal(codeOf(() => explicit(crypt, { expressionMode: true })), 'ALGORITHM_QUERYABLE');
-    for (const kind of [4, 6, 7, 9, 11, 14, 15, 16, 17]) {
-      const stored = new Binary(Buffer.alloc(90, kind), 6);
-      assert.equal(codeOf(() => crypt.makeExplicitDecryptionContext(serialize({ v: stored }))), 'PAYLOAD_IS_QUERYABLE');
-      assert.equal(codeOf(() => crypt.makeDecryptionContext(serialize({ a: [stored] }))), 'PAYLOAD_IS_QUERYABLE');
-    }
-    assert.equal(codeOf(() => crypt.makeEncryptionContext('db', serialize({ find: 'mapped' }))), 'AUTO_ENCRYPTION_QUERYABLE');
-    assert.equal(crypt.makeEncryptionContext('db', serialize({ find: 'open' })).state, 2);
-    const create = crypt.makeEncryptionContext('db', serialize({ create: 'c', encryptedFields }));
-    create.addMongoOperationResponse(serialize({ maxWireVersion: 21 }));
-    create.finishMongoOperation();
-    assert.deepEqual([create.state, /Queryable Encryption/.test(create.status.message)], [0, true]);
-    const find = crypt.makeEncryptionContext('db', serialize({ find: 'c' }));
-    find.addMongoOperationResponse(serialize({ name: 'c', options: { encryptedFields } }));
-    assert.deepEqual([find.state, /Queryable Encryption/.test(find.status.message)], [0, true]);
-  });
-
   test('never send a command whose analysis was not fed', () => {
     const crypt = open({ kmsProviders: serialize({ local: { key: Buffer.alloc(96) } }), schemaMap: serialize({ 'db.c': { bsonType: 'object' } }) });
     const context = crypt.makeEncryptionContext('db', serialize({ insert: 'c', documents: [] }));

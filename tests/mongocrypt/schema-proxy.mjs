@@ -1,17 +1,22 @@
-// The test server stores no schema with `encrypt` in it: replies to listCollections get the schemas that a server would have stored.
+// The test server stores no schema with `encrypt` in it, and no encryptedFields: replies to listCollections get what a server would
+// have stored.
 import { startReplyProxy } from './reply-proxy.mjs';
 
-/** Resolves to `{ port, schemas, stop() }`; `schemas` maps namespaces to JSON schemas. `target` is that of `startReplyProxy`. */
+/**
+ * Resolves to `{ port, schemas, encryptedFields, stop() }`; the two map namespaces to JSON schemas, and to encryptedFields. `target` is
+ * that of `startReplyProxy`.
+ */
 export async function startSchemaProxy(target) {
-  const schemas = new Map();
-  const proxy = await startReplyProxy(target, (command) => ('listCollections' in command ? (reply) => withSchemas(schemas, command.$db, reply) : undefined));
-  return { ...proxy, schemas };
+  const stored = { schemas: new Map(), encryptedFields: new Map() };
+  const proxy = await startReplyProxy(target, (command) => ('listCollections' in command ? (reply) => withStored(stored, command.$db, reply) : undefined));
+  return { ...proxy, ...stored };
 }
 
-function withSchemas(schemas, database, document) {
+function withStored({ schemas, encryptedFields }, database, document) {
   for (const collection of document.cursor?.firstBatch ?? []) {
-    const $jsonSchema = schemas.get(`${database}.${collection.name}`);
-    if ($jsonSchema) collection.options = { ...collection.options, validator: { $jsonSchema } };
+    const namespace = `${database}.${collection.name}`;
+    if (schemas.has(namespace)) collection.options = { ...collection.options, validator: { $jsonSchema: schemas.get(namespace) } };
+    if (encryptedFields.has(namespace)) collection.options = { ...collection.options, encryptedFields: encryptedFields.get(namespace) };
   }
   return document;
 }

@@ -89,15 +89,10 @@ impl Schemas {
     pub(super) fn take_from_encrypted_fields(&mut self, map: &[u8]) -> Result<()> {
         for entry in self.entries.iter_mut().filter(|entry| !entry.is_known) {
             let namespace = format!("{}.{}", self.database, entry.collection);
-            let Some(found) = find_field(map, &namespace)? else {
+            let Some(fields) = find_mapped(map, &namespace, "encryptedFields")? else {
                 continue;
             };
-            if found.bson_type != ty::DOCUMENT {
-                return Err(invalid(format!(
-                    "failed to read encryptedFields from encryptedFields map for collection: {namespace}"
-                )));
-            }
-            if has_fields(found.value)? {
+            if has_fields(fields)? {
                 return Err(queryable(&namespace));
             }
             entry.is_known = true;
@@ -145,18 +140,12 @@ impl Schemas {
     pub(super) fn take_from_map(&mut self, map: &[u8]) -> Result<()> {
         for entry in self.entries.iter_mut().filter(|entry| !entry.is_known) {
             let namespace = format!("{}.{}", self.database, entry.collection);
-            let Some(found) = find_field(map, &namespace)? else {
-                continue;
-            };
-            if found.bson_type != ty::DOCUMENT {
-                return Err(invalid(format!(
-                    "failed to read schema from schema map for collection: {namespace}"
-                )));
+            if let Some(document) = find_mapped(map, &namespace, "schema")? {
+                entry.learn(Some(Schema {
+                    document: document.to_vec(),
+                    is_remote: false,
+                }));
             }
-            entry.learn(Some(Schema {
-                document: found.value.to_vec(),
-                is_remote: false,
-            }));
         }
         Ok(())
     }
@@ -174,7 +163,7 @@ impl Schemas {
             if let Some(collinfo) = cache.find(&namespace, now_ms) {
                 // COMPAT: database and collection are swapped in the messages of this path.
                 let swapped = format!("{}.{}", entry.collection, self.database);
-                entry.learn_from_collinfo(collinfo, &swapped)?;
+                entry.learn_from_collinfo(collinfo, &namespace, &swapped)?;
             }
         }
         Ok(())
@@ -210,7 +199,7 @@ impl Schemas {
                     "got unexpected collinfo result for collection: {namespace}"
                 ))
             })?;
-        entry.learn_from_collinfo(collinfo, &namespace)
+        entry.learn_from_collinfo(collinfo, &namespace, &namespace)
     }
 
     /// The rest has no schema; with `call`, that is remembered.
@@ -265,15 +254,16 @@ impl Entry {
         self.is_known = true;
     }
 
-    fn learn_from_collinfo(&mut self, collinfo: &[u8], namespace: &str) -> Result<()> {
+    /// `shown`: the namespace in messages of libmongocrypt.
+    fn learn_from_collinfo(&mut self, collinfo: &[u8], namespace: &str, shown: &str) -> Result<()> {
         if self.is_known {
             return Err(bad_collection(format!(
-                "unexpected duplicate collinfo result for collection: {namespace}"
+                "unexpected duplicate collinfo result for collection: {shown}"
             )));
         }
         if find_field(collinfo, "type")?.and_then(|field| field.as_str()) == Some("view") {
             return Err(bad_collection(format!(
-                "cannot auto encrypt a view: {namespace}"
+                "cannot auto encrypt a view: {shown}"
             )));
         }
         if find_in(collinfo, &["options", "encryptedFields"])?.is_some() {
@@ -288,12 +278,12 @@ impl Entry {
                 }
                 if schema.is_some() {
                     return Err(bad_collection(format!(
-                        "duplicate `$jsonSchema` fields found for collection: {namespace}"
+                        "duplicate `$jsonSchema` fields found for collection: {shown}"
                     )));
                 }
                 if field.bson_type != ty::DOCUMENT {
                     return Err(bad_collection(format!(
-                        "unable to copy `$jsonSchema` for collection: {namespace}"
+                        "unable to copy `$jsonSchema` for collection: {shown}"
                     )));
                 }
                 schema = Some(Schema {
@@ -320,6 +310,17 @@ fn find_in<'a>(document: &'a [u8], path: &[&str]) -> Result<Option<(u8, &'a [u8]
         }
     }
     Ok(Some(found))
+}
+
+/// What a map of the options has for a namespace.
+fn find_mapped<'a>(map: &'a [u8], namespace: &str, what: &str) -> Result<Option<&'a [u8]>> {
+    match find_field(map, namespace)? {
+        None => Ok(None),
+        Some(found) if found.bson_type == ty::DOCUMENT => Ok(Some(found.value)),
+        Some(_) => Err(invalid(format!(
+            "failed to read {what} from {what} map for collection: {namespace}"
+        ))),
+    }
 }
 
 fn has_fields(encrypted_fields: &[u8]) -> Result<bool> {
