@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { before, describe } from 'node:test';
 import { testServices } from '../env.mjs';
-import { bundlers, withEsbuild, withVite } from './bundles/bundlers.mjs';
+import { bundlers, libraryBundlers, withEsbuild, withVite } from './bundles/bundlers.mjs';
 import { alias, driverProject, printed, run } from './projects.mjs';
 
 const { mongodbUri } = await testServices();
@@ -43,6 +43,15 @@ describe('a bundle is all there is', { timeout: 600_000 }, () => {
     }));
   }
 });
+
+for (const { name, build } of libraryBundlers) {
+  test(`a program that imports the package itself is bundled by ${name}`, () => inEmptyFolder(async (folder) => {
+    await build(project, folder);
+    const { code, stdout, stderr } = await start(folder, 'library.mjs');
+    assert.equal(code, 0, stderr.slice(-2000));
+    assert.equal(stdout, '6 hello\n');
+  }));
+}
 
 test('what Vite leaves outside is found in node_modules', () => inEmptyFolder(async (folder) => {
   await withVite({ ssr: 'app.mjs', emptyOutDir: false })(project, folder);

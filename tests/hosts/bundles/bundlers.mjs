@@ -22,9 +22,9 @@ export const withEsbuild = (entry, file, more) => (project, out) =>
   esbuild.build({ absWorkingDir: project, entryPoints: [entry], bundle: true, platform: 'node', outfile: join(out, file), logLevel: 'error', ...more });
 
 // The driver is CommonJS and requires a JSON file: these three plugins are what rollup needs for any such package.
-function withRollup(entry, file, format) {
+function withRollup(entry, file, format, resolution) {
   return async (project, out) => {
-    const bundle = await rollup({ input: join(project, entry), plugins: [nodeResolve(), commonjs(), json()], onLog() {} });
+    const bundle = await rollup({ input: join(project, entry), plugins: [nodeResolve(resolution), commonjs(), json()], onLog() {} });
     await bundle.write({ file: join(out, file), format });
     await bundle.close();
   };
@@ -53,4 +53,12 @@ export const bundlers = [
   { name: 'Vite, server build', file: 'app.mjs', build: wholeWithVite({ ssr: 'app.mjs' }) },
   { name: 'Vite, server build, minified', file: 'app.mjs', build: wholeWithVite({ ssr: 'app.mjs', minify: true }) },
   { name: 'Vite, server build, CommonJS', file: 'app.cjs', build: wholeWithVite({ ssr: 'app.cjs', rolldownOptions: { output: { format: 'cjs', entryFileNames: 'app.cjs' } } }) },
+];
+
+/** A program that imports this package itself. Its entry for Node is what the condition `node` leads to, which rollup does not set. */
+export const libraryBundlers = [
+  { name: 'webpack', build: withWebpack({ mode: 'none', entry: './library.mjs', experiments: { outputModule: true }, output: { module: true, filename: 'library.mjs' } }) },
+  { name: 'esbuild', build: withEsbuild('library.mjs', 'library.mjs', { format: 'esm', banner: esbuildBanner }) },
+  { name: 'rollup with the condition `node`', build: withRollup('library.mjs', 'library.mjs', 'es', { exportConditions: ['node'] }) },
+  { name: 'Vite', build: wholeWithVite({ ssr: 'library.mjs' }) },
 ];
