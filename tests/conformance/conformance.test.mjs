@@ -18,9 +18,16 @@ describe('published vectors', () => {
   }
 });
 
-test('the driver passes what it is known to pass', { skip: vectorsFolder('driver-specs', 'unified').missing }, () => {
-  const passed = (format) => suites.filter(({ suite }) => suite.startsWith(`driver/${format}/`)).reduce((sum, suite) => sum + suite.passed, 0);
-  for (const [format, least] of Object.entries({ unified: 117, legacy: 56, corpus: 1690, prose: 56 })) assert.ok(passed(format) >= least, `${format}: ${passed(format)} passed, not ${least}`);
+const KNOWN_TO_PASS = { unified: 117, legacy: 56, corpus: 1690, prose: 56 };
+
+test('the driver passes what it is known to pass', { skip: suites.find(({ suite }) => suite === 'driver')?.reasons.join() }, () => {
+  for (const [kind, known] of Object.entries(KNOWN_TO_PASS)) {
+    const own = suites.filter(({ suite }) => suite.startsWith(`driver/${kind}/`));
+    const passed = own.reduce((sum, suite) => sum + suite.passed, 0);
+    // A server of someone's own may have no fail points.
+    const without = own.flatMap(({ skips = [] }) => skips).filter(({ reason }) => reason.startsWith('the server has no fail points')).length;
+    assert.ok(passed >= known - without, `${kind}: ${passed} passed, not ${known}`);
+  }
 });
 
 test('the corpus has the size it is known to have', { skip: vectorsFolder('driver-specs', 'corpus').missing }, () => {

@@ -51,16 +51,15 @@ export async function runThroughDriver(open, { only = /./ } = {}) {
 
 async function runFile(suite, world, runTest, published, { plaintexts, databases }) {
   const isQueryable = JSON.stringify(published).includes('"encryptedFields"');
-  for (const { description } of published.tests) {
+  const file = isQueryable ? published : withDatabases(withMaterial(published, plaintexts, SUBSTITUTE), world.prefix);
+  if (!isQueryable) for (const name of databasesOf(file)) databases.add(name);
+  for (const test of file.tests) {
     if (isQueryable) {
-      suite.skip(description, 'Queryable Encryption, which this package refuses by name');
+      suite.skip(test.description, 'Queryable Encryption, which this package refuses by name');
       continue;
     }
-    const file = withDatabases(withMaterial(published, plaintexts, SUBSTITUTE), world.prefix);
-    for (const name of databasesOf(file)) databases.add(name);
-    const test = file.tests.find((one) => one.description === description);
-    await suite.case(description, () => world.judge(() => runTest(world, file, test)).catch((error) => {
-      const fault = SERVER_FAULTS.find((one) => one.description === description && one.failure === error.message);
+    await suite.case(test.description, () => world.judge(() => runTest(world, file, test)).catch((error) => {
+      const fault = SERVER_FAULTS.find((one) => one.description === test.description && one.failure === error.message);
       throw fault ? new Skip(fault.reason) : error;
     }));
   }
