@@ -237,6 +237,27 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
     });
   });
 
+  it('holds no value of a context that failed, although it lives', () => {
+    freeAll(() => {
+      const crypt = open();
+      const key = createKey(crypt, 'local');
+      vault = [key];
+      const encrypted = encrypt(crypt, key, words.value);
+      encrypted[encrypted.length - 3] ^= 1;
+      const contexts = [
+        crypt.decrypt(serialize({ a: read(encrypted).v, field: words.field }), now),
+        crypt.encrypt('db', serialize({ insert: 'c', documents: [{ a: words.marked, field: words.field }] }), now),
+        crypt.explicitEncrypt(serialize({ v: words.value }), Buffer.alloc(16), undefined, DETERMINISTIC, false, undefined, false, false, now),
+      ];
+      for (const context of contexts) {
+        context.finalize(now);
+        assert.equal(context.state(), 0);
+      }
+      assert.deepEqual(leftovers().filter(({ name }) => /^(?:field|value|marked)/.test(name)), []);
+      for (const context of contexts) context.free();
+    });
+  });
+
   it('holds no credentials that were given to a context, once its result was taken', () => {
     freeAll(() => {
       const crypt = boundary.newMongoCrypt(serialize({ aws: {} }), undefined, undefined, false, 60_000);

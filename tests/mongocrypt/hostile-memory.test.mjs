@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { Binary, serialize } from 'bson';
 import { openBoundary } from '../hosts/boundary.mjs';
+import { encrypted } from './samples.mjs';
 
 const MIB = 1024 * 1024;
 const now = 1_700_000_000_000;
@@ -77,4 +78,38 @@ describe('the memory of the instance', { timeout: 120_000 }, () => {
       assert.ok(size() - grown <= given.growth / 8, `it grew again by ${size() - grown} MiB`);
     });
   }
+
+  test('is given back by contexts that failed, though the host keeps them', () => {
+    const local = boundary.newMongoCrypt(serialize({ local: { key: Buffer.alloc(96) } }), undefined, undefined, false, 60_000);
+    const reply = serialize({ a: encrypted(1), text: Buffer.alloc(8 * MIB) });
+    const makers = [
+      () => local.decrypt(reply, now),
+      () => local.encrypt('db', serialize({ insert: 'c', documents: [{ text: Buffer.alloc(8 * MIB) }] }), now),
+    ];
+    for (const make of makers) {
+      const first = make();
+      first.finalize(now);
+      const start = size();
+      const kept = Array.from({ length: 40 }, () => {
+        const context = make();
+        context.finalize(now);
+        assert.equal(context.state(), 0);
+        return context;
+      });
+      assert.ok(size() - start < 40, `it grew by ${size() - start} MiB`);
+      for (const context of [first, ...kept]) context.free();
+    }
+  });
+
+  test('is not used up by input that can be nothing', () => {
+    const huge = new Uint8Array(1024 * MIB);
+    huge.set(serialize({ a: 1 }));
+    const start = size();
+    assert.throws(() => crypt.decrypt(huge, now), { code: 'BSON_MALFORMED' });
+    const context = crypt.createDataKey(serialize(aws), [], serialize({ keyMaterial: new Binary(Buffer.alloc(96, 1)) }), now);
+    const number = context.nextKmsRequest();
+    assert.equal(context.kmsFeed(number, huge).message, "argument 'bytes' cannot be empty");
+    context.free();
+    assert.equal(size(), start);
+  });
 });

@@ -14,7 +14,7 @@ use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use crate::{
-    bytes::{read, write},
+    bytes::{self, write},
     error::thrown,
     host::{HostEntropy, host_primitives},
 };
@@ -39,6 +39,18 @@ fn with_call<T>(shared: &Shared, now_ms: f64, work: impl FnOnce(&mut Call<'_>) -
     // Whatever the call did with keys, its dead frames are what would outlive `free()`.
     scrub_stack();
     result
+}
+
+/// Longest input, in bytes. No message of MongoDB's has more than 48 MB.
+const MAX_INPUT_LEN: u32 = 256 << 20;
+
+/// Longer input counts as none, and is refused like that: its copies could use up the memory of the instance, which then
+/// ends.
+fn read(array: &Uint8Array) -> SecretBytes {
+    match array.length() {
+        ..=MAX_INPUT_LEN => bytes::read(array),
+        _ => SecretBytes::with_capacity(0),
+    }
 }
 
 fn read_optional(array: Option<&Uint8Array>) -> Option<SecretBytes> {

@@ -230,6 +230,11 @@ impl Operation for AutoEncrypt {
         Ok(broker.state_after_requests())
     }
 
+    fn forget(&mut self) {
+        self.command = SecretBytes::with_capacity(0);
+        self.marked = None;
+    }
+
     /// COMPAT: where no key was asked for, the bytes are those that came in.
     fn finalize(&mut self, call: &mut Call<'_>, broker: &KeyBroker) -> Result<SecretBytes> {
         let marked = match &self.marked {

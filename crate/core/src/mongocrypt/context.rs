@@ -239,10 +239,11 @@ impl MongoCryptContext {
         result.map_err(|error| self.fail(error)).ok()
     }
 
-    /// The requests stay: their own failures can be asked for.
+    /// Keys and values go now: a host that has seen the failure may keep the context for long.
     fn fail(&mut self, error: Error) {
         self.failure = Some(error);
         self.state = State::Error;
+        self.operation.forget();
         self.broker.forget();
     }
 }

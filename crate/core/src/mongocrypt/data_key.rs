@@ -3,8 +3,12 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    Call, MongoCryptContext, State, context::check_document, explicit_options::read_key_alt_name,
-    key_broker::KeyBroker, kms_phase::KmsPhase, operation::Operation,
+    Call, MongoCryptContext, State,
+    context::check_document,
+    explicit_options::read_key_alt_name,
+    key_broker::KeyBroker,
+    kms_phase::KmsPhase,
+    operation::{Operation, not_applicable},
 };
 use crate::{
     crypto::LocalMasterKey,
@@ -22,7 +26,8 @@ use crate::{
 struct DataKeyOperation {
     key_alt_names: Vec<String>,
     master_key: MasterKey,
-    material: KeyMaterial,
+    /// None once it failed.
+    material: Option<KeyMaterial>,
     wrapped: Option<WrappedKeyMaterial>,
     kms: KmsPhase,
 }
@@ -52,10 +57,10 @@ impl MongoCryptContext {
         let mut operation = DataKeyOperation {
             key_alt_names: names,
             master_key,
-            material: match material {
+            material: Some(match material {
                 Some(material) => material,
                 None => KeyMaterial::fill_with(|out| call.entropy.fill(out))?,
-            },
+            }),
             wrapped: None,
             kms: KmsPhase::new(0),
         };
@@ -74,13 +79,8 @@ impl Operation for DataKeyOperation {
         broker: &mut KeyBroker,
     ) -> Result<State> {
         let providers = broker.providers();
-        self.wrapped = wrap_or_ask(
-            call,
-            providers,
-            &mut self.kms,
-            &self.material,
-            &self.master_key,
-        )?;
+        let material = self.material.as_ref().ok_or_else(not_applicable)?;
+        self.wrapped = wrap_or_ask(call, providers, &mut self.kms, material, &self.master_key)?;
         if self.wrapped.is_some() {
             return Ok(State::Ready);
         }
@@ -90,6 +90,10 @@ impl Operation for DataKeyOperation {
 
     fn kms(&mut self) -> Option<&mut KmsPhase> {
         Some(&mut self.kms)
+    }
+
+    fn forget(&mut self) {
+        self.material = None;
     }
 
     fn kms_complete(&mut self, _call: &mut Call<'_>) -> Result<State> {

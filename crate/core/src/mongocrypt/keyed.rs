@@ -3,8 +3,10 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Call, ExplicitOptions, MongoCryptContext, context::check_document, key_broker::KeyBroker,
-    operation::Operation,
+    Call, ExplicitOptions, MongoCryptContext,
+    context::check_document,
+    key_broker::KeyBroker,
+    operation::{Operation, not_applicable},
 };
 use crate::{
     error::{Code, Error, Result},
@@ -18,11 +20,19 @@ use crate::{
     secret::SecretBytes,
 };
 
-struct Keyed(Box<dyn KeyedOperation>);
+/// The operation, until it fails.
+struct Keyed(Option<Box<dyn KeyedOperation>>);
 
 impl Operation for Keyed {
+    fn forget(&mut self) {
+        self.0 = None;
+    }
+
     fn finalize(&mut self, call: &mut Call<'_>, broker: &KeyBroker) -> Result<SecretBytes> {
-        self.0.run(broker.ring(), call.entropy)
+        match &self.0 {
+            Some(operation) => operation.run(broker.ring(), call.entropy),
+            None => Err(not_applicable()),
+        }
     }
 }
 
@@ -37,7 +47,7 @@ fn begin(
     }
     MongoCryptContext::begin(
         broker.state_after_requests(),
-        Keyed(Box::new(operation)),
+        Keyed(Some(Box::new(operation))),
         broker,
     )
 }

@@ -76,6 +76,9 @@ pub(super) trait Operation {
         true
     }
 
+    /// It failed: what it holds of keys and values goes now. The requests to a KMS stay, whose own failures can be asked for.
+    fn forget(&mut self) {}
+
     /// The result.
     fn finalize(&mut self, call: &mut Call<'_>, broker: &KeyBroker) -> Result<SecretBytes>;
 }
