@@ -18,7 +18,7 @@ export interface MongoCryptContextHandle {
   kmsEndpoint(request: number): string | undefined;
   kmsMessage(request: number): Uint8Array | undefined;
   kmsBytesNeeded(request: number): number;
-  kmsFeed(request: number, bytes: Uint8Array): unknown;
+  kmsFeed(request: number, bytes: Uint8Array): void;
   kmsFail(request: number): boolean;
   kmsSleep(request: number, random: number): number;
   kmsFailure(request: number): unknown;

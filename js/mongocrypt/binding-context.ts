@@ -62,6 +62,8 @@ export class BindingContext implements IMongoCryptContext {
   }
 
   finishKMSRequests(): void {
+    // A request that nobody has been told of yet lacks an answer, not a signature.
+    this.#sign();
     this.#call((handle) => handle.finishKms(Date.now()));
   }
 

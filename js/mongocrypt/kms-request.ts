@@ -12,7 +12,6 @@ export class KmsRequest implements MongoCryptKMSRequest {
   readonly #sleepUs: number;
   readonly #provider: string;
   readonly #endpoint: string;
-  #misuse: unknown;
 
   constructor(context: MongoCryptContextHandle, number: number) {
     this.#context = context;
@@ -26,7 +25,7 @@ export class KmsRequest implements MongoCryptKMSRequest {
 
   addResponse(response: Uint8Array): void {
     const bytes = bytesOf(response, 'value');
-    this.#misuse = guarded(() => this.#context.kmsFeed(this.#number, bytes));
+    guarded(() => this.#context.kmsFeed(this.#number, bytes));
   }
 
   fail(): boolean {
@@ -34,7 +33,7 @@ export class KmsRequest implements MongoCryptKMSRequest {
   }
 
   get status(): MongoCryptStatus {
-    return statusOf(guarded(() => this.#context.kmsFailure(this.#number)) ?? this.#misuse);
+    return statusOf(guarded(() => this.#context.kmsFailure(this.#number)));
   }
 
   get bytesNeeded(): number {

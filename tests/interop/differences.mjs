@@ -8,7 +8,8 @@
 
 const queryableDecrypted = new Set([4, 6, 7, 9, 11, 14, 15, 16, 17]);
 const TYPES = ['aws', 'azure', 'gcp', 'kmip', 'local'];
-const isBegunType = (identifier) => TYPES.some((type) => type !== identifier.split(':')[0] && type.startsWith(identifier.split(':')[0]));
+/** Whether libmongocrypt takes this identifier for that of a provider. */
+export const isBegunType = (identifier) => TYPES.some((type) => type !== identifier.split(':')[0] && type.startsWith(identifier.split(':')[0]));
 const isRefusal = (answer, ...codes) => !answer.ok && codes.includes(answer.code);
 
 export const DIFFERENCES = Object.freeze([

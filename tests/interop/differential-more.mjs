@@ -1,8 +1,8 @@
 // Further steps of the differential run: text that is parsed (endpoints, provider identifiers), whole documents that are
 // encrypted, and documents that are no BSON.
-import { allowsDeterministic, flipBit, randomDocument, randomValue } from './generate.mjs';
+import { allowsDeterministic, damageDocument, randomDocument, randomValue } from './generate.mjs';
 import { MASTER_KEYS } from './pair.mjs';
-import { concat, document, field, fields, int32, LATIN1, TYPE, value } from './raw-bson.mjs';
+import { document, field, fields, LATIN1, TYPE, value } from './raw-bson.mjs';
 import { DETERMINISTIC, encryptValue, RANDOM, readHeader } from './reference.mjs';
 import { canonicalRegex, differ, differBeyondCopying } from './rewriting.mjs';
 import { ALGORITHM } from './samples.mjs';
@@ -72,15 +72,7 @@ async function damagedDocument({ rng, pair, keys }) {
   const item = randomValue(rng, 0);
   const sealed = value.encrypted(encryptValue(item, { kind: RANDOM, keyId: key.keyId, material: key.material }));
   const whole = document([...fields(randomDocument(rng, 2)), ['sealed', sealed], ...fields(randomDocument(rng, 1))]);
-  const damages = {
-    length: () => concat(int32(whole.length + rng.between(-3, 3)), whole.subarray(4)),
-    end: () => concat(whole.subarray(0, -1), [rng.between(1, 255)]),
-    // Never to nothing: libmongocrypt ends the process over an empty document.
-    cut: () => whole.slice(0, rng.between(1, whole.length - 1)),
-    bit: () => flipBit(whole, rng.below(whole.length * 8)),
-  };
-  const what = rng.pick(Object.keys(damages));
-  const bytes = damages[what]();
+  const { what, bytes } = damageDocument(rng, whole);
   const [theirs, ours] = [await pair.theirs.decryptDocument(bytes), await pair.ours.decryptDocument(bytes)];
   const malformed = !isWellFormed(bytes);
   return {

@@ -1,17 +1,24 @@
 // npm run differential -- [--json] [--steps N] [--seed S]
 //
-// The same random requests to this library and to libmongocrypt, step by step. Compared are the outcome, the bytes where
-// they are determined, the class of an error, and its text where the reference's is matched. With `--json` one document
-// goes to stdout: {steps, mismatches, ...}. The exit code is 1 when there is a mismatch. The same seed repeats the run.
+// The same random requests to this library and to libmongocrypt, step by step, at two levels: whole operations of our own
+// interface (here), and call by call through the interface that the drivers use (tests/mongocrypt/random). Compared are the
+// outcome, the bytes, states and statuses, the class of an error, and its text where the reference's is matched. With `--json`
+// one document goes to stdout: {steps, mismatches, operations: {...}, contexts: {...}}. The exit code is 1 when there is a
+// mismatch. The same seed repeats the run.
 import { pathToFileURL } from 'node:url';
+import { testPython } from '../env.mjs';
+import { DIFFERENCES as CONTEXT_DIFFERENCES } from '../mongocrypt/random/differences.mjs';
+import { runConversations } from '../mongocrypt/random/run.mjs';
 import { OPERATIONS } from './differential-operations.mjs';
 import { DIFFERENCES, explains } from './differences.mjs';
 import { Random } from './generate.mjs';
 import { knownCodesFor } from './outcomes.mjs';
 import { MASTER_KEYS, Pair, providersOf } from './pair.mjs';
 
-/** About a minute on two cores. */
-const DEFAULT_STEPS = 80_000;
+/** About a minute and a half on two cores. */
+const DEFAULT_STEPS = 170_000;
+/** How many of the steps are calls on contexts. */
+const CONTEXT_SHARE = 0.65;
 const SHOWN = 20;
 
 /**
@@ -38,7 +45,7 @@ function compareAnswers(theirs, ours) {
 }
 
 /** Runs `steps` steps and returns what was found. */
-export async function runDifferential({ steps = DEFAULT_STEPS, seed = 1, onStep = () => {} } = {}) {
+export async function runDifferential({ steps, seed = 1, onStep = () => {} } = {}) {
   const rng = new Random(seed);
   const pair = await Pair.start(providersOf(rng));
   const keys = [];
@@ -95,20 +102,37 @@ async function main(args) {
   const seed = option(args, 'seed', 1);
   const json = args.includes('--json');
   const started = performance.now();
-  const report = await runDifferential({
-    steps, seed, onStep: ({ steps: done }) => { if (!json && done % 1000 === 0) process.stderr.write(`\r${done} of ${steps} steps`); },
-  });
+  const done = { operations: 0, contexts: 0 };
+  const countIn = (level) => (report) => {
+    done[level] = report.steps;
+    if (!json && report.steps % 1000 < 50) process.stderr.write(`\r${done.operations + done.contexts} of ${steps} steps`);
+  };
+  const forContexts = Math.ceil(steps * CONTEXT_SHARE);
+  // Each of the two waits for its own libmongocrypt most of the time.
+  const [operations, contexts] = await Promise.all([
+    runDifferential({ steps: steps - forContexts, seed, onStep: countIn('operations') }),
+    runConversations({ python: await testPython(), steps: forContexts, seed, onStep: countIn('contexts') }),
+  ]);
   const seconds = Number(((performance.now() - started) / 1000).toFixed(1));
-  if (json) console.log(JSON.stringify({ ...report, seconds }, null, 2));
-  else printReport({ ...report, seconds });
-  process.exitCode = report.mismatches > 0 ? 1 : 0;
+  const total = { steps: operations.steps + contexts.steps, seed, seconds, mismatches: operations.mismatches + contexts.mismatches };
+  if (json) console.log(JSON.stringify({ ...total, operations, contexts }, null, 2));
+  else printReport({ ...total, operations, contexts });
+  process.exitCode = total.mismatches > 0 ? 1 : 0;
 }
 
-function printReport({ steps, seed, seconds, mismatches, refused, operations, differences, details }) {
+const listed = (counts) => Object.entries(counts).map(([name, count]) => `${name} ${count}`).join(', ');
+
+function printReport({ steps, seed, seconds, mismatches, operations, contexts }) {
   process.stderr.write('\r');
-  console.log(`${steps} steps in ${seconds} s (seed ${seed}): ${mismatches} mismatches; both sides refused ${refused} requests`);
-  for (const [name, count] of Object.entries(operations)) console.log(`  ${name}: ${count}`);
-  for (const { name, reason } of DIFFERENCES) console.log(`  ${differences[name]} times ${name}. ${reason}`);
+  console.log(`${steps} steps in ${seconds} s (seed ${seed}): ${mismatches} mismatches`);
+  console.log(`${operations.steps} operations, of which both sides refused ${operations.refused}: ${listed(operations.operations)}`);
+  printFindings(operations, DIFFERENCES);
+  console.log(`${contexts.steps} calls in ${contexts.conversations} conversations: ${listed(contexts.calls)}; contexts: ${listed(contexts.contexts)}`);
+  printFindings(contexts, CONTEXT_DIFFERENCES);
+}
+
+function printFindings({ differences, details }, known) {
+  for (const { name, reason } of known) console.log(`  ${differences[name]} times ${name}. ${reason}`);
   for (const detail of details) console.log(`  MISMATCH ${JSON.stringify(detail)}`);
 }
 

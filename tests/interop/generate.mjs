@@ -179,6 +179,19 @@ export function damageFields(rng, entries) {
   }
 }
 
+/** Damages a document as bytes: its length, its end, a bit in between. */
+export function damageDocument(rng, bytes) {
+  const damages = {
+    length: () => concat(int32(bytes.length + rng.between(-3, 3)), bytes.subarray(4)),
+    end: () => concat(bytes.subarray(0, -1), [rng.between(1, 255)]),
+    // Never to nothing: libmongocrypt ends the process over an empty document.
+    cut: () => bytes.slice(0, rng.between(1, bytes.length - 1)),
+    bit: () => flipBit(bytes, rng.below(bytes.length * 8)),
+  };
+  const what = rng.pick(Object.keys(damages));
+  return { what, bytes: damages[what]() };
+}
+
 function damageBytes(rng, bytes) {
   if (rng.chance(0.5)) return { what: 'flip a bit', bytes: flipBit(bytes, rng.below(bytes.length * 8)) };
   const cut = bytes.slice(0, rng.between(5, bytes.length - 1));

@@ -24,7 +24,7 @@ const commandNames = [
 
 function* commands() {
   for (const name of commandNames) {
-    for (const value of ['c', 1, '', 'a.b']) yield script(`command ${name}: ${JSON.stringify(value)}`, providers.local, [encrypt({ [name]: value }), ['operation'], ['finalize']]);
+    for (const value of ['c', 1, '', 'a.b', 'a\0b']) yield script(`command ${name}: ${JSON.stringify(value)}`, providers.local, [encrypt({ [name]: value }), ['operation'], ['finalize']]);
   }
   for (const database of ['', 'a.b', 'a b']) yield script(`database "${database}"`, providers.local, [encrypt(find, database), ['operation']]);
   yield script('empty command', providers.local, [encrypt({})]);

@@ -1,10 +1,10 @@
 // Conversations with Azure, Google and KMIP: tokens, several rounds, mixed providers, refusals.
 import { Binary } from 'bson';
 import { generateKeyPairSync } from 'node:crypto';
+import { named, OPERATION, refusal, secret } from './kmip-replies.mjs';
 import { toBase64 } from './reference.mjs';
 import { awsKeyDocument, awsPlaintext, bson, encrypted, httpReply, keyDocument, materialOf, providers, seal } from './samples.mjs';
 import { decrypt, explicitDecrypt, keys, script } from './scripts.mjs';
-import { item, number, structure } from './ttlv.mjs';
 
 const azure = { azure: { tenantId: 't', clientId: 'c', clientSecret: 's' } };
 const azureToken = { azure: { accessToken: 'given' } };
@@ -23,14 +23,9 @@ const gcpValue = (name, bytes) => httpReply(200, JSON.stringify({ [name]: Buffer
 const round = (...replies) => [...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', index, reply]), ['finishRequests']];
 const nextRound = (first, ...replies) => [...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', first + index, reply]), ['finishRequests']];
 
-const kmipReply = (operation, status, ...payload) => toBase64(structure(0x42007b,
-  structure(0x42007a, structure(0x420069, number(0x42006a, 2, 1), number(0x42006b, 2, 0)), number(0x42000d, 2, 1)),
-  structure(0x42000f, number(0x42005c, 5, operation), number(0x42007f, 5, status), ...payload)));
-const [REGISTER, ACTIVATE, GET] = [0x03, 0x12, 0x0a];
-const named = (operation, id) => kmipReply(operation, 0, structure(0x42007c, item(0x420094, 7, Buffer.from(id))));
-const secret = (bytes) => kmipReply(GET, 0, structure(0x42007c, number(0x420057, 5, 7), item(0x420094, 7, Buffer.from('id')),
-  structure(0x420085, number(0x420086, 5, 2), structure(0x420040, number(0x420042, 5, 2), structure(0x420045, item(0x420043, 8, bytes))))));
-const kmipRefusal = kmipReply(GET, 1, number(0x42007e, 5, 1), item(0x42007d, 7, Buffer.from('gone')));
+const [registered, activated] = [OPERATION.register, OPERATION.activate].map((operation) => toBase64(named(operation, 'id')));
+const secretOf = (material) => toBase64(secret(material));
+const kmipRefusal = toBase64(refusal(OPERATION.get));
 const kmipSecret = Buffer.alloc(96, 7);
 const kmipMasterKey = { provider: 'kmip', keyId: 'id' };
 const kmipKey = keyDocument(1, { keyMaterial: new Binary(seal(kmipSecret, Buffer.alloc(0), Buffer.alloc(16, 1), materialOf(1))), masterKey: kmipMasterKey });
@@ -52,14 +47,20 @@ export const kmsConversations = [
   script('gcp: token given', gcpToken, [dataKey(gcpMasterKey), ...round(gcpValue('ciphertext', Buffer.alloc(120, 1)))]),
   script('gcp: key', gcp, [explicitDecrypt(encrypted(1)), ...keys(remote(1, gcpMasterKey)), ...round(token()), ...nextRound(1, gcpValue('plaintext', materialOf(1))), ['finalize']]),
   script('gcp: bad character', gcpToken, [dataKey({ ...gcpMasterKey, keyRing: 'a/b' })]),
+  script('gcp: bad character in a key document', gcpToken, [explicitDecrypt(encrypted(1)), ['operation'], ['feed', remote(1, { ...gcpMasterKey, keyRing: 'a/b' })]]),
+  script('gcp: nobody was told of the request for a token', gcp, [dataKey(gcpMasterKey), ['finishRequests']]),
+  script('azure: tokens of two providers', { ...azure, 'azure:two': azure.azure }, [
+    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(remote(1, azureMasterKey), remote(2, { ...azureMasterKey, provider: 'azure:two' })), ...round(token(), token()),
+    ...nextRound(2, azureValue(materialOf(2)), azureValue(materialOf(1))), ['finalize'],
+  ]),
   script('gcp: endpoint', gcpToken, [dataKey({ ...gcpMasterKey, endpoint: 'a.b:1' }), ['nextRequest']]),
   script('kmip: data key under a new object', kmip, [
-    dataKey({ provider: 'kmip' }), ...round(named(REGISTER, 'id')), ...nextRound(1, named(ACTIVATE, 'id')), ...nextRound(2, secret(kmipSecret)), ['finalize'],
+    dataKey({ provider: 'kmip' }), ...round(registered), ...nextRound(1, activated), ...nextRound(2, secretOf(kmipSecret)), ['finalize'],
   ]),
-  script('kmip: data key under a known object', kmip, [dataKey(kmipMasterKey), ...round(secret(kmipSecret)), ['finalize']]),
-  script('kmip: key', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(secret(kmipSecret)), ['finalize']]),
-  script('kmip: other secret', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(secret(Buffer.alloc(96, 8)))]),
-  script('kmip: short secret', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(secret(Buffer.alloc(95)))]),
+  script('kmip: data key under a known object', kmip, [dataKey(kmipMasterKey), ...round(secretOf(kmipSecret)), ['finalize']]),
+  script('kmip: key', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(secretOf(kmipSecret)), ['finalize']]),
+  script('kmip: other secret', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(secretOf(Buffer.alloc(96, 8)))]),
+  script('kmip: short secret', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(secretOf(Buffer.alloc(95)))]),
   script('kmip: refused', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(kmipRefusal)]),
   script('kmip: key without id', kmip, [explicitDecrypt(encrypted(1)), ...keys(keyDocument(1, { masterKey: { provider: 'kmip' } }))]),
   script('kmip: not sent again', kmip, [dataKey({ provider: 'kmip' }), ['nextRequest'], ['fail', 0], ['nextRequest']]),

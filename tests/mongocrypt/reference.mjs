@@ -3,45 +3,79 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { MongoCrypt } from 'csfle-wasm';
+import { drawingFrom, streamOf } from './random-stream.mjs';
 
 const SCRIPT = fileURLToPath(new URL('./reference.py', import.meta.url));
 
 export const toBase64 = (bytes) => Buffer.from(bytes).toString('base64');
 const bytes = (text) => new Uint8Array(Buffer.from(text, 'base64'));
 
-/** libmongocrypt in a process of its own. A script that ends the process ends the test. */
+/** A step of a script ended the process of the reference. */
+export class ReferenceEnded extends Error {
+  constructor(message, step) {
+    super(message);
+    this.step = step;
+  }
+}
+
+/** libmongocrypt in a process of its own, which is started again when a script ends it. */
 export class Reference {
+  #python;
   #child;
   #waiting = new Map();
   #next = 1;
   #stderr = '';
+  #progress = Buffer.alloc(4);
 
   constructor(python) {
-    this.#child = spawn(python, ['-u', SCRIPT], { stdio: ['pipe', 'pipe', 'pipe'] });
-    this.#child.stderr.on('data', (text) => { this.#stderr += text; });
-    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+    this.#python = python;
+    this.#start();
+  }
+
+  #start() {
+    const child = spawn(this.#python, ['-u', SCRIPT], { stdio: ['pipe', 'pipe', 'pipe', 'pipe'] });
+    this.#child = child;
+    this.#stderr = '';
+    child.stderr.on('data', (text) => { this.#stderr += text; });
+    // Numbers of steps, four bytes each: the last one is where it is.
+    child.stdio[3].on('data', (bytes) => { this.#progress = Buffer.concat([this.#progress, bytes]).subarray(-4); });
+    child.stdin.on('error', () => {}); // It ended; `close` follows.
+    createInterface({ input: child.stdout }).on('line', (line) => {
       const { id, ...answer } = JSON.parse(line);
       this.#waiting.get(id)?.resolve(answer);
       this.#waiting.delete(id);
     });
-    this.#child.on('close', (status, signal) => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(`reference.py ended (${signal ?? status}): ${this.#stderr}`));
-    });
+    child.on('close', (status, signal) => { if (child === this.#child) this.#ended(signal ?? status); });
+  }
+
+  // Scripts are run in turn, so the first one without an answer is the one that did it.
+  #ended(how) {
+    const [first, ...others] = this.#waiting;
+    if (first === undefined) return;
+    this.#waiting.clear();
+    this.#start();
+    for (const [id, asked] of others) this.#ask(id, asked);
+    first[1].reject(new ReferenceEnded(`libmongocrypt ended its process (${how}): ${this.#stderr.trim()}`, this.#progress.readUInt32LE()));
+  }
+
+  #ask(id, asked) {
+    this.#waiting.set(id, asked);
+    this.#child.stdin.write(`${JSON.stringify({ ...asked.script, id })}\n`);
   }
 
   async run(script) {
-    const id = this.#next++;
     const answer = await new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
-      this.#child.stdin.write(`${JSON.stringify({ ...script, id })}\n`);
+      this.#ask(this.#next++, { resolve, reject, script: { seed: script.seed ?? '', options: script.options, steps: script.steps } });
     });
     if (answer.broken) throw new Error(answer.broken);
     return answer;
   }
 
   async stop() {
-    this.#child.stdin.end();
-    await new Promise((resolve) => { this.#child.once('close', resolve); });
+    const child = this.#child;
+    this.#child = undefined;
+    child.stdin.end();
+    await new Promise((resolve) => { child.once('close', resolve); });
   }
 }
 
@@ -74,7 +108,8 @@ class OurContext {
 
   run(name, args) {
     const result = this[name](...args) ?? null;
-    return { state: this.context.state, message: this.context.status.message ?? '', result };
+    const { state, status } = this.context;
+    return { state, status, result };
   }
 
   look() {}
@@ -87,49 +122,103 @@ class OurContext {
     const request = this.context.nextKMSRequest();
     if (request === null) return null;
     this.#requests.push(request);
-    return { provider: request.kmsProvider, endpoint: request.endpoint, message: toBase64(request.message), needed: request.bytesNeeded };
+    const { kmsProvider: provider, endpoint, uSleep: sleep } = request;
+    return { provider, endpoint, message: toBase64(request.message), sleep, ...this.#progress(request) };
   }
 
+  #progress({ bytesNeeded: needed, status }) { return { needed, status }; }
+
+  /** Feeds as many bytes as are wanted. */
   answer(index, data) {
     const request = this.#requests[index];
     if (request === undefined) return null;
+    const needs = [];
     for (let reply = bytes(data); reply.length > 0 && request.bytesNeeded > 0;) {
       const needed = request.bytesNeeded;
+      needs.push(needed);
       request.addResponse(reply.slice(0, needed));
       if (request.status.type !== 0) break;
       reply = reply.slice(needed);
     }
-    return request.status.message ?? '';
+    return { needs, ...this.#progress(request) };
   }
 
-  fail(index) { return this.#requests[index]?.fail() ?? null; }
+  /** Feeds these bytes, however many are wanted. */
+  chunk(index, data) {
+    const request = this.#requests[index];
+    if (request === undefined) return null;
+    request.addResponse(bytes(data));
+    return this.#progress(request);
+  }
+
+  fail(index) {
+    const request = this.#requests[index];
+    return request === undefined ? null : { again: request.fail(), ...this.#progress(request) };
+  }
+
   finishRequests() { this.context.finishKMSRequests(); }
   finalize() { return toBase64(this.context.finalize()); }
 }
 
+const DOCUMENTS = ['kmsProviders', 'schemaMap', 'encryptedFieldsMap'];
+
+/** One library of ours and its contexts, step by step. Time stands still but for `sleep`. */
+export class OurSession {
+  #crypt;
+  #contexts = [];
+  #context = null;
+  #stream;
+  #nowMs = Date.now();
+
+  /** Throws what the constructor throws. */
+  constructor({ options, seed = '' }) {
+    this.#stream = streamOf(seed);
+    const given = Object.fromEntries(DOCUMENTS.filter((name) => name in options).map((name) => [name, bytes(options[name])]));
+    this.#crypt = new MongoCrypt({ ...options, ...given, errorWrapper: (error) => error });
+  }
+
+  step([name, ...args]) {
+    const now = Date.now;
+    Date.now = () => this.#nowMs;
+    try {
+      return drawingFrom(this.#stream, () => this.#step(name, args));
+    } finally {
+      Date.now = now;
+    }
+  }
+
+  #step(name, args) {
+    if (name === 'make') return this.#make(args[0]);
+    if (name === 'sleep') {
+      this.#nowMs += args[0];
+      return null;
+    }
+    if (name !== 'use') return this.#context?.run(name, args) ?? null;
+    this.#context = this.#contexts[args[0]];
+    return this.#context?.run('look', []) ?? null;
+  }
+
+  #make(how) {
+    this.#context = null;
+    try {
+      this.#context = new OurContext(this.#crypt, how);
+      return this.#context.run('look', []);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      return { refused: error.message };
+    } finally {
+      this.#contexts.push(this.#context);
+    }
+  }
+}
+
 /** Runs a script on our classes; the answer has the form of `Reference.run`. */
-export function runOurs({ options, steps }) {
-  const documents = ['kmsProviders', 'schemaMap', 'encryptedFieldsMap'].filter((name) => name in options);
-  let crypt;
+export function runOurs(script) {
+  let session;
   try {
-    crypt = new MongoCrypt({
-      ...options,
-      ...Object.fromEntries(documents.map((name) => [name, bytes(options[name])])),
-      errorWrapper: (error) => error,
-    });
+    session = new OurSession(script);
   } catch (error) {
     return { refused: error.message };
   }
-  let context;
-  const outcomes = steps.map(([name, ...args]) => {
-    if (name !== 'make') return context === null ? null : context.run(name, args);
-    try {
-      context = new OurContext(crypt, args[0]);
-      return context.run('look', []);
-    } catch (error) {
-      context = null;
-      return { refused: error.message };
-    }
-  });
-  return { outcomes };
+  return { outcomes: script.steps.map((step) => session.step(step)) };
 }

@@ -2,22 +2,78 @@
 
 One JSON object a line in, one a line out, bytes as base64. The library is set up as its Node binding does it.
 """
+import functools
+import hashlib
 import json
+import os
 import pathlib
 import sys
+import time
 import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "interop"))
 
 from pymongocrypt import crypto
-from pymongocrypt.binary import MongoCryptBinaryIn, MongoCryptBinaryOut
+from pymongocrypt.binary import MongoCryptBinaryIn, MongoCryptBinaryOut, _write_bytes
 from pymongocrypt.binding import _to_string, ffi, lib
 
-from peer import RANDOM, b64, random_hook, status_text, text64
+from peer import b64, status_text, text64
+
+
+# Checking a key takes a thousand times as long as signing with it.
+crypto.load_der_private_key = functools.lru_cache(crypto.load_der_private_key)
 
 
 class Refused(Exception):
     pass
+
+
+class Stream:
+    """The random bytes of one script; random-stream.mjs says how they follow from its seed."""
+
+    BLOCK = 1024
+
+    def __init__(self, seed):
+        self.seed = seed
+        self.small = b""
+        self.counts = {}
+
+    def block(self, length):
+        number = self.counts.get(length, 0)
+        self.counts[length] = number + 1
+        return hashlib.shake_256(f"{self.seed}/{length}/{number}".encode()).digest(length)
+
+    def draw(self, length):
+        if length > 16:
+            return self.block(length)
+        if len(self.small) < length:
+            self.small = self.block(self.BLOCK)
+        drawn, self.small = self.small[:length], self.small[length:]
+        return drawn
+
+
+STREAM = [Stream("")]
+PROGRESS = 3
+
+
+@ffi.callback("bool(void *, mongocrypt_binary_t *, uint32_t, mongocrypt_status_t *)")
+def random_hook(ctx, output, count, status):
+    _write_bytes(output, STREAM[0].draw(count))
+    return True
+
+
+def status_of(read, handle):
+    """A status as the Node binding shows it."""
+    status = lib.mongocrypt_status_new()
+    try:
+        read(handle, status)
+        shown = {"type": lib.mongocrypt_status_type(status), "code": lib.mongocrypt_status_code(status)}
+        message = lib.mongocrypt_status_message(status, ffi.NULL)
+        if message != ffi.NULL:
+            shown["message"] = ffi.string(message).decode(errors="replace")
+        return shown
+    finally:
+        lib.mongocrypt_status_destroy(status)
 
 
 def library(options):
@@ -64,6 +120,9 @@ class Context:
         self.handle = lib.mongocrypt_ctx_new(crypt)
         self.requests = []
         kind = how["kind"]
+        # In the order of the binding: what is wrong first is what is told.
+        if "masterKey" in how:
+            self.give(lib.mongocrypt_ctx_setopt_key_encryption_key, how["masterKey"])
         if "keyId" in how:
             self.give(lib.mongocrypt_ctx_setopt_key_id, how["keyId"])
         for name in how.get("keyAltNames", []):
@@ -71,8 +130,6 @@ class Context:
         if "algorithm" in how:
             algorithm = how["algorithm"].encode()
             self.check(lib.mongocrypt_ctx_setopt_algorithm(self.handle, algorithm, len(algorithm)))
-        if "masterKey" in how:
-            self.give(lib.mongocrypt_ctx_setopt_key_encryption_key, how["masterKey"])
         if "keyMaterial" in how:
             self.give(lib.mongocrypt_ctx_setopt_key_material, how["keyMaterial"])
         if kind == "dataKey":
@@ -107,7 +164,7 @@ class Context:
     def run(self, name, arguments):
         result = getattr(self, "call_" + name)(*arguments)
         state = lib.mongocrypt_ctx_state(self.handle)
-        return {"state": state, "message": self.message(), "result": result}
+        return {"state": state, "status": status_of(lib.mongocrypt_ctx_status, self.handle), "result": result}
 
     def out(self, call):
         with MongoCryptBinaryOut() as binary:
@@ -147,24 +204,41 @@ class Context:
             "provider": _to_string(lib.mongocrypt_kms_ctx_get_kms_provider(request, ffi.NULL)),
             "endpoint": ffi.string(endpoint[0]).decode(errors="replace"),
             "message": message,
-            "needed": lib.mongocrypt_kms_ctx_bytes_needed(request),
+            "sleep": lib.mongocrypt_kms_ctx_usleep(request),
+            **self.progress(request),
         }
+
+    @staticmethod
+    def progress(request):
+        return {"needed": lib.mongocrypt_kms_ctx_bytes_needed(request), "status": status_of(lib.mongocrypt_kms_ctx_status, request)}
 
     def call_answer(self, index, data):
         """Feeds as many bytes as are wanted."""
         if index >= len(self.requests):
             return None
-        request, reply = self.requests[index], b64(data)
+        request, reply, needs = self.requests[index], b64(data), []
         while reply and lib.mongocrypt_kms_ctx_bytes_needed(request) > 0:
             needed = lib.mongocrypt_kms_ctx_bytes_needed(request)
+            needs.append(needed)
             with MongoCryptBinaryIn(reply[:needed]) as binary:
                 if not lib.mongocrypt_kms_ctx_feed(request, binary.bin):
                     break
             reply = reply[needed:]
-        return status_text(lib.mongocrypt_kms_ctx_status, request)
+        return {"needs": needs, **self.progress(request)}
+
+    def call_chunk(self, index, data):
+        """Feeds these bytes, however many are wanted."""
+        if index >= len(self.requests):
+            return None
+        with MongoCryptBinaryIn(b64(data)) as binary:
+            lib.mongocrypt_kms_ctx_feed(self.requests[index], binary.bin)
+        return self.progress(self.requests[index])
 
     def call_fail(self, index):
-        return None if index >= len(self.requests) else bool(lib.mongocrypt_kms_ctx_fail(self.requests[index]))
+        if index >= len(self.requests):
+            return None
+        again = bool(lib.mongocrypt_kms_ctx_fail(self.requests[index]))
+        return {"again": again, **self.progress(self.requests[index])}
 
     def call_finishRequests(self):
         lib.mongocrypt_ctx_kms_done(self.handle)
@@ -177,26 +251,33 @@ class Context:
 
 
 def run(script):
-    RANDOM[:] = [b64(data) for data in script.get("random", [])]
+    STREAM[0] = Stream(script["seed"])
     try:
         crypt = library(script["options"])
     except Refused as refused:
         return {"refused": str(refused)}
     outcomes = []
     contexts = []
-    for step in script["steps"]:
-        if step[0] == "make":
+    context = None
+    for number, (name, *arguments) in enumerate(script["steps"]):
+        # Should the library end the process, this was the step.
+        os.write(PROGRESS, number.to_bytes(4, "little"))
+        if name == "make":
             try:
-                context = Context(crypt, step[1])
-                contexts.append(context)
+                context = Context(crypt, arguments[0])
                 outcomes.append(context.run("look", []))
             except Refused as refused:
-                contexts.append(None)
+                context = None
                 outcomes.append({"refused": str(refused)})
+            contexts.append(context)
+        elif name == "use":
+            context = contexts[arguments[0]]
+            outcomes.append(None if context is None else context.run("look", []))
+        elif name == "sleep":
+            time.sleep(arguments[0] / 1000)
+            outcomes.append(None)
         else:
-            context = contexts[-1]
-            outcomes.append(None if context is None else context.run(step[0], step[1:]))
-    RANDOM.clear()
+            outcomes.append(None if context is None else context.run(name, arguments))
     for context in contexts:
         if context is not None:
             context.close()

@@ -151,6 +151,10 @@ function* remoteKeys() {
     decrypt({ a: encrypted(1), b: encrypted(2), c: encrypted(3) }), ...keys(awsKeyDocument(1), keyDocument(2), awsKeyDocument(3)), ['nextRequest'], ['nextRequest'], ['nextRequest'],
     ['answer', 0, awsPlaintext(1)], ['answer', 1, awsPlaintext(3)], ['finishRequests'],
   ]);
+  yield script('two keys at a KMS, one refused, the other one kept', providers.aws, [
+    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(awsKeyDocument(1), awsKeyDocument(2)), ['nextRequest'], ['nextRequest'], ['nextRequest'],
+    ['answer', 0, awsPlaintext(2)], ['answer', 1, httpReply(403, 'no')], ['finishRequests'], explicitDecrypt(encrypted(2)), ['finalize'], explicitDecrypt(encrypted(1)),
+  ]);
   yield script('credentials, then keys', providers.onDemand, [explicitDecrypt(encrypted(1)), ['provide', bson(providers.aws)], ...keys(awsKeyDocument(1)), ['nextRequest']]);
   yield script('credentials, though the key is local', providers.onDemand, [explicitDecrypt(encrypted(1)), ['provide', bson(providers.aws)], ...keys(keyDocument(1)), ['finalize'], explicitDecrypt(encrypted(1)), ['finalize']]);
   yield script('credentials that are none', providers.onDemand, [explicitDecrypt(encrypted(1)), ['provide', bson({ aws: { accessKeyId: 1 } })], ['provide', bson(providers.aws)], ['operation']]);

@@ -346,14 +346,13 @@ impl MongoCryptContext {
             .map_or(0, |request| request.bytes_needed() as u32)
     }
 
-    /// Takes bytes of the answer. A mistake that leaves the request as it was is returned; others are its failure.
+    /// Takes bytes of the answer. What is wrong with them is the request's failure from then on.
     #[wasm_bindgen(js_name = kmsFeed)]
-    pub fn kms_feed(&mut self, number: u32, bytes: &Uint8Array) -> JsValue {
+    pub fn kms_feed(&mut self, number: u32, bytes: &Uint8Array) {
         let bytes = read(bytes);
-        let fed = self
-            .request(number)
-            .map_or(Ok(()), |request| request.feed(bytes.expose()));
-        described(fed.err().as_ref())
+        if let Some(request) = self.request(number) {
+            let _ = request.feed(bytes.expose());
+        }
     }
 
     /// The connection failed. Says whether the request will be offered again.

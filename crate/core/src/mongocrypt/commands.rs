@@ -99,6 +99,10 @@ pub(super) fn target_of(name: &str, command: &[u8]) -> Result<Target> {
         "explain" => explained(&first)?,
         _ => first,
     };
+    // COMPAT: of whatever command, also of one that passes or is refused.
+    if let Some(collection) = named.as_str() {
+        without_nul(collection, "collection name")?;
+    }
     if ENCRYPTED.contains(&name) {
         let collection = named.as_str().ok_or_else(|| {
             unsupported(format!(
@@ -110,10 +114,7 @@ pub(super) fn target_of(name: &str, command: &[u8]) -> Result<Target> {
                 "empty collection name on command: {name}"
             )));
         }
-        return Ok(Target::Collection(without_nul(
-            collection,
-            "collection name",
-        )?));
+        return Ok(Target::Collection(collection.to_string()));
     }
     // Drivers disagree on the case of this one.
     if PASSED.contains(&name) || name.eq_ignore_ascii_case("isMaster") {

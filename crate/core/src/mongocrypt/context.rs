@@ -188,9 +188,13 @@ impl MongoCryptContext {
                 false => Ok(State::NeedKms),
             };
         }
-        match self.broker.kms().finish_round(call)? {
-            true => self.keys_complete(call),
-            false => Ok(State::NeedKms),
+        match self.broker.kms().finish_round(call) {
+            Ok(true) => self.keys_complete(call),
+            Ok(false) => Ok(State::NeedKms),
+            Err(error) => {
+                self.broker.keep_unwrapped(call);
+                Err(error)
+            }
         }
     }
 

@@ -175,7 +175,7 @@ impl KeyBroker {
         }
         self.refuse_duplicate(&document)?;
         let material = self
-            .unwrap(&document)
+            .unwrap(call, &document)
             .map_err(|error| error.with("keyId", document.id))?;
         let fed = FedKey { document, material };
         if !self.take_key(call, &fed) {
@@ -218,7 +218,11 @@ impl KeyBroker {
     }
 
     /// Unwraps a local key; of any other one the KMS is asked.
-    fn unwrap(&mut self, document: &KeyDocument) -> Result<Option<KeyMaterial>> {
+    fn unwrap(
+        &mut self,
+        call: &mut Call<'_>,
+        document: &KeyDocument,
+    ) -> Result<Option<KeyMaterial>> {
         let master_key = &document.master_key;
         if let Credentials::Local(key) = &**self.providers.credentials(master_key.provider())? {
             return LocalMasterKey::new(key)
@@ -228,7 +232,7 @@ impl KeyBroker {
         master_key.check_usable()?;
         let operation = KmsOperation::Unwrap(document.key_material.clone());
         let request = WireRequest::new(operation, master_key.clone(), &self.providers)?;
-        self.kms.add(request);
+        self.kms.add_begun(call, request)?;
         Ok(None)
     }
 
@@ -257,9 +261,24 @@ impl KeyBroker {
         &mut self.kms
     }
 
+    /// Caches the keys that a KMS had unwrapped before the first request that failed.
+    /// COMPAT: the context is lost, those keys are not.
+    pub(super) fn keep_unwrapped(&mut self, call: &mut Call<'_>) {
+        let replies = self.kms.take_first_replies();
+        self.take_unwrapped(call, replies);
+    }
+
     /// Takes the replies of the KMS.
     pub(super) fn unwrap_all(&mut self, call: &mut Call<'_>) -> Result<()> {
         let replies = self.kms.take_replies()?;
+        let fed = self.take_unwrapped(call, replies);
+        if self.takes_any {
+            self.fed = fed;
+        }
+        Ok(())
+    }
+
+    fn take_unwrapped(&mut self, call: &mut Call<'_>, replies: Vec<WireReply>) -> Vec<FedKey> {
         let mut fed = self.take_fed();
         for (index, reply) in core::mem::take(&mut self.at_kms).into_iter().zip(replies) {
             if let WireReply::Unwrapped(material) = reply {
@@ -267,10 +286,7 @@ impl KeyBroker {
                 self.take_key(call, &fed[index]);
             }
         }
-        if self.takes_any {
-            self.fed = fed;
-        }
-        Ok(())
+        fed
     }
 
     pub(super) fn ring(&self) -> &KeyRing {

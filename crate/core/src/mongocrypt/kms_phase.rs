@@ -29,6 +29,20 @@ impl KmsPhase {
         self.waiting.push(request);
     }
 
+    /// As [`Self::add`], with the message built at once, so that mistakes show where the request comes from. One that needs a
+    /// token first is built when that is there.
+    ///
+    /// Errors: `KMS_*`, `MASTER_KEY_INVALID`, `CRYPTO_*`.
+    pub(super) fn add_begun(
+        &mut self,
+        call: &mut Call<'_>,
+        mut request: WireRequest,
+    ) -> Result<()> {
+        request.begin_without_token(&mut wire_context(call))?;
+        self.waiting.push(request);
+        Ok(())
+    }
+
     /// The last one first from now on.
     pub(super) fn reverse(&mut self) {
         self.waiting.reverse();
@@ -99,6 +113,17 @@ impl KmsPhase {
             }
         }
         Ok(replies)
+    }
+
+    /// The replies up to the first request without one, after a round that failed.
+    pub(super) fn take_first_replies(&mut self) -> Vec<WireReply> {
+        let mut replies = Vec::new();
+        if let Some(round) = &mut self.round {
+            while let Some(Ok(reply)) = round.request(replies.len()).map(WireRequest::take_reply) {
+                replies.push(reply);
+            }
+        }
+        replies
     }
 
     /// The number that the next phase begins with.

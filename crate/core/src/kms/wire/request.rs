@@ -248,6 +248,21 @@ impl WireRequest {
         }
     }
 
+    /// Builds the message, unless a token has to be fetched for it first.
+    ///
+    /// Errors: those of [`Self::step`].
+    pub(crate) fn begin_without_token(&mut self, context: &mut WireContext<'_>) -> Result<()> {
+        match self.token_to_fetch(context) {
+            Some(_) => Ok(()),
+            None => self.step(context).map(drop),
+        }
+    }
+
+    /// Whether it is fetching its token.
+    pub(super) const fn is_fetching(&self) -> bool {
+        self.token_under_way().is_some()
+    }
+
     /// The token that was fetched.
     pub(super) fn fetched_token(&self) -> Option<&(TokenKey, Arc<SecretBytes>)> {
         self.fetched.as_ref()

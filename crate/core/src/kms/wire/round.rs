@@ -26,6 +26,18 @@ struct Slot {
     is_offered: bool,
 }
 
+impl Slot {
+    /// Whether there is a message to send that nobody has been told of; they have now.
+    fn offer(&mut self) -> bool {
+        let is_next = match self.request.is_retry_wanted() {
+            true => self.request.resend().is_ok(),
+            false => !self.is_offered && self.request.message().is_ok(),
+        };
+        self.is_offered |= is_next;
+        is_next
+    }
+}
+
 impl WireRound {
     /// Begins with `requests`.
     ///
@@ -47,7 +59,8 @@ impl WireRound {
     /// Steps the calls that have not begun, except those whose token another one is fetching.
     fn begin(&mut self, context: &mut WireContext<'_>) -> Result<()> {
         let mut being_fetched = Vec::new();
-        for slot in &mut self.requests {
+        // COMPAT: tokens are fetched for the last request first; libmongocrypt has these two in opposite orders.
+        for slot in self.requests.iter_mut().rev() {
             if let Some(key) = slot.request.token_to_fetch(context) {
                 if being_fetched.contains(&key) {
                     continue;
@@ -74,15 +87,18 @@ impl WireRound {
     ///
     /// Its signature, if it wants one, is to be provided before.
     pub fn next_request(&mut self) -> Option<usize> {
-        self.requests.iter_mut().position(|slot| {
-            let request = &mut slot.request;
-            let is_next = match request.is_retry_wanted() {
-                true => request.resend().is_ok(),
-                false => !slot.is_offered && request.message().is_ok(),
-            };
-            slot.is_offered |= is_next;
-            is_next
-        })
+        self.order()
+            .into_iter()
+            .find(|index| self.requests[*index].offer())
+    }
+
+    /// Requests for tokens from the last to the first, then the others from the first to the last.
+    fn order(&self) -> Vec<usize> {
+        let (mut order, others): (Vec<usize>, Vec<usize>) =
+            (0..self.requests.len()).partition(|index| self.requests[*index].request.is_fetching());
+        order.reverse();
+        order.extend(others);
+        order
     }
 
     /// Takes the answers, and says whether every request is [`WireStep::Done`]; otherwise there are messages again, from
@@ -99,7 +115,8 @@ impl WireRound {
         let mut are_done = true;
         let mut fetched: Vec<(TokenKey, Arc<SecretBytes>)> = Vec::new();
         let mut being_fetched: Vec<TokenKey> = Vec::new();
-        for slot in &mut self.requests {
+        for index in self.order() {
+            let slot = &mut self.requests[index];
             let request = &mut slot.request;
             let outcome = if request.is_retry_wanted() {
                 being_fetched.extend(request.token_under_way().cloned());
@@ -107,7 +124,7 @@ impl WireRound {
             } else {
                 match request.token_to_fetch(context) {
                     Some(key) if being_fetched.contains(&key) => Ok(WireStep::Exchange),
-                    // It waits for a request before it, which has been finished by now.
+                    // It waits for a request that fetches, which has been finished by now.
                     Some(key) => match fetched.iter().find(|(known, _)| *known == key) {
                         Some((_, token)) => request
                             .begin_with_token(token, context.now_ms)

@@ -1,0 +1,114 @@
+// Where our classes mean to differ from libmongocrypt 1.21.0, call by call. The run looks here when the two disagree at a
+// step: an entry that applies is counted under its name, anything else is a mismatch. An entry is as narrow as its reason.
+//
+// `applies({ step, name, theirs, ours, history, world })`: the step, its name, what came of it on both sides, what the
+// conversation has done so far (compare.mjs), and its keys. `goesOn`: the two are in the same state afterwards, and are
+// compared further.
+import { isBegunType } from '../../interop/differences.mjs';
+import { field, fields, unboxed } from '../../interop/raw-bson.mjs';
+import { isCut, rewrittenDocument } from '../../interop/rewriting.mjs';
+import { KMS_DIFFERENCES } from './kms-differences.mjs';
+import { opened, openedKey } from './opened.mjs';
+import { bytesOf, documentsOf, isMalformed, isSame, messageOf, payloadsIn, sameBut } from './findings.mjs';
+
+const HEX = (bytes) => Buffer.from(bytes).toString('hex');
+const ENCRYPTED_BY_QUERYABLE = new Set([4, 6, 7, 9, 11, 14, 15, 16, 17]);
+const MALFORMED = /^(malformed bson|invalid BSON|BSON malformed|malformed BSON|msg must be bson|unable to convert command buffer to BSON|malformed BSON for key document|invalid keyMaterial bson object|invalid keyAltName bson object)$/;
+
+const isRewrittenAlike = (theirs, ours, world) => HEX(rewrittenDocument(opened(theirs, world))) === HEX(rewrittenDocument(opened(ours, world)));
+
+/** An id in hex, as the value is stored. */
+const idIn = (bytes) => HEX(field(bytes, '_id').bytes);
+const idOf = (text) => { try { return idIn(bytesOf(text)); } catch { return undefined; } };
+/** The result of a rewrap without what became of these keys, which libmongocrypt has in another place too. */
+function othersIn(text, ids, world) {
+  if (text === '') return '';
+  const keys = fields(field(bytesOf(text), 'v').bytes).map(([, { bytes }]) => bytes);
+  return [keys.filter((key) => !ids.has(idIn(key))).map((key) => HEX(openedKey(key, world))), keys.map(idIn).filter((id) => ids.has(id)).sort()];
+}
+
+/** The values that an analyser has marked. */
+const markedValues = (fed) => fed.map(bytesOf).flatMap(payloadsIn).filter((payload) => payload[0] === 0 && !isMalformed(payload.subarray(1))).map((payload) => unboxed(payload.subarray(1)));
+
+const FORBIDDEN = /^(BSON type invalid for (deterministic )?encryption|BSON binary subtype 6 is invalid for encryption)$/;
+
+const OWN_DIFFERENCES = [
+  {
+    name: 'values-kept-exactly',
+    reason: 'DIFFERS: values keep their bytes when they are decrypted or passed over; libmongocrypt copies regular expressions, code and DBPointers through C strings, which sorts and drops options and ends text at a NUL byte.',
+    goesOn: true,
+    applies: ({ name, theirs, ours, history, world }) =>
+      name === 'finalize' && ['decrypt', 'explicitDecrypt', 'encrypt'].includes(history.kind) && ours.result !== '' && theirs.result !== ''
+      && sameBut(theirs, ours, 'result') && isRewrittenAlike(theirs.result, ours.result, world),
+  },
+  {
+    name: 'text-after-nul',
+    reason: 'DIFFERS: code and DBPointer namespaces are encrypted whole; libmongocrypt encrypts them up to the first NUL byte and loses the rest.',
+    goesOn: true,
+    applies: ({ name, theirs, ours, history }) =>
+      name === 'finalize' && sameBut(theirs, ours, 'result')
+      && (history.kind === 'explicitEncrypt' ? isCut(unboxed(bytesOf(history.context.how.input))) : history.kind === 'encrypt' && markedValues(history.context.fed).some(isCut)),
+  },
+  {
+    name: 'malformed-documents',
+    reason: 'DIFFERS: a document that is not well-formed BSON is refused as a whole; libmongocrypt reads up to what it looks for, and finds that, or something else to complain about.',
+    applies: ({ step, ours }) => MALFORMED.test(messageOf(ours)) && documentsOf(step).some(isMalformed),
+    refuses: ({ options, ours }) => ours === 'invalid bson' && ['schemaMap', 'encryptedFieldsMap'].some((name) => name in options && isMalformed(bytesOf(options[name]))),
+  },
+  {
+    name: 'types-of-ciphertexts',
+    reason: 'DIFFERS: a ciphertext whose header names no BSON type is refused when the context is made; libmongocrypt first asks for the key.',
+    applies: ({ name, theirs, ours }) => name === 'make' && theirs.refused === undefined && /^could not serialize associated data: the original BSON type is \d+$/.test(messageOf(ours)),
+  },
+  {
+    name: 'analysis-must-be-fed',
+    reason: 'DIFFERS: a command whose analysis was never fed is refused; libmongocrypt sends it as it is.',
+    applies: ({ name, theirs, ours }) =>
+      name === 'finishOperation' && theirs.status?.type === 0 && messageOf(ours) === 'no reply of the query analyser was fed: the command may hold values that must be encrypted',
+  },
+  {
+    name: 'rewrap-ignores-the-cache',
+    reason: 'DIFFERS: what is rewrapped is always what was fed; libmongocrypt takes a key that it has in its cache together with the masterKey it was cached with, which reverts what another process did meanwhile, and does not look at the document any further.',
+    applies: ({ name, theirs, ours, history, world }) => {
+      const { fedFromCache, fed } = history.context ?? {};
+      if (history.kind !== 'rewrap' || fedFromCache.size === 0) return false;
+      // The document is not looked at: neither whether it is there twice, nor whether its key can be unwrapped.
+      if (name === 'feed') return theirs.status?.type === 0 && ours.state === 0 && fedFromCache.has(idOf(fed.at(-1)));
+      if (name === 'finalize') return sameBut(theirs, ours, 'result') && isSame(...[theirs, ours].map(({ result }) => othersIn(result, fedFromCache, world)));
+      return ['finishOperation', 'nextRequest', 'finishRequests'].includes(name) && [theirs, ours].every(({ state }) => state === 4 || state === 5 || state === 0);
+    },
+  },
+  {
+    name: 'caches-after-a-rewrap',
+    reason: 'DIFFERS: a key that was rewrapped is cached as it was fed; libmongocrypt keeps what it had in its cache, under the names it had.',
+    applies: ({ name, theirs, ours, history }) =>
+      ['make', 'operation', 'finishOperation', 'feed'].includes(name) && [theirs, ours].every((side) => side?.status?.type === 0) && history.contexts.some(({ fedFromCache }) => fedFromCache.size > 0),
+  },
+  {
+    name: 'exact-provider-types',
+    reason: 'DIFFERS: a provider type must be spelled out; libmongocrypt compares as many characters as are given and takes "loc:x" for a local provider, and an empty type for AWS.',
+    applies: ({ theirs, ours }) => {
+      const identifier = /^unrecognized KMS provider `([^`]*)`/.exec(messageOf(ours))?.[1];
+      return identifier !== undefined && isBegunType(identifier) && messageOf(theirs) !== messageOf(ours);
+    },
+  },
+  {
+    name: 'forbidden-markings',
+    reason: 'DIFFERS: a marking of a value that the type rules forbid is refused; libmongocrypt trusts its analyser there, and encrypts it or ends the process.',
+    applies: ({ name, theirs, ours, history }) => name === 'finalize' && history.kind === 'encrypt' && FORBIDDEN.test(messageOf(ours)) && (theirs.ended !== undefined || theirs.status.type === 0),
+  },
+  {
+    name: 'queryable-values',
+    reason: 'DIFFERS: values of Queryable Encryption are refused by name; libmongocrypt goes on to parse or decrypt them.',
+    applies: ({ step, ours }) =>
+      /^unsupported FLE blob subtype: \d+, of Queryable Encryption, which is not supported$/.test(messageOf(ours)) && documentsOf(step).flatMap(payloadsIn).some((payload) => ENCRYPTED_BY_QUERYABLE.has(payload[0])),
+  },
+];
+
+export const DIFFERENCES = Object.freeze([...OWN_DIFFERENCES, ...KMS_DIFFERENCES]);
+
+/** The difference that explains what a step found, or undefined. */
+export const explains = (finding) => DIFFERENCES.find(({ applies }) => applies(finding));
+
+/** The same for a library that one side does not make, or not for the same reason. */
+export const explainsRefusal = (finding) => DIFFERENCES.find(({ refuses }) => refuses?.(finding));

@@ -1,0 +1,201 @@
+// The differences in what is said to a KMS and in what is made of its answers (differences.mjs).
+import { isWellFormed } from '../kmip-replies.mjs';
+import { isSame, isTokenRequest, masterKeysOf, messageOf, messagesOf, replyOf, requestOf, sameBut } from './findings.mjs';
+
+const isReply = (name) => name === 'answer' || name === 'chunk';
+const withoutComplaint = (message) => message.replace(/Error parsing JSON in KMS response '.*?'\. HTTP status=/s, "Error parsing JSON in KMS response '<complaint>'. HTTP status=");
+const QUOTED = 'Response body=\n';
+
+/** The message as it would be with the body that is not shown. */
+function withBodyHidden(message) {
+  const at = message.indexOf(QUOTED);
+  if (at < 0) return message;
+  const body = message.slice(at + QUOTED.length);
+  return `${message.slice(0, at + QUOTED.length)}(${Buffer.byteLength(body)} bytes, not shown because they may hold a secret)`;
+}
+
+const decoded = (text) => text.replace(/%([0-9A-F]{2})/g, (_, digits) => String.fromCharCode(Number.parseInt(digits, 16)));
+
+/** Our message as it would be with nothing percent-encoded that a key document or the application put into it. */
+function unencoded(message) {
+  const [head, body] = message.split('\r\n\r\n');
+  const form = /^client_id=(.*?)&scope=(.*?)&client_secret=(.*?)&grant_type=client_credentials$/s.exec(body);
+  const raw = form ? `client_id=${decoded(form[1])}&scope=${form[2]}&client_secret=${decoded(form[3])}&grant_type=client_credentials` : body;
+  const line = head.slice(0, head.indexOf('\r\n'));
+  const rest = head.slice(head.indexOf('\r\n')).replace(/Content-Length:\d+/, `Content-Length:${raw.length}`);
+  return `${decoded(line)}${rest}\r\n\r\n${raw}`;
+}
+
+/** Our message with the key of an AWS master key as it is, not in JSON's form. */
+function unescaped(message) {
+  const [head, body] = message.split('\r\n\r\n');
+  const raw = body.replace(/"KeyId": ("(?:[^"\\]|\\.)*")/, (_, text) => `"KeyId": "${JSON.parse(text)}"`);
+  return `${head.replace(/Content-Length:\d+/, `Content-Length:${raw.length}`)}\r\n\r\n${raw}`;
+}
+
+const messageParts = ({ name, theirs, ours }) => (name === 'nextRequest' && theirs.result && ours.result && sameBut(theirs, ours, 'result.message') ? [theirs.result.message, ours.result.message] : undefined);
+const thisRound = ({ history }) => history.context.requests.slice(history.context.roundStart);
+
+/** Tokens that a context was given with a life of no more than the five seconds that are taken off. */
+const hasShortToken = ({ history }) =>
+  history.context.requests.some(({ ours, received }) => ours && isTokenRequest(ours.message) && /"expires_in":\s*[0-5]\b/.test(received.replace(/\r\n[0-9a-fA-F]+\r\n/g, '')));
+
+const ODD = /[^\w.~:-]/;
+const hasOddMasterKey = ({ history }) => masterKeysOf(history.context).some((entries) => entries.some(([, { bytes }]) => ODD.test(Buffer.from(bytes.subarray(4, -1)).toString('latin1'))));
+
+const textOf = (item) => Buffer.from(item.bytes.subarray(4, -1)).toString();
+/** What the endpoints of a context's master keys have behind their first dot; those of one provider, or of all. */
+function domainsOf(context, provider) {
+  const keys = masterKeysOf(context).map(Object.fromEntries).filter((key) => key.provider && (provider === undefined || textOf(key.provider) === provider));
+  return new Set(keys.map(({ endpoint, keyVaultEndpoint }) => (endpoint ?? keyVaultEndpoint ? textOf(endpoint ?? keyVaultEndpoint).replace(/^https?:\/\//, '').split(/[:/]/)[0].replace(/^[^.]*\./, '') : 'googleapis.com')));
+}
+const withoutScope = (message) => message.replace(/&scope=[^&]*/, '').replace(/"scope": "[^"]*"/, '').replace(/Content-Length:\d+/, '');
+
+const GCP_CHARACTER = /^error constructing GCP KMS (en|de)crypt message: Invalid character in GCP KMS key identifier/;
+const NO_END = "OAuth response invalid, no 'expires_in' field.";
+
+export const KMS_DIFFERENCES = [
+  {
+    name: 'tokens-read-at-once',
+    reason: 'DIFFERS: a token without a usable end of its life is told of as soon as it is there; libmongocrypt tells when the requests are finished.',
+    goesOn: true,
+    applies: ({ name, theirs, ours }) => isReply(name) && theirs.result?.status.type === 0 && ours.result?.status.message === NO_END && sameBut(theirs, ours, 'result.status'),
+  },
+  {
+    name: 'first-of-several-faults',
+    reason: 'DIFFERS: where several master keys of Google hold characters that are refused, each side names the one it meets first.',
+    applies: ({ theirs, ours }) => theirs.state === 0 && ours.state === 0 && [theirs, ours].every((side) => GCP_CHARACTER.test(messageOf(side))),
+  },
+  {
+    name: 'words-about-json',
+    reason: 'DIFFERS: what is wrong with the JSON of an answer is said in other words than the JSON parser of libmongocrypt has.',
+    goesOn: true,
+    applies: (finding) => {
+      const messages = messagesOf(finding);
+      return messages !== undefined && withoutComplaint(messages[0]) === withoutComplaint(messages[1]);
+    },
+  },
+  {
+    name: 'body-not-quoted',
+    reason: 'DIFFERS: an answer that may hold a key or a token is not quoted in a message; libmongocrypt quotes all of it.',
+    goesOn: true,
+    applies: (finding) => {
+      const messages = messagesOf(finding)?.map(withoutComplaint);
+      return messages !== undefined && messages[1] === withBodyHidden(messages[0]);
+    },
+  },
+  {
+    name: 'status-before-body',
+    reason: 'DIFFERS: a status of failure is told as such; libmongocrypt first reads what Azure and the token endpoints send, and complains about the JSON of an error page, or about its being empty.',
+    goesOn: true,
+    applies: (finding) => {
+      const messages = messagesOf(finding);
+      if (messages === undefined) return false;
+      const [their, our] = messages;
+      const status = /^(?:Error in KMS response|Unsupported HTTP code in KMS response)\. HTTP status=(\d+)/.exec(our)?.[1];
+      return status !== undefined && status !== '200' && /^(Error parsing JSON in KMS response|Empty KMS response|Invalid KMS response|KMS JSON response does not include)/.test(their) && their.includes(`HTTP status=${status}`);
+    },
+  },
+  {
+    name: 'short-lived-tokens',
+    reason: 'DIFFERS: a token is used for what it was fetched for, however short its life; libmongocrypt has forgotten one that lives five seconds or less, and fetches it again or fails.',
+    applies: (finding) => ['nextRequest', 'finishRequests'].includes(finding.name) && hasShortToken(finding),
+  },
+  {
+    name: 'percent-encoding',
+    reason: 'DIFFERS: tenant, client, secret, key name and key version of Azure are percent-encoded; libmongocrypt puts them into the request as they are.',
+    goesOn: true,
+    applies: (finding) => {
+      const messages = messageParts(finding);
+      return messages !== undefined && finding.ours.result.provider.startsWith('azure') && unencoded(messages[1]) === messages[0];
+    },
+  },
+  {
+    name: 'json-escapes',
+    reason: 'DIFFERS: the key of an AWS master key is escaped in JSON; libmongocrypt puts it into the request as it is.',
+    goesOn: true,
+    applies: (finding) => {
+      const messages = messageParts(finding);
+      return messages !== undefined && finding.ours.result.provider.startsWith('aws') && unescaped(messages[1]) === messages[0];
+    },
+  },
+  {
+    name: 'no-split-requests',
+    reason: 'DIFFERS: a master key whose characters would go into a host name, a path or a header unescaped is refused; libmongocrypt builds the request with them.',
+    applies: (finding) =>
+      finding.theirs?.status?.type === 0 && /^failed to create KMS message: (the region is not part of a host name|the key holds a control character|the request path holds|the value of the header)/.test(messageOf(finding.ours)) && hasOddMasterKey(finding),
+  },
+  {
+    name: 'tokens-by-scope',
+    reason: 'DIFFERS: a token is fetched for each scope; libmongocrypt fetches one for all keys of a provider, which the other clouds refuse.',
+    applies: (finding) => {
+      const { name, theirs, ours, history } = finding;
+      // It has a token of another scope then, and builds what we build once we have ours.
+      if (name === 'feed') return GCP_CHARACTER.test(messageOf(theirs)) && ours.status.type === 0 && history.contexts.flatMap((context) => [...domainsOf(context)]).length > 1;
+      if (name !== 'nextRequest' || !ours.result || !isTokenRequest(ours.result.message) || domainsOf(history.context, ours.result.provider).size < 2) return false;
+      // Another one, or the first one for the key that was fed last.
+      return theirs.result === null || (isTokenRequest(theirs.result.message) && isSame(...[theirs, ours].map(({ result }) => ({ ...result, message: withoutScope(result.message) }))));
+    },
+  },
+  {
+    name: 'tokens-fetched-meanwhile',
+    reason: 'DIFFERS: a token that another context has fetched is used from then on; libmongocrypt decides to fetch one when the key document is fed.',
+    applies: ({ name, theirs, ours, history }) => {
+      const isFetched = (provider) => history.contexts.some((context) => context !== history.context && context.requests.some(({ ours: { provider: other, message } = {}, received }) => other === provider && isTokenRequest(message) && replyOf(received).status === 200));
+      if (name === 'finishOperation') return theirs.state === 4 && GCP_CHARACTER.test(messageOf(ours)) && isFetched('gcp');
+      return name === 'nextRequest' && theirs.result && isTokenRequest(theirs.result.message) && (!ours.result || !isTokenRequest(ours.result.message)) && isFetched(theirs.result.provider);
+    },
+  },
+  {
+    name: 'no-wait-for-tokens',
+    reason: 'DIFFERS: requests that need no token do not wait for those that do; libmongocrypt fetches all tokens first.',
+    applies: (finding) => {
+      if (finding.name !== 'nextRequest' || !finding.ours.result) return false;
+      const kinds = new Set(thisRound(finding).flatMap(({ theirs, ours }) => [theirs, ours]).filter(Boolean).map(({ message }) => isTokenRequest(message)));
+      return kinds.size === 2;
+    },
+  },
+  {
+    name: 'failed-contexts-are-over',
+    reason: 'DIFFERS: a request whose context has failed is over; libmongocrypt still lets it be fed, or sent again, to no effect.',
+    goesOn: true,
+    applies: ({ name, theirs, ours }) => (isReply(name) || name === 'fail') && theirs?.state === 0 && ours?.state === 0 && sameBut(theirs, ours, 'result'),
+  },
+  {
+    name: 'failed-requests-are-over',
+    reason: 'DIFFERS: a request that has failed for good is not offered again; libmongocrypt says that it will be, and does so without starting over.',
+    applies: ({ name, theirs, ours }) => name === 'fail' && theirs.result?.again === true && ours.result?.again === false && ours.result.status.type === 1 && sameBut(theirs, ours, 'result.again'),
+  },
+  {
+    name: 'no-key-out-of-a-retry',
+    reason: 'DIFFERS: a request that waits to be sent again when the requests are finished is one of the next round; libmongocrypt takes the answer it does not have for the key, or ends the process.',
+    applies: ({ name, theirs, ours, history }) =>
+      name === 'finishRequests' && !sameBut(theirs, ours)
+      && history.context.requests.some(({ progress, received }) => progress?.ours?.status.type === 0 && progress.ours.needed === 0 && (progress.ours.again === true || replyOf(received).status >= 400)),
+  },
+  {
+    name: 'statuses-of-three-digits',
+    reason: 'DIFFERS: a status is a number of three digits; libmongocrypt takes any number.',
+    applies: (finding) => isReply(finding.name) && /Could not parse Status-Code\.'$/.test(finding.ours.result?.status.message ?? '') && /^HTTP\/1\.1 (\d{1,2}|\d{4,}|0\d\d)( |\r)/.test(requestOf(finding)?.received ?? ''),
+  },
+  {
+    name: 'headers-in-any-case',
+    reason: 'DIFFERS: names of headers are read in any case, as proxies write them; libmongocrypt misses those in lower case, and with them the length of the body.',
+    applies: (finding) => isReply(finding.name) && /\r\n(content-length|transfer-encoding):/.test(requestOf(finding)?.received ?? '') && /Unexpected extra HTTP content'$|^Empty KMS response|does not include field|Error parsing JSON/.test(finding.theirs.result?.status.message ?? ''),
+  },
+  {
+    name: 'empty-values',
+    reason: 'DIFFERS: an answer whose value is empty is one of the wrong length; libmongocrypt ends the process over it.',
+    applies: (finding) => isReply(finding.name) && finding.theirs.ended !== undefined && /"[A-Za-z]+": ?""/.test(requestOf(finding)?.received ?? ''),
+  },
+  {
+    name: 'well-formed-ttlv',
+    reason: 'DIFFERS: an answer of KMIP in which a length, a type or the padding is wrong is refused; libmongocrypt goes through it all the same.',
+    applies: (finding) => isReply(finding.name) && finding.ours.result?.status.type === 1 && requestOf(finding)?.ours?.provider.startsWith('kmip') && !isWellFormed(Buffer.from(requestOf(finding).received, 'latin1')),
+  },
+  {
+    name: 'answers-of-other-operations',
+    reason: 'DIFFERS: an answer of KMIP to another operation than the one that was asked for is refused; libmongocrypt does not look.',
+    applies: (finding) => isReply(finding.name) && /: the answer is one to another operation$/.test(finding.ours.result?.status.message ?? '') && requestOf(finding)?.ours.provider.startsWith('kmip'),
+  },
+];
