@@ -101,6 +101,21 @@ describe('the memory of the instance', { timeout: 120_000 }, () => {
     }
   });
 
+  test('is given back by requests that failed, though the host keeps them', () => {
+    const { parts, masterKey = aws } = cases['a body as long as may be'];
+    const begin = () => crypt.createDataKey(serialize(masterKey), [], serialize({ keyMaterial: new Binary(Buffer.alloc(96, 1)) }), now);
+    const start = size();
+    const kept = Array.from({ length: 12 }, () => {
+      const context = begin();
+      const number = context.nextKmsRequest();
+      feed(context, number, parts);
+      assert.match(context.kmsFailure(number).message, /nested deeper/);
+      return context;
+    });
+    assert.ok(size() - start < 64, `it grew by ${size() - start} MiB`);
+    for (const context of kept) context.free();
+  });
+
   test('is not used up by input that can be nothing', () => {
     const huge = new Uint8Array(1024 * MIB);
     huge.set(serialize({ a: 1 }));

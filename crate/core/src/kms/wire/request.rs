@@ -413,10 +413,11 @@ impl WireRequest {
         self.failure.clone().map_or(Ok(()), Err)
     }
 
-    /// Makes an error sticky, and names the provider in it.
+    /// Makes an error sticky, and names the provider in it. Message and answer go with it.
     fn guard<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.check()?;
         act(self).map_err(|error| {
+            self.stage = Stage::Over;
             let error = error.with("provider", self.call.master_key.provider());
             self.failure = Some(error.clone());
             error
