@@ -213,14 +213,7 @@ pub fn check_opened(bson_type: u8, value: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fixed(u8);
-    impl Entropy for Fixed {
-        fn fill(&mut self, out: &mut [u8]) -> Result<()> {
-            out.fill(self.0);
-            Ok(())
-        }
-    }
+    use crate::crypto::Fixed;
 
     fn specification_key() -> DataKey {
         let material = hex::decode(concat!(

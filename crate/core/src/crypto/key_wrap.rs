@@ -53,14 +53,7 @@ impl LocalMasterKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fixed(u8);
-    impl Entropy for Fixed {
-        fn fill(&mut self, out: &mut [u8]) -> Result<()> {
-            out.fill(self.0);
-            Ok(())
-        }
-    }
+    use crate::crypto::Fixed;
 
     #[test]
     fn unwrap_undoes_wrap_and_another_master_key_fails() {
