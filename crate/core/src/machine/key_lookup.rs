@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How an operation names a data key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum KeyReference {
     Id(KeyId),
     AltName(String),

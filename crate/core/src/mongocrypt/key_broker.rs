@@ -1,6 +1,11 @@
 //! From key ids and alternate names to unwrapped data keys, in the order libmongocrypt asks for them.
 
-use alloc::{collections::BTreeSet, rc::Rc, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    string::String,
+    vec::Vec,
+};
 
 use super::{Call, State, kms_phase::KmsPhase};
 use crate::{
@@ -31,6 +36,8 @@ pub(super) struct FedKey {
 pub(super) struct KeyBroker {
     providers: Rc<KmsProviders>,
     wanted: Vec<Wanted>,
+    /// Where in `wanted` a reference is: replies name as many keys as their server likes.
+    asked: BTreeMap<KeyReference, usize>,
     /// Whether any key is welcome: the filter is the caller's.
     takes_any: bool,
     filter: Option<Vec<u8>>,
@@ -48,6 +55,7 @@ impl KeyBroker {
         Self {
             providers: call.library.providers(),
             wanted: Vec::new(),
+            asked: BTreeMap::new(),
             takes_any: false,
             filter: None,
             ring: KeyRing::default(),
@@ -69,11 +77,7 @@ impl KeyBroker {
 
     /// Asks for a key, once; the cache may have it.
     pub(super) fn request(&mut self, call: &mut Call<'_>, reference: KeyReference) {
-        if self
-            .wanted
-            .iter()
-            .any(|wanted| wanted.reference == reference)
-        {
+        if self.asked.contains_key(&reference) {
             return;
         }
         let cached = match &reference {
@@ -87,6 +91,7 @@ impl KeyBroker {
             }
             self.ring.add(key);
         }
+        self.asked.insert(reference.clone(), self.wanted.len());
         self.wanted.push(Wanted {
             reference,
             is_there,
@@ -153,17 +158,15 @@ impl KeyBroker {
     pub(super) fn add_document(&mut self, call: &mut Call<'_>, bytes: &[u8]) -> Result<()> {
         let document = KeyDocument::parse(bytes)?;
         let mut is_wanted = self.takes_any;
-        for wanted in &mut self.wanted {
-            let matches = match &wanted.reference {
-                KeyReference::Id(id) => *id == document.id,
-                KeyReference::AltName(name) => document.key_alt_names.contains(name),
-            };
-            if matches {
+        if let Some(index) = self.asked.get(&KeyReference::Id(document.id)) {
+            is_wanted = true;
+            self.wanted[*index].is_there = true;
+        }
+        for name in &document.key_alt_names {
+            if let Some(index) = self.asked.get(&KeyReference::AltName(name.clone())) {
                 is_wanted = true;
-                wanted.is_there = true;
-                if let KeyReference::AltName(name) = &wanted.reference {
-                    self.ring.add_name(name.clone(), document.id);
-                }
+                self.wanted[*index].is_there = true;
+                self.ring.add_name(name.clone(), document.id);
             }
         }
         if !is_wanted {
