@@ -62,14 +62,14 @@ function expectedRequest(operation, values) {
 }
 
 function expectedPayload(operation, values) {
-  const valueOf = (tag) => values.get(tag) ?? Buffer.alloc(0);
-  const identifier = text(TAG.uniqueIdentifier, valueOf(TAG.uniqueIdentifier));
+  const under = (tag) => values.get(tag) ?? Buffer.alloc(0);
+  const identifier = text(TAG.uniqueIdentifier, under(TAG.uniqueIdentifier));
   const parameters = [enumeration(TAG.blockCipherMode, CBC), enumeration(TAG.paddingMethod, PKCS5), enumeration(TAG.algorithm, AES)];
-  const data = bytes(TAG.data, valueOf(TAG.data));
+  const data = bytes(TAG.data, under(TAG.data));
   switch (operation) {
     case OPERATION.register: {
       const attributes = structure(TAG.template, attribute('Cryptographic Usage Mask', integer(TAG.attributeValue, 0)));
-      return [enumeration(TAG.objectType, SECRET_DATA), attributes, secretData(valueOf(TAG.keyMaterial))];
+      return [enumeration(TAG.objectType, SECRET_DATA), attributes, secretData(under(TAG.keyMaterial))];
     }
     case OPERATION.create: {
       const attributes = structure(TAG.template, attribute('Cryptographic Algorithm', enumeration(TAG.attributeValue, AES)),
@@ -77,7 +77,7 @@ function expectedPayload(operation, values) {
       return [enumeration(TAG.objectType, SYMMETRIC_KEY), attributes];
     }
     case OPERATION.encrypt: return [identifier, structure(TAG.parameters, ...parameters, yes(TAG.randomIv)), data];
-    case OPERATION.decrypt: return [identifier, structure(TAG.parameters, ...parameters), data, bytes(TAG.iv, valueOf(TAG.iv))];
+    case OPERATION.decrypt: return [identifier, structure(TAG.parameters, ...parameters), data, bytes(TAG.iv, under(TAG.iv))];
     default: return [identifier];
   }
 }
