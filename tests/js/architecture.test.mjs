@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import test from 'node:test';
+import { brotliDecompressSync } from 'node:zlib';
 import { cargoBin, root } from '../../js/dev/paths.mjs';
 import { crateImports, importsOf } from './imports.mjs';
 
@@ -229,8 +231,10 @@ test('the package holds the shell loader, the licence and no native code, instal
   assert.deepEqual(['preinstall', 'install', 'postinstall', 'prepare'].filter((script) => script in manifest.scripts), []);
 });
 
-test('the package brings one wasm artifact and no runtime dependency', () => {
+test('the package brings one wasm artifact, the same as a module, and no runtime dependency', () => {
   assert.deepEqual(packedFiles().filter((path) => path.endsWith('.wasm')), ['dist/csfle.wasm']);
+  const inModule = brotliDecompressSync(Buffer.from(createRequire(import.meta.url)('../../dist/csfle.wasm.cjs'), 'base64'));
+  assert.ok(inModule.equals(readFileSync(join(root, 'dist', 'csfle.wasm'))));
   assert.equal(manifest.dependencies, undefined);
   for (const bundle of packedFiles().filter((path) => /\.(cjs|mjs)$/.test(path))) {
     assert.ok(!textOf(bundle).includes(relative('/', root)), `${bundle} names the folder it was built in`);
