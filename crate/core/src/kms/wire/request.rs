@@ -42,6 +42,8 @@ enum Stage {
     Done(WireReply),
     /// The reply was taken, or an error is there.
     Over,
+    /// An error is there, and no token: others may have waited for it.
+    OverWithoutToken,
 }
 
 impl WireRequest {
@@ -258,9 +260,12 @@ impl WireRequest {
         }
     }
 
-    /// Whether it is fetching its token.
+    /// Whether it is fetching its token, or failed while it did.
     pub(super) const fn is_fetching(&self) -> bool {
-        self.token_under_way().is_some()
+        matches!(
+            self.stage,
+            Stage::Signing(..) | Stage::Token(..) | Stage::OverWithoutToken
+        )
     }
 
     /// The token that was fetched.
@@ -298,7 +303,7 @@ impl WireRequest {
                     (false, false) => Some(WireStep::Exchange),
                 }
             }
-            Stage::Done(_) | Stage::Over => Some(WireStep::Done),
+            Stage::Done(_) | Stage::Over | Stage::OverWithoutToken => Some(WireStep::Done),
         }
     }
 
@@ -417,7 +422,10 @@ impl WireRequest {
     fn guard<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.check()?;
         act(self).map_err(|error| {
-            self.stage = Stage::Over;
+            self.stage = match self.is_fetching() {
+                true => Stage::OverWithoutToken,
+                false => Stage::Over,
+            };
             let error = error.with("provider", self.call.master_key.provider());
             self.failure = Some(error.clone());
             error

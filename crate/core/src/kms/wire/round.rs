@@ -87,9 +87,16 @@ impl WireRound {
     ///
     /// Its signature, if it wants one, is to be provided before.
     pub fn next_request(&mut self) -> Option<usize> {
-        self.order()
-            .into_iter()
-            .find(|index| self.requests[*index].offer())
+        // In the order of `order`, which a vault with very many keys should not cause to be made for each of them.
+        let all = 0..self.requests.len();
+        let mut offered = |index: usize, is_fetching: bool| {
+            let slot = &mut self.requests[index];
+            slot.request.is_fetching() == is_fetching && slot.offer()
+        };
+        (all.clone().rev().find(|index| offered(*index, true))).or_else(|| {
+            let mut others = all;
+            others.find(|index| offered(*index, false))
+        })
     }
 
     /// Requests for tokens from the last to the first, then the others from the first to the last.
