@@ -5,7 +5,7 @@
 // conversation has done so far (compare.mjs), and its keys. `goesOn`: the two are in the same state afterwards, and are
 // compared further.
 import { isBegunType } from '../../interop/differences.mjs';
-import { field, fields, unboxed } from '../../interop/raw-bson.mjs';
+import { field, fields, hasBrokenText, unboxed } from '../../interop/raw-bson.mjs';
 import { isCut, rewrittenDocument } from '../../interop/rewriting.mjs';
 import { KMS_DIFFERENCES } from './kms-differences.mjs';
 import { opened, openedKey } from './opened.mjs';
@@ -54,6 +54,11 @@ const OWN_DIFFERENCES = [
     reason: 'DIFFERS: a document that is not well-formed BSON is refused as a whole; libmongocrypt reads up to what it looks for, and finds that, or something else to complain about.',
     applies: ({ step, ours }) => MALFORMED.test(messageOf(ours)) && documentsOf(step).some(isMalformed),
     refuses: ({ options, ours }) => ours === 'invalid bson' && ['schemaMap', 'encryptedFieldsMap'].some((name) => name in options && isMalformed(bytesOf(options[name]))),
+  },
+  {
+    name: 'text-must-be-utf8',
+    reason: 'DIFFERS: a document with a name or a string that is not UTF-8 is refused; libmongocrypt does not look at the encoding and finds some other fault, or none.',
+    applies: ({ step, theirs, ours }) => documentsOf(step).some(hasBrokenText) && (ours.refused !== undefined || ours.state === 0) && messageOf(theirs) !== messageOf(ours),
   },
   {
     name: 'types-of-ciphertexts',

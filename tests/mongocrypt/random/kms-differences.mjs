@@ -52,6 +52,7 @@ function domainsOf(context, provider) {
 const withoutScope = (message) => message.replace(/&scope=[^&]*/, '').replace(/"scope": "[^"]*"/, '').replace(/Content-Length:\d+/, '');
 
 const GCP_CHARACTER = /^error constructing GCP KMS (en|de)crypt message: Invalid character in GCP KMS key identifier/;
+const DUPLICATE = 'keys returned have duplicate keyAltNames or _id';
 const NO_END = "OAuth response invalid, no 'expires_in' field.";
 
 export const KMS_DIFFERENCES = [
@@ -63,8 +64,13 @@ export const KMS_DIFFERENCES = [
   },
   {
     name: 'first-of-several-faults',
-    reason: 'DIFFERS: where several master keys of Google hold characters that are refused, each side names the one it meets first.',
-    applies: ({ theirs, ours }) => theirs.state === 0 && ours.state === 0 && [theirs, ours].every((side) => GCP_CHARACTER.test(messageOf(side))),
+    reason: 'DIFFERS: where several keys are at fault, or one in several ways, each side names what it meets first. Both refuse.',
+    applies: ({ name, theirs, ours, history }) => {
+      if (theirs.state !== 0 || ours.state !== 0) return false;
+      const [their, our] = [theirs, ours].map(messageOf);
+      if (name === 'feed') return our === DUPLICATE && /^(HMAC validation failure|KMIP key malformed, no keyId present)$/.test(their);
+      return GCP_CHARACTER.test(our) && (GCP_CHARACTER.test(their) || (name === 'finishRequests' && history.context.requests.length > 1 && /^Empty KMS response/.test(their)));
+    },
   },
   {
     name: 'words-about-json',
@@ -131,10 +137,21 @@ export const KMS_DIFFERENCES = [
     applies: (finding) => {
       const { name, theirs, ours, history } = finding;
       // It has a token of another scope then, and builds what we build once we have ours.
-      if (name === 'feed') return GCP_CHARACTER.test(messageOf(theirs)) && ours.status.type === 0 && history.contexts.flatMap((context) => [...domainsOf(context)]).length > 1;
-      if (name !== 'nextRequest' || !ours.result || !isTokenRequest(ours.result.message) || domainsOf(history.context, ours.result.provider).size < 2) return false;
+      if (GCP_CHARACTER.test(messageOf(theirs))) return ours.status?.type === 0 && history.contexts.flatMap((context) => [...domainsOf(context)]).length > 1;
+      if (name !== 'nextRequest' || !ours.result || !isTokenRequest(ours.result.message)) return false;
+      if (theirs.result && isTokenRequest(theirs.result.message) && theirs.result.provider !== ours.result.provider) return [theirs, ours].some(({ result }) => domainsOf(history.context, result.provider).size > 1);
+      if (domainsOf(history.context, ours.result.provider).size < 2) return false;
       // Another one, or the first one for the key that was fed last.
       return theirs.result === null || (isTokenRequest(theirs.result.message) && isSame(...[theirs, ours].map(({ result }) => ({ ...result, message: withoutScope(result.message) }))));
+    },
+  },
+  {
+    name: 'one-token-for-all-keys',
+    reason: 'DIFFERS: keys that are wrapped together share a token; libmongocrypt fetches one for each.',
+    applies: (finding) => {
+      const { name, theirs, ours, history } = finding;
+      return name === 'nextRequest' && history.kind === 'rewrap' && ours.result === null && theirs.result && isTokenRequest(theirs.result.message)
+        && thisRound(finding).filter((offered) => offered.theirs?.message === theirs.result.message).length > 1;
     },
   },
   {
@@ -164,7 +181,9 @@ export const KMS_DIFFERENCES = [
   {
     name: 'failed-requests-are-over',
     reason: 'DIFFERS: a request that has failed for good is not offered again; libmongocrypt says that it will be, and does so without starting over.',
-    applies: ({ name, theirs, ours }) => name === 'fail' && theirs.result?.again === true && ours.result?.again === false && ours.result.status.type === 1 && sameBut(theirs, ours, 'result.again'),
+    applies: ({ name, theirs, ours }) =>
+      (name === 'nextRequest' && theirs.result?.status.type === 1 && ours.result === null)
+      || (name === 'fail' && theirs.result?.again === true && ours.result?.again === false && ours.result.status.type === 1 && sameBut(theirs, ours, 'result.again')),
   },
   {
     name: 'no-key-out-of-a-retry',
@@ -185,8 +204,13 @@ export const KMS_DIFFERENCES = [
   },
   {
     name: 'empty-values',
-    reason: 'DIFFERS: an answer whose value is empty is one of the wrong length; libmongocrypt ends the process over it.',
-    applies: (finding) => isReply(finding.name) && finding.theirs.ended !== undefined && /"[A-Za-z]+": ?""/.test(requestOf(finding)?.received ?? ''),
+    reason: 'DIFFERS: an answer whose value is empty, or is so once decoded, is one of the wrong length; libmongocrypt waits for more of it, or ends the process.',
+    applies: (finding) => isReply(finding.name) && (finding.theirs.ended !== undefined || finding.theirs.result?.needed === 1024) && /"[A-Za-z]+": ?"\??"/.test(requestOf(finding)?.received ?? ''),
+  },
+  {
+    name: 'empty-secrets',
+    reason: 'DIFFERS: an empty secret of KMIP is one of the wrong length; libmongocrypt goes on without.',
+    applies: ({ name, theirs, ours }) => name === 'finishRequests' && theirs.status?.type === 0 && messageOf(ours) === 'key should have length 96, but has length 0',
   },
   {
     name: 'well-formed-ttlv',

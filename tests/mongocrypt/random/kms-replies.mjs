@@ -27,6 +27,8 @@ export class KmsReplies {
   constructor(world) {
     this.world = world;
     this.rng = world.rng;
+    /** A KMS that is too busy for a while, so that all retries are used up. */
+    this.isBusy = world.rng.chance(0.03);
   }
 
   /** `{ bytes, what }` for a request, right with a chance of 1 - `trouble`. */
@@ -35,6 +37,7 @@ export class KmsReplies {
     if (provider.startsWith('kmip')) return this.#kmip(bytes, trouble);
     const asked = readHttp(bytes);
     const { rng } = this;
+    if (this.isBusy && rng.chance(0.9)) return { what: 'retryable', bytes: this._retryable() };
     if (!rng.chance(trouble)) return { what: 'right', bytes: this.#framed(200, this.#right(asked)) };
     const what = rng.pick(['status', 'status', 'retryable', 'retryable', 'body', 'body', 'frame', 'length']);
     return { what, bytes: this[`_${what}`](asked) };
