@@ -1,6 +1,6 @@
 // Commands for automatic encryption, what the server tells of collections, and what an analyser makes of a command.
 import { allowsDeterministic, damageDocument, randomDocument, randomValue } from '../../interop/generate.mjs';
-import { concat, document, field, fields, TYPE, value } from '../../interop/raw-bson.mjs';
+import { concat, document, field, fields, LATIN1, TYPE, value } from '../../interop/raw-bson.mjs';
 import { NEVER } from '../../interop/samples.mjs';
 import { toBase64 } from '../reference.mjs';
 import { NAMES } from './world.mjs';
@@ -88,15 +88,17 @@ function collectionInfo({ rng, oddness }, name) {
 /** An analyser's reply to what `nextMongoOperation` gave. */
 export function analysis(world, asked) {
   const { rng } = world;
-  if (field(asked, 'isMaster')) {
+  // Damaged names need not be UTF-8.
+  const given = fields(asked, LATIN1);
+  if (given[0][0] === 'isMaster' && given.length === 1) {
     const version = rng.chance(world.oddness) ? rng.pick([value.string('17'), value.long(26n), undefined]) : value.int(rng.pick([26, 27, 26, 17, 16, 21]));
     return document([['ok', value.double(1)], ...(version ? [['maxWireVersion', version]] : [])]);
   }
   const flags = rng.pick([[], [['schemaRequiresEncryption', value.bool(true)]], [['hasEncryptedPlaceholders', value.bool(true)], ['schemaRequiresEncryption', value.bool(true)]], [['hasEncryptionPlaceholders', value.bool(false)]]]);
   const nothing = rng.chance(0.1) ? [[rng.pick(['schemaRequiresEncryption', 'hasEncryptedPlaceholders']), rng.pick([value.bool(false), value.int(0), value.double(0), value.null()])]] : [];
-  const command = fields(asked).filter(([name]) => !['jsonSchema', 'isRemoteSchema', 'csfleEncryptionSchemas', 'encryptionInformation'].includes(name));
+  const command = given.filter(([name]) => !['jsonSchema', 'isRemoteSchema', 'csfleEncryptionSchemas', 'encryptionInformation'].includes(name));
   const marked = Array.from({ length: rng.below(4) }, (_, index) => [`m${index}`, rng.chance(0.7) ? marking(world) : object(['in', value.array([marking(world)])])]);
-  const result = value.object(document([...command, ...marked, ...(rng.chance(0.2) ? [['old', value.encrypted(world.payload())]] : [])]));
+  const result = value.object(document([...command, ...marked, ...(rng.chance(0.2) ? [['old', value.encrypted(world.payload())]] : [])], LATIN1));
   const parts = [...flags, ...nothing, ['result', rng.chance(world.oddness / 2) ? value.int(1) : result]];
   const reply = document(rng.chance(world.oddness / 2) ? parts.slice(0, -1) : parts);
   return rng.chance(world.oddness / 2) ? damaged(rng, reply) : reply;

@@ -46,8 +46,10 @@ const hasOddMasterKey = ({ history }) => masterKeysOf(history.context).some((ent
 const textOf = (item) => Buffer.from(item.bytes.subarray(4, -1)).toString();
 /** What the endpoints of a context's master keys have behind their first dot; those of one provider, or of all. */
 function domainsOf(context, provider) {
-  const keys = masterKeysOf(context).map(Object.fromEntries).filter((key) => key.provider && (provider === undefined || textOf(key.provider) === provider));
-  return new Set(keys.map(({ endpoint, keyVaultEndpoint }) => (endpoint ?? keyVaultEndpoint ? textOf(endpoint ?? keyVaultEndpoint).replace(/^https?:\/\//, '').split(/[:/]/)[0].replace(/^[^.]*\./, '') : 'googleapis.com')));
+  const named = (entries, ...names) => entries.filter(([name]) => names.includes(name)).map(([, item]) => textOf(item));
+  const keys = masterKeysOf(context).filter((entries) => named(entries, 'provider').some((found) => provider === undefined || found === provider));
+  const endpoints = keys.flatMap((entries) => { const found = named(entries, 'endpoint', 'keyVaultEndpoint'); return found.length > 0 ? found : ['cloudkms.googleapis.com']; });
+  return new Set(endpoints.map((endpoint) => endpoint.replace(/^https?:\/\//, '').split(/[:/]/)[0].replace(/^[^.]*\./, '')));
 }
 const withoutScope = (message) => message.replace(/&scope=[^&]*/, '').replace(/"scope": "[^"]*"/, '').replace(/Content-Length:\d+/, '');
 
@@ -177,6 +179,12 @@ export const KMS_DIFFERENCES = [
     reason: 'DIFFERS: a request whose context has failed is over; libmongocrypt still lets it be fed, or sent again, to no effect.',
     goesOn: true,
     applies: ({ name, theirs, ours }) => (isReply(name) || name === 'fail') && theirs?.state === 0 && ours?.state === 0 && sameBut(theirs, ours, 'result'),
+  },
+  {
+    name: 'finished-requests-are-over',
+    reason: 'DIFFERS: a request of a round that is finished takes nothing more and does not complain; libmongocrypt marks it as failed, to no effect.',
+    goesOn: true,
+    applies: ({ step, name, theirs, ours, history }) => isReply(name) && step[1] < history.context.roundStart && theirs.result?.status.type === 1 && ours.result?.status.type === 0 && sameBut(theirs, ours, 'result.status'),
   },
   {
     name: 'failed-requests-are-over',
