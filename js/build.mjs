@@ -158,12 +158,13 @@ function replaceFile(path, contents) {
 }
 
 // ESM users get the CommonJS instance, so that both ways of loading share classes and keys. The names are spelled out since
-// a static list is what `import { x }` needs; loading the bundle for it proves that it loads.
+// a static list is what `import { x }` needs; loading the bundle for it proves that it loads. As default they get all of it, as
+// from any CommonJS package, and so from `mongodb-client-encryption`.
 function writeNodeModule() {
   const script = 'process.stdout.write(JSON.stringify(Object.keys(require(process.argv[1]))))';
   const names = JSON.parse(run(process.execPath, ['-e', script, join(dist, 'node.cjs')], { stdio: ['ignore', 'pipe', 'inherit'] }));
   if (names.length === 0) throw new BuildFailure('dist/node.cjs exports nothing');
-  replaceFile(join(dist, 'node.mjs'), `import library from './node.cjs';\nexport const {\n  ${names.sort().join(',\n  ')},\n} = library;\n`);
+  replaceFile(join(dist, 'node.mjs'), `import library from './node.cjs';\nexport const {\n  ${names.sort().join(',\n  ')},\n} = library;\nexport default library;\n`);
 }
 
 // ---- declarations
@@ -176,6 +177,8 @@ function declare() {
   run(process.execPath, [compiler, '--project', root, '--outDir', staged]);
   rmSync(types, { recursive: true, force: true });
   renameSync(staged, types);
+  // Those of node.mjs, which is generated too.
+  writeFileSync(join(types, 'entry', 'node.d.mts'), "export * from './node.js';\nexport * as default from './node.js';\n");
   // The same declarations once more for require(): the nearest package.json decides which module kind a .d.ts describes.
   const forRequire = join(dist, 'types-cjs');
   rmSync(forRequire, { recursive: true, force: true });

@@ -60,13 +60,14 @@ test('ESM imports the package by name and encrypts', () => {
 test('both ways of loading give one instance', () => {
   const answer = runProgram('c.mjs', `
     import { createRequire } from 'node:module';
-    import * as imported from 'csfle-wasm';
+    import whole, * as imported from 'csfle-wasm';
     const required = createRequire(import.meta.url)('csfle-wasm');
     const differing = Object.keys(required).filter((name) => imported[name] !== required[name]);
-    console.log(JSON.stringify({ names: Object.keys(required).length, differing }));`);
-  const { names, differing } = JSON.parse(answer);
+    console.log(JSON.stringify({ names: Object.keys(required).length, differing, isWhole: whole === required }));`);
+  const { names, differing, isWhole } = JSON.parse(answer);
   assert.ok(names > 5);
   assert.deepEqual(differing, []);
+  assert.ok(isWhole, 'as default, what require() gives');
 });
 
 test('the slim entry takes the bytes that the package exports', () => {

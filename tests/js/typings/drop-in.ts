@@ -1,5 +1,5 @@
 // What programs write against the declarations of mongodb-client-encryption. It is compiled, never run.
-import {
+import binding, {
   cryptoCallbacks,
   type ExplicitEncryptionContextOptions,
   MongoCrypt,
@@ -28,6 +28,8 @@ options.logger = (level: number, message: string) => [level, message];
 const given: ConstructorParameters<typeof MongoCrypt>[0] = options;
 const crypt = new MongoCrypt(given);
 const version: string = MongoCrypt.libmongocryptVersion;
+// As default: all of it, as Node gives it to importers of CommonJS.
+const same: typeof MongoCrypt = binding.MongoCrypt;
 const shared: { version: bigint; versionStr: string } | null = crypt.cryptSharedLibVersionInfo;
 const hooks: 'js' | 'native_openssl' | null = crypt.cryptoHooksProvider;
 const { type, code, message = '' } = crypt.status;
@@ -100,7 +102,7 @@ class Observed extends MongoCrypt {
 
 const written: number | Error = cryptoCallbacks.aes256CbcEncryptHook(Buffer.alloc(32), Buffer.alloc(16), Buffer.alloc(16), Buffer.alloc(16));
 const hook: (key: Buffer, input: Buffer, output: Buffer) => number | Error = cryptoCallbacks.signRsaSha256Hook;
-export const used = [version, shared, hooks, texts, contexts, standIn, new Observed(options), written, hook];
+export const used = [version, shared, hooks, texts, contexts, standIn, new Observed(options), written, hook, same];
 
 // @ts-expect-error a wrapper is required
 new MongoCrypt({ kmsProviders: new Uint8Array(5) });
