@@ -103,9 +103,12 @@ async function main(args) {
   const json = args.includes('--json');
   const started = performance.now();
   const done = { operations: 0, contexts: 0 };
+  let shown = started;
   const countIn = (level) => (report) => {
     done[level] = report.steps;
-    if (!json && report.steps % 1000 < 50) process.stderr.write(`\r${done.operations + done.contexts} of ${steps} steps`);
+    if (json || !process.stderr.isTTY || performance.now() - shown < 1000) return;
+    shown = performance.now();
+    process.stderr.write(`\r${done.operations + done.contexts} of ${steps} steps`);
   };
   const forContexts = Math.ceil(steps * CONTEXT_SHARE);
   // Each of the two waits for its own libmongocrypt most of the time.
@@ -123,7 +126,7 @@ async function main(args) {
 const listed = (counts) => Object.entries(counts).map(([name, count]) => `${name} ${count}`).join(', ');
 
 function printReport({ steps, seed, seconds, mismatches, operations, contexts }) {
-  process.stderr.write('\r');
+  if (process.stderr.isTTY) process.stderr.write('\r');
   console.log(`${steps} steps in ${seconds} s (seed ${seed}): ${mismatches} mismatches`);
   console.log(`${operations.steps} operations, of which both sides refused ${operations.refused}: ${listed(operations.operations)}`);
   printFindings(operations, DIFFERENCES);

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { MongoCrypt } from 'csfle-wasm';
+import { ALGORITHM } from '../interop/samples.mjs';
 import { drawingFrom, streamOf } from './random-stream.mjs';
 
 const SCRIPT = fileURLToPath(new URL('./reference.py', import.meta.url));
@@ -160,6 +161,15 @@ class OurContext {
   finalize() { return toBase64(this.context.finalize()); }
 }
 
+const PROBE = bytes('EgAAAAJ2AAYAAABwcm9iZQAA'); // {v: 'probe'}
+const READY = 5;
+
+/** What a value becomes under the key that the cache has for an id or a name; null where it has none. */
+function cached(crypt, reference) {
+  const context = crypt.makeExplicitEncryptionContext(PROBE, { expressionMode: false, algorithm: ALGORITHM.deterministic, ...reference });
+  return context.state === READY ? toBase64(context.finalize()) : null;
+}
+
 const DOCUMENTS = ['kmsProviders', 'schemaMap', 'encryptedFieldsMap'];
 
 /** One library of ours and its contexts, step by step. Time stands still but for `sleep`. */
@@ -192,6 +202,10 @@ export class OurSession {
     if (name === 'sleep') {
       this.#nowMs += args[0];
       return null;
+    }
+    if (name === 'cached') {
+      const [ids, names] = args;
+      return { ids: ids.map((id) => cached(this.#crypt, { keyId: bytes(id) })), names: names.map((keyAltName) => cached(this.#crypt, { keyAltName: bytes(keyAltName) })) };
     }
     if (name !== 'use') return this.#context?.run(name, args) ?? null;
     this.#context = this.#contexts[args[0]];

@@ -250,6 +250,29 @@ class Context:
         lib.mongocrypt_ctx_destroy(self.handle)
 
 
+# {v: 'probe'}
+PROBE = b"\x12\0\0\0\x02v\0\x06\0\0\0probe\0\0"
+DETERMINISTIC = b"AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic"
+
+
+def cached(crypt, setter, reference):
+    """What a value becomes under the key that the cache has for an id or a name; None where it has none."""
+    handle = lib.mongocrypt_ctx_new(crypt)
+    try:
+        lib.mongocrypt_ctx_setopt_algorithm(handle, DETERMINISTIC, len(DETERMINISTIC))
+        with MongoCryptBinaryIn(b64(reference)) as binary:
+            setter(handle, binary.bin)
+        with MongoCryptBinaryIn(PROBE) as binary:
+            lib.mongocrypt_ctx_explicit_encrypt_init(handle, binary.bin)
+        if lib.mongocrypt_ctx_state(handle) != lib.MONGOCRYPT_CTX_READY:
+            return None
+        with MongoCryptBinaryOut() as binary:
+            lib.mongocrypt_ctx_finalize(handle, binary.bin)
+            return text64(binary.to_bytes())
+    finally:
+        lib.mongocrypt_ctx_destroy(handle)
+
+
 def run(script):
     STREAM[0] = Stream(script["seed"])
     try:
@@ -273,6 +296,14 @@ def run(script):
         elif name == "use":
             context = contexts[arguments[0]]
             outcomes.append(None if context is None else context.run("look", []))
+        elif name == "cached":
+            ids, names = arguments
+            outcomes.append(
+                {
+                    "ids": [cached(crypt, lib.mongocrypt_ctx_setopt_key_id, id) for id in ids],
+                    "names": [cached(crypt, lib.mongocrypt_ctx_setopt_key_alt_name, name) for name in names],
+                }
+            )
         elif name == "sleep":
             time.sleep(arguments[0] / 1000)
             outcomes.append(None)

@@ -155,6 +155,27 @@ function* remoteKeys() {
     decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(awsKeyDocument(1), awsKeyDocument(2)), ['nextRequest'], ['nextRequest'], ['nextRequest'],
     ['answer', 0, awsPlaintext(2)], ['answer', 1, httpReply(403, 'no')], ['finishRequests'], explicitDecrypt(encrypted(2)), ['finalize'], explicitDecrypt(encrypted(1)),
   ]);
+  const busy = (index) => ['answer', index, httpReply(503, 'busy')];
+  const gone = (index) => ['fail', index];
+  for (const [name, failure] of Object.entries({ busy, gone })) {
+    const failures = (count) => Array.from({ length: count }, (_, index) => [['nextRequest'], failure(index)]).flat();
+    yield script(`key at a KMS, ${name} three times`, providers.aws, [...start, ...failures(3), ['nextRequest'], ['answer', 3, awsPlaintext(1)], ['nextRequest'], ['finishRequests'], ['finalize']]);
+    yield script(`key at a KMS, ${name} four times`, providers.aws, [...start, ...failures(4), ['finishRequests']]);
+  }
+  const n = { keyAltNames: ['n'] };
+  const inCache = ['cached', [1, 2, 3].map(rawId), [altName('n')]];
+  const meanwhile = [explicitDecrypt(encrypted(3)), ...keys(keyDocument(3, n)), ['use', 0]];
+  yield script('a local key is cached again after the requests, over one of its name', providers.both, [
+    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(awsKeyDocument(1), keyDocument(2, n)), inCache, ...meanwhile, inCache,
+    ['nextRequest'], ['answer', 0, awsPlaintext(1)], ['finishRequests'], inCache, ['finalize'],
+  ]);
+  yield script('a local key is cached again up to a request that failed', providers.both, [
+    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(keyDocument(2, n), awsKeyDocument(1)), ...meanwhile, ['nextRequest'], ['answer', 0, httpReply(403, 'no')], ['finishRequests'], inCache,
+  ]);
+  yield script('a local key is cached again, fed after the one that failed', providers.both, [
+    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(awsKeyDocument(1), keyDocument(2, n)), ...meanwhile, ['nextRequest'], ['answer', 0, httpReply(403, 'no')], ['finishRequests'], inCache,
+  ]);
+  yield script('local keys alone are cached once', providers.local, [decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(keyDocument(1), keyDocument(2, n)).slice(0, -1), ...meanwhile, ['finishOperation'], inCache, ['finalize']]);
   yield script('credentials, then keys', providers.onDemand, [explicitDecrypt(encrypted(1)), ['provide', bson(providers.aws)], ...keys(awsKeyDocument(1)), ['nextRequest']]);
   yield script('credentials, though the key is local', providers.onDemand, [explicitDecrypt(encrypted(1)), ['provide', bson(providers.aws)], ...keys(keyDocument(1)), ['finalize'], explicitDecrypt(encrypted(1)), ['finalize']]);
   yield script('credentials that are none', providers.onDemand, [explicitDecrypt(encrypted(1)), ['provide', bson({ aws: { accessKeyId: 1 } })], ['provide', bson(providers.aws)], ['operation']]);

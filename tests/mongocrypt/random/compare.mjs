@@ -1,7 +1,7 @@
 // What two libraries did at one step of a script, compared: states, statuses, bytes, and all that a request shows.
 import { document, field, fields, TYPE, value } from '../../interop/raw-bson.mjs';
 import { explains, explainsRefusal } from './differences.mjs';
-import { bytesOf, isSame, sameBut } from './findings.mjs';
+import { bytesOf, identitiesOf, isSame, sameBut } from './findings.mjs';
 import { opened } from './opened.mjs';
 import { isNow, masked } from './messages.mjs';
 
@@ -55,7 +55,7 @@ export function compareAnswers(script, theirs, ours, world) {
     const [name] = step;
     const [their, our] = [theirs, ours].map(({ outcomes }) => comparable(outcomes[index], name, history.kind, world));
     history.end(step, their, our);
-    if (name !== 'sleep' && name !== 'use') report.steps[name] = (report.steps[name] ?? 0) + 1;
+    if (!['sleep', 'use', 'cached'].includes(name)) report.steps[name] = (report.steps[name] ?? 0) + 1;
     if (isSame(their, our) || isSameInside(their, our, name, world)) continue;
     const difference = explains({ step, name, theirs: their, ours: our, history, world });
     if (difference === undefined) {
@@ -77,16 +77,16 @@ function isSameInside(theirs, ours, name, world) {
 class History {
   contexts = [];
   #current = -1;
-  /** Ids and names of the keys that libmongocrypt may have in its cache. */
-  #cached = new Set();
+  /** Which of the references that were asked for last libmongocrypt found in its cache. */
+  #isFound = false;
+  /** The master keys that the keys of an id or a name were fed with, in hex. */
+  #masterKeys = new Map();
 
   begin([name, argument]) {
     if (name === 'make') {
-      this.contexts.push({ how: argument, requests: [], roundStart: 0, fed: [], pending: [], fedFromCache: new Set() });
+      this.contexts.push({ how: argument, requests: [], roundStart: 0, fed: [], served: [], identities: new Set() });
       this.#current = this.contexts.length - 1;
     } else if (name === 'use') this.#current = argument;
-    // Only libraries that forget their keys at once are made to wait.
-    else if (name === 'sleep') this.#cached.clear();
   }
 
   get context() { return this.contexts[this.#current]; }
@@ -94,14 +94,12 @@ class History {
 
   end([name, ...args], theirs, ours) {
     const { context } = this;
+    if (name === 'cached') this.#isFound = [...theirs.ids, ...theirs.names].some((found) => found !== null);
     if (context === undefined) return;
     if (name === 'nextRequest') this.#offered(context, theirs?.result, ours?.result);
-    if (name === 'finishRequests') {
-      context.roundStart = context.requests.length;
-      this.#cache(context.pending.splice(0));
-    }
+    if (name === 'finishRequests') context.roundStart = context.requests.length;
     if (['answer', 'chunk', 'fail'].includes(name)) this.#progress(context.requests[args[0]], name, args[1], theirs, ours);
-    if (name === 'feed') this.#fed(context, args[0], theirs);
+    if (name === 'feed') this.#fed(context, args[0]);
   }
 
   #offered(context, theirs, ours) {
@@ -117,27 +115,22 @@ class History {
     request.progress = { theirs: theirs?.result, ours: ours?.result };
   }
 
-  #fed(context, text, theirs) {
+  #fed(context, text) {
+    const { ids, names, masterKey } = identitiesOf(bytesOf(text));
+    const identities = [...ids.map((id) => `id ${Buffer.from(id).toString('hex')}`), ...names.map((name) => `name ${name}`)];
+    // What it was fed before it does not look for in its cache.
+    const isServed = context.how.kind === 'rewrap' && this.#isFound && !identities.some((key) => context.identities.has(key));
+    this.#isFound = false;
+    const shown = masterKey && Buffer.from(masterKey).toString('hex');
+    const isLocal = masterKey !== undefined && Buffer.from(masterKey).includes('local');
+    const known = identities.flatMap((key) => this.#masterKeys.get(key) ?? []);
+    const document = { ids, identities, isServed, isAsBefore: isLocal && known.every((other) => other === shown) };
+    if (isServed) context.served.push(document);
     context.fed.push(text);
-    const { identities, isLocal } = identitiesOf(bytesOf(text));
-    if (context.how.kind === 'rewrap' && identities.some((key) => this.#cached.has(key))) context.fedFromCache.add(identities[0]);
-    if (isLocal && theirs?.state !== 0) this.#cache(identities);
-    else context.pending.push(...identities);
-  }
-
-  // One that a KMS did not unwrap counts as cached too: which ones it did before the first failure is not looked at.
-  #cache(identities) { for (const key of identities) this.#cached.add(key); }
-}
-
-/** The id, in hex, and the names of a key document, and whether its key is unwrapped at once. */
-function identitiesOf(bytes) {
-  try {
-    const id = field(bytes, '_id');
-    const names = field(bytes, 'keyAltNames');
-    const provider = field(field(bytes, 'masterKey').bytes, 'provider');
-    const identities = [...(id ? [Buffer.from(id.bytes).toString('hex')] : []), ...(names?.type === TYPE.array ? fields(names.bytes).map(([, item]) => `name ${Buffer.from(item.bytes).toString('hex')}`) : [])];
-    return { identities, isLocal: Buffer.from(provider.bytes).includes('local') };
-  } catch {
-    return { identities: [], isLocal: false };
+    context.last = document;
+    for (const key of identities) {
+      context.identities.add(key);
+      this.#masterKeys.set(key, [...(this.#masterKeys.get(key) ?? []), shown]);
+    }
   }
 }

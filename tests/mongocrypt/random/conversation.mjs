@@ -1,8 +1,10 @@
 // A random conversation with our library, written down as a script for the other one. Our library's state says which call
 // comes next; now and then it is another one. Up to three contexts are under way at the same time.
 import { randomDocument } from '../../interop/generate.mjs';
+import { document, value } from '../../interop/raw-bson.mjs';
 import { OurSession, toBase64 } from '../reference.mjs';
 import { analysis, collectionInfos, schemaMapOf } from './commands.mjs';
+import { identitiesOf } from './findings.mjs';
 import { KmsReplies } from './kms-replies.mjs';
 import { randomMake } from './makes.mjs';
 import { wantedBy, World } from './world.mjs';
@@ -11,6 +13,7 @@ const [FAILED, COLLINFO, MARKINGS, KEYS, KMS, READY, DONE, CREDENTIALS] = [0, 1,
 const LONGEST = 70;
 const MOST_AT_ONCE = 3;
 
+const nameDocument = (name) => toBase64(document([['keyAltName', value.string(name)]]));
 const bytesOf = (text) => new Uint8Array(Buffer.from(text, 'base64'));
 
 export class Conversation {
@@ -30,6 +33,8 @@ export class Conversation {
     this.contexts = rng.between(1, 6);
     // A millisecond is over before every call then: nothing is found in the cache of keys.
     this.expiring = rng.chance(0.01);
+    /** Whether the two caches of keys may have been parted: a rewrap was fed. */
+    this.rewraps = false;
     const schemaMap = schemaMapOf(this.world);
     const options = {
       kmsProviders: toBase64(this.world.providers()),
@@ -67,6 +72,7 @@ export class Conversation {
   #make() {
     if (this.rng.chance(0.08)) this.world.rewrapElsewhere();
     if (this.expiring) this.#step('sleep', 5);
+    else if (this.rewraps) this.#compareCaches();
     const how = randomMake(this.world);
     const outcome = this.#step('make', how);
     const index = this.#made;
@@ -81,10 +87,27 @@ export class Conversation {
       this.#current = context.index;
     }
     if (this.expiring && name === 'feed') this.#step('sleep', 5);
+    else if (!this.expiring) this.#beforeKeysAreLookedUp(context, name, args);
     const outcome = this.#step(name, ...args);
     if (outcome.state !== context.state) context.plan = [];
+    // Keys that were unwrapped before another one failed are cached.
+    if (name === 'finishRequests' && outcome.state === FAILED && context.state === KMS && !this.expiring) this.#compareCaches();
     context.state = outcome.state;
     return outcome;
+  }
+
+  #beforeKeysAreLookedUp(context, name, [data]) {
+    if (name === 'feed' && context.kind === 'rewrap' && context.state === KEYS) {
+      const { ids, names } = identitiesOf(bytesOf(data));
+      this.#step('cached', ids.map(toBase64), names.map(nameDocument));
+      this.rewraps = true;
+    } else if (name === 'finishOperation' && context.state === MARKINGS && this.rewraps) this.#compareCaches();
+  }
+
+  /** What is in the caches, of all that there is. */
+  #compareCaches() {
+    const { keys } = this.world;
+    this.#step('cached', keys.map(({ id }) => toBase64(id)), [...new Set(keys.flatMap(({ names }) => names))].map(nameDocument));
   }
 
   #goOn(context) {

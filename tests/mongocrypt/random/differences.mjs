@@ -5,9 +5,9 @@
 // conversation has done so far (compare.mjs), and its keys. `goesOn`: the two are in the same state afterwards, and are
 // compared further.
 import { isBegunType } from '../../interop/differences.mjs';
-import { field, fields, hasBrokenText, unboxed } from '../../interop/raw-bson.mjs';
+import { binary, field, fields, hasBrokenText, unboxed } from '../../interop/raw-bson.mjs';
 import { isCut, rewrittenDocument } from '../../interop/rewriting.mjs';
-import { KMS_DIFFERENCES } from './kms-differences.mjs';
+import { DUPLICATE, KMS_DIFFERENCES, withoutKey } from './kms-differences.mjs';
 import { opened, openedKey } from './opened.mjs';
 import { bytesOf, documentsOf, isMalformed, isSame, messageOf, payloadsIn, sameBut } from './findings.mjs';
 
@@ -17,18 +17,27 @@ const MALFORMED = /^(malformed bson|invalid BSON|BSON malformed|malformed BSON|m
 
 const isRewrittenAlike = (theirs, ours, world) => HEX(rewrittenDocument(opened(theirs, world))) === HEX(rewrittenDocument(opened(ours, world)));
 
-/** An id in hex, as the value is stored. */
-const idIn = (bytes) => HEX(field(bytes, '_id').bytes);
-const idOf = (text) => { try { return idIn(bytesOf(text)); } catch { return undefined; } };
-/** The result of a rewrap without what became of these keys, which libmongocrypt has in another place too. */
-function othersIn(text, ids, world) {
-  if (text === '') return '';
+/** The keys in the result of a rewrap, in hex and in no order: all, or all but those with these ids. */
+function keysIn(text, world, without = new Set()) {
+  if (text === '') return [];
   const keys = fields(field(bytesOf(text), 'v').bytes).map(([, { bytes }]) => bytes);
-  return [keys.filter((key) => !ids.has(idIn(key))).map((key) => HEX(openedKey(key, world))), keys.map(idIn).filter((id) => ids.has(id)).sort()];
+  return keys.filter((key) => !without.has(HEX(binary(field(key, '_id')).content))).map((key) => HEX(openedKey(key, world))).sort();
 }
 
-/** The values that an analyser has marked. */
-const markedValues = (fed) => fed.map(bytesOf).flatMap(payloadsIn).filter((payload) => payload[0] === 0 && !isMalformed(payload.subarray(1))).map((payload) => unboxed(payload.subarray(1)));
+/** Whether the results of a rewrap are the same but for what libmongocrypt took from its cache. */
+function isRewrappedAlike({ served, fed }, theirs, ours, world) {
+  if (served.every(({ isAsBefore, ids }) => isAsBefore && ids.length > 0) && isSame(...[theirs, ours].map((text) => keysIn(text, world)))) return true;
+  const ids = new Set(served.flatMap((document) => document.ids).map(HEX));
+  const [theirOthers, ourOthers] = [theirs, ours].map((text) => keysIn(text, world, ids));
+  // Where a name is found, the key that has it may be another one.
+  const extra = theirOthers.filter((key) => !ourOthers.includes(key));
+  return keysIn(theirs, world).length === fed.length && ourOthers.every((key) => theirOthers.includes(key)) && extra.length <= served.length;
+}
+
+/** What an analyser has put into the markings of a document. */
+const markingsIn = (bytes) => payloadsIn(bytes).filter(([kind]) => kind === 0).map((payload) => payload.subarray(1));
+/** The values that it has marked. */
+const markedValues = (fed) => fed.map(bytesOf).flatMap(markingsIn).filter((marking) => !isMalformed(marking)).map(unboxed);
 
 const FORBIDDEN = /^(BSON type invalid for (deterministic )?encryption|BSON binary subtype 6 is invalid for encryption)$/;
 
@@ -58,7 +67,7 @@ const OWN_DIFFERENCES = [
   {
     name: 'text-must-be-utf8',
     reason: 'DIFFERS: a document with a name or a string that is not UTF-8 is refused; libmongocrypt does not look at the encoding and finds some other fault, or none.',
-    applies: ({ step, theirs, ours }) => documentsOf(step).some(hasBrokenText) && (ours.refused !== undefined || ours.state === 0) && messageOf(theirs) !== messageOf(ours),
+    applies: ({ step, theirs, ours }) => documentsOf(step).flatMap((bytes) => [bytes, ...markingsIn(bytes)]).some(hasBrokenText) && (ours.refused !== undefined || ours.state === 0) && messageOf(theirs) !== messageOf(ours),
   },
   {
     name: 'types-of-ciphertexts',
@@ -75,19 +84,23 @@ const OWN_DIFFERENCES = [
     name: 'rewrap-ignores-the-cache',
     reason: 'DIFFERS: what is rewrapped is always what was fed; libmongocrypt takes a key that it has in its cache together with the masterKey it was cached with, which reverts what another process did meanwhile, and does not look at the document any further.',
     applies: ({ name, theirs, ours, history, world }) => {
-      const { fedFromCache, fed } = history.context ?? {};
-      if (history.kind !== 'rewrap' || fedFromCache.size === 0) return false;
+      const { served = [], last } = history.context ?? {};
+      if (served.length === 0) return false;
       // The document is not looked at: neither whether it is there twice, nor whether its key can be unwrapped.
-      if (name === 'feed') return theirs.status?.type === 0 && ours.state === 0 && fedFromCache.has(idOf(fed.at(-1)));
-      if (name === 'finalize') return sameBut(theirs, ours, 'result') && isSame(...[theirs, ours].map(({ result }) => othersIn(result, fedFromCache, world)));
-      return ['finishOperation', 'nextRequest', 'finishRequests'].includes(name) && [theirs, ours].every(({ state }) => state === 4 || state === 5 || state === 0);
+      if (name === 'feed') {
+        if (last.isServed) return theirs.status?.type === 0 && ours.state === 0;
+        return messageOf(ours) === DUPLICATE && last.identities.some((key) => served.some(({ identities }) => identities.includes(key)));
+      }
+      if (name === 'finalize') return sameBut(theirs, ours, 'result') && isRewrappedAlike(history.context, theirs.result, ours.result, world);
+      // Nobody is asked to unwrap it, and it is wrapped by the masterKey that it was cached with, before those that were not there.
+      if (name === 'nextRequest' && sameBut(theirs, ours, 'result.message') && withoutKey(theirs.result.message) === withoutKey(ours.result.message)) return true;
+      return ['finishOperation', 'nextRequest', 'finishRequests'].includes(name) && !served.every(({ isAsBefore }) => isAsBefore);
     },
   },
   {
     name: 'caches-after-a-rewrap',
     reason: 'DIFFERS: a key that was rewrapped is cached as it was fed; libmongocrypt keeps what it had in its cache, under the names it had.',
-    applies: ({ name, theirs, ours, history }) =>
-      ['make', 'operation', 'finishOperation', 'feed'].includes(name) && [theirs, ours].every((side) => side?.status?.type === 0) && history.contexts.some(({ fedFromCache }) => fedFromCache.size > 0),
+    applies: ({ name, history }) => name === 'cached' && history.contexts.some(({ served }) => served.length > 0),
   },
   {
     name: 'exact-provider-types',

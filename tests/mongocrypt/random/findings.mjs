@@ -1,5 +1,5 @@
 // Questions about what a step found, for the list of differences.
-import { field, fields, LATIN1, TYPE } from '../../interop/raw-bson.mjs';
+import { binary, field, fields, LATIN1, TYPE } from '../../interop/raw-bson.mjs';
 
 export const bytesOf = (text) => new Uint8Array(Buffer.from(text, 'base64'));
 export const latin1Of = (text) => Buffer.from(text, 'base64').toString('latin1');
@@ -62,6 +62,21 @@ export function payloadsIn(bytes) {
     });
   } catch {
     return [];
+  }
+}
+
+/** Id and names of a key document, as far as keys are looked up by them, and its master key; of what is none, nothing. */
+export function identitiesOf(bytes) {
+  try {
+    const [id, names] = ['_id', 'keyAltNames'].map((name) => field(bytes, name));
+    const texts = names?.type === TYPE.array ? fields(names.bytes).map(([, item]) => item).filter(({ type }) => type === TYPE.string) : [];
+    return {
+      ids: id?.type === TYPE.binData && binary(id).content.length === 16 ? [binary(id).content] : [],
+      names: texts.map((item) => Buffer.from(item.bytes.subarray(4, -1)).toString()),
+      masterKey: field(bytes, 'masterKey')?.bytes,
+    };
+  } catch {
+    return { ids: [], names: [] };
   }
 }
 

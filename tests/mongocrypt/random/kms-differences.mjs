@@ -2,16 +2,24 @@
 import { isWellFormed } from '../kmip-replies.mjs';
 import { isSame, isTokenRequest, masterKeysOf, messageOf, messagesOf, replyOf, requestOf, sameBut } from './findings.mjs';
 
+const WRAPPED = /"(Plaintext|plaintext|value)": "[^"]*"/;
+/** A request to wrap, whichever key it is for. */
+export const withoutKey = (message) => message.replace(WRAPPED, '');
 const isReply = (name) => name === 'answer' || name === 'chunk';
 const withoutComplaint = (message) => message.replace(/Error parsing JSON in KMS response '.*?'\. HTTP status=/s, "Error parsing JSON in KMS response '<complaint>'. HTTP status=");
 const QUOTED = 'Response body=\n';
 
-/** The message as it would be with the body that is not shown. */
-function withBodyHidden(message) {
-  const at = message.indexOf(QUOTED);
-  if (at < 0) return message;
-  const body = message.slice(at + QUOTED.length);
-  return `${message.slice(0, at + QUOTED.length)}(${Buffer.byteLength(body)} bytes, not shown because they may hold a secret)`;
+const HIDDEN = /^\((\d+) bytes, not shown because they may hold a secret\)$/;
+
+/** Whether the second message is the first one with its body hidden. */
+function isHidden(their, our) {
+  const at = their.indexOf(QUOTED) + QUOTED.length;
+  if (at < QUOTED.length || their.slice(0, at) !== our.slice(0, at)) return false;
+  const body = their.slice(at);
+  // What is not UTF-8 is shown as so many replacements, of one to three bytes each.
+  const replaced = body.split('\ufffd').length - 1;
+  const [longest, length] = [Buffer.byteLength(body), Number(HIDDEN.exec(our.slice(at))?.[1])];
+  return length <= longest && length >= longest - 2 * replaced;
 }
 
 const decoded = (text) => text.replace(/%([0-9A-F]{2})/g, (_, digits) => String.fromCharCode(Number.parseInt(digits, 16)));
@@ -44,17 +52,20 @@ const ODD = /[^\w.~:-]/;
 const hasOddMasterKey = ({ history }) => masterKeysOf(history.context).some((entries) => entries.some(([, { bytes }]) => ODD.test(Buffer.from(bytes.subarray(4, -1)).toString('latin1'))));
 
 const textOf = (item) => Buffer.from(item.bytes.subarray(4, -1)).toString();
-/** What the endpoints of a context's master keys have behind their first dot; those of one provider, or of all. */
-function domainsOf(context, provider) {
+/** What the endpoints of the master keys have behind their first dot, of those of one provider, in all contexts. */
+function domainsOf({ contexts }, provider) {
   const named = (entries, ...names) => entries.filter(([name]) => names.includes(name)).map(([, item]) => textOf(item));
-  const keys = masterKeysOf(context).filter((entries) => named(entries, 'provider').some((found) => provider === undefined || found === provider));
+  const keys = contexts.flatMap(masterKeysOf).filter((entries) => named(entries, 'provider').includes(provider));
   const endpoints = keys.flatMap((entries) => { const found = named(entries, 'endpoint', 'keyVaultEndpoint'); return found.length > 0 ? found : ['cloudkms.googleapis.com']; });
   return new Set(endpoints.map((endpoint) => endpoint.replace(/^https?:\/\//, '').split(/[:/]/)[0].replace(/^[^.]*\./, '')));
 }
+const hasScopes = (history, provider) => domainsOf(history, provider).size > 1;
+const withoutToken = (message) => message.replace(/\r\nAuthorization:Bearer [^\r]*/, '');
+const gcpProvidersOf = ({ contexts }) => [...new Set(contexts.flatMap(masterKeysOf).flatMap((entries) => entries.filter(([name]) => name === 'provider').map(([, item]) => textOf(item))))].filter((id) => id.split(':')[0] === 'gcp');
 const withoutScope = (message) => message.replace(/&scope=[^&]*/, '').replace(/"scope": "[^"]*"/, '').replace(/Content-Length:\d+/, '');
 
 const GCP_CHARACTER = /^error constructing GCP KMS (en|de)crypt message: Invalid character in GCP KMS key identifier/;
-const DUPLICATE = 'keys returned have duplicate keyAltNames or _id';
+export const DUPLICATE = 'keys returned have duplicate keyAltNames or _id';
 const NO_END = "OAuth response invalid, no 'expires_in' field.";
 
 export const KMS_DIFFERENCES = [
@@ -70,7 +81,6 @@ export const KMS_DIFFERENCES = [
     applies: ({ name, theirs, ours, history }) => {
       if (theirs.state !== 0 || ours.state !== 0) return false;
       const [their, our] = [theirs, ours].map(messageOf);
-      if (name === 'feed') return our === DUPLICATE && /^(HMAC validation failure|KMIP key malformed, no keyId present)$/.test(their);
       return GCP_CHARACTER.test(our) && (GCP_CHARACTER.test(their) || (name === 'finishRequests' && history.context.requests.length > 1 && /^Empty KMS response/.test(their)));
     },
   },
@@ -89,7 +99,7 @@ export const KMS_DIFFERENCES = [
     goesOn: true,
     applies: (finding) => {
       const messages = messagesOf(finding)?.map(withoutComplaint);
-      return messages !== undefined && messages[1] === withBodyHidden(messages[0]);
+      return messages !== undefined && isHidden(...messages);
     },
   },
   {
@@ -136,13 +146,13 @@ export const KMS_DIFFERENCES = [
   {
     name: 'tokens-by-scope',
     reason: 'DIFFERS: a token is fetched for each scope; libmongocrypt fetches one for all keys of a provider, which the other clouds refuse.',
-    applies: (finding) => {
-      const { name, theirs, ours, history } = finding;
+    applies: ({ name, theirs, ours, history }) => {
       // It has a token of another scope then, and builds what we build once we have ours.
-      if (GCP_CHARACTER.test(messageOf(theirs))) return ours.status?.type === 0 && history.contexts.flatMap((context) => [...domainsOf(context)]).length > 1;
-      if (name !== 'nextRequest' || !ours.result || !isTokenRequest(ours.result.message)) return false;
-      if (theirs.result && isTokenRequest(theirs.result.message) && theirs.result.provider !== ours.result.provider) return [theirs, ours].some(({ result }) => domainsOf(history.context, result.provider).size > 1);
-      if (domainsOf(history.context, ours.result.provider).size < 2) return false;
+      if (GCP_CHARACTER.test(messageOf(theirs))) return ours.status?.type === 0 && gcpProvidersOf(history).some((provider) => hasScopes(history, provider));
+      if (name !== 'nextRequest' || !ours.result) return false;
+      if (!isTokenRequest(ours.result.message)) return hasScopes(history, ours.result.provider) && sameBut(theirs, ours, 'result.message') && withoutToken(theirs.result.message) === withoutToken(ours.result.message);
+      if (theirs.result && isTokenRequest(theirs.result.message) && theirs.result.provider !== ours.result.provider) return [theirs, ours].some(({ result }) => hasScopes(history, result.provider));
+      if (!hasScopes(history, ours.result.provider)) return false;
       // Another one, or the first one for the key that was fed last.
       return theirs.result === null || (isTokenRequest(theirs.result.message) && isSame(...[theirs, ours].map(({ result }) => ({ ...result, message: withoutScope(result.message) }))));
     },
@@ -162,7 +172,7 @@ export const KMS_DIFFERENCES = [
     applies: ({ name, theirs, ours, history }) => {
       const isFetched = (provider) => history.contexts.some((context) => context !== history.context && context.requests.some(({ ours: { provider: other, message } = {}, received }) => other === provider && isTokenRequest(message) && replyOf(received).status === 200));
       if (name === 'finishOperation') return theirs.state === 4 && GCP_CHARACTER.test(messageOf(ours)) && isFetched('gcp');
-      return name === 'nextRequest' && theirs.result && isTokenRequest(theirs.result.message) && (!ours.result || !isTokenRequest(ours.result.message)) && isFetched(theirs.result.provider);
+      return name === 'nextRequest' && theirs.result && isTokenRequest(theirs.result.message) && (!ours.result || !isTokenRequest(ours.result.message) || ours.result.provider !== theirs.result.provider) && isFetched(theirs.result.provider);
     },
   },
   {

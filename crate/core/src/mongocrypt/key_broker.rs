@@ -43,8 +43,6 @@ pub(super) struct KeyBroker {
     filter: Option<Vec<u8>>,
     ring: KeyRing,
     fed: Vec<FedKey>,
-    /// The keys of `fed` that a KMS was asked to unwrap, in the order of its requests.
-    at_kms: Vec<usize>,
     fed_ids: BTreeSet<KeyId>,
     fed_names: BTreeSet<String>,
     kms: KmsPhase,
@@ -60,7 +58,6 @@ impl KeyBroker {
             filter: None,
             ring: KeyRing::default(),
             fed: Vec::new(),
-            at_kms: Vec::new(),
             fed_ids: BTreeSet::new(),
             fed_names: BTreeSet::new(),
             kms: KmsPhase::new(0),
@@ -181,27 +178,23 @@ impl KeyBroker {
             .unwrap(call, &document)
             .map_err(|error| error.with("keyId", document.id))?;
         let fed = FedKey { document, material };
-        if !self.take_key(call, &fed) {
-            self.at_kms.push(self.fed.len());
-        }
+        self.take_key(call, &fed);
         self.fed.push(fed);
         Ok(())
     }
 
-    /// Puts a key where it is found. Says whether it is unwrapped at all.
-    fn take_key(&mut self, call: &mut Call<'_>, fed: &FedKey) -> bool {
+    /// Puts a key where it is found, if it is unwrapped.
+    fn take_key(&mut self, call: &mut Call<'_>, fed: &FedKey) {
         let Some(material) = &fed.material else {
-            return false;
+            return;
         };
         let host = call.library.host;
-        let key = DataKey::with_host(fed.document.id, material, host);
-        let key = Rc::new(key);
+        let key = Rc::new(DataKey::with_host(fed.document.id, material, host));
         let names = fed.document.key_alt_names.clone();
         call.library
             .keys
             .insert(Rc::clone(&key), names, call.now_ms);
         self.ring.add(key);
-        true
     }
 
     fn refuse_duplicate(&mut self, document: &KeyDocument) -> Result<()> {
@@ -245,7 +238,6 @@ impl KeyBroker {
     pub(super) fn finish_documents(&mut self) -> Result<()> {
         // COMPAT: requests are told of from the last document to the first.
         self.kms.reverse();
-        self.at_kms.reverse();
         match self.wanted.iter().all(|wanted| wanted.is_there) {
             true => Ok(()),
             false => Err(Error::new(
@@ -257,7 +249,7 @@ impl KeyBroker {
     }
 
     pub(super) fn wants_kms(&self) -> bool {
-        !self.at_kms.is_empty()
+        self.fed.iter().any(|fed| fed.material.is_none())
     }
 
     pub(super) fn kms(&mut self) -> &mut KmsPhase {
@@ -273,23 +265,34 @@ impl KeyBroker {
 
     /// Takes the replies of the KMS.
     pub(super) fn unwrap_all(&mut self, call: &mut Call<'_>) -> Result<()> {
-        let replies = self.kms.take_replies()?;
-        let fed = self.take_unwrapped(call, replies);
-        if self.takes_any {
-            self.fed = fed;
+        if self.wants_kms() {
+            let replies = self.kms.take_replies()?;
+            self.take_unwrapped(call, replies);
+        }
+        // Nobody looks at the documents any more, unless it is they that were asked for.
+        if !self.takes_any {
+            self.fed.clear();
         }
         Ok(())
     }
 
-    fn take_unwrapped(&mut self, call: &mut Call<'_>, replies: Vec<WireReply>) -> Vec<FedKey> {
+    /// Caches the keys from the last document to the first, up to one that was not unwrapped.
+    ///
+    /// COMPAT: local keys, which were cached when they were fed, are so again. They push out keys of the same name that
+    /// came meanwhile.
+    fn take_unwrapped(&mut self, call: &mut Call<'_>, replies: Vec<WireReply>) {
         let mut fed = self.take_fed();
-        for (index, reply) in core::mem::take(&mut self.at_kms).into_iter().zip(replies) {
-            if let WireReply::Unwrapped(material) = reply {
-                fed[index].material = Some(material);
-                self.take_key(call, &fed[index]);
+        let mut replies = replies.into_iter();
+        for key in fed.iter_mut().rev() {
+            if key.material.is_none() {
+                match replies.next() {
+                    Some(WireReply::Unwrapped(material)) => key.material = Some(material),
+                    _ => break,
+                }
             }
+            self.take_key(call, key);
         }
-        fed
+        self.fed = fed;
     }
 
     pub(super) fn ring(&self) -> &KeyRing {
