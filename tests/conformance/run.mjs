@@ -52,7 +52,7 @@ async function main(args) {
   const { open, stop } = await sideUnderTest(subject);
   const suites = await runConformance(open).finally(stop).finally(stopServer);
   if (args.includes('--json')) console.log(JSON.stringify({ suites }, null, 2));
-  else for (const line of suites.flatMap(lines)) console.log(line);
+  else for (const line of [...suites.flatMap(lines), total(suites)]) console.log(line);
   process.exitCode = suites.some(({ failed }) => failed > 0) ? 1 : 0;
 }
 
@@ -62,6 +62,11 @@ function lines({ suite, passed, failed, skipped, reasons = [], failures = [] }) 
     ...reasons.map((reason) => `       skipped ${reason}`),
     ...failures.map((failure) => `       ${failure.case}: ${failure.reason}`),
   ];
+}
+
+function total(suites) {
+  const [passed, failed, skipped] = ['passed', 'failed', 'skipped'].map((kind) => suites.reduce((sum, suite) => sum + suite[kind], 0));
+  return `${suites.length} suites: ${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main(process.argv.slice(2));
