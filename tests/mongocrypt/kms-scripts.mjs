@@ -3,7 +3,7 @@ import { Binary } from 'bson';
 import { generateKeyPairSync } from 'node:crypto';
 import { named, OPERATION, refusal, secret } from './kmip-replies.mjs';
 import { toBase64 } from './reference.mjs';
-import { awsKeyDocument, awsPlaintext, bson, encrypted, httpReply, keyDocument, materialOf, providers, seal } from './samples.mjs';
+import { awsKeyDocument, awsPlaintext, bson, encrypted, httpReply, keyDocument, materialOf, providers, rawId, seal } from './samples.mjs';
 import { decrypt, explicitDecrypt, keys, script } from './scripts.mjs';
 
 const azure = { azure: { tenantId: 't', clientId: 'c', clientSecret: 's' } };
@@ -25,6 +25,12 @@ const nextRound = (first, ...replies) => [...replies.map(() => ['nextRequest']),
 
 const [registered, activated] = [OPERATION.register, OPERATION.activate].map((operation) => toBase64(named(operation, 'id')));
 const secretOf = (material) => toBase64(secret(material));
+/** An answer whose operation has a tag that is none of KMIP's. */
+function foreignTag(bytes) {
+  const out = Buffer.from(bytes);
+  out[out.indexOf(Buffer.from([0x42, 0, 0x5c]))] ^= 8;
+  return toBase64(out);
+}
 const kmipRefusal = toBase64(refusal(OPERATION.get));
 const kmipSecret = Buffer.alloc(96, 7);
 const kmipMasterKey = { provider: 'kmip', keyId: 'id' };
@@ -36,6 +42,10 @@ export const kmsConversations = [
   script('azure: one token for two keys', azure, [
     decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(remote(1, azureMasterKey), remote(2, azureMasterKey)), ...round(token()),
     ...nextRound(1, azureValue(materialOf(2)), azureValue(materialOf(1))), ['finalize'],
+  ]),
+  script('azure: token refused, and local keys are not cached again', { ...azure, ...providers.local }, [
+    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(remote(1, azureMasterKey), keyDocument(2, { keyAltNames: ['n'] })),
+    explicitDecrypt(encrypted(3)), ...keys(keyDocument(3, { keyAltNames: ['n'] })), ['use', 0], ...round(httpReply(401, '{"error":"no"}')), ['cached', [2, 3].map(rawId), []],
   ]),
   script('azure: token refused', azure, [dataKey(azureMasterKey), ...round(httpReply(401, '{"error":"no"}'))]),
   script('azure: no token', azure, [dataKey(azureMasterKey), ...round(httpReply(200, '{"x":1}'))]),
@@ -57,6 +67,7 @@ export const kmsConversations = [
   script('kmip: data key under a new object', kmip, [
     dataKey({ provider: 'kmip' }), ...round(registered), ...nextRound(1, activated), ...nextRound(2, secretOf(kmipSecret)), ['finalize'],
   ]),
+  script('kmip: an answer with a tag that is none', kmip, [dataKey(kmipMasterKey), ...round(foreignTag(secret(kmipSecret)))]),
   script('kmip: data key under a known object', kmip, [dataKey(kmipMasterKey), ...round(secretOf(kmipSecret)), ['finalize']]),
   script('kmip: key', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(secretOf(kmipSecret)), ['finalize']]),
   script('kmip: other secret', kmip, [explicitDecrypt(encrypted(1)), ...keys(kmipKey), ...round(secretOf(Buffer.alloc(96, 8)))]),

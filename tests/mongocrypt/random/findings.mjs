@@ -83,7 +83,8 @@ export function identitiesOf(bytes) {
 /** The request that a step is about. */
 export const requestOf = ({ step, history }) => history.context?.requests[step[1]];
 
-export const isTokenRequest = (message) => /^POST \S*\/token HTTP/.test(message);
+// The tenant of Azure may hold anything.
+export const isTokenRequest = (message) => /^POST [^?]*?\/token HTTP\/1\.1\r\n/.test(message.split('\r\n\r\n')[0]);
 
 /** Status and body of a reply over HTTP. */
 export function replyOf(received) {

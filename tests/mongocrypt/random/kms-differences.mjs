@@ -1,6 +1,6 @@
 // The differences in what is said to a KMS and in what is made of its answers (differences.mjs).
 import { isWellFormed } from '../kmip-replies.mjs';
-import { isSame, isTokenRequest, masterKeysOf, messageOf, messagesOf, replyOf, requestOf, sameBut } from './findings.mjs';
+import { isTokenRequest, masterKeysOf, messageOf, messagesOf, replyOf, requestOf, sameBut } from './findings.mjs';
 
 const WRAPPED = /"(Plaintext|plaintext|value)": "[^"]*"/;
 /** A request to wrap, whichever key it is for. */
@@ -33,6 +33,9 @@ function unencoded(message) {
   const rest = head.slice(head.indexOf('\r\n')).replace(/Content-Length:\d+/, `Content-Length:${raw.length}`);
   return `${decoded(line)}${rest}\r\n\r\n${raw}`;
 }
+
+/** A message of ours as libmongocrypt has it. */
+const plain = ({ provider, message }) => (provider.startsWith('azure') ? unencoded(message) : message);
 
 /** Our message with the key of an AWS master key as it is, not in JSON's form. */
 function unescaped(message) {
@@ -150,11 +153,11 @@ export const KMS_DIFFERENCES = [
       // It has a token of another scope then, and builds what we build once we have ours.
       if (GCP_CHARACTER.test(messageOf(theirs))) return ours.status?.type === 0 && gcpProvidersOf(history).some((provider) => hasScopes(history, provider));
       if (name !== 'nextRequest' || !ours.result) return false;
-      if (!isTokenRequest(ours.result.message)) return hasScopes(history, ours.result.provider) && sameBut(theirs, ours, 'result.message') && withoutToken(theirs.result.message) === withoutToken(ours.result.message);
+      if (!isTokenRequest(ours.result.message)) return hasScopes(history, ours.result.provider) && sameBut(theirs, ours, 'result.message') && withoutToken(theirs.result.message) === withoutToken(plain(ours.result));
       if (theirs.result && isTokenRequest(theirs.result.message) && theirs.result.provider !== ours.result.provider) return [theirs, ours].some(({ result }) => hasScopes(history, result.provider));
       if (!hasScopes(history, ours.result.provider)) return false;
       // Another one, or the first one for the key that was fed last.
-      return theirs.result === null || (isTokenRequest(theirs.result.message) && isSame(...[theirs, ours].map(({ result }) => ({ ...result, message: withoutScope(result.message) }))));
+      return theirs.result === null || (isTokenRequest(theirs.result.message) && sameBut(theirs, ours, 'result.message') && withoutScope(theirs.result.message) === withoutScope(plain(ours.result)));
     },
   },
   {
@@ -191,6 +194,13 @@ export const KMS_DIFFERENCES = [
     applies: ({ name, theirs, ours }) => (isReply(name) || name === 'fail') && theirs?.state === 0 && ours?.state === 0 && sameBut(theirs, ours, 'result'),
   },
   {
+    name: 'finished-handles-are-over',
+    reason: 'DIFFERS: the handle of a finished request of a data key takes nothing more; for libmongocrypt it is from then on that of the next request, which takes the bytes for its own answer.',
+    applies: ({ step, name, theirs, ours, history }) =>
+      (isReply(name) || name === 'fail') && history.kind === 'dataKey' && step[1] < history.context.roundStart && theirs.state === 4 && ours.state === 4
+      && ours.result?.status.type === 0 && ours.result.needed === 0 && !ours.result.again,
+  },
+  {
     name: 'finished-requests-are-over',
     reason: 'DIFFERS: a request of a round that is finished takes nothing more and does not complain; libmongocrypt marks it as failed, to no effect.',
     goesOn: true,
@@ -198,10 +208,12 @@ export const KMS_DIFFERENCES = [
   },
   {
     name: 'failed-requests-are-over',
-    reason: 'DIFFERS: a request that has failed for good is not offered again; libmongocrypt says that it will be, and does so without starting over.',
+    reason: 'DIFFERS: a request that has failed for good is not offered again; libmongocrypt says that it will be, and does so without starting over, or takes a connection that fails later for the reason.',
     applies: ({ name, theirs, ours }) =>
       (name === 'nextRequest' && theirs.result?.status.type === 1 && ours.result === null)
-      || (name === 'fail' && theirs.result?.again === true && ours.result?.again === false && ours.result.status.type === 1 && sameBut(theirs, ours, 'result.again')),
+      || (name === 'fail' && theirs.result?.again === true && ours.result?.again === false && ours.result.status.type === 1 && sameBut(theirs, ours, 'result.again'))
+      || (name === 'fail' && theirs.result?.status.type === 1 && ours.result?.status.type === 1 && !theirs.result.again && !ours.result.again
+        && /^KMS request failed (after 3 retries )?due to a? ?network error$/.test(theirs.result.status.message) && sameBut(theirs, ours, 'result.status.message')),
   },
   {
     name: 'no-key-out-of-a-retry',

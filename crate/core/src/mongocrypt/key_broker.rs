@@ -257,8 +257,11 @@ impl KeyBroker {
     }
 
     /// Caches the keys that a KMS had unwrapped before the first request that failed.
-    /// COMPAT: the context is lost, those keys are not.
+    /// COMPAT: the context is lost, those keys are not, unless it was for want of a token.
     pub(super) fn keep_unwrapped(&mut self, call: &mut Call<'_>) {
+        if self.kms.is_fetching() {
+            return;
+        }
         let replies = self.kms.take_first_replies();
         self.take_unwrapped(call, replies);
     }

@@ -115,6 +115,11 @@ impl KmsPhase {
         Ok(replies)
     }
 
+    /// Whether a token is missing still.
+    pub(super) fn is_fetching(&self) -> bool {
+        (self.round.as_ref()).is_some_and(|round| round.requests().any(WireRequest::is_fetching))
+    }
+
     /// The replies up to the first request without one, after a round that failed.
     pub(super) fn take_first_replies(&mut self) -> Vec<WireReply> {
         let mut replies = Vec::new();

@@ -261,7 +261,7 @@ impl WireRequest {
     }
 
     /// Whether it is fetching its token, or failed while it did.
-    pub(super) const fn is_fetching(&self) -> bool {
+    pub(crate) const fn is_fetching(&self) -> bool {
         matches!(
             self.stage,
             Stage::Signing(..) | Stage::Token(..) | Stage::OverWithoutToken

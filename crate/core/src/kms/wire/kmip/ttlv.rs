@@ -103,6 +103,9 @@ enum Kind {
     Bytes = 8,
 }
 
+/// What tags begin with: those of the standard, and extensions.
+const TAG_RANGES: [u8; 2] = [0x42, 0x54];
+
 /// Writes items one after the other.
 pub(super) struct Writer(SecretWriter);
 
@@ -203,13 +206,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The first item with this tag and type. Nothing after a malformed item is found.
+    ///
+    /// COMPAT: a tag outside of the ranges that KMIP has is malformed; for libmongocrypt, an extension is so too.
     fn find(&self, tag: Tag, kind: Kind) -> Option<&'a [u8]> {
         let mut rest = self.items;
         while let Some((head, body)) = rest.split_at_checked(HEADER_LEN) {
             let len = u32::from_be_bytes(head[4..].try_into().ok()?) as usize;
             let filled_len = len.checked_next_multiple_of(8)?;
             let (value, fill) = body.get(..filled_len)?.split_at(len);
-            if fill.iter().any(|byte| *byte != 0) {
+            if fill.iter().any(|byte| *byte != 0) || !TAG_RANGES.contains(&head[0]) {
                 return None;
             }
             if head[..3] == tag.bytes() && head[3] == kind as u8 {
@@ -305,6 +310,7 @@ mod tests {
             "42007f05000000040000000100000001",
             "42007f05fffffff80000000100000000",
             "42007f05ffffffff0000000100000000",
+            "4a007f05000000040000000100000000",
         ] {
             let mut bad: String = bad.split(' ').collect();
             if bad.len() % 2 == 1 {
@@ -319,6 +325,8 @@ mod tests {
             find("42007e0500000004000000010000000142007f05000000040000000100000000"),
             None
         );
+        let extension = String::from("54007f05000000040000000200000000");
+        assert_eq!(find(&(extension + good)), Some(1));
     }
 
     #[test]
