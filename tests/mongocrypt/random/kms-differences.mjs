@@ -1,5 +1,6 @@
 // The differences in what is said to a KMS and in what is made of its answers (differences.mjs).
-import { isWellFormed } from '../kmip-replies.mjs';
+import { isUtf8 } from 'node:buffer';
+import { find as findTtlv, isWellFormed, TAG } from '../kmip-replies.mjs';
 import { isTokenRequest, masterKeysOf, messageOf, messagesOf, replyOf, requestOf, sameBut } from './findings.mjs';
 
 const WRAPPED = /"(Plaintext|plaintext|value)": "[^"]*"/;
@@ -246,6 +247,13 @@ export const KMS_DIFFERENCES = [
     name: 'well-formed-ttlv',
     reason: 'DIFFERS: an answer of KMIP in which a length, a type or the padding is wrong is refused; libmongocrypt goes through it all the same.',
     applies: (finding) => isReply(finding.name) && finding.ours.result?.status.type === 1 && requestOf(finding)?.ours?.provider.startsWith('kmip') && !isWellFormed(Buffer.from(requestOf(finding).received, 'latin1')),
+  },
+  {
+    name: 'ids-are-utf8',
+    reason: 'DIFFERS: an id from a KMIP server that is not UTF-8 is none; libmongocrypt goes on with its bytes, which no key document can hold.',
+    applies: (finding) =>
+      isReply(finding.name) && finding.theirs.result?.status.type === 0 && /: unable to find tag: UniqueIdentifier$/.test(finding.ours.result?.status.message ?? '')
+      && !isUtf8(findTtlv(Buffer.from(requestOf(finding).received, 'latin1'), TAG.uniqueIdentifier) ?? Buffer.alloc(0)),
   },
   {
     name: 'answers-of-other-operations',
