@@ -8,16 +8,17 @@ interface Cipher {
   final(): Uint8Array;
 }
 
-interface Hmac {
-  update(data: Uint8Array): Hmac;
+/** A hash or an HMAC that is being made. */
+export interface Digest {
+  update(data: Uint8Array): Digest;
   digest(): Uint8Array;
 }
 
-/** The part of `node:crypto` in use. */
-interface NodeCrypto {
+/** The part of `node:crypto` in use here. */
+export interface NodeCrypto {
   createCipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): Cipher;
   createDecipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): Cipher;
-  createHmac(algorithm: string, key: Uint8Array): Hmac;
+  createHmac(algorithm: string, key: Uint8Array): Digest;
 }
 
 /** Runs whole blocks through a cipher and puts the result in their place. */

@@ -1,23 +1,11 @@
 /** The cryptography of Node that this interface needs: signatures that WebAssembly cannot make in constant time. */
 
-interface Digest {
-  update(data: Uint8Array): Digest;
-  digest(): Uint8Array;
-}
-
-interface Cipher {
-  setAutoPadding(padding: boolean): unknown;
-  update(data: Uint8Array): Uint8Array;
-  final(): Uint8Array;
-}
+import type { Digest, NodeCrypto } from '../node-crypto.js';
 
 /** The part of `node:crypto` in use. */
-export interface HostCrypto {
+export interface HostCrypto extends NodeCrypto {
   randomFillSync(buffer: Uint8Array, offset: number, size: number): unknown;
   createHash(algorithm: string): Digest;
-  createHmac(algorithm: string, key: Uint8Array): Digest;
-  createCipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): Cipher;
-  createDecipheriv(algorithm: string, key: Uint8Array, iv: Uint8Array): Cipher;
   createPrivateKey(key: { key: Buffer; format: 'der'; type: 'pkcs8' }): { readonly asymmetricKeyType?: string | undefined };
   sign(algorithm: string, data: Uint8Array, key: never): Uint8Array;
 }

@@ -1,5 +1,6 @@
 // Azure: the identity platform's tokens for client credentials, and one key of a key vault (REST API 7.1).
-import { constants, generateKeyPairSync, privateDecrypt, publicEncrypt, randomBytes } from 'node:crypto';
+import { constants, generateKeyPairSync, privateDecrypt, publicEncrypt } from 'node:crypto';
+import { bearerTokens } from './bearer-tokens.mjs';
 import { NoSuchKey, withKey } from './held-keys.mjs';
 import { expectHeaders, startHttpsService } from './https-service.mjs';
 
@@ -28,16 +29,9 @@ function ownKeys() {
 
 /** `hosts` are the names that the service answers to, `keys` those it holds. */
 export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT], keys = ownKeys() } = {}) {
-  const tokens = new Map();
-  const azure = { tokenLifetimeS: 3600, issued: 0, hosts, kmsProvider: CLIENT, masterKey: { keyVaultEndpoint: KEY_VAULT, keyName: KEY.name, keyVersion: KEY.version } };
+  const azure = { hosts, kmsProvider: CLIENT, masterKey: { keyVaultEndpoint: KEY_VAULT, keyName: KEY.name, keyVersion: KEY.version } };
 
-  /** A token that the vault takes: for those who get one on another way. */
-  azure.issueToken = (lifetimeS = azure.tokenLifetimeS) => {
-    const token = `eyJ0eXAi.${randomBytes(24).toString('base64url')}`;
-    tokens.set(token, Date.now() + lifetimeS * 1000);
-    azure.issued += 1;
-    return token;
-  };
+  const tokens = bearerTokens(azure, 'eyJ0eXAi');
 
   const answerToken = (request, complain) => {
     expectHeaders(request, complain, ['Accept:application/json', 'Content-Type:application/x-www-form-urlencoded']);
@@ -55,8 +49,8 @@ export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT
     expectHeaders(request, complain, ['Accept:application/json', `Authorization:Bearer ${bearer}`, 'Content-Type:application/json']);
     const [, name, version, verb] = /^\/keys\/([^/]*)\/([^/]*)\/(wrapkey|unwrapkey)\?api-version=7\.1$/.exec(request.path) ?? [];
     if (verb === undefined) complain('path of the key');
-    if (!tokens.has(bearer)) complain(`token ${bearer}`);
-    if ((tokens.get(bearer) ?? 0) <= Date.now()) return refusal(401, 'Unauthorized', 'Error validating token: expired');
+    if (!tokens.isKnown(bearer)) complain(`token ${bearer}`);
+    if (!tokens.isGood(bearer)) return refusal(401, 'Unauthorized', 'Error validating token: expired');
     const [, text] = /^\{"alg": "RSA-OAEP-256", "value": "([A-Za-z0-9_-]+={0,2})"\}$/.exec(request.body) ?? [];
     if (text === undefined || text.length % 4 !== 0) complain(`body of ${verb}`);
     const value = Buffer.from(text ?? '', 'base64url');

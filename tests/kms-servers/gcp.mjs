@@ -1,5 +1,6 @@
 // Google Cloud: tokens for a service account's signed assertion (RFC 7523), and one key of Cloud KMS (REST API v1).
-import { generateKeyPairSync, randomBytes, verify } from 'node:crypto';
+import { generateKeyPairSync, verify } from 'node:crypto';
+import { bearerTokens } from './bearer-tokens.mjs';
 import { symmetricKeys, withKey } from './held-keys.mjs';
 import { expectHeaders, startHttpsService } from './https-service.mjs';
 
@@ -17,22 +18,13 @@ const ownKeys = () => symmetricKeys((masterKey) => (pathOf(masterKey) === pathOf
 /** `hosts` are the names that the service answers to, `keys` those it holds. */
 export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST], keys = ownKeys() } = {}) {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const tokens = new Map();
   const gcp = {
-    tokenLifetimeS: 3600,
-    issued: 0,
     hosts,
     kmsProvider: { email: EMAIL, privateKey: privateKey.export({ format: 'der', type: 'pkcs8' }) },
     masterKey: KEY,
   };
 
-  /** A token that Cloud KMS takes: for those who get one on another way. */
-  gcp.issueToken = (lifetimeS = gcp.tokenLifetimeS) => {
-    const token = `ya29.${randomBytes(24).toString('base64url')}`;
-    tokens.set(token, Date.now() + lifetimeS * 1000);
-    gcp.issued += 1;
-    return token;
-  };
+  const tokens = bearerTokens(gcp, 'ya29');
 
   const answerToken = (request, complain) => {
     expectHeaders(request, complain, ['Accept:application/json', 'Content-Type:application/x-www-form-urlencoded']);
@@ -62,8 +54,8 @@ export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST]
     const [, projectId, location, keyRing, keyName, version, verb] = /^\/v1\/projects\/([^/]+)\/locations\/([^/]+)\/keyRings\/([^/]+)\/cryptoKeys\/([^/:]+)(\/cryptoKeyVersions\/[^/:]+)?:(encrypt|decrypt)$/.exec(request.path) ?? [];
     if (verb === undefined) complain('path of the key');
     if (verb === 'decrypt' && version !== undefined) complain('version to decrypt with');
-    if (!tokens.has(bearer)) complain(`token ${bearer}`);
-    if ((tokens.get(bearer) ?? 0) <= Date.now()) return refusal(401, 'UNAUTHENTICATED', 'Request had invalid authentication credentials.');
+    if (!tokens.isKnown(bearer)) complain(`token ${bearer}`);
+    if (!tokens.isGood(bearer)) return refusal(401, 'UNAUTHENTICATED', 'Request had invalid authentication credentials.');
     const field = verb === 'encrypt' ? 'plaintext' : 'ciphertext';
     const [, text] = new RegExp(`^\\{"${field}": "([A-Za-z0-9+/]+={0,2})"\\}$`).exec(request.body) ?? [];
     if (text === undefined || text.length % 4 !== 0) complain(`body of ${verb}`);

@@ -1,46 +1,23 @@
 // Automatic encryption by the official driver on this package, with an analyser in the place of mongocryptd.
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { testServices } from '../env.mjs';
 import { startAnalyser } from './analyser.mjs';
-import { aliasedDriver } from './driver.mjs';
+import { encryptingPlace, schemaOf } from './encrypting-place.mjs';
 
-const { mongodbUri } = await testServices();
-const { driver, remove } = aliasedDriver();
-const { ClientEncryption, MongoClient } = driver;
-const database = `dropin_${randomBytes(4).toString('hex')}`;
-const keyVaultNamespace = `${database}.keys`;
-const kmsProviders = { local: { key: randomBytes(96) } };
+const { client, database, encryptionOf, withClient } = await encryptingPlace('dropin');
 
-let client;
 let analyser;
 let keyId;
 before(async () => {
   analyser = await startAnalyser();
-  client = await new MongoClient(mongodbUri).connect();
-  keyId = await new ClientEncryption(client, { keyVaultNamespace, kmsProviders }).createDataKey('local');
+  keyId = await encryptionOf(client).createDataKey('local');
 });
-after(async () => {
-  await client.db(database).dropDatabase();
-  await client.close();
-  await analyser.stop();
-  remove();
-});
+after(() => analyser.stop());
 
-const schema = () => ({ bsonType: 'object', properties: { ssn: { encrypt: { keyId: [keyId], bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' } } } });
-async function automatic(more, work) {
-  const extraOptions = { mongocryptdURI: analyser.uri, mongocryptdBypassSpawn: true };
-  const encrypting = new MongoClient(mongodbUri, { autoEncryption: { keyVaultNamespace, kmsProviders, extraOptions, ...more } });
-  try {
-    return await work(encrypting.db(database));
-  } finally {
-    await encrypting.close();
-  }
-}
+const automatic = (more, work) => withClient(analyser.uri, more, (encrypting) => work(encrypting.db(database)));
 
 test('encrypts what it writes and asks for, and decrypts what it reads', async () => {
-  await automatic({ schemaMap: { [`${database}.people`]: schema() } }, async (db) => {
+  await automatic({ schemaMap: { [`${database}.people`]: schemaOf(keyId) } }, async (db) => {
     await db.collection('people').insertMany([{ _id: 1, ssn: '457-55-5462', name: 'a' }, { _id: 2, ssn: '123', name: 'b' }]);
     assert.deepEqual(await db.collection('people').findOne({ ssn: '457-55-5462' }), { _id: 1, ssn: '457-55-5462', name: 'a' });
   });

@@ -3,50 +3,29 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { Binary } from 'bson';
-import { testServices } from '../env.mjs';
 import { startAnalyser } from './analyser.mjs';
-import { aliasedDriver } from './driver.mjs';
-import { startSchemaProxy } from './schema-proxy.mjs';
+import { encryptingPlace } from './encrypting-place.mjs';
 import { isCommand, readDocument } from './wire.mjs';
 
-const { mongodbUri } = await testServices();
-const { driver, remove } = aliasedDriver();
-const { ClientEncryption, MongoClient } = driver;
-const database = `queryable_${randomBytes(4).toString('hex')}`;
-const keyVaultNamespace = `${database}.keys`;
-const kmsProviders = { local: { key: randomBytes(96) } };
 const encryptedFields = { fields: [{ path: 'ssn', bsonType: 'string', keyId: new Binary(randomBytes(16), 4), queries: [{ queryType: 'equality' }] }] };
 const canary = `canary-${randomBytes(8).toString('hex')}`;
 
-let client;
-let proxy;
-let analyser;
 const requests = [];
+const { client, database, encryptionOf, proxy, withClient } = await encryptingPlace('queryable', {
+  onRequest(message) {
+    requests.push(Buffer.from(message));
+    return false;
+  },
+});
+let analyser;
 before(async () => {
-  const { hostname, port } = new URL(mongodbUri);
-  proxy = await startSchemaProxy({ host: hostname, port: Number(port), onRequest: (message) => { requests.push(Buffer.from(message)); return false; } });
   proxy.encryptedFields.set(`${database}.stored`, encryptedFields);
-  client = await new MongoClient(mongodbUri).connect();
   await client.db(database).createCollection('stored');
   analyser = await startAnalyser();
 });
-after(async () => {
-  await client.db(database).dropDatabase();
-  await client.close();
-  await proxy.stop();
-  await analyser.stop();
-  remove();
-});
+after(() => analyser.stop());
 
-async function withDatabase(more, work) {
-  const extraOptions = { mongocryptdURI: analyser.uri, mongocryptdBypassSpawn: true };
-  const encrypting = new MongoClient(`mongodb://127.0.0.1:${proxy.port}/?directConnection=true`, { autoEncryption: { keyVaultNamespace, kmsProviders, extraOptions, ...more } });
-  try {
-    return await work(encrypting.db(database), encrypting);
-  } finally {
-    await encrypting.close();
-  }
-}
+const withDatabase = (more, work) => withClient(analyser.uri, more, (encrypting) => work(encrypting.db(database), encrypting));
 
 const commands = {
   insertOne: (people) => people.insertOne({ ssn: canary }),
@@ -92,7 +71,7 @@ test('no aggregation that joins such a collection is sent', async () => {
 test('no collection of the kind is made through a client that encrypts', async () => {
   await withDatabase({ bypassQueryAnalysis: true }, async (db, encrypting) => {
     await assert.rejects(db.createCollection('made', { encryptedFields }), isRefused);
-    const encryption = new ClientEncryption(encrypting, { keyVaultNamespace, kmsProviders });
+    const encryption = encryptionOf(encrypting);
     const asked = encryption.createEncryptedCollection(db, 'made', { provider: 'local', createCollectionOptions: { encryptedFields: { fields: [{ path: 'ssn', bsonType: 'string', keyId: null }] } } });
     await assert.rejects(asked, ({ name, cause }) => name === 'MongoCryptCreateEncryptedCollectionError' && isRefused(cause));
   });
@@ -106,7 +85,7 @@ test('values of the kind are refused where they are read, with a name for progra
     await assert.rejects(db.collection('others').findOne({ _id: 1 }), ({ name, message, cause }) =>
       name === 'MongoCryptError' && cause.code === 'PAYLOAD_IS_QUERYABLE' && message === 'unsupported FLE blob subtype: 14, of Queryable Encryption, which is not supported');
     assert.equal((await db.collection('others').findOne({ _id: 2 })).sent.buffer[0], 12);
-    const encryption = new ClientEncryption(encrypting, { keyVaultNamespace, kmsProviders });
+    const encryption = encryptionOf(encrypting);
     const keyId = await encryption.createDataKey('local');
     for (const options of [{ algorithm: 'Indexed', contentionFactor: 0 }, { algorithm: 'Unindexed' }, { algorithm: 'Range', contentionFactor: 0, rangeOptions: { sparsity: 1 } }]) {
       await assert.rejects(encryption.encrypt('x', { keyId, ...options }), ({ cause }) => cause.code === 'ALGORITHM_QUERYABLE');

@@ -3,21 +3,12 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
-import { after, before, describe, test } from 'node:test';
-import { Binary, Int32, serialize } from 'bson';
-import { testServices } from '../env.mjs';
+import { before, describe, test } from 'node:test';
+import { Binary, deserialize, Int32, serialize } from 'bson';
 import { startAnalyser } from './analyser.mjs';
-import { aliasedDriver } from './driver.mjs';
+import { encryptingPlace, schemaOf } from './encrypting-place.mjs';
 import { analyse } from './marking.mjs';
-import { startSchemaProxy } from './schema-proxy.mjs';
 import { isCommand, readDocument, replyTo } from './wire.mjs';
-
-const { mongodbUri } = await testServices();
-const { driver, remove } = aliasedDriver();
-const { ClientEncryption, MongoClient } = driver;
-const database = `secrecy_${randomBytes(4).toString('hex')}`;
-const keyVaultNamespace = `${database}.keys`;
-const kmsProviders = { local: { key: randomBytes(96) } };
 
 /** The ways in which a value of an application reaches a command. */
 const commands = {
@@ -31,47 +22,30 @@ const commands = {
   findOne: (people, ssn) => people.findOne({ ssn }),
 };
 
-let client;
-let proxy;
-let keyId;
 /** What clients sent, and which of it cuts their connection. */
 const requests = [];
 let cuts = () => false;
-before(async () => {
-  const { hostname, port } = new URL(mongodbUri);
-  proxy = await startSchemaProxy({ host: hostname, port: Number(port), onRequest });
-  client = await new MongoClient(mongodbUri).connect();
-  keyId = await new ClientEncryption(client, { keyVaultNamespace, kmsProviders }).createDataKey('local');
+const { client, database, encryptionOf, kmsProviders, withClient } = await encryptingPlace('secrecy', {
+  onRequest(message) {
+    requests.push(Buffer.from(message));
+    return isCommand(message) && cuts(readDocument(message));
+  },
 });
-after(async () => {
-  await client.db(database).dropDatabase();
-  await client.close();
-  await proxy.stop();
-  remove();
-});
-
-function onRequest(message) {
-  requests.push(Buffer.from(message));
-  return isCommand(message) && cuts(readDocument(message));
-}
+let keyId;
+before(async () => { keyId = await encryptionOf(client).createDataKey('local'); });
 
 /** Runs `work` with a collection, an analyser and a plaintext of its own. */
 async function scene(work) {
   const collection = `people_${randomBytes(4).toString('hex')}`;
   const canary = `canary-${randomBytes(8).toString('hex')}`;
   const analyser = await startAnalyser();
-  const schema = { bsonType: 'object', properties: { ssn: { encrypt: { keyId: [keyId], bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' } } } };
-  const withPeople = async (more, use) => {
-    const extraOptions = { mongocryptdURI: `${analyser.uri}&socketTimeoutMS=4000`, mongocryptdBypassSpawn: true };
-    const autoEncryption = { keyVaultNamespace, kmsProviders, schemaMap: { [`${database}.${collection}`]: schema }, extraOptions, ...more };
-    const encrypting = new MongoClient(`mongodb://127.0.0.1:${proxy.port}/?directConnection=true`, { autoEncryption });
-    try {
+  const withPeople = (more, use) => {
+    const schemaMap = { [`${database}.${collection}`]: schemaOf(keyId) };
+    return withClient(`${analyser.uri}&socketTimeoutMS=4000`, { schemaMap, ...more }, async (encrypting) => {
       // Without mongocryptd this fails; the commands then say so themselves.
       await encrypting.connect().catch(() => {});
-      return await use(encrypting.db(database).collection(collection));
-    } finally {
-      await encrypting.close();
-    }
+      return use(encrypting.db(database).collection(collection));
+    });
   };
   const leaks = () => requests.filter((bytes) => bytes.includes(canary)).length;
   const stored = () => client.db(database).collection(collection).find().toArray();
@@ -177,7 +151,7 @@ describe('nothing is sent unencrypted when the server breaks off', () => {
 /** The result with each marking as `change` makes it of the decoded one. */
 function withMarkings(item, change) {
   if (item?._bsontype === 'Binary' && item.sub_type === 6) {
-    const marking = driver.BSON.deserialize(item.value().subarray(1), { promoteValues: false });
+    const marking = deserialize(item.value().subarray(1), { promoteValues: false });
     return new Binary(Buffer.concat([Buffer.from([0]), serialize(change(marking))]), 6);
   }
   if (Array.isArray(item)) return item.map((inner) => withMarkings(inner, change));

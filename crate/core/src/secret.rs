@@ -29,10 +29,12 @@ impl KeyMaterial {
         })
     }
 
-    /// Copies key material.
+    /// Copies key material straight from box to box.
     #[must_use]
     pub fn copy_of(other: &Self) -> Self {
-        Self(Box::new(*other.0))
+        let mut copy = Self(Box::new([0; KEY_MATERIAL_LEN]));
+        copy.0.copy_from_slice(&*other.0);
+        copy
     }
 
     /// Lets `fill` write the bytes in place, so that they never exist anywhere else.

@@ -46,6 +46,11 @@ function unescaped(message) {
 }
 
 const messageParts = ({ name, theirs, ours }) => (name === 'nextRequest' && theirs.result && ours.result && sameBut(theirs, ours, 'result.message') ? [theirs.result.message, ours.result.message] : undefined);
+/** Whether two messages to a provider are one, once `undo` has taken from ours what only we do to it. */
+const differsBy = (provider, undo) => (finding) => {
+  const messages = messageParts(finding);
+  return messages !== undefined && finding.ours.result.provider.startsWith(provider) && undo(messages[1]) === messages[0];
+};
 const thisRound = ({ history }) => history.context.requests.slice(history.context.roundStart);
 
 /** Tokens that a context was given with a life of no more than the five seconds that are taken off. */
@@ -127,19 +132,13 @@ export const KMS_DIFFERENCES = [
     name: 'percent-encoding',
     reason: 'DIFFERS: tenant, client, secret, key name and key version of Azure are percent-encoded; libmongocrypt puts them into the request as they are.',
     goesOn: true,
-    applies: (finding) => {
-      const messages = messageParts(finding);
-      return messages !== undefined && finding.ours.result.provider.startsWith('azure') && unencoded(messages[1]) === messages[0];
-    },
+    applies: differsBy('azure', unencoded),
   },
   {
     name: 'json-escapes',
     reason: 'DIFFERS: the key of an AWS master key is escaped in JSON; libmongocrypt puts it into the request as it is.',
     goesOn: true,
-    applies: (finding) => {
-      const messages = messageParts(finding);
-      return messages !== undefined && finding.ours.result.provider.startsWith('aws') && unescaped(messages[1]) === messages[0];
-    },
+    applies: differsBy('aws', unescaped),
   },
   {
     name: 'no-split-requests',

@@ -23,7 +23,7 @@ const DECRYPT_FROM: usize = 1024;
 const HMAC_FROM: usize = 8192;
 
 /// Length in bytes of an HMAC-SHA-512.
-pub(super) const HMAC_LEN: usize = 64;
+const HMAC_LEN: usize = 64;
 
 /// Which of the sub-keys an HMAC is made with.
 #[derive(Clone, Copy)]
