@@ -30,8 +30,12 @@ function withRollup(entry, file, format, resolution) {
   };
 }
 
-export const withVite = (build, ssr) => (project, out) =>
-  vite.build({ root: project, configFile: false, logLevel: 'error', ssr, build: { outDir: out, emptyOutDir: true, ...build } });
+// In a project `vite build` runs in its folder; without that its comments hold the way from the folder of the tests to each module.
+export const withVite = ({ rolldownOptions, ...build }, ssr) => (project, out) =>
+  vite.build({
+    root: project, configFile: false, logLevel: 'error', ssr,
+    build: { outDir: out, emptyOutDir: true, rolldownOptions: { cwd: project, ...rolldownOptions }, ...build },
+  });
 
 // Left to itself Vite leaves packages out of what it builds for servers.
 const wholeWithVite = (build) => withVite(build, { noExternal: true });
