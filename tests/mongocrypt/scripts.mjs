@@ -71,6 +71,11 @@ function* keyDocuments() {
   for (const [name, documents] of Object.entries(fed)) {
     yield script(`keys: ${name}`, providers.local, [explicitDecrypt(encrypted(1)), ...keys(...documents), ['finalize'], ['operation'], ['finishOperation']]);
   }
+  // Asked for by name: what comes after it shares its id, or a name that nobody asked for.
+  const named = keyDocument(1, { keyAltNames: ['m', 'n'] });
+  for (const [name, second] of Object.entries({ 'id alone': keyDocument(1), 'id, another name': keyDocument(1, { keyAltNames: ['z'] }), 'other name': keyDocument(2, { keyAltNames: ['m'] }) })) {
+    yield script(`keys: by name, then its ${name}`, providers.local, [explicitEncrypt({ keyAltNames: [altName('n')] }), ...keys(named, second)]);
+  }
 }
 
 function* replies() {

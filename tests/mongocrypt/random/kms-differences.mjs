@@ -4,8 +4,13 @@ import { find as findTtlv, isWellFormed, TAG } from '../kmip-replies.mjs';
 import { isTokenRequest, masterKeysOf, messageOf, messagesOf, replyOf, requestOf, sameBut } from './findings.mjs';
 
 const WRAPPED = /"(Plaintext|plaintext|value)": "[^"]*"/;
+/** Before the 96 bytes of a key in KMIP: the tag Data, the type of a byte string, the length. */
+const BEFORE_KEY = 'B\0\xc2\b\0\0\0`';
 /** A request to wrap, whichever key it is for. */
-export const withoutKey = (message) => message.replace(WRAPPED, '');
+export function withoutKey(message) {
+  const [head, rest] = message.split(BEFORE_KEY);
+  return rest === undefined ? message.replace(WRAPPED, '') : `${head}${rest.slice(96)}`;
+}
 const isReply = (name) => name === 'answer' || name === 'chunk';
 const withoutComplaint = (message) => message.replace(/Error parsing JSON in KMS response '.*?'\. HTTP status=/s, "Error parsing JSON in KMS response '<complaint>'. HTTP status=");
 const QUOTED = 'Response body=\n';
@@ -35,14 +40,17 @@ function unencoded(message) {
   return `${decoded(line)}${rest}\r\n\r\n${raw}`;
 }
 
-/** A message of ours as libmongocrypt has it. */
-const plain = ({ provider, message }) => (provider.startsWith('azure') ? unencoded(message) : message);
-
 /** Our message with the key of an AWS master key as it is, not in JSON's form. */
 function unescaped(message) {
   const [head, body] = message.split('\r\n\r\n');
   const raw = body.replace(/"KeyId": ("(?:[^"\\]|\\.)*")/, (_, text) => `"KeyId": "${JSON.parse(text)}"`);
   return `${head.replace(/Content-Length:\d+/, `Content-Length:${raw.length}`)}\r\n\r\n${raw}`;
+}
+
+/** A message of ours as libmongocrypt has it. */
+export function plain({ provider, message }) {
+  if (provider.startsWith('azure')) return unencoded(message);
+  return provider.startsWith('aws') ? unescaped(message) : message;
 }
 
 const messageParts = ({ name, theirs, ours }) => (name === 'nextRequest' && theirs.result && ours.result && sameBut(theirs, ours, 'result.message') ? [theirs.result.message, ours.result.message] : undefined);
@@ -53,12 +61,18 @@ const differsBy = (provider, undo) => (finding) => {
 };
 const thisRound = ({ history }) => history.context.requests.slice(history.context.roundStart);
 
+/** What was received, without the lengths between chunks. */
+const joined = (received) => received.replace(/\r\n[0-9a-fA-F]+\r\n/g, '');
+
 /** Tokens that a context was given with a life of no more than the five seconds that are taken off. */
 const hasShortToken = ({ history }) =>
-  history.context.requests.some(({ ours, received }) => ours && isTokenRequest(ours.message) && /"expires_in":\s*[0-5]\b/.test(received.replace(/\r\n[0-9a-fA-F]+\r\n/g, '')));
+  history.context.requests.some(({ ours, received }) => ours && isTokenRequest(ours.message) && /"expires_in":\s*[0-5]\b/.test(joined(received)));
 
 const ODD = /[^\w.~:-]/;
 const hasOddMasterKey = ({ history }) => masterKeysOf(history.context).some((entries) => entries.some(([, { bytes }]) => ODD.test(Buffer.from(bytes.subarray(4, -1)).toString('latin1'))));
+
+/** Whether one of the requests was told this, or has not been answered as far as libmongocrypt says so. */
+const hasFault = ({ requests }, message) => requests.some(({ progress }) => (progress?.theirs?.status.type === 1 ? progress.theirs.status.message === message : /^(Empty KMS response|KMS response unfinished)/.test(message)));
 
 const textOf = (item) => Buffer.from(item.bytes.subarray(4, -1)).toString();
 /** What the endpoints of the master keys have behind their first dot, of those of one provider, in all contexts. */
@@ -82,7 +96,8 @@ export const KMS_DIFFERENCES = [
     name: 'tokens-read-at-once',
     reason: 'DIFFERS: a token without a usable end of its life is told of as soon as it is there; libmongocrypt tells when the requests are finished.',
     goesOn: true,
-    applies: ({ name, theirs, ours }) => isReply(name) && theirs.result?.status.type === 0 && ours.result?.status.message === NO_END && sameBut(theirs, ours, 'result.status'),
+    applies: ({ name, theirs, ours }) => isReply(name) && (theirs.result?.status.type === 0 || theirs.result?.status.message === 'KMS response fed too much data')
+      && ours.result?.status.message === NO_END && sameBut(theirs, ours, 'result.status'),
   },
   {
     name: 'first-of-several-faults',
@@ -90,7 +105,8 @@ export const KMS_DIFFERENCES = [
     applies: ({ name, theirs, ours, history }) => {
       if (theirs.state !== 0 || ours.state !== 0) return false;
       const [their, our] = [theirs, ours].map(messageOf);
-      return GCP_CHARACTER.test(our) && (GCP_CHARACTER.test(their) || (name === 'finishRequests' && history.context.requests.length > 1 && /^Empty KMS response/.test(their)));
+      if (!GCP_CHARACTER.test(our)) return false;
+      return GCP_CHARACTER.test(their) || (name === 'finishRequests' && history.context.requests.length > 1 && hasFault(history.context, their));
     },
   },
   {
@@ -174,7 +190,7 @@ export const KMS_DIFFERENCES = [
     reason: 'DIFFERS: a token that another context has fetched is used from then on; libmongocrypt decides to fetch one when the key document is fed.',
     applies: ({ name, theirs, ours, history }) => {
       const isFetched = (provider) => history.contexts.some((context) => context !== history.context && context.requests.some(({ ours: { provider: other, message } = {}, received }) => other === provider && isTokenRequest(message) && replyOf(received).status === 200));
-      if (name === 'finishOperation') return theirs.state === 4 && GCP_CHARACTER.test(messageOf(ours)) && isFetched('gcp');
+      if (name === 'finishOperation') return theirs.state === 4 && GCP_CHARACTER.test(messageOf(ours)) && gcpProvidersOf(history).some(isFetched);
       return name === 'nextRequest' && theirs.result && isTokenRequest(theirs.result.message) && (!ours.result || !isTokenRequest(ours.result.message) || ours.result.provider !== theirs.result.provider) && isFetched(theirs.result.provider);
     },
   },
@@ -211,7 +227,7 @@ export const KMS_DIFFERENCES = [
     reason: 'DIFFERS: a request that has failed for good is not offered again; libmongocrypt says that it will be, and does so without starting over, or takes a connection that fails later for the reason.',
     applies: ({ name, theirs, ours }) =>
       (name === 'nextRequest' && theirs.result?.status.type === 1 && ours.result === null)
-      || (name === 'fail' && theirs.result?.again === true && ours.result?.again === false && ours.result.status.type === 1 && sameBut(theirs, ours, 'result.again'))
+      || (name === 'fail' && theirs.result?.again === true && ours.result?.again === false && [theirs, ours].every(({ result }) => result.status.type === 1) && sameBut(theirs, ours, 'result.again', 'result.status.message'))
       || (name === 'fail' && theirs.result?.status.type === 1 && ours.result?.status.type === 1 && !theirs.result.again && !ours.result.again
         && /^KMS request failed (after 3 retries )?due to a? ?network error$/.test(theirs.result.status.message) && sameBut(theirs, ours, 'result.status.message')),
   },
@@ -235,12 +251,13 @@ export const KMS_DIFFERENCES = [
   {
     name: 'empty-values',
     reason: 'DIFFERS: an answer whose value is empty, or is so once decoded, is one of the wrong length; libmongocrypt waits for more of it, or ends the process.',
-    applies: (finding) => isReply(finding.name) && (finding.theirs.ended !== undefined || finding.theirs.result?.needed === 1024) && /"[A-Za-z]+": ?"\??"/.test(requestOf(finding)?.received ?? ''),
+    applies: (finding) => isReply(finding.name) && (finding.theirs.ended !== undefined || finding.theirs.result?.needed === 1024) && /"[A-Za-z]+": ?"\??"/.test(joined(requestOf(finding)?.received ?? '')),
   },
   {
     name: 'empty-secrets',
     reason: 'DIFFERS: an empty secret of KMIP is one of the wrong length; libmongocrypt goes on without.',
-    applies: ({ name, theirs, ours }) => name === 'finishRequests' && theirs.status?.type === 0 && messageOf(ours) === 'key should have length 96, but has length 0',
+    applies: ({ name, theirs, ours, history }) =>
+      name === 'finishRequests' && messageOf(ours) === 'key should have length 96, but has length 0' && (theirs.status?.type === 0 || hasFault(history.context, messageOf(theirs))),
   },
   {
     name: 'well-formed-ttlv',

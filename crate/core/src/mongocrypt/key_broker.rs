@@ -154,7 +154,8 @@ impl KeyBroker {
     /// Errors: `KEY_VAULT_*`, `KMS_*`, `CRYPTO_*`.
     pub(super) fn add_document(&mut self, call: &mut Call<'_>, bytes: &[u8]) -> Result<()> {
         let document = KeyDocument::parse(bytes)?;
-        let mut is_wanted = self.takes_any;
+        // COMPAT: a key that is there counts as asked for, so that its document under other names is a duplicate.
+        let mut is_wanted = self.takes_any || self.fed_ids.contains(&document.id);
         if let Some(index) = self.asked.get(&KeyReference::Id(document.id)) {
             is_wanted = true;
             self.wanted[*index].is_there = true;
