@@ -68,12 +68,13 @@ export function payloadsIn(bytes) {
 /** Id and names of a key document, as far as keys are looked up by them, and its master key; of what is none, nothing. */
 export function identitiesOf(bytes) {
   try {
-    const [id, names] = ['_id', 'keyAltNames'].map((name) => field(bytes, name));
+    // Of a field that is there twice both libraries take the last one.
+    const [id, names, masterKey] = ['_id', 'keyAltNames', 'masterKey'].map((name) => fields(bytes).findLast(([known]) => known === name)?.[1]);
     const texts = names?.type === TYPE.array ? fields(names.bytes).map(([, item]) => item).filter(({ type }) => type === TYPE.string) : [];
     return {
       ids: id?.type === TYPE.binData && binary(id).content.length === 16 ? [binary(id).content] : [],
       names: texts.map((item) => Buffer.from(item.bytes.subarray(4, -1)).toString()),
-      masterKey: field(bytes, 'masterKey')?.bytes,
+      masterKey: masterKey?.bytes,
     };
   } catch {
     return { ids: [], names: [] };

@@ -87,7 +87,8 @@ const withoutToken = (message) => message.replace(/\r\nAuthorization:Bearer [^\r
 const gcpProvidersOf = ({ contexts }) => [...new Set(contexts.flatMap(masterKeysOf).flatMap((entries) => entries.filter(([name]) => name === 'provider').map(([, item]) => textOf(item))))].filter((id) => id.split(':')[0] === 'gcp');
 const withoutScope = (message) => message.replace(/&scope=[^&]*/, '').replace(/"scope": "[^"]*"/, '').replace(/Content-Length:\d+/, '');
 
-const GCP_CHARACTER = /^error constructing GCP KMS (en|de)crypt message: Invalid character in GCP KMS key identifier/;
+const GCP_REQUEST = /^error constructing GCP KMS (en|de)crypt message: /;
+const GCP_CHARACTER = new RegExp(`${GCP_REQUEST.source}Invalid character in GCP KMS key identifier`);
 export const DUPLICATE = 'keys returned have duplicate keyAltNames or _id';
 const NO_END = "OAuth response invalid, no 'expires_in' field.";
 
@@ -96,8 +97,12 @@ export const KMS_DIFFERENCES = [
     name: 'tokens-read-at-once',
     reason: 'DIFFERS: a token without a usable end of its life is told of as soon as it is there; libmongocrypt tells when the requests are finished.',
     goesOn: true,
-    applies: ({ name, theirs, ours }) => isReply(name) && (theirs.result?.status.type === 0 || theirs.result?.status.message === 'KMS response fed too much data')
-      && ours.result?.status.message === NO_END && sameBut(theirs, ours, 'result.status'),
+    applies: ({ name, theirs, ours }) => {
+      if (!isReply(name) && name !== 'finishRequests') return false;
+      // It may have been fed too much meanwhile.
+      const [their, our] = isReply(name) ? [theirs.result?.status, ours.result?.status] : [theirs.status, ours.status];
+      return our?.message === NO_END && ((their?.type === 0 && isReply(name)) || their?.message === 'KMS response fed too much data') && sameBut(theirs, ours, 'status', 'result.status');
+    },
   },
   {
     name: 'first-of-several-faults',
@@ -106,7 +111,7 @@ export const KMS_DIFFERENCES = [
       if (theirs.state !== 0 || ours.state !== 0) return false;
       const [their, our] = [theirs, ours].map(messageOf);
       if (!GCP_CHARACTER.test(our)) return false;
-      return GCP_CHARACTER.test(their) || (name === 'finishRequests' && history.context.requests.length > 1 && hasFault(history.context, their));
+      return GCP_REQUEST.test(their) || (name === 'finishRequests' && history.context.requests.length > 1 && hasFault(history.context, their));
     },
   },
   {
