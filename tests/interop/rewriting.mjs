@@ -27,6 +27,9 @@ export function canonicalRegex(item) {
 const CUT_TYPES = new Set([TYPE.javascript, TYPE.dbPointer, TYPE.javascriptWithScope]);
 const stringIn = (item) => takeString(item.type === TYPE.javascriptWithScope ? item.bytes.subarray(4) : item.bytes);
 
+/** The document that code with a scope has. */
+export const scopeOf = (item) => stringIn(item).rest;
+
 /** Whether libmongocrypt loses the end of this value. */
 export const isCut = (item) => CUT_TYPES.has(item.type) && stringIn(item).text.includes(0);
 

@@ -112,7 +112,7 @@ class History {
   #progress(request, name, data, theirs, ours) {
     if (request === undefined) return;
     if (name !== 'fail') request.received += Buffer.from(data, 'base64').toString('latin1');
-    request.progress = { theirs: theirs?.result, ours: ours?.result };
+    request.progress = { theirs: theirs?.result, ours: ours?.result, before: { theirs: request.progress?.theirs?.status, ours: request.progress?.ours?.status } };
   }
 
   #fed(context, text) {

@@ -5,8 +5,8 @@
 // conversation has done so far (compare.mjs), and its keys. `goesOn`: the two are in the same state afterwards, and are
 // compared further.
 import { isBegunType } from '../../interop/differences.mjs';
-import { binary, document, field, fields, hasBrokenText, LATIN1, unboxed, value } from '../../interop/raw-bson.mjs';
-import { isCut, rewrittenDocument } from '../../interop/rewriting.mjs';
+import { binary, document, field, fields, hasBrokenText, LATIN1, text, TYPE, unboxed, value } from '../../interop/raw-bson.mjs';
+import { isCut, rewrittenDocument, scopeOf } from '../../interop/rewriting.mjs';
 import { DUPLICATE, KMS_DIFFERENCES, plain, withoutKey } from './kms-differences.mjs';
 import { opened, openedKey } from './opened.mjs';
 import { bytesOf, documentsOf, isMalformed, isSame, messageOf, payloadsIn, sameBut } from './findings.mjs';
@@ -21,11 +21,11 @@ const isRewrittenAlike = (theirs, ours, world) => HEX(rewrittenDocument(opened(t
 function keysIn(text, world, without = new Set()) {
   if (text === '') return [];
   const keys = fields(field(bytesOf(text), 'v').bytes).map(([, { bytes }]) => bytes);
-  return keys.filter((key) => !without.has(HEX(binary(field(key, '_id')).content))).map((key) => HEX(withoutKeyId(openedKey(key, world)))).sort();
+  return keys.filter((key) => !without.has(HEX(binary(field(key, '_id')).content))).map((key) => HEX(withoutMadeId(openedKey(key, world)))).sort();
 }
 
-/** Without what a KMIP server has called a key: it counts in the order of the requests. */
-const withoutKeyId = (key) => document(fields(key).map(([name, item]) => [name, name === 'masterKey' ? value.object(document(fields(item.bytes).filter(([part]) => part !== 'keyId'))) : item]));
+/** Without what a KMIP server has called a key that it made: that counts in the order of the requests. */
+const withoutMadeId = (key) => document(fields(key).map(([name, item]) => [name, name === 'masterKey' ? value.object(document(fields(item.bytes).filter(([part, id]) => part !== 'keyId' || !/^made\d+$/.test(text(id))))) : item]));
 
 /** Whether the results of a rewrap are the same but for what libmongocrypt took from its cache. */
 function isRewrappedAlike({ served, fed }, theirs, ours, world) {
@@ -41,6 +41,15 @@ function isRewrappedAlike({ served, fed }, theirs, ours, world) {
 const markingsIn = (bytes) => payloadsIn(bytes).filter(([kind]) => kind === 0).map((payload) => payload.subarray(1));
 /** The values that it has marked. */
 const markedValues = (fed) => fed.map(bytesOf).flatMap(markingsIn).filter((marking) => !isMalformed(marking)).flatMap((marking) => fields(marking, LATIN1).filter(([name]) => name === 'v').map(([, item]) => item));
+
+/** Whether text that is not UTF-8 is in the scope of some code. */
+function hasBrokenScope(bytes) {
+  if (isMalformed(bytes)) return false;
+  return fields(bytes, LATIN1).some(([, item]) => {
+    if (item.type === TYPE.javascriptWithScope) return hasBrokenText(scopeOf(item));
+    return (item.type === TYPE.object || item.type === TYPE.array) && hasBrokenScope(item.bytes);
+  });
+}
 
 const FORBIDDEN = /^(BSON type invalid for (deterministic )?encryption|BSON binary subtype 6 is invalid for encryption)$/;
 
@@ -75,7 +84,7 @@ const OWN_DIFFERENCES = [
   {
     name: 'text-in-scopes',
     reason: 'DIFFERS: text within a value that an analyser has marked is kept as it is; libmongocrypt does so too, except in the scope of code, where it wants UTF-8.',
-    applies: ({ step, name, theirs, ours, history }) => name === 'feed' && history.kind === 'encrypt' && messageOf(theirs) === 'invalid BSON' && ours.status?.type === 0 && documentsOf(step).flatMap(markingsIn).some(hasBrokenText),
+    applies: ({ step, name, theirs, ours, history }) => name === 'feed' && history.kind === 'encrypt' && messageOf(theirs) === 'invalid BSON' && ours.status?.type === 0 && documentsOf(step).flatMap(markingsIn).some(hasBrokenScope),
   },
   {
     name: 'types-of-ciphertexts',

@@ -69,12 +69,13 @@ export function payloadsIn(bytes) {
 export function identitiesOf(bytes) {
   try {
     // Of a field that is there twice both libraries take the last one.
-    const [id, names, masterKey] = ['_id', 'keyAltNames', 'masterKey'].map((name) => fields(bytes).findLast(([known]) => known === name)?.[1]);
+    const last = new Map(fields(bytes));
+    const [id, names] = [last.get('_id'), last.get('keyAltNames')];
     const texts = names?.type === TYPE.array ? fields(names.bytes).map(([, item]) => item).filter(({ type }) => type === TYPE.string) : [];
     return {
       ids: id?.type === TYPE.binData && binary(id).content.length === 16 ? [binary(id).content] : [],
       names: texts.map((item) => Buffer.from(item.bytes.subarray(4, -1)).toString()),
-      masterKey: masterKey?.bytes,
+      masterKey: last.get('masterKey')?.bytes,
     };
   } catch {
     return { ids: [], names: [] };

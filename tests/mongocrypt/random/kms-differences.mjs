@@ -1,7 +1,7 @@
 // The differences in what is said to a KMS and in what is made of its answers (differences.mjs).
 import { isUtf8 } from 'node:buffer';
 import { find as findTtlv, isWellFormed, TAG } from '../kmip-replies.mjs';
-import { isTokenRequest, masterKeysOf, messageOf, messagesOf, replyOf, requestOf, sameBut } from './findings.mjs';
+import { isSame, isTokenRequest, masterKeysOf, messageOf, messagesOf, replyOf, requestOf, sameBut } from './findings.mjs';
 
 const WRAPPED = /"(Plaintext|plaintext|value)": "[^"]*"/;
 /** Before the 96 bytes of a key in KMIP: the tag Data, the type of a byte string, the length. */
@@ -71,8 +71,13 @@ const hasShortToken = ({ history }) =>
 const ODD = /[^\w.~:-]/;
 const hasOddMasterKey = ({ history }) => masterKeysOf(history.context).some((entries) => entries.some(([, { bytes }]) => ODD.test(Buffer.from(bytes.subarray(4, -1)).toString('latin1'))));
 
-/** Whether one of the requests was told this, or has not been answered as far as libmongocrypt says so. */
-const hasFault = ({ requests }, message) => requests.some(({ progress }) => (progress?.theirs?.status.type === 1 ? progress.theirs.status.message === message : /^(Empty KMS response|KMS response unfinished)/.test(message)));
+/** Whether libmongocrypt told this of one of the requests, or tells it of one when they are finished: it is not there in full, or empty. */
+const hasFault = ({ requests }, message) =>
+  requests.some(({ progress }) => {
+    const their = progress?.theirs;
+    if (their?.status.type === 1) return their.status.message === message;
+    return message === 'KMS response unfinished' ? their === undefined || their.needed > 0 : /^Empty KMS response/.test(message);
+  });
 
 const textOf = (item) => Buffer.from(item.bytes.subarray(4, -1)).toString();
 /** What the endpoints of the master keys have behind their first dot, of those of one provider, in all contexts. */
@@ -97,11 +102,11 @@ export const KMS_DIFFERENCES = [
     name: 'tokens-read-at-once',
     reason: 'DIFFERS: a token without a usable end of its life is told of as soon as it is there; libmongocrypt tells when the requests are finished.',
     goesOn: true,
-    applies: ({ name, theirs, ours }) => {
-      if (!isReply(name) && name !== 'finishRequests') return false;
-      // It may have been fed too much meanwhile.
-      const [their, our] = isReply(name) ? [theirs.result?.status, ours.result?.status] : [theirs.status, ours.status];
-      return our?.message === NO_END && ((their?.type === 0 && isReply(name)) || their?.message === 'KMS response fed too much data') && sameBut(theirs, ours, 'status', 'result.status');
+    applies: (finding) => {
+      const { name, theirs, ours } = finding;
+      if (isReply(name) && theirs.result?.status.type === 0 && ours.result?.status.message === NO_END) return sameBut(theirs, ours, 'result.status');
+      // It has been fed too much since.
+      return isSame(messagesOf(finding), ['KMS response fed too much data', NO_END]);
     },
   },
   {
@@ -230,11 +235,15 @@ export const KMS_DIFFERENCES = [
   {
     name: 'failed-requests-are-over',
     reason: 'DIFFERS: a request that has failed for good is not offered again; libmongocrypt says that it will be, and does so without starting over, or takes a connection that fails later for the reason.',
-    applies: ({ name, theirs, ours }) =>
-      (name === 'nextRequest' && theirs.result?.status.type === 1 && ours.result === null)
-      || (name === 'fail' && theirs.result?.again === true && ours.result?.again === false && [theirs, ours].every(({ result }) => result.status.type === 1) && sameBut(theirs, ours, 'result.again', 'result.status.message'))
-      || (name === 'fail' && theirs.result?.status.type === 1 && ours.result?.status.type === 1 && !theirs.result.again && !ours.result.again
-        && /^KMS request failed (after 3 retries )?due to a? ?network error$/.test(theirs.result.status.message) && sameBut(theirs, ours, 'result.status.message')),
+    applies: (finding) => {
+      const { name, theirs, ours } = finding;
+      if (name === 'nextRequest') return theirs.result?.status.type === 1 && ours.result === null;
+      if (name !== 'fail' || theirs.result?.status.type !== 1 || ours.result?.status.type !== 1 || ours.result.again) return false;
+      const { before } = requestOf(finding).progress;
+      // Messages that differed before differ still.
+      if (theirs.result.again) return sameBut(theirs, ours, 'result.again') || (isSame(before, { theirs: theirs.result.status, ours: ours.result.status }) && sameBut(theirs, ours, 'result.again', 'result.status.message'));
+      return /^KMS request failed (after 3 retries )?due to a? ?network error$/.test(theirs.result.status.message) && sameBut(theirs, ours, 'result.status.message');
+    },
   },
   {
     name: 'no-key-out-of-a-retry',

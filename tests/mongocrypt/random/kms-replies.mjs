@@ -146,8 +146,15 @@ export class KmsReplies {
       () => ({ what: 'nothing inside', bytes: structure(TAG.responseMessage) }),
       () => ({ what: 'other structure', bytes: structure(TAG.batchItem, text(TAG.uniqueIdentifier, 'x')) }),
       () => ({ what: 'bytes', bytes: byteString(TAG.responseMessage, rng.bytes(16)) }),
-      () => ({ what: 'a bit', bytes: flipped(rng, right) }),
+      () => ({ what: 'a bit', bytes: this.#told(flipped(rng, right)) }),
     ])();
+  }
+
+  /** Writes down the secret in a reply, if there is one. */
+  #told(bytes) {
+    const found = find(bytes, TAG.keyMaterial);
+    if (found?.length === 96) this.world.toldSecrets.push(found);
+    return bytes;
   }
 
   #kmipRight(message, operation) {

@@ -38,6 +38,8 @@ export class World {
     /** What they gave for key material, right or wrong. */
     this.given = [];
     this.kmipSecrets = new Map();
+    /** Others that a KMIP server told, with a bit wrong. */
+    this.toldSecrets = [];
     this.credentials = new Map(this.entries.map((entry) => [idOf(entry), this.#credentialsOf(entry)]));
     this.keys = Array.from({ length: rng.between(1, 5) }, () => this.newKey());
     this.payloads = [];
@@ -125,12 +127,15 @@ export class World {
   open(wrapped, masterKey) {
     const part = (name) => masterKey.find(([known]) => known === name)?.[1];
     const id = textOf(part('provider'));
-    const key = { local: () => this.localKeys.get(id), kmip: () => this.kmipSecret(part('keyId') ? textOf(part('keyId')) : '') }[kindOf(id)]?.();
-    try {
-      return key && unwrapKey(key, wrapped);
-    } catch {
-      return undefined;
+    const keys = { local: () => [this.localKeys.get(id)], kmip: () => [this.kmipSecret(part('keyId') ? textOf(part('keyId')) : ''), ...this.toldSecrets] }[kindOf(id)]?.() ?? [];
+    for (const key of keys) {
+      try {
+        if (key) return unwrapKey(key, wrapped);
+      } catch {
+        // Another key.
+      }
     }
+    return undefined;
   }
 
   newKey() {
