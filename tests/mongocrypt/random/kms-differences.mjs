@@ -242,7 +242,7 @@ export const KMS_DIFFERENCES = [
       const { before } = requestOf(finding).progress;
       // Messages that differed before differ still.
       if (theirs.result.again) return sameBut(theirs, ours, 'result.again') || (isSame(before, { theirs: theirs.result.status, ours: ours.result.status }) && sameBut(theirs, ours, 'result.again', 'result.status.message'));
-      return /^KMS request failed (after 3 retries )?due to a? ?network error$/.test(theirs.result.status.message) && sameBut(theirs, ours, 'result.status.message');
+      return isSame(before.ours, ours.result.status) && /^KMS request failed (after 3 retries )?due to a? ?network error$/.test(theirs.result.status.message) && sameBut(theirs, ours, 'result.status.message');
     },
   },
   {
