@@ -17,6 +17,7 @@ import { type BulkWork, overBytes, overObjects } from './documents.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
 import { KeyCursor } from './key-cursor.js';
 import { type DriverClient, driverKeyVaultStore, type KeyDocument, type KeyVaultStore } from './key-vault.js';
+import { requireRetirement } from './key-vault/retirement.js';
 import { type BulkWriteResult, rewrapKeys } from './rewrap.js';
 import { findDocuments, fromStore, requireStore } from './run.js';
 import { refuseUnknownOptions, requireSignal, SESSION_OPTION_NAMES, Session, type SessionOptions } from './session.js';
@@ -190,11 +191,16 @@ export class ClientEncryption {
     return new KeyCursor(() => this.#session.during(() => findDocuments(store, {}) as Promise<readonly KeyDocument[]>));
   }
 
-  /** Removes a key. What was encrypted with it can then only be read with a backup of the key document. */
+  /**
+   * Moves a key from the key vault to the retired keys beside it. What was encrypted with it cannot be read until
+   * `restoreRetiredKeys()` brings it back. Nobody looks here whether values need it: `retireKeys()` does.
+   * Errors: `KEY_VAULT_RETIREMENT_UNSUPPORTED` for a store of your own that keeps no retired keys.
+   */
   async deleteKey(id: BsonBinary): Promise<DeleteResult> {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
-    return { acknowledged: true, deletedCount: await this.#changing(() => store.deleteKey(key)) };
+    const note = { reason: 'deleted', requestedBy: 'ClientEncryption.deleteKey' };
+    return { acknowledged: true, deletedCount: await this.#changing(async () => requireRetirement(store).retireKey(key, note)) };
   }
 
   /**
@@ -352,7 +358,7 @@ function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncr
   if (options.keyVaultStore !== undefined) {
     if (typeof options.keyVaultStore !== 'object' || options.keyVaultStore === null)
       throw argumentError(`keyVaultStore must be an object, found ${kindOf(options.keyVaultStore)}`);
-    for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'deleteKey'] as const) {
+    for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName'] as const) {
       if (typeof options.keyVaultStore[method] !== 'function')
         throw argumentError(`keyVaultStore lacks the method ${method}`, { method });
     }

@@ -158,6 +158,21 @@ const JS_CODES = {
   ),
   MIGRATION_SCHEMA_FAILED: stays('See `cause`. Check that the schema can be read and written, and run the migration again.'),
   MIGRATION_OLD_KEYS_IN_USE: stays('Migrate the collection that the message names too, before old keys are removed.'),
+  KEY_VAULT_RETIREMENT_UNSUPPORTED: stays(
+    'Implement retireKey, retiredKeys, restoreKey and purgeRetiredKey in the key vault store: keys are never removed without a copy.',
+  ),
+  KEY_VAULT_COPY_MISMATCH: stays(
+    'Nothing was removed. Look for another writer and for the user\'s rights on the retired keys beside the key vault, and try again.',
+  ),
+  KEY_VAULT_KEY_IN_USE: stays(
+    'Re-encrypt or delete the values that the report names first, or name each namespace that need not be searched, with a reason.',
+  ),
+  MIGRATION_EVIDENCE_INCOMPLETE: stays(
+    'Allow this user to list and read every namespace, or name those that need not be searched, with a reason.',
+  ),
+  MIGRATION_COLLECTION_MISSING: stays(
+    'Name every collection that holds values under these keys: their alternate names move to the new keys, and queries by name would miss the others.',
+  ),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** A code of the core. */

@@ -26,6 +26,25 @@ export interface KeyWrapping {
   readonly masterKey: Document;
 }
 
+/** Why a key leaves the key vault, as stored beside its retired key document. */
+export interface RetirementNote {
+  readonly reason: string;
+  /** The command or the call that asked for it. */
+  readonly requestedBy: string;
+  /** The data key that took its place in a re-encryption. */
+  readonly replacedBy?: BsonBinary | undefined;
+}
+
+/** A key document that was moved out of the key vault, still wrapped, with the note of that move. */
+export interface RetiredKey extends RetirementNote {
+  /** The id of this entry. One data key can have several: it may be restored, changed and retired again. */
+  readonly retiredId: unknown;
+  readonly keyId: BsonBinary;
+  readonly retiredAt: Date;
+  /** The key document as it was in the key vault. */
+  readonly document: Document;
+}
+
 /** What a store can do, found out without writing. */
 export interface KeyVaultCapabilities {
   /** Whether inserts, updates and removals would be allowed. */
@@ -57,8 +76,24 @@ export interface KeyVaultStore {
   addKeyAltName(id: BsonBinary, name: string): Promise<Document | null>;
   /** Removes an alternate name, and the field with the last one; returns the document before, or null. */
   removeKeyAltName(id: BsonBinary, name: string): Promise<Document | null>;
-  /** Removes a key; returns how many there were, 0 or 1. */
-  deleteKey(id: BsonBinary): Promise<number>;
+  /** No longer called: it would destroy the last copy of a wrapped key. Implement `retireKey` instead. */
+  deleteKey?(id: BsonBinary): Promise<number>;
+  /**
+   * Moves a key document to the retired keys: stores a copy of exactly the document, reads the copy back, and only then
+   * removes the document from the vault, on the condition that it is still what was copied. Returns how many were
+   * removed, 0 or 1. Without this method keys cannot be deleted: `KEY_VAULT_RETIREMENT_UNSUPPORTED`.
+   */
+  retireKey?(id: BsonBinary, note: RetirementNote): Promise<number>;
+  /** The retired keys, of one data key when `id` is given, the latest first. */
+  retiredKeys?(id?: BsonBinary): Promise<readonly RetiredKey[]>;
+  /**
+   * Puts a retired key document back into the vault, without the alternate names in `withoutNames`, and reads it back.
+   * The retired copy stays. Returns `present` when the vault has exactly this document already. A known `_id` or an
+   * alternate name that is taken: `KEY_VAULT_DUPLICATE_KEY`.
+   */
+  restoreKey?(retired: RetiredKey, withoutNames?: readonly string[]): Promise<'restored' | 'present'>;
+  /** Destroys one retired key document, if its entry is still as given. Returns whether it was. */
+  purgeRetiredKey?(retired: RetiredKey): Promise<boolean>;
   /** Says what can be done here, without writing. */
   capabilities?(): Promise<KeyVaultCapabilities>;
 }

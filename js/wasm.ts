@@ -57,6 +57,12 @@ export interface CensusReport {
   readonly queryable: number;
   readonly markings: number;
   readonly unknown: number;
+  /** Values of other kinds that name a data key: Queryable Encryption, markings, damaged values, scopes of code. */
+  readonly referenced: readonly { readonly keyId: string; readonly values: number }[];
+  /** Values from which no key id can be read: each may need any key. */
+  readonly unattributed: number;
+  /** Encrypted documents, arrays and code with scope, whose plaintext may hold encrypted values. */
+  readonly containers: number;
   readonly paths: readonly { readonly path: string; readonly values: number }[];
 }
 
@@ -114,6 +120,7 @@ interface Glue {
   readonly Engine: new (keyExpirationMs: number, maxCachedKeys: number) => EngineHandle;
   assessVault(documents: Uint8Array, from: Uint8Array | null | undefined, to: Uint8Array): unknown;
   census(documents: Uint8Array): unknown;
+  containers(documents: Uint8Array): Uint8Array;
   rewriteSchema(schema: Uint8Array, mapping: Uint8Array): Uint8Array;
   stripSchema(schema: Uint8Array): Uint8Array;
   parseMasterKey(masterKey: Uint8Array): Uint8Array;
@@ -353,6 +360,11 @@ export function assessVault(documents: Uint8Array, from: Uint8Array | undefined,
 /** Counts encrypted values by key and by path, from their headers. */
 export function census(documents: Uint8Array): CensusReport {
   return call(() => glue.census(documents)) as CensusReport;
+}
+
+/** The encrypted values whose plaintext may hold encrypted values, as BSON documents `{v: value}` laid end to end. */
+export function containers(documents: Uint8Array): Uint8Array {
+  return call(() => glue.containers(documents));
 }
 
 /** Replaces key ids in a JSON schema; returns BSON `{schema, changed}`. */

@@ -4,9 +4,10 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { decryptCommand } from './decrypt-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { EXIT_DONE, EXIT_USAGE } from './failure.js';
-import { backupKeys, changeAltName, createKey, deleteKey, listKeys, restoreKeys, rewrapKeys, showKey } from './keys-command.js';
+import { backupKeys, changeAltName, createKey, listKeys, restoreBackup, rewrapKeys, showKey } from './keys-command.js';
 import { migrateCommand } from './migrate-command.js';
 import { Output } from './output.js';
+import { deleteKey, listRetiredKeys, purgeKeys, restoreKeys } from './retired-keys-command.js';
 
 const DEFAULT_KEY_VAULT = 'encryption.__keyVault';
 
@@ -43,6 +44,14 @@ function withNewMasterKey(command: Command): Command {
     );
 }
 
+/** Options of the commands that search for uses of a key. */
+function withEvidence(command: Command): Command {
+  return command
+    .option('--data-uri <uri>', 'connection string of a further deployment to search for uses of a key; repeat for more', collect, [])
+    .option('--skip-namespace <namespace>', 'do not search this namespace: database.collection, database.* or *; repeat for more', collect, [])
+    .option('--skip-reason <text>', 'why these namespaces need no search; kept with the retired keys');
+}
+
 /** Wraps a command: errors become a message and an exit code. */
 function run<Flags extends { json: boolean }>(
   work: (flags: Flags, output: Output, names: readonly string[]) => Promise<number>,
@@ -68,7 +77,7 @@ function program(): Command {
     .showHelpAfterError('(add --help for all options)')
     .exitOverride();
 
-  withNewMasterKey(connected(csfle.command('migrate')))
+  withEvidence(withNewMasterKey(connected(csfle.command('migrate'))))
     .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')
     .addOption(
       new Option(
@@ -96,7 +105,7 @@ function program(): Command {
     .option('--execute', 'carry the plan out', false)
     .option('--undo', 'exchange source and target: undo a rewrap', false)
     .option('--confirm-plaintext', 'mode decrypt: documents may be stored in the clear', false)
-    .option('--delete-old-keys', 'mode reencrypt: remove old keys once no value in any collection needs them', false)
+    .option('--delete-old-keys', 'mode reencrypt: retire old keys that nothing in any namespace needs; csfle keys restore brings them back', false)
     .option('--batch-size <n>', 'documents per read and write (default: 500)', wholeNumber)
     .option('--kms-concurrency <n>', 'KMS calls at the same time (default: 8)', wholeNumber)
     .option('--kms-timeout-ms <n>', 'time for one KMS call (default: 10000)', wholeNumber)
@@ -131,11 +140,34 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
       .description(change === 'add' ? 'give a data key one more alternate name' : 'take an alternate name from a data key')
       .action(run((flags: never, output, [key, name]) => changeAltName(change, key as string, name as string, flags, output)));
   }
-  connected(keys.command('delete'))
+  withEvidence(connected(keys.command('delete')))
     .argument('<key>', 'id or alternate name')
-    .description('remove a data key: what it encrypted becomes unreadable')
+    .description('retire a data key that nothing in any namespace needs: keys restore brings it back')
+    .addOption(localKey())
     .option('--yes', 'do not ask', false)
     .action(run((flags: never, output, [key]) => deleteKey(key as string, flags, output)));
+  connected(keys.command('retired')).description('list the retired keys').action(run(listRetiredKeys));
+  connected(keys.command('restore'))
+    .argument('[key...]', 'ids or alternate names of retired keys')
+    .description('put retired keys back into the key vault')
+    .option('--all', 'every retired key', false)
+    .option('--without-taken-names', 'leave off alternate names that other keys have now', false)
+    .action(
+      run((flags: never, output, names) =>
+        restoreKeys(
+          names.filter((name) => name !== undefined),
+          flags,
+          output,
+        ),
+      ),
+    );
+  withEvidence(connected(keys.command('purge')))
+    .description('destroy retired keys that nothing in any namespace needs; plans only, unless --execute is given')
+    .addOption(localKey())
+    .requiredOption('--before <date>', 'only keys that were retired before this date')
+    .option('--execute', 'carry it out', false)
+    .option('--yes', 'do not ask', false)
+    .action(run(purgeKeys));
   withNewMasterKey(connected(keys.command('rewrap')))
     .argument('[key...]', 'ids or alternate names')
     .description('wrap data keys under another master key, or anew under their own')
@@ -154,12 +186,14 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
     .argument('<file>', 'file to create')
     .description('write the key documents to a file')
     .action(run((flags: never, output, [file]) => backupKeys(file as string, flags, output)));
-  connected(keys.command('restore'))
+
+  const backup = csfle.command('backup').description('work with backup files of a key vault');
+  connected(backup.command('restore'))
     .argument('<file>', 'file that --backup-file or keys backup wrote')
     .description('put wrapped key material and master key of a backup back; plans only, unless --execute is given')
     .option('--execute', 'carry it out', false)
     .option('--insert-missing', 'add keys again that are no longer there', false)
-    .action(run((flags: never, output, [file]) => restoreKeys(file as string, flags, output)));
+    .action(run((flags: never, output, [file]) => restoreBackup(file as string, flags, output)));
 
   connected(csfle.command('decrypt'))
     .argument('<namespace>', 'database.collection')

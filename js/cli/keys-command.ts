@@ -1,4 +1,3 @@
-import confirm from '@inquirer/confirm';
 import { ClientEncryption, type KeyDocument, type MasterKeyDocument, restoreKeyVault } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
@@ -27,7 +26,7 @@ export interface NewMasterKeyFlags extends KeysFlags {
 }
 
 /** Opens the vault, runs `work`, and closes and wipes whatever happens. */
-async function withVault<T>(
+export async function withVault<T>(
   flags: KeysFlags,
   output: Output,
   providers: ProviderSet | undefined,
@@ -128,25 +127,6 @@ export function changeAltName(
   });
 }
 
-/** `csfle keys delete <key>` */
-export function deleteKey(name: string, flags: KeysFlags & { readonly yes: boolean }, output: Output): Promise<number> {
-  return withVault(flags, output, undefined, async (vault, connection) => {
-    const key = await findKey(vault, name, connection);
-    const id = idOf(key);
-    if (!flags.yes && !(await confirmedDeletion(id, flags))) {
-      throw new CliError(
-        'CLI_CONFIRMATION_MISSING',
-        `removing ${id} makes every value under it unreadable for ever`,
-        'Add --yes when that is what you want.',
-      );
-    }
-    const { deletedCount } = await vault.deleteKey(key._id);
-    output.document({ id, deletedCount });
-    output.line(deletedCount === 1 ? `${id} removed` : `${id} was gone already`);
-    return EXIT_DONE;
-  });
-}
-
 /** `csfle keys rewrap [key...]` */
 export async function rewrapKeys(
   names: readonly string[],
@@ -185,8 +165,8 @@ export function backupKeys(file: string, flags: KeysFlags, output: Output): Prom
   });
 }
 
-/** `csfle keys restore <file>` */
-export function restoreKeys(
+/** `csfle backup restore <file>` */
+export function restoreBackup(
   file: string,
   flags: KeysFlags & { readonly execute: boolean; readonly insertMissing: boolean },
   output: Output,
@@ -225,7 +205,7 @@ async function requireKeys(names: readonly string[], vault: ClientEncryption, co
   for (const name of names) await findKey(vault, name, connection);
 }
 
-async function findKey(vault: ClientEncryption, name: string, { bson }: Connection): Promise<KeyDocument> {
+export async function findKey(vault: ClientEncryption, name: string, { bson }: Connection): Promise<KeyDocument> {
   const byName = await vault.getKeyByAltName(name);
   if (byName !== null) return byName;
   const byId = /^[0-9a-f-]{36}$/i.test(name) ? await vault.getKey(new bson.UUID(name)) : null;
@@ -235,14 +215,6 @@ async function findKey(vault: ClientEncryption, name: string, { bson }: Connecti
     `the key vault has no key of the id or alternate name ${JSON.stringify(name)}`,
     'See: csfle keys list',
     EXIT_FAILED,
-  );
-}
-
-async function confirmedDeletion(id: string, flags: KeysFlags): Promise<boolean> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY || flags.json) return false;
-  return confirm(
-    { message: `Remove ${id}? Every value under it becomes unreadable for ever.`, default: false },
-    { output: process.stderr },
   );
 }
 
@@ -282,7 +254,7 @@ export function altNamesOf(key: KeyDocument): readonly string[] {
   return Array.isArray(names) ? names.filter((name): name is string => typeof name === 'string') : [];
 }
 
-function masterKeyOf(key: KeyDocument): MasterKeyDocument {
+export function masterKeyOf(key: KeyDocument): MasterKeyDocument {
   return (key.masterKey as MasterKeyDocument | null | undefined) ?? { provider: 'unknown' };
 }
 

@@ -1,6 +1,7 @@
 import confirm from '@inquirer/confirm';
 import { migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
+import { DataClients, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
 import { schemaFile, writeBackup } from './files.js';
 import { Interrupt } from './interrupt.js';
@@ -13,7 +14,11 @@ import { printPlan, printResults } from './report-view.js';
 export async function migrateCommand(flags: MigrateFlags, output: Output): Promise<number> {
   const uri = connectionString(flags.uri, output);
   const endpoints = await endpointsOf(flags, output);
+  const evidence = skippedEvidence(flags);
+  if (evidence !== undefined && flags.mode !== 'reencrypt')
+    throw new CliError('CLI_OPTION_INVALID', '--skip-namespace is of the mode reencrypt', 'Leave it out.');
   const connection = await connect(uri, output);
+  const others = new DataClients();
   const progress = new ProgressView();
   const interrupt = new Interrupt((text) => {
     progress.close();
@@ -21,7 +26,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   });
   try {
     const options: MigrateOptions = {
-      ...(await optionsOf(flags, endpoints, connection)),
+      ...(await optionsOf(flags, endpoints, connection, await others.connect(flags.dataUri, output))),
       onProgress: progress.show,
       signal: interrupt.signal,
     };
@@ -32,11 +37,17 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     progress.close();
     interrupt.release();
     endpoints.providers.wipe();
+    await others.close();
     await connection.client.close();
   }
 }
 
-async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bson }: Connection): Promise<MigrateOptions> {
+async function optionsOf(
+  flags: MigrateFlags,
+  endpoints: Endpoints,
+  { client, bson }: Connection,
+  dataClients: NonNullable<MigrateOptions['dataClients']>,
+): Promise<MigrateOptions> {
   const { from, to, kmsProviders } = endpoints;
   const keyFilter = keyFilterOf(flags.key, bson);
   const { backupFile } = flags;
@@ -51,7 +62,8 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
       backupFile === undefined
         ? undefined
         : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
-    witnesses: flags.deleteOldKeys ? await otherCollections(flags, { client, bson }) : undefined,
+    dataClients: dataClients.length === 0 ? undefined : dataClients,
+    evidence: skippedEvidence(flags),
   };
   return {
     keyVault: { client, namespace: flags.keyVault },
@@ -64,23 +76,6 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
     bson,
     ...(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<MigrateOptions>),
   };
-}
-
-/** Every collection that an old key may have been used for: before a key is removed, all of them are looked through. */
-async function otherCollections(flags: MigrateFlags, { client }: Connection): Promise<MigrateOptions['witnesses']> {
-  const known = new Set([flags.keyVault, ...flags.collection]);
-  const witnesses: { client: Connection['client']; namespace: string }[] = [];
-  const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true, authorizedDatabases: true });
-  for (const { name } of databases) {
-    if (['admin', 'config', 'local'].includes(name)) continue;
-    for await (const { name: collection, type } of client
-      .db(name)
-      .listCollections({}, { nameOnly: true, authorizedCollections: true })) {
-      const namespace = `${name}.${collection}`;
-      if (type !== 'view' && !collection.startsWith('system.') && !known.has(namespace)) witnesses.push({ client, namespace });
-    }
-  }
-  return witnesses;
 }
 
 async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<MigrationReport> {

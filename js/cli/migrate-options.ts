@@ -1,11 +1,12 @@
 import type { Document, KmsProviders, MasterKeyDocument, MigrationMode } from '../index.js';
 import type { DriverBson } from './connection.js';
+import type { EvidenceFlags } from './evidence-options.js';
 import { CliError } from './failure.js';
 import type { Output } from './output.js';
 import { awsMasterKey, localMasterKey, providerType, ProviderSet, refuseAwsKeyOptions } from './providers.js';
 
 /** What the command line of `csfle migrate` says. */
-export interface MigrateFlags {
+export interface MigrateFlags extends EvidenceFlags {
   readonly uri?: string;
   readonly keyVault: string;
   readonly mode: MigrationMode;

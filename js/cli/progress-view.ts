@@ -10,7 +10,8 @@ const TITLES: Readonly<Record<MigrationProgress['phase'], string>> = {
   'verify-documents': 'proving that nothing is left',
   'alternate-names': 'moving alternate names',
   'verify-keys': 'unwrapping every key again',
-  'delete-keys': 'removing old keys',
+  evidence: 'searching for uses of the keys',
+  'delete-keys': 'retiring old keys',
 };
 const LONGEST_TITLE = Math.max(...Object.values(TITLES).map((title) => title.length));
 

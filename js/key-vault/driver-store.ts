@@ -4,6 +4,7 @@ import type { BsonBinary, Document } from '../bson.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import type { ErrorCode } from '../error-codes.js';
 import type { KeyVaultCapabilities, KeyVaultStore, KeyWrapping } from '../key-vault.js';
+import { purgeEntry, RETIRED_SUFFIX, restoreDocument, retiredEntries, retireDocument } from './driver-retirement.js';
 
 /** What this package uses of a collection of the `mongodb` driver. */
 export interface DriverCollection {
@@ -58,6 +59,8 @@ export function driverKeyVaultStore(client: DriverClient, namespace: string): Ke
   if (typeof (client as Partial<DriverClient> | null)?.db !== 'function')
     throw argumentError(`a MongoClient is needed for the key vault ${namespace}, found ${kindOf(client)}`);
   const open = (): DriverCollection => client.db(database).collection(collection, CONCERNS);
+  const openRetired = (): DriverCollection => client.db(database).collection(`${collection}${RETIRED_SUFFIX}`, CONCERNS);
+  const both = () => ({ vault: open(), retired: openRetired() });
   const reading = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_READABLE', namespace, work);
   const writing = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_WRITABLE', namespace, work);
   const updateNames = (id: BsonBinary, update: Document | Document[]): Promise<Document | null> =>
@@ -81,9 +84,11 @@ export function driverKeyVaultStore(client: DriverClient, namespace: string): Ke
     },
     addKeyAltName: (id, name) => updateNames(id, { $addToSet: { keyAltNames: name } }),
     removeKeyAltName: (id, name) => updateNames(id, withoutName(name)),
-    async deleteKey(id) {
-      return (await writing(() => open().deleteOne({ _id: id }))).deletedCount;
-    },
+    deleteKey: (id) => writing(() => retireDocument(both(), id, { reason: 'deleted', requestedBy: 'KeyVaultStore.deleteKey' })),
+    retireKey: (id, note) => writing(() => retireDocument(both(), id, note)),
+    retiredKeys: (id) => reading(() => retiredEntries(openRetired(), id)),
+    restoreKey: (retired, withoutNames = []) => writing(() => restoreDocument(both(), retired, withoutNames)),
+    purgeRetiredKey: (retired) => writing(() => purgeEntry(openRetired(), retired)),
     capabilities: () => reading(() => capabilities(client, database, collection)),
   };
 }
@@ -116,6 +121,7 @@ async function translated<T>(code: ErrorCode, namespace: string, work: () => Pro
   try {
     return await work();
   } catch (cause) {
+    if (CsfleError.is(cause)) throw cause;
     const { code: serverCode, name } = (cause ?? {}) as { code?: unknown; name?: unknown };
     if (serverCode === DUPLICATE_KEY) {
       throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', `a key of ${namespace} has this id or alternate name already`, {

@@ -2,8 +2,9 @@
 
 import { type BsonBinary, binaryBytes, type Document, isBinary, keyIdText } from '../bson.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
-import type { KeyVaultCapabilities, KeyVaultStore, KeyWrapping } from '../key-vault.js';
+import type { KeyVaultCapabilities, KeyVaultStore, KeyWrapping, RetiredKey, RetirementNote } from '../key-vault.js';
 import { matches, sameValue } from './filter.js';
+import { altNamesIn } from './retirement.js';
 
 /**
  * Keeps key documents in memory.
@@ -13,6 +14,7 @@ import { matches, sameValue } from './filter.js';
  */
 export class MemoryKeyVaultStore implements KeyVaultStore {
   readonly #documents: Document[] = [];
+  readonly #retired: RetiredKey[] = [];
 
   /** Starts with the given key documents; two of one id or one alternate name are refused. */
   constructor(documents: Iterable<Document> = []) {
@@ -61,10 +63,42 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
   }
 
   async deleteKey(id: BsonBinary): Promise<number> {
+    return this.retireKey(id, { reason: 'deleted', requestedBy: 'KeyVaultStore.deleteKey' });
+  }
+
+  async retireKey(id: BsonBinary, note: RetirementNote): Promise<number> {
     const stored = this.#byId(id);
     if (stored === undefined) return 0;
+    this.#retired.unshift({ ...note, retiredId: {}, keyId: id, retiredAt: new Date(), document: copyOf(stored) });
     this.#documents.splice(this.#documents.indexOf(stored), 1);
     return 1;
+  }
+
+  async retiredKeys(id?: BsonBinary): Promise<readonly RetiredKey[]> {
+    return this.#retired
+      .filter(({ keyId }) => id === undefined || sameValue(keyId, id))
+      .map((entry) => ({ ...entry, document: copyOf(entry.document) }));
+  }
+
+  async restoreKey(retired: RetiredKey, withoutNames: readonly string[] = []): Promise<'restored' | 'present'> {
+    const entry = this.#retired.find(({ retiredId }) => retiredId === retired.retiredId);
+    if (entry === undefined) {
+      throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `key ${keyIdText(retired.keyId)} is not among the retired keys any more`, {
+        details: { keyId: keyIdText(retired.keyId) },
+      });
+    }
+    const present = this.#byId(entry.keyId);
+    if (present !== undefined && sameValue(present, entry.document)) return 'present';
+    const { keyAltNames: _names, ...rest } = entry.document;
+    const names = altNamesIn(entry.document).filter((name) => !withoutNames.includes(name));
+    this.#add(withoutNames.length === 0 ? entry.document : names.length === 0 ? rest : { ...rest, keyAltNames: names });
+    return 'restored';
+  }
+
+  async purgeRetiredKey(retired: RetiredKey): Promise<boolean> {
+    const at = this.#retired.findIndex(({ retiredId }) => retiredId === retired.retiredId);
+    if (at >= 0) this.#retired.splice(at, 1);
+    return at >= 0;
   }
 
   async capabilities(): Promise<KeyVaultCapabilities> {

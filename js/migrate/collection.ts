@@ -1,6 +1,7 @@
 /** A collection as a migration sees it: BSON bytes out, conditional changes in. */
 
 import type { Document } from '../bson.js';
+import type { MigrationDriverClient } from './driver-collection.js';
 
 /** One conditional change of one document. */
 export interface DocumentChange {
@@ -33,6 +34,8 @@ export interface CollectionFacts {
 export interface MigrationCollection {
   /** `database.collection`. */
   readonly namespace: string;
+  /** The client that reads it: before old keys are removed, everything that this client reaches is searched. */
+  readonly client?: MigrationDriverClient | undefined;
   /** About how many documents there are; only progress depends on it. */
   estimatedCount(): Promise<number>;
   /** Every document once, in batches of at most `documents` documents that end early after `bytes` bytes. */

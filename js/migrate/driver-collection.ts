@@ -64,6 +64,7 @@ export function driverMigrationCollection(input: DriverMigrationCollection): Mig
 
   return {
     namespace,
+    client,
     estimatedCount: () => collection.estimatedDocumentCount(),
 
     async *scan({ documents, bytes }) {

@@ -20,6 +20,7 @@ import {
   assessVault,
   type CensusReport,
   census,
+  containers,
   parseMasterKey,
   rewriteSchema,
   stripSchema,
@@ -171,6 +172,16 @@ export class MigrationEngine {
   /** Counts encrypted values from their headers. */
   census(documents: readonly Uint8Array[]): CensusReport {
     return census(concatBytes(documents));
+  }
+
+  /** The values of documents whose plaintext may hold encrypted values, each as a document `{v: value}`. */
+  containers(documents: readonly Uint8Array[]): readonly Uint8Array[] {
+    return splitDocuments(containers(concatBytes(documents)));
+  }
+
+  /** A document of this library's BSON values as bytes. */
+  encode(document: Document, what: string): Uint8Array {
+    return this.#bytes(document, what);
   }
 
   /** The schema with new key ids, and how many places changed. */

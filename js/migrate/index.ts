@@ -7,6 +7,9 @@ export {
   type MigrationDriverClient,
   type MigrationDriverCollection,
 } from './driver-collection.js';
+export type { KeyUse } from './evidence/key-uses.js';
+export type { EvidenceOptions, SkippedEvidence } from './evidence/options.js';
+export type { KeyOutcome } from './evidence/outcome.js';
 export { migrate } from './migrate.js';
 export type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 export type { MigrationPhase, MigrationProgress } from './progress.js';
@@ -23,3 +26,15 @@ export type {
   SchemaResults,
 } from './report.js';
 export { type RestoreOptions, type RestoreReport, restoreKeyVault } from './restore.js';
+export {
+  type KeyRemovalOptions,
+  type KeyRemovalReport,
+  type PurgeRetiredKeysOptions,
+  purgeRetiredKeys,
+  type RestoreRetiredKeysOptions,
+  type RestoreRetiredKeysReport,
+  type RetireKeysOptions,
+  restoreRetiredKeys,
+  retiredKeys,
+  retireKeys,
+} from './retirement.js';

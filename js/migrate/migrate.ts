@@ -43,7 +43,7 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
     } catch (error) {
       if (!run.isAbort(error)) throw error;
     }
-    const { keys, collections, schemas } = results;
+    const { keys, collections, schemas, oldKeys = [] } = results;
     const finished = executed && run.failures.length === 0 && collections.every(({ valuesLeft }) => valuesLeft === 0);
     return deepFreeze({
       mode: run.mode,
@@ -56,6 +56,7 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
       keys,
       collections,
       schemas,
+      oldKeys,
       failures: [...run.failures],
       kmsCalls: { ...run.engine.calls },
       startedAt: startedAt.toISOString(),

@@ -3,6 +3,7 @@ import type { DriverClient, KeyVaultStore, MasterKeyDocument } from '../key-vaul
 import type { KmsProviders } from '../kms/index.js';
 import type { MigrationCollection } from './collection.js';
 import type { DriverMigrationCollection } from './driver-collection.js';
+import type { EvidenceOptions } from './evidence/options.js';
 import type { MigrationProgress } from './progress.js';
 
 /**
@@ -35,7 +36,7 @@ export interface NamespacedClient {
 export type MigrationCollectionInput = MigrationCollection | DriverMigrationCollection;
 
 /** Options of `migrate()`. */
-export interface MigrateOptions {
+export interface MigrateOptions extends EvidenceOptions {
   /** The key vault. */
   readonly keyVault: KeyVaultStore | NamespacedClient;
   /** The providers of `from` and of `to`. */
@@ -60,11 +61,9 @@ export interface MigrateOptions {
   /** Says that documents may become plaintext; the mode `decrypt` does nothing without it. */
   readonly confirmPlaintext?: boolean | undefined;
   /**
-   * Collections that are read but not changed: `deleteOldKeys` removes no key that a value in one of them needs. Name
-   * every collection that the keys may have been used for and that is not migrated here.
+   * Moves the old data keys to the retired keys beside the vault; mode `reencrypt`. A key is moved only when a search of
+   * every namespace of every known deployment found nothing that needs it. Default: `false`.
    */
-  readonly witnesses?: readonly MigrationCollectionInput[] | undefined;
-  /** Removes the old data keys once a last census found no value under them; mode `reencrypt`. Default: `false`. */
   readonly deleteOldKeys?: boolean | undefined;
   /**
    * Awaited once before the first write, with the key documents as they are: the place to store a backup. Their key

@@ -10,6 +10,7 @@ export type MigrationPhase =
   | 'verify-documents'
   | 'alternate-names'
   | 'verify-keys'
+  | 'evidence'
   | 'delete-keys';
 
 /** One tick. */

@@ -2,11 +2,11 @@ import { type BsonBinary, type Document, SUBTYPE_UUID } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import { fromStore } from '../run.js';
 import { moveNames } from './alternate-names.js';
-import { asCollectionError, takeCensus } from './census.js';
-import { counted } from './counted.js';
 import { type DocumentTransformation, rewriteCollection } from './documents.js';
 import { idText, type Replacement } from './engine.js';
+import type { KeyOutcome } from './evidence/outcome.js';
 import { isOwnName, keyMarker, nameMarker, replacedKeyId } from './markers.js';
+import { keysUsedElsewhere, type ReplacedKey, retireOldKeys } from './old-keys.js';
 import type { PlanState } from './plan.js';
 import type { CollectionResults, KeyResults, SchemaResults } from './report.js';
 import { failKey, verifyKeys } from './rewrap.js';
@@ -17,19 +17,15 @@ import { writeSchemas } from './schema.js';
 export interface DataResults {
   readonly collections: readonly CollectionResults[];
   readonly schemas: readonly SchemaResults[];
-}
-
-/** One old key with the key that takes its place. */
-interface ReplacedKey {
-  readonly old: Document;
-  readonly replacement: BsonBinary;
+  readonly oldKeys?: readonly KeyOutcome[];
 }
 
 /**
  * New keys, then documents, then names and schemas, then a last look for what others wrote meanwhile, then the old keys.
  * Each step finds its state in the vault and in the documents, so that a run that was stopped anywhere is taken up again.
  */
-export async function executeReencrypt(run: MigrationRun, state: PlanState): Promise<{ keys: KeyResults } & DataResults> {
+export async function executeReencrypt(run: MigrationRun, planned: PlanState): Promise<{ keys: KeyResults } & DataResults> {
+  const state = { ...planned, faults: new Map([...(await keysUsedElsewhere(run, planned.keys)), ...planned.faults]) };
   const counts = { planned: state.keys.length, migrated: 0, alreadyDone: 0, failed: 0, namesMoved: 0, deleted: 0, verified: 0 };
   const fingerprints = new Map<string, string>();
   const replaced = await replaceKeys(run, state, counts, fingerprints);
@@ -45,8 +41,8 @@ export async function executeReencrypt(run: MigrationRun, state: PlanState): Pro
     toPlaintext: false,
     isOld: (keyId) => oldIds.has(keyId),
   };
-  const planned = new Map(state.plan.collections.map(({ namespace, valuesToMigrate }) => [namespace, valuesToMigrate]));
-  let collections = await rewriteAll(run, transformation, (namespace) => planned.get(namespace));
+  const known = new Map(state.plan.collections.map(({ namespace, valuesToMigrate }) => [namespace, valuesToMigrate]));
+  let collections = await rewriteAll(run, transformation, (namespace) => known.get(namespace));
   let schemas: readonly SchemaResults[] = [];
   if (nothingLeft(run, collections)) {
     const progress = run.progress('alternate-names', replaced.length);
@@ -70,11 +66,13 @@ export async function executeReencrypt(run: MigrationRun, state: PlanState): Pro
   const { verified, failed } = await verifyKeys(run, made, (key) => fingerprints.get(idText(key._id)));
   counts.verified = verified;
   counts.failed += failed;
+  let oldKeys: readonly KeyOutcome[] = [];
   if (run.options.deleteOldKeys === true && !run.interrupted) {
     await removeStaleMarkers(run, state.documents);
-    counts.deleted = await deleteOldKeys(run, replaced, collections, oldIds);
+    if (nothingLeft(run, collections)) oldKeys = await retireOldKeys(run, removable(run, replaced));
+    counts.deleted = oldKeys.filter(({ outcome }) => outcome === 'retired').length;
   }
-  return { keys: counts, collections, schemas };
+  return { keys: counts, collections, schemas, oldKeys };
 }
 
 /** Finds or makes the key that takes the place of each old one. */
@@ -161,47 +159,10 @@ function merged(first: readonly CollectionResults[], last: readonly CollectionRe
   });
 }
 
-/** Removes old keys, if nothing failed and no collection that was named, witnesses included, needs them. */
-async function deleteOldKeys(
-  run: MigrationRun,
-  replaced: readonly ReplacedKey[],
-  collections: readonly CollectionResults[],
-  oldIds: ReadonlySet<string>,
-): Promise<number> {
-  if (!nothingLeft(run, collections)) return 0;
-  for (const witness of run.witnesses) {
-    const { namespace } = witness;
-    try {
-      const census = await takeCensus(run, witness, 'verify-documents');
-      const values = census.under((keyId) => oldIds.has(keyId));
-      if (values > 0)
-        throw new CsfleError(
-          'MIGRATION_OLD_KEYS_IN_USE',
-          `${namespace} holds ${counted(values, 'value')} under old keys: no key was removed`,
-          { details: { namespace, values } },
-        );
-    } catch (error) {
-      run.fail({ kind: 'collection', id: namespace }, asCollectionError(namespace, error));
-    }
-  }
-  if (!nothingLeft(run, collections)) return 0;
+/** The old keys that did not fail, and whose replacements did not. */
+function removable(run: MigrationRun, replaced: readonly ReplacedKey[]): readonly ReplacedKey[] {
   const failed = new Set(run.failures.map(({ id }) => id));
-  // Failures name the old key, or its replacement when that is what does not open.
-  const removable = replaced.filter(({ old, replacement }) => !failed.has(idText(old._id)) && !failed.has(idText(replacement)));
-  let deleted = 0;
-  const progress = run.progress('delete-keys', removable.length);
-  for (const { old, replacement } of removable) {
-    if (run.interrupted) break;
-    try {
-      deleted += await fromStore(() => run.engine.store.deleteKey(old._id as BsonBinary));
-      await fromStore(() => run.engine.store.removeKeyAltName(replacement, keyMarker(idText(old._id))));
-      progress.advance(1);
-    } catch (error) {
-      failKey(run, old, error);
-      progress.advance(1, 1);
-    }
-  }
-  return deleted;
+  return replaced.filter(({ old, replacement }) => !failed.has(idText(old._id)) && !failed.has(idText(replacement)));
 }
 
 /** Removes what an earlier run left when it stopped between removing an old key and the note about it. */

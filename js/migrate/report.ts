@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from '../error-codes.js';
 import type { MasterKeyDocument } from '../key-vault.js';
+import type { KeyOutcome } from './evidence/outcome.js';
 import type { MigrationMode } from './options.js';
 
 /** One thing that was looked at before anything is written. */
@@ -102,7 +103,7 @@ export interface KeyResults {
   readonly failed: number;
   /** Alternate names that moved to the new keys (`reencrypt`). */
   readonly namesMoved: number;
-  /** Old keys removed (`deleteOldKeys`). */
+  /** Old keys moved to the retired keys (`deleteOldKeys`). */
   readonly deleted: number;
   /** Keys whose material was unwrapped from the new wrapping at the end and found to be the material of the start. */
   readonly verified: number;
@@ -141,6 +142,8 @@ export interface MigrationReport {
   readonly keys: KeyResults;
   readonly collections: readonly CollectionResults[];
   readonly schemas: readonly SchemaResults[];
+  /** What became of each old key (`deleteOldKeys`), and why those that stayed did. */
+  readonly oldKeys: readonly KeyOutcome[];
   readonly failures: readonly MigrationFailure[];
   /** KMS calls of this run by kind. */
   readonly kmsCalls: { readonly wrap: number; readonly unwrap: number };

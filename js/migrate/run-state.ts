@@ -19,7 +19,7 @@ export class MigrationRun {
     readonly from: MasterKeyDocument | null,
     readonly to: MasterKeyDocument | null,
     readonly collections: readonly MigrationCollection[],
-    readonly witnesses: readonly MigrationCollection[],
+    readonly otherCollections: readonly MigrationCollection[],
     readonly schemas: readonly MigrationSchema[],
   ) {}
 

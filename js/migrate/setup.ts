@@ -4,6 +4,7 @@ import { refuseUnknownOptions, requireSignal } from '../session.js';
 import type { MigrationCollection } from './collection.js';
 import { type DriverMigrationCollection, driverMigrationCollection } from './driver-collection.js';
 import { MigrationEngine } from './engine.js';
+import { checkEvidenceOptions } from './evidence/options.js';
 import type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 import { MigrationRun } from './run-state.js';
 
@@ -19,7 +20,9 @@ const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
   'collections',
   'schemas',
   'confirmPlaintext',
-  'witnesses',
+  'dataClients',
+  'otherCollections',
+  'evidence',
   'deleteOldKeys',
   'onBackup',
   'batchSize',
@@ -39,7 +42,10 @@ const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
 export function setUp(options: MigrateOptions): MigrationRun {
   if (typeof options !== 'object' || options === null)
     throw argumentError(`migrate() takes an object of options, found ${kindOf(options)}`);
+  if ('witnesses' in options)
+    throw new CsfleError('OPTION_INVALID', 'the option `witnesses` is called `otherCollections` now', { details: { option: 'witnesses' } });
   refuseUnknownOptions(options, OPTION_NAMES, 'migrate()');
+  checkEvidenceOptions(options);
   requireSignal(options.signal);
   const mode = options.mode ?? 'rewrap';
   if (!MODES.includes(mode))
@@ -60,7 +66,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
       from,
       to,
       collections,
-      (options.witnesses ?? []).map(openCollection),
+      (options.otherCollections ?? []).map(openCollection),
       schemas,
     );
   } catch (error) {
@@ -80,7 +86,7 @@ export function openKeyVault(input: KeyVaultStore | NamespacedClient): KeyVaultS
   });
 }
 
-function openCollection(input: MigrationCollectionInput): MigrationCollection {
+export function openCollection(input: MigrationCollectionInput): MigrationCollection {
   if (typeof input === 'object' && input !== null) {
     if ('scan' in input && typeof input.scan === 'function') return input;
     if ('client' in input && typeof input.namespace === 'string')
@@ -108,7 +114,9 @@ function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions)
   const meantFor: readonly (readonly [keyof MigrateOptions, readonly MigrationMode[]])[] = [
     ['collections', ['reencrypt', 'decrypt']],
     ['schemas', ['reencrypt', 'decrypt']],
-    ['witnesses', ['reencrypt']],
+    ['dataClients', ['reencrypt']],
+    ['otherCollections', ['reencrypt']],
+    ['evidence', ['reencrypt']],
     ['deleteOldKeys', ['reencrypt']],
     ['confirmPlaintext', ['decrypt']],
     ['to', ['rewrap', 'reencrypt']],
@@ -122,8 +130,8 @@ function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions)
       });
     }
   }
-  if (mode === 'decrypt' && (options.collections ?? []).length === 0) {
-    throw new CsfleError('OPTION_INVALID', 'the mode decrypt needs collections', { details: { option: 'collections' } });
+  if (mode !== 'rewrap' && (options.collections ?? []).length === 0) {
+    throw new CsfleError('OPTION_INVALID', `the mode ${mode} needs collections: name every one that holds values under these keys`, { details: { option: 'collections' } });
   }
 }
 

@@ -16,7 +16,9 @@ pub use engine::Engine;
 pub use host::set_host_primitives;
 pub use machine::Machine;
 pub use mongocrypt::{MongoCrypt, MongoCryptContext};
-pub use report::{assess_vault, census, parse_master_key, rewrite_schema, strip_schema};
+pub use report::{
+    assess_vault, census, containers, parse_master_key, rewrite_schema, strip_schema,
+};
 
 use wasm_bindgen::prelude::*;
 

@@ -45,7 +45,17 @@ struct CensusReport {
     queryable: u32,
     markings: u32,
     unknown: u32,
+    referenced: Vec<KeyReferenceCount>,
+    unattributed: u32,
+    containers: u32,
     paths: Vec<PathCount>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyReferenceCount {
+    key_id: String,
+    values: u32,
 }
 
 #[derive(Serialize)]
@@ -133,12 +143,33 @@ pub fn census(documents: &Uint8Array) -> std::result::Result<JsValue, JsValue> {
         queryable: census.queryable,
         markings: census.markings,
         unknown: census.unknown,
+        referenced: census
+            .referenced
+            .iter()
+            .map(|(id, values)| KeyReferenceCount {
+                key_id: id.to_string(),
+                values: *values,
+            })
+            .collect(),
+        unattributed: census.unattributed,
+        containers: census.containers,
         paths: census
             .by_path
             .into_iter()
             .map(|(path, values)| PathCount { path, values })
             .collect(),
     }))
+}
+
+/// The encrypted values whose plaintext may hold encrypted values: BSON documents `{v: value}`, laid end to end.
+///
+/// # Errors
+/// `BSON_MALFORMED`, `BSON_TOO_DEEP`.
+#[wasm_bindgen]
+pub fn containers(documents: &Uint8Array) -> std::result::Result<Uint8Array, JsValue> {
+    csfle_core::census::containers(read(documents).expose())
+        .map(|containers| write(&containers))
+        .map_err(thrown)
 }
 
 /// Replaces key ids in a JSON schema by `mapping` = `{v: [{from, to}]}`; returns `{schema, changed}`.

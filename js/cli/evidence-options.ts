@@ -1,0 +1,46 @@
+import type { MongoClient } from 'mongodb';
+import type { SkippedEvidence } from '../index.js';
+import { connect } from './connection.js';
+import { CliError } from './failure.js';
+import type { Output } from './output.js';
+
+/** What a command takes that removes keys: where to search for uses of a key, and where not. */
+export interface EvidenceFlags {
+  /** Connection strings of further deployments. */
+  readonly dataUri: readonly string[];
+  readonly skipNamespace: readonly string[];
+  readonly skipReason?: string;
+}
+
+/**
+ * The namespaces that need no search.
+ * Errors: `CLI_OPTION_INVALID` for namespaces without a reason, or a reason without namespaces.
+ */
+export function skippedEvidence({ skipNamespace, skipReason }: EvidenceFlags): SkippedEvidence | undefined {
+  if (skipNamespace.length === 0 && skipReason === undefined) return undefined;
+  if (skipNamespace.length === 0 || skipReason === undefined)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      '--skip-namespace and --skip-reason go together',
+      'Say which namespaces are not searched, and why no value in them needs the keys.',
+    );
+  return { skipNamespaces: skipNamespace, reason: skipReason };
+}
+
+/** Clients of further deployments. */
+export class DataClients {
+  readonly #clients: MongoClient[] = [];
+
+  /** Connects to each. Passwords in them are never printed. */
+  async connect(uris: readonly string[], output: Output): Promise<readonly MongoClient[]> {
+    for (const uri of uris) {
+      output.redactor.addUri(uri);
+      this.#clients.push((await connect(uri, output)).client);
+    }
+    return this.#clients;
+  }
+
+  async close(): Promise<void> {
+    for (const client of this.#clients) await client.close();
+  }
+}

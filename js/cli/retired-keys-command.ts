@@ -1,0 +1,200 @@
+import { existsSync } from 'node:fs';
+import confirm from '@inquirer/confirm';
+import {
+  type ClientEncryption,
+  type KeyRemovalReport,
+  type KeyUse,
+  purgeRetiredKeys,
+  type RetiredKey,
+  restoreRetiredKeys,
+  retiredKeys,
+  retireKeys,
+} from '../index.js';
+import type { Connection } from './connection.js';
+import { counted } from './counted.js';
+import { DataClients, type EvidenceFlags, skippedEvidence } from './evidence-options.js';
+import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
+import { Interrupt } from './interrupt.js';
+import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, withVault } from './keys-command.js';
+import { mark, type Output } from './output.js';
+import { ProgressView } from './progress-view.js';
+import { providersAtHand } from './providers.js';
+import { masterKeyText } from './report-view.js';
+import { renderTable } from './table.js';
+
+const USES_SHOWN = 10;
+const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
+
+type RemovalFlags = KeysFlags & EvidenceFlags & { readonly yes: boolean };
+
+/** `csfle keys delete <key>`: moves a key that nothing needs to the retired keys. */
+export function deleteKey(name: string, flags: RemovalFlags, output: Output): Promise<number> {
+  return removing(flags, output, async (vault, connection, options) => {
+    const key = await findKey(vault, name, connection);
+    const id = idOf(key);
+    const remove = (execute: boolean): Promise<KeyRemovalReport> =>
+      retireKeys({ ...options, keys: [key._id], execute, requestedBy: 'csfle keys delete' });
+    const plan = await remove(false);
+    if (!plan.ok) return report(plan, output);
+    await confirmed(flags, `Retire ${id}? No value under it was found. csfle keys restore brings it back.`, `retiring ${id}`);
+    return report(await remove(true), output);
+  });
+}
+
+/** `csfle keys purge`: destroys retired keys that nothing needs. */
+export function purgeKeys(flags: RemovalFlags & { readonly before: string; readonly execute: boolean }, output: Output): Promise<number> {
+  const before = new Date(flags.before);
+  if (Number.isNaN(before.getTime()))
+    throw new CliError('CLI_OPTION_INVALID', '--before is no date', 'For example: --before 2026-01-31 or --before 2026-01-31T12:00:00Z');
+  return removing(flags, output, async (_vault, _connection, options) => {
+    const plan = await purgeRetiredKeys({ ...options, before });
+    const purgeable = plan.keys.filter(({ outcome }) => outcome === 'unused').length;
+    if (!flags.execute || purgeable === 0) {
+      const code = report(plan, output);
+      if (!flags.execute) output.line('Nothing was written. Add --execute to carry this out.');
+      return code;
+    }
+    await confirmed(
+      flags,
+      `Destroy ${counted(purgeable, 'retired key')} for ever? What is under them in a backup of the data becomes unreadable.`,
+      `destroying ${counted(purgeable, 'retired key')}`,
+    );
+    return report(await purgeRetiredKeys({ ...options, before, execute: true }), output);
+  });
+}
+
+/** `csfle keys retired` */
+export function listRetiredKeys(flags: KeysFlags, output: Output): Promise<number> {
+  return withVault(flags, output, undefined, async (_, { client }) => {
+    const entries = await retiredKeys({ keyVault: { client, namespace: flags.keyVault } });
+    output.document({ keyVault: flags.keyVault, retired: entries.map(printableEntry) });
+    const rows = entries.map((entry) => {
+      const { id, keyAltNames, retiredAt, requestedBy, reason } = printableEntry(entry);
+      return [id, keyAltNames.join(', '), masterKeyText(masterKeyOf(entry.document as never)), retiredAt, requestedBy, reason];
+    });
+    if (rows.length > 0)
+      output.line(renderTable(['data key', 'alternate names', 'master key', 'retired', 'by', 'reason'], rows));
+    output.line(`${counted(entries.length, 'retired key')} of ${flags.keyVault}`);
+    return EXIT_DONE;
+  });
+}
+
+/** `csfle keys restore [key...]` */
+export async function restoreKeys(
+  names: readonly string[],
+  flags: KeysFlags & { readonly all: boolean; readonly withoutTakenNames: boolean },
+  output: Output,
+): Promise<number> {
+  const file = names.find((name) => !UUID.test(name) && existsSync(name));
+  if (file !== undefined)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `${file} is a file: keys restore brings retired keys back`,
+      `To restore a backup file: csfle backup restore ${file}`,
+    );
+  if (names.length === 0 && !flags.all)
+    throw new CliError('CLI_OPTION_INVALID', 'which retired keys?', 'Name them by id or alternate name, or pass --all. See: csfle keys retired');
+  return withVault(flags, output, undefined, async (_, { client, bson }) => {
+    const keyVault = { client, namespace: flags.keyVault };
+    const entries = await retiredKeys({ keyVault });
+    const named = flags.all ? entries : names.map((name) => entryOf(name, entries));
+    const ids = new Map(named.map(({ keyId, document }) => [idOf(document as never), keyId]));
+    const result = await restoreRetiredKeys({ keyVault, keys: [...ids.values()], withoutTakenNames: flags.withoutTakenNames, bson });
+    output.document(result);
+    output.line(
+      `${counted(result.restored.length, 'key')} restored, ${result.present.length} were in the key vault, ${result.failures.length} failed`,
+    );
+    for (const { id, message, code } of result.failures) output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`);
+    return result.ok ? EXIT_DONE : EXIT_FAILED;
+  });
+}
+
+function entryOf(name: string, entries: readonly RetiredKey[]): RetiredKey {
+  const wanted = name.toLowerCase();
+  const found = entries.find(({ document }) => idOf(document as never) === wanted || altNamesOf(document as never).includes(name));
+  if (found !== undefined) return found;
+  throw new CliError(
+    'CLI_OPTION_INVALID',
+    `there is no retired key of the id or alternate name ${JSON.stringify(name)}`,
+    'See: csfle keys retired',
+    EXIT_FAILED,
+  );
+}
+
+type SharedOptions = Omit<Parameters<typeof purgeRetiredKeys>[0], 'before'>;
+
+/** Connects to every deployment, fetches the master keys at hand, shows progress, and closes whatever happens. */
+async function removing(
+  flags: RemovalFlags,
+  output: Output,
+  work: (vault: ClientEncryption, connection: Connection, options: SharedOptions) => Promise<number>,
+): Promise<number> {
+  const evidence = skippedEvidence(flags);
+  const providers = await providersAtHand(['local'], flags, output);
+  // Without the SDK, what is under keys of AWS KMS cannot be opened and counts as use.
+  await providers.addAws('aws').catch(() => undefined);
+  const progress = new ProgressView();
+  const interrupt = new Interrupt((text) => {
+    progress.close();
+    output.note(text);
+  });
+  const others = new DataClients();
+  try {
+    const dataClients = await others.connect(flags.dataUri, output);
+    return await withVault(flags, output, providers, (vault, connection) =>
+      work(vault, connection, {
+        keyVault: { client: connection.client, namespace: flags.keyVault },
+        kmsProviders: providers.kmsProviders,
+        dataClients,
+        ...(evidence === undefined ? {} : { evidence }),
+        signal: interrupt.signal,
+        onProgress: progress.show,
+        bson: connection.bson,
+      }).finally(() => progress.close()),
+    );
+  } finally {
+    interrupt.release();
+    await others.close();
+  }
+}
+
+async function confirmed(flags: RemovalFlags, message: string, what: string): Promise<void> {
+  if (flags.yes) return;
+  const canAsk = process.stdin.isTTY && process.stderr.isTTY && !flags.json;
+  if (canAsk && (await confirm({ message, default: false }, { output: process.stderr }))) return;
+  throw new CliError('CLI_CONFIRMATION_MISSING', `${what} was not confirmed`, 'Add --yes when that is what you want.');
+}
+
+function report(result: KeyRemovalReport, output: Output): number {
+  output.document(result);
+  for (const { id, keyAltNames, outcome, uses } of result.keys) {
+    const names = keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
+    output.line(`${id}${names}: ${outcome}`);
+    for (const use of uses.slice(0, USES_SHOWN)) output.line(`  ${useText(use)}`);
+    if (uses.length > USES_SHOWN) output.line(`  ... and ${uses.length - USES_SHOWN} more (--json lists all)`);
+  }
+  if (result.keys.length === 0) output.line('no key');
+  for (const { message, code, remedy } of result.failures) {
+    output.line(`${mark('fail', process.stdout)}  ${message}  [${code}]`);
+    output.line(`      ${remedy}`);
+  }
+  if (result.interrupted) return EXIT_INTERRUPTED;
+  return result.ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+function useText({ namespace, kind, count, reason }: KeyUse): string {
+  return `${namespace}  ${kind}${count === 0 ? '' : `  ${count}`}${reason === undefined ? '' : `  ${reason}`}`;
+}
+
+function printableEntry(entry: RetiredKey): {
+  id: string;
+  keyAltNames: readonly string[];
+  masterKey: unknown;
+  retiredAt: string;
+  requestedBy: string;
+  reason: string;
+} {
+  const { document, retiredAt, requestedBy, reason } = entry;
+  const key = document as never;
+  return { id: idOf(key), keyAltNames: altNamesOf(key), masterKey: masterKeyOf(key), retiredAt: retiredAt.toISOString(), requestedBy, reason };
+}

@@ -1,0 +1,104 @@
+/** Every namespace of a deployment that may hold encrypted values, and what could not be listed. */
+
+import type { Document } from '../../bson.js';
+import type { MigrationDriverClient } from '../driver-collection.js';
+
+/** A collection, a view or a time series as `listCollections` describes it. */
+export interface ListedNamespace {
+  /** `database.collection`. */
+  readonly namespace: string;
+  readonly type: string;
+  /** Validator, `encryptedFields`, the source of a view. */
+  readonly options: Document;
+}
+
+/** A part of a deployment that cannot be searched. */
+export interface Unreadable {
+  /** `database.collection`; `database.*` for a database, `*` for a deployment whose databases cannot be listed. */
+  readonly namespace: string;
+  readonly reason: string;
+  /** Whether it is a view, which holds no value of its own. */
+  readonly isView?: boolean;
+}
+
+/** What a deployment holds. */
+export interface NamespaceList {
+  readonly listed: readonly ListedNamespace[];
+  readonly unreadable: readonly Unreadable[];
+}
+
+// What the server keeps for itself: its log of writes, users, sharding metadata. Key vaults in `admin` are found.
+const RESERVED: Readonly<Record<string, RegExp>> = {
+  local: /^(?:oplog\.|replset\.|system\.|startup_log$)/,
+  config: /^(?:system\.|cache\.|transactions$|image_collection$|sampledQueries)/,
+  admin: /^system\./,
+};
+// The profiler's log of commands, and the definitions of views, which listCollections gives too.
+const RESERVED_ANYWHERE = /^system\.(?:profile|views)$/;
+const BUCKETS = 'system.buckets.';
+// One reply: a second one would need the session of the first, which a driver's command() does not keep.
+const WHOLE_LIST = 1_000_000;
+
+/**
+ * Lists a deployment. `skip` says which parts need no listing. Never throws for what a server refuses: that is in
+ * `unreadable`. The lists are asked for as a whole: a server that hides what the user may not read says so instead.
+ */
+export async function listNamespaces(client: MigrationDriverClient, skip: (namespace: string) => boolean): Promise<NamespaceList> {
+  let databases: readonly string[];
+  try {
+    const answer = await client.db('admin').command({ listDatabases: 1, nameOnly: true, authorizedDatabases: false });
+    databases = (answer['databases'] as readonly { name: string }[]).map(({ name }) => name);
+  } catch (error) {
+    return { listed: [], unreadable: skip('*') ? [] : [{ namespace: '*', reason: `the databases cannot be listed${serverReason(error)}` }] };
+  }
+  const listed: ListedNamespace[] = [];
+  const unreadable: Unreadable[] = [];
+  for (const database of databases) {
+    const all = `${database}.*`;
+    if (skip(all)) continue;
+    try {
+      const entries = await listDatabase(client, database);
+      const names = new Set(entries.map(({ namespace }) => namespace));
+      for (const entry of entries) {
+        if (isReserved(database, entry.namespace.slice(database.length + 1), names)) continue;
+        const reason = unsearchable(database, entry, names);
+        if (reason === undefined) listed.push(entry);
+        else if (!skip(entry.namespace)) unreadable.push({ namespace: entry.namespace, reason, isView: entry.type === 'view' });
+      }
+    } catch (error) {
+      unreadable.push({ namespace: all, reason: `its collections cannot be listed${serverReason(error)}` });
+    }
+  }
+  return { listed, unreadable };
+}
+
+/** What a server says about a refusal, without its message: that may quote values. */
+export function serverReason(error: unknown): string {
+  const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
+  const parts = [typeof name === 'string' ? name : 'unknown error', ...(typeof code === 'number' ? [`server code ${code}`] : [])];
+  return ` (${parts.join(', ')})`;
+}
+
+async function listDatabase(client: MigrationDriverClient, database: string): Promise<readonly ListedNamespace[]> {
+  const answer = await client.db(database).command({ listCollections: 1, filter: {}, cursor: { batchSize: WHOLE_LIST } });
+  const { firstBatch, id } = answer['cursor'] as { firstBatch: readonly Document[]; id: unknown };
+  if (String(id) !== '0') throw Object.assign(new Error('the list is longer than one reply'), { name: 'ListTooLong' });
+  return firstBatch.map(({ name, type, options }) => ({
+    namespace: `${database}.${String(name)}`,
+    type: String(type ?? 'collection'),
+    options: (options ?? {}) as Document,
+  }));
+}
+
+function isReserved(database: string, collection: string, names: ReadonlySet<string>): boolean {
+  if (RESERVED_ANYWHERE.test(collection) || RESERVED[database]?.test(collection) === true) return true;
+  // The buckets of a time series are compressed; its documents are read through the time series itself.
+  return collection.startsWith(BUCKETS) && names.has(`${database}.${collection.slice(BUCKETS.length)}`);
+}
+
+function unsearchable(database: string, { namespace, type, options }: ListedNamespace, names: ReadonlySet<string>): string | undefined {
+  if (namespace.startsWith(`${database}.${BUCKETS}`)) return 'it holds the compressed buckets of a time series that is not listed';
+  if (type !== 'view') return undefined;
+  const source = `${database}.${String(options['viewOn'])}`;
+  return names.has(source) ? undefined : `it is a view over ${source}, which is not there`;
+}
