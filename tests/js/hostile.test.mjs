@@ -51,7 +51,7 @@ test('close() and the signal end every call to a store that never answers', asyn
     ['rewrapIf', (encryption) => encryption.rewrapManyDataKey({})],
     ['addKeyAltName', (encryption) => encryption.addKeyAltName(keyId, 'x')],
     ['removeKeyAltName', (encryption) => encryption.removeKeyAltName(keyId, 'x')],
-    ['deleteKey', (encryption) => encryption.deleteKey(keyId)],
+    ['retireKey', (encryption) => encryption.deleteKey(keyId)],
   ]) {
     const store = countingStore(inner);
     store[method] = never;

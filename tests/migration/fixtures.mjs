@@ -15,6 +15,7 @@ export async function openLab() {
   const { mongodbUri, kmsEndpoint, keyArn, region } = await testServices();
   const client = await new MongoClient(mongodbUri).connect();
   const databases = new Set();
+  listOnly(client, databases);
   const kms = (more = {}) => new KMSClient({ region, endpoint: kmsEndpoint, maxAttempts: 1, ...more });
   return {
     uri: mongodbUri,
@@ -28,10 +29,27 @@ export async function openLab() {
       databases.add(name);
       return name;
     },
+    // What other tests of the file left is none of a test's business: evidence is looked for in its own database alone.
+    elsewhere: (...own) => ({ skipNamespaces: ['admin', ...databases].filter((name) => !own.includes(name)).map((name) => `${name}.*`), reason: 'databases of other tests' }),
     async close() {
       for (const name of databases) await client.db(name).dropDatabase();
       await client.close();
     },
+  };
+}
+
+// Other test files use this server at the same time: a client that lists `databases` alone looks for evidence there alone.
+function listOnly(client, databases) {
+  const open = client.db.bind(client);
+  client.db = (name, options) => {
+    const database = open(name, options);
+    if (name !== 'admin') return database;
+    const run = database.command.bind(database);
+    database.command = async (command, given) => {
+      const answer = await run(command, given);
+      return 'listDatabases' in command ? { ...answer, databases: answer.databases.filter((one) => databases.has(one.name)) } : answer;
+    };
+    return database;
   };
 }
 
@@ -77,7 +95,8 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
       return lines.sort();
     },
     migrate: (options = {}) => migrate({
-      keyVault: { client: lab.client, namespace }, kmsProviders, from: { provider: 'local' }, ...(options.mode === 'decrypt' ? {} : { to: lab.to }), ...options,
+      keyVault: { client: lab.client, namespace }, kmsProviders, from: { provider: 'local' }, ...(options.mode === 'decrypt' ? {} : { to: lab.to }),
+      ...(options.mode === 'reencrypt' ? { evidence: lab.elsewhere(database) } : {}), ...options,
     }),
     // Decrypts with these providers alone and compares with what was encrypted.
     async readsAs(providers) {
@@ -123,16 +142,16 @@ export function mortalStore(inner, writes) {
     return result;
   };
   const store = { writes: () => writes - left };
-  for (const method of ['find', 'capabilities']) store[method] = dying(false)(method);
-  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'deleteKey']) store[method] = dying(true)(method);
+  for (const method of ['find', 'capabilities', 'retiredKeys']) store[method] = dying(false)(method);
+  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'restoreKey', 'purgeRetiredKey']) store[method] = dying(true)(method);
   return store;
 }
 
 // A store that counts its writes.
 export function countingStore(inner) {
   const store = { writes: 0 };
-  for (const method of ['find', 'capabilities']) store[method] = (...args) => inner[method](...args);
-  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'deleteKey']) {
+  for (const method of ['find', 'capabilities', 'retiredKeys']) store[method] = (...args) => inner[method](...args);
+  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'restoreKey', 'purgeRetiredKey']) {
     store[method] = (...args) => { store.writes += 1; return inner[method](...args); };
   }
   return store;

@@ -66,11 +66,19 @@ describe('migration in memory', () => {
 
   it('re-encrypts and removes the old key', async () => {
     const { store, kmsProviders, collection, notes, run } = await ward();
-    const report = await run({ to, mode: 'reencrypt', collections: [collection], deleteOldKeys: true });
+    // Nothing here can list a deployment: without a word of the caller the rest of the world counts as in use.
+    const blind = await run({ to, mode: 'reencrypt', collections: [collection], deleteOldKeys: true });
+    assert.deepEqual(blind.failures.map(({ code }) => code), ['MIGRATION_EVIDENCE_INCOMPLETE']);
+    assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
+    const evidence = { skipNamespaces: ['*'], reason: 'there is no server' };
+    const report = await run({ to, mode: 'reencrypt', collections: [collection], deleteOldKeys: true, evidence });
     assert.equal(report.ok, true, JSON.stringify(report));
     assert.deepEqual([report.keys.namesMoved, report.keys.deleted, report.collections[0].valuesLeft], [1, 1, 0]);
     assert.deepEqual((await store.find({})).map(({ keyAltNames, masterKey }) => [keyAltNames, masterKey.provider]), [[['notes'], 'aws']]);
     assert.deepEqual(await notes({ aws: kmsProviders.aws }), ['note 0', 'note 1', 'note 2']);
+    const [retired] = await store.retiredKeys();
+    assert.deepEqual([retired.document.masterKey.provider, retired.requestedBy], ['local', 'migrate deleteOldKeys']);
+    assert.match(retired.reason, /not searched: \* \(there is no server\)$/);
   });
 
   it('decrypts', async () => {
