@@ -95,7 +95,7 @@ export function printResults(output: Output, report: MigrationReport): void {
   }
   if (mode === 'reencrypt') {
     output.line(
-      `${INDENT}${counted(keys.migrated, 'new key')}, ${keys.alreadyDone} were there, ${keys.failed} failed; ${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} removed`,
+      `${INDENT}${counted(keys.migrated, 'new key')}, ${keys.alreadyDone} were there, ${keys.failed} failed; ${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} retired`,
     );
   }
   for (const { namespace, documentsRewritten, valuesRewritten, documentsFailed, valuesLeft, passes } of collections) {
@@ -105,6 +105,12 @@ export function printResults(output: Output, report: MigrationReport): void {
   }
   for (const { name, changes, written } of schemas)
     if (written) output.line(`${INDENT}${name}: ${counted(changes, 'place')} rewritten`);
+  for (const { id, outcome, uses } of report.oldKeys) {
+    if (uses.length === 0) continue;
+    output.line(`${INDENT}${id} ${outcome}:`);
+    for (const { namespace, kind, count, reason } of uses.slice(0, FAILURES_SHOWN))
+      output.line(`${INDENT}${INDENT}${namespace}  ${kind}${count === 0 ? '' : `  ${count}`}${reason === undefined ? '' : `  ${reason}`}`);
+  }
   output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);
   // No failures of this run, and yet keys that "Done" alone would hide.
   for (const { name, ok: passed, detail } of plan.checks)

@@ -4,6 +4,7 @@ import { CsfleError, type Document, type RewrapManyDataKeyOptions, type RewrapMa
 import { requireArguments } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
+import { deleteKey, listRetired, restoreKey, type ShellDeleteKeyOptions } from './retired-keys.js';
 import { openSession, type ShellSession } from './session.js';
 import { hostsOf, printWarning, type ShellCursor, type ShellInstanceState } from './shell.js';
 
@@ -58,9 +59,18 @@ export class ShellKeyVault {
     return cursor.readConcern('majority');
   }
 
-  async deleteKey(keyId: unknown): Promise<unknown> {
+  async deleteKey(keyId: unknown, options?: ShellDeleteKeyOptions): Promise<unknown> {
     requireArguments('KeyVault.deleteKey', [keyId], ['any']);
-    return this.#session.encryption.deleteKey(keyId as never);
+    return deleteKey(this.#session, keyId, options);
+  }
+
+  async retiredKeys(): Promise<readonly Document[]> {
+    return listRetired(this.#session);
+  }
+
+  async restoreKey(keyId: unknown): Promise<Document | null> {
+    requireArguments('KeyVault.restoreKey', [keyId], ['any']);
+    return restoreKey(this.#session, keyId);
   }
 
   async addKeyAlternateName(keyId: unknown, keyAltName: string): Promise<Document | null> {
@@ -181,9 +191,17 @@ const HELP: ClassHelp = {
       docs: `${MANUAL}/KeyVault.getKeys`,
     },
     deleteKey: {
-      usage: 'keyVault.deleteKey(keyId)',
-      description: 'Deletes a data key. What was encrypted with it cannot be decrypted any more.',
+      usage: "keyVault.deleteKey(keyId, { evidence: { skipNamespaces: ['logs.*'], reason }, dataClients })",
+      description: 'Moves a data key to the retired keys, if no value in any namespace needs it. What cannot be read counts as in use. keyVault.restoreKey() brings it back.',
       docs: `${MANUAL}/KeyVault.deleteKey`,
+    },
+    retiredKeys: {
+      usage: 'keyVault.retiredKeys()',
+      description: 'Returns the retired keys, the latest first: when, why and for whom each was retired, and its key document, still wrapped.',
+    },
+    restoreKey: {
+      usage: 'keyVault.restoreKey(keyId)',
+      description: 'Puts a retired key back into the key vault and returns its key document.',
     },
     addKeyAlternateName: {
       usage: 'keyVault.addKeyAlternateName(keyId, keyAltName)',

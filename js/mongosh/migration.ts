@@ -6,7 +6,7 @@ import { AS_PRINTABLE, interruptible } from './help.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
 import { findKeyVault, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
-import { printLine, type ShellInstanceState } from './shell.js';
+import { findMongo, printLine, type ShellInstanceState } from './shell.js';
 
 /** A collection of the shell, such as `db.patients`. */
 export interface ShellCollection {
@@ -14,7 +14,7 @@ export interface ShellCollection {
 }
 
 /** Options of `csfle.migrate()`: those of the library's `migrate()`, with the key vault and collections named the shell's way. */
-export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | 'kmsProviders' | 'collections' | 'witnesses' | 'onProgress' | 'bson' | 'signal'> {
+export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | 'kmsProviders' | 'collections' | 'otherCollections' | 'dataClients' | 'onProgress' | 'bson' | 'signal'> {
   /** The connection: a Mongo or a Database of the shell. Default: that of `db`. */
   readonly client?: unknown;
   /** The key vault, `database.collection`. */
@@ -26,8 +26,10 @@ export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | '
   readonly backupFile?: string;
   /** Collections of the shell, or their names as `database.collection`. */
   readonly collections?: readonly (string | ShellCollection)[];
-  /** Collections that are read only: `deleteOldKeys` removes no key that one of them needs. */
-  readonly witnesses?: readonly (string | ShellCollection)[];
+  /** Collections to search for uses of old keys, beside those that the connections list. */
+  readonly otherCollections?: readonly (string | ShellCollection)[];
+  /** Further connections to search for uses of old keys: Mongos or Databases of the shell. */
+  readonly dataClients?: readonly unknown[];
 }
 
 /** A line of progress at most this often. */
@@ -40,8 +42,9 @@ const PROGRESS_INTERVAL_MS = 2000;
 export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, witnesses, backupFile, ...settings } = complete;
-  const dataClient = providerClient(place.mongo);
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, ...settings } = complete;
+  // One client for one connection: what it lists is searched once.
+  const dataClient = place.mongo === place.vaultMongo ? place.vaultClient : providerClient(place.mongo);
   const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
     listOf(option, given).map((one) => ({ client: dataClient, namespace: namespaceOf(option, one) }));
   const providers = resolveKmsProviders(kmsProviders, place.state);
@@ -50,10 +53,11 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
     const report = await interruptible(place.state, (signal) =>
       migrate({
         ...settings,
-        keyVault: place.store,
+        keyVault: { client: place.vaultClient, namespace: place.namespace },
         kmsProviders: providers.kmsProviders,
         ...(collections === undefined ? {} : { collections: opened('collections', collections) }),
-        ...(witnesses === undefined ? {} : { witnesses: opened('witnesses', witnesses) }),
+        ...(otherCollections === undefined ? {} : { otherCollections: opened('otherCollections', otherCollections) }),
+        ...(dataClients === undefined ? {} : { dataClients: listOf('dataClients', dataClients).map((client) => providerClient(findMongo(client, options))) }),
         ...(backupFile === undefined ? {} : { onBackup: (documents) => writeBackup(backupFile, documents, place) }),
         bson: place.bson,
         signal,
@@ -78,7 +82,7 @@ function namespaceOf(option: string, collection: string | ShellCollection): stri
   throw new CsfleError('ARGUMENT_INVALID', `${option}: expected collections such as db.patients, or names such as "hospital.patients"`, { details: { argument: option } });
 }
 
-// Key material in it is wrapped, so a backup is as safe as the old master key. `csfle keys restore` reads it.
+// Key material in it is wrapped, so a backup is as safe as the old master key. `csfle backup restore` reads it.
 function writeBackup(file: string, documents: readonly Document[], { vaultMongo }: ShellKeyVaultPlace): void {
   const { EJSON } = vaultMongo._serviceProvider.bsonLibrary as { readonly EJSON: { stringify(value: Document, options: { relaxed: boolean }): string } };
   // `wx`: a backup is never overwritten.
@@ -147,7 +151,7 @@ function checkLine({ ok, required, name, subject, detail, code }: MigrationCheck
 }
 
 function resultLine({ keys, durationMs }: MigrationReport): string {
-  return `  result       ${keys.migrated} keys migrated, ${keys.alreadyDone} were done, ${keys.failed} failed, ${keys.verified} verified, in ${(durationMs / 1000).toFixed(1)} s`;
+  return `  result       ${keys.migrated} keys migrated, ${keys.alreadyDone} were done, ${keys.failed} failed, ${keys.verified} verified, ${keys.deleted} old keys retired, in ${(durationMs / 1000).toFixed(1)} s`;
 }
 
 function verdict(report: MigrationReport, executable: boolean): string {

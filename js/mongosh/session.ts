@@ -45,6 +45,8 @@ export interface ShellKeyVaultPlace {
 /** A place with a library object that knows the master keys. */
 export interface ShellSession extends ShellKeyVaultPlace {
   readonly encryption: ClientEncryption;
+  /** As they were given: master keys are read anew where they are needed again. */
+  readonly kmsProviders: ShellKmsProviders | undefined;
 }
 
 /**
@@ -95,7 +97,7 @@ export function openSession(options: unknown): ShellSession {
   const providers = resolveKmsProviders(kmsProviders, place.state);
   try {
     const encryption = new ClientEncryption(null, { ...limits, keyVaultStore: place.store, kmsProviders: providers.kmsProviders, bson: place.bson });
-    return { ...place, encryption };
+    return { ...place, encryption, kmsProviders };
   } finally {
     providers.wipe();
   }

@@ -5,17 +5,21 @@ import { KMSClient } from '@aws-sdk/client-kms';
 import * as bson from 'bson';
 import { awsKms, ClientEncryption, driverKeyVaultStore, migrate } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
+import { startServices } from '../../js/dev/services.mjs';
 import { testServices } from '../env.mjs';
 
 export const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
 export const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 
 // Opens server and KMS once per test file. `after` of the file calls close().
-export async function openLab() {
-  const { mongodbUri, kmsEndpoint, keyArn, region } = await testServices();
+// With `ownServer` nobody else writes to the server, and a search of the whole deployment finds only what the test put there.
+export async function openLab({ ownServer = false } = {}) {
+  const { mongodbUri: shared, kmsEndpoint, keyArn, region } = await testServices();
+  const server = ownServer ? await startServices({ kms: false, env: {} }) : undefined;
+  const mongodbUri = server?.mongodbUri ?? shared;
   const client = await new MongoClient(mongodbUri).connect();
   const databases = new Set();
-  listOnly(client, databases);
+  if (!ownServer) listOnly(client, databases);
   const kms = (more = {}) => new KMSClient({ region, endpoint: kmsEndpoint, maxAttempts: 1, ...more });
   return {
     uri: mongodbUri,
@@ -34,6 +38,7 @@ export async function openLab() {
     async close() {
       for (const name of databases) await client.db(name).dropDatabase();
       await client.close();
+      await server?.stop();
     },
   };
 }
