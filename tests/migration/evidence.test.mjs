@@ -112,12 +112,28 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
 
   it('keeps a key that a validator or a schema file names, and every key while one names it by a pointer', async () => {
     const place = await scene({ documents: 0 });
+    // The server of these tests knows neither the keyword `encrypt` nor `encryptedFields`: a client that lists them does.
+    const listing = (options) => ({
+      db: (name) => {
+        const database = lab.client.db(name);
+        const command = async (given) => {
+          const answer = await database.command(given);
+          if (!('listCollections' in given) || name !== place.otherName) return answer;
+          return { ...answer, cursor: { ...answer.cursor, firstBatch: [{ name: 'listed', type: 'collection', options, info: {} }] } };
+        };
+        return { collection: (one) => database.collection(one), command };
+      },
+    });
+    const retire = (name, options) => place.retire(name, { keyVault: { client: listing(options), namespace: place.namespace } });
+    await place.other.collection('listed').insertOne({});
     const validator = (keyId) => ({ validator: { $jsonSchema: { bsonType: 'object', properties: { x: { encrypt: { bsonType: 'string', algorithm: RANDOM, keyId } } } } } });
-    await place.other.createCollection('named', validator([place.keys.plain]));
-    assert.deepEqual(usesOf(await place.retire('plain'), place.id('plain')), [[`${place.otherName}.named`, 'schema', 1]]);
-    assert.deepEqual(usesOf(await place.retire('notes'), place.id('notes')), []);
-    await place.other.createCollection('pointer', validator('/key'));
-    assert.deepEqual(usesOf(await place.retire('notes'), place.id('notes')), [[`${place.otherName}.pointer`, 'unattributed', 1]]);
+    const named = [[`${place.otherName}.listed`, 'schema', 1]];
+    for (const options of [validator([place.keys.plain]), { encryptedFields: { fields: [{ path: 'x', bsonType: 'string', keyId: place.keys.plain }] } }]) {
+      assert.deepEqual(usesOf(await retire('plain', options), place.id('plain')), named);
+      assert.deepEqual(usesOf(await retire('notes', options), place.id('notes')), []);
+    }
+    assert.deepEqual(usesOf(await retire('notes', { encryptedFields: { fields: [{ path: 'x', keyAltName: 'notes' }] } }), place.id('notes')), named);
+    assert.deepEqual(usesOf(await retire('plain', validator('/key')), place.id('plain')), [[`${place.otherName}.listed`, 'unattributed', 1]]);
     await place.other.dropDatabase();
     const schemas = [{ name: 'encryptedFields of a file', read: async () => ({ 'a.b': { fields: [{ path: 'x', keyId: place.keys.notes }] } }), write: async () => {} }];
     assert.deepEqual(usesOf(await place.retire('notes', { schemas }), place.id('notes')), [['encryptedFields of a file', 'schema', 1]]);
