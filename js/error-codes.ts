@@ -158,6 +158,9 @@ const JS_CODES = {
   ),
   MIGRATION_SCHEMA_FAILED: stays('See `cause`. Check that the schema can be read and written, and run the migration again.'),
   MIGRATION_OLD_KEYS_IN_USE: stays('Migrate the collection that the message names too, before old keys are removed.'),
+  MIGRATION_NO_KEYS_CHOSEN: stays(
+    'Nothing was written. Check the key vault, the source `from` and the choice of data keys: together they name no key.',
+  ),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** A code of the core. */

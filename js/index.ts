@@ -50,11 +50,13 @@ export { type KmipCallbacks, kmipKms } from './kms/kmip.js';
 export type { BulkWriteResult } from './rewrap.js';
 export { errorCodes, version } from './wasm.js';
 export {
+  choiceText,
   type CollectionFacts,
   type CollectionResults,
   type DocumentChange,
   type DriverMigrationCollection,
   driverMigrationCollection,
+  type KeyReason,
   type KeyResults,
   type MigrateOptions,
   type MigrationCheck,
@@ -67,6 +69,7 @@ export {
   type MigrationPhase,
   type MigrationPlan,
   type MigrationProgress,
+  type MigrationRemaining,
   type MigrationReport,
   type MigrationSchema,
   migrate,
@@ -74,9 +77,12 @@ export {
   type PlannedCollection,
   type PlannedKey,
   type PlannedSchema,
+  type ReportedChoice,
+  remainingText,
   type RestoreOptions,
   type RestoreReport,
   restoreKeyVault,
   type SchemaResults,
+  type ValuesNotChosen,
   type WriteOutcome,
 } from './migrate/index.js';

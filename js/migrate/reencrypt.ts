@@ -5,8 +5,9 @@ import { moveNames } from './alternate-names.js';
 import { asCollectionError, takeCensus } from './census.js';
 import { counted } from './counted.js';
 import { type DocumentTransformation, rewriteCollection } from './documents.js';
-import { idText, type Replacement } from './engine.js';
+import { idText } from './engine.js';
 import { isOwnName, keyMarker, nameMarker, replacedKeyId } from './markers.js';
+import { inOrderOfReplacement, lastReplacements, type ReplacedKey } from './modes/reencrypt.js';
 import type { PlanState } from './plan.js';
 import type { CollectionResults, KeyResults, SchemaResults } from './report.js';
 import { failKey, verifyKeys } from './rewrap.js';
@@ -19,12 +20,6 @@ export interface DataResults {
   readonly schemas: readonly SchemaResults[];
 }
 
-/** One old key with the key that takes its place. */
-interface ReplacedKey {
-  readonly old: Document;
-  readonly replacement: BsonBinary;
-}
-
 /**
  * New keys, then documents, then names and schemas, then a last look for what others wrote meanwhile, then the old keys.
  * Each step finds its state in the vault and in the documents, so that a run that was stopped anywhere is taken up again.
@@ -32,11 +27,8 @@ interface ReplacedKey {
 export async function executeReencrypt(run: MigrationRun, state: PlanState): Promise<{ keys: KeyResults } & DataResults> {
   const counts = { planned: state.keys.length, migrated: 0, alreadyDone: 0, failed: 0, namesMoved: 0, deleted: 0, verified: 0 };
   const fingerprints = new Map<string, string>();
-  const replaced = await replaceKeys(run, state, counts, fingerprints);
-  const replacements: Replacement[] = replaced.map(({ old, replacement }) => ({
-    from: old._id as BsonBinary,
-    to: replacement,
-  }));
+  const replaced = inOrderOfReplacement(await replaceKeys(run, state, counts, fingerprints));
+  const replacements = lastReplacements(replaced);
 
   // Keys that could not be replaced are named as failures; what is under them stays, and the others go on.
   const oldIds = new Set(replaced.map(({ old }) => idText(old._id)));
@@ -92,6 +84,7 @@ async function replaceKeys(
       if (fault !== undefined) throw fault;
       const known = state.replacements.get(idText(old._id));
       const replacement = known ?? (await createReplacement(run, old));
+      if (known === undefined) await requireOnlyReplacement(run, old);
       // Unwrapped from what the vault holds: nothing is encrypted under a key that cannot be had back.
       fingerprints.set(idText(replacement), await run.engine.fingerprint(replacement, run.signal));
       replaced.push({ old, replacement });
@@ -124,6 +117,16 @@ async function createReplacement(run: MigrationRun, old: Document): Promise<Bson
   }
 }
 
+/** Without the unique index on names two runs could each make a replacement; that is found out before one is used. */
+async function requireOnlyReplacement(run: MigrationRun, old: Document): Promise<void> {
+  const marked = await run.engine.find({ keyAltNames: keyMarker(idText(old._id)) });
+  if (marked.length === 1) return;
+  const ids = marked.map(({ _id }) => idText(_id));
+  throw new CsfleError('MIGRATION_INDEX_MISSING', `${ids.length} keys carry the mark of its replacement: ${ids.join(', ')}`, {
+    details: { keyId: idText(old._id) },
+  });
+}
+
 /** Rewrites every collection in turn. */
 export async function rewriteAll(
   run: MigrationRun,
@@ -133,7 +136,10 @@ export async function rewriteAll(
   const results: CollectionResults[] = [];
   for (const collection of run.collections) {
     if (run.interrupted) break;
+    const before = run.censuses.get(collection);
     results.push(await rewriteCollection(run, collection, transformation, known(collection.namespace)));
+    // A census from before the changes tells nothing about what is left.
+    if (run.censuses.get(collection) === before) run.censuses.set(collection, undefined);
   }
   return results;
 }

@@ -60,12 +60,15 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
       },
     }));
   }
+  // Every key is made before it, every key of a migration after it.
+  await new Promise((resolve) => setTimeout(resolve, 2));
+  const cutOff = new Date();
   const lookAt = {
     vault: () => vault.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray(),
     patients: () => patients.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray(),
   };
   return {
-    database, namespace, masterKey, local, kmsProviders, keys, originals, vault, patients, encryption, lookAt,
+    database, namespace, cutOff, masterKey, local, kmsProviders, keys, originals, vault, patients, encryption, lookAt,
     patientsNamespace: `${database}.patients`,
     store: driverKeyVaultStore(lab.client, namespace),
     // Everything in the database, as bytes: what a dry run must not change.
@@ -77,7 +80,10 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
       return lines.sort();
     },
     migrate: (options = {}) => migrate({
-      keyVault: { client: lab.client, namespace }, kmsProviders, from: { provider: 'local' }, ...(options.mode === 'decrypt' ? {} : { to: lab.to }), ...options,
+      keyVault: { client: lab.client, namespace }, kmsProviders,
+      // A re-encryption goes by the age of the keys, unless the test says otherwise.
+      ...(options.mode === 'reencrypt' ? (['createdBefore', 'keyIds', 'all'].some((name) => name in options) ? {} : { createdBefore: cutOff }) : { from: { provider: 'local' } }),
+      ...(options.mode === 'decrypt' ? {} : { to: lab.to }), ...options,
     }),
     // Decrypts with these providers alone and compares with what was encrypted.
     async readsAs(providers) {
