@@ -146,3 +146,17 @@ export function countingStore(inner) {
 
 export const failuresOf = (report) => report.failures.map(({ kind, id, code }) => ({ kind, id, code }));
 export const failedChecks = (report) => report.plan.checks.filter(({ ok }) => !ok).map(({ name, code, required }) => ({ name, code, required }));
+
+// Values per key id, counted from the stored bytes: subtype 6, one byte of kind, 16 bytes of key id.
+export async function valuesByKey(collection) {
+  const counts = {};
+  const walk = (value) => {
+    if (value?._bsontype === 'Binary') {
+      if (value.sub_type !== 6) return;
+      const id = new bson.UUID(value.buffer.subarray(1, 17)).toHexString(true);
+      counts[id] = (counts[id] ?? 0) + 1;
+    } else if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) walk(inner);
+  };
+  for await (const document of collection.find({}, { promoteValues: false })) walk(document);
+  return counts;
+}

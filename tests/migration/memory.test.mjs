@@ -66,7 +66,8 @@ describe('migration in memory', () => {
 
   it('re-encrypts and removes the old key', async () => {
     const { store, kmsProviders, collection, notes, run } = await ward();
-    const report = await run({ to, mode: 'reencrypt', createdBefore, collections: [collection], deleteOldKeys: true });
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const report = await run({ to, mode: 'reencrypt', createdBefore: new Date(), collections: [collection], deleteOldKeys: true });
     assert.equal(report.ok, true, JSON.stringify(report));
     assert.deepEqual([report.keys.namesMoved, report.keys.deleted, report.collections[0].valuesLeft], [1, 1, 0]);
     assert.deepEqual((await store.find({})).map(({ keyAltNames, masterKey }) => [keyAltNames, masterKey.provider]), [[['notes'], 'aws']]);
