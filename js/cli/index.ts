@@ -127,7 +127,7 @@ Examples:
   csfle migrate --from local --local-key-file master-key.bin --to aws --key-arn arn:aws:kms:... --execute  # do it
   csfle migrate --mode reencrypt --created-before 2026-11-01 --collection hospital.patients ... --execute  # new data keys
 
-Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage, 130 interrupted.`,
+Exit codes: 0 done, 1 something of what was asked for is not done (the report says what), 2 bad usage, 130 interrupted.`,
     );
 
   const keys = csfle.command('keys').description('manage the data keys of a key vault');

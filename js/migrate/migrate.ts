@@ -4,7 +4,7 @@ import { reportedChoice } from './key-choice.js';
 import type { MigrateOptions } from './options.js';
 import { makePlan, type PlanState } from './plan.js';
 import { type DataResults, executeReencrypt } from './reencrypt.js';
-import { isNothingLeft, lookForRemaining, settledCollections } from './remaining.js';
+import { isNothingLeft, lookForRemaining, settledCollections, settledSchemas } from './remaining.js';
 import { deepFreeze, type KeyResults, type MigrationPlan, type MigrationRemaining, type MigrationReport } from './report.js';
 import { executeRewrap } from './rewrap.js';
 import { type MigrationRun, messageOf } from './run-state.js';
@@ -43,7 +43,11 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
         results = withDoneBefore(run, plan, await execute(run, state));
         failMalformed(run, plan);
         remaining = await lookForRemaining(run, state);
-        results = { ...results, collections: settledCollections(run, results.collections, state.isWanted) };
+        results = {
+          ...results,
+          collections: settledCollections(run, results.collections, state.isWanted),
+          schemas: settledSchemas(run, results.schemas),
+        };
       }
     } catch (error) {
       if (!run.isAbort(error)) throw error;

@@ -8,7 +8,7 @@ import { modeOf } from './modes/index.js';
 import { byId, type ChosenKey, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';
 import { findReplacements, idsNotInVault, lastReplacements, type ReplacedKey } from './modes/reencrypt.js';
 import type { PlanState } from './plan.js';
-import type { CollectionResults, MigrationRemaining } from './report.js';
+import type { CollectionResults, MigrationRemaining, SchemaResults } from './report.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
 import { planSchemas } from './schema.js';
 
@@ -83,6 +83,11 @@ export function settledCollections(
     const valuesLeft = run.censuses.get(collection)?.under(isWanted) ?? null;
     return { ...(results[index] ?? untouched), valuesLeft };
   });
+}
+
+/** What happened to every schema; nothing to those that the run did not come to. */
+export function settledSchemas(run: MigrationRun, results: readonly SchemaResults[]): readonly SchemaResults[] {
+  return run.schemas.map(({ name }, index) => results[index] ?? { name, changes: 0, written: false });
 }
 
 const NONE: { replaced: readonly ReplacedKey[]; faults: ReadonlyMap<string, CsfleError> } = { replaced: [], faults: new Map() };
