@@ -2,7 +2,7 @@ import { throwIfAborted } from '../abort.js';
 import type { CsfleError } from '../errors.js';
 import { asCollectionError, type Census, takeCensus } from './census.js';
 import type { MigrationCollection } from './collection.js';
-import { idText, type Replacement } from './engine.js';
+import { idText } from './engine.js';
 import { isOwnName, reservedName } from './markers.js';
 import { modeOf } from './modes/index.js';
 import { byId, type ChosenKey, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';

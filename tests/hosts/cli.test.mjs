@@ -79,7 +79,6 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const newKey = randomBytes(96);
     const newFile = join(folder, `${place.database}.new.bin`);
     await writeFile(newFile, newKey, { mode: 0o600 });
-    const reencrypt = ['--mode', 'reencrypt', '--created-before', place.cutOff.toISOString(), '--collection', place.patientsNamespace];
     const args = ['migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', place.keyFile, '--to', 'local:new', '--to-local-key-file', newFile, '--execute'];
     const over = await csfle(args, { env: place.env });
     assert.equal(over.code, 0, over.stderr);
