@@ -173,6 +173,9 @@ const JS_CODES = {
   MIGRATION_COLLECTION_MISSING: stays(
     'Name every collection that holds values under these keys: their alternate names move to the new keys, and queries by name would miss the others.',
   ),
+  MIGRATION_NO_KEYS_CHOSEN: stays(
+    'Nothing was written. Check the key vault, the source `from` and the choice of data keys: together they name no key.',
+  ),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** A code of the core. */

@@ -52,6 +52,7 @@ export { type KmipCallbacks, kmipKms } from './kms/kmip.js';
 export type { BulkWriteResult } from './rewrap.js';
 export { errorCodes, version } from './wasm.js';
 export {
+  choiceText,
   type CollectionFacts,
   type CollectionResults,
   type DocumentChange,
@@ -61,6 +62,7 @@ export {
   type KeyOutcome,
   type KeyRemovalOptions,
   type KeyRemovalReport,
+  type KeyReason,
   type KeyResults,
   type KeyUse,
   type MigrateOptions,
@@ -74,6 +76,7 @@ export {
   type MigrationPhase,
   type MigrationPlan,
   type MigrationProgress,
+  type MigrationRemaining,
   type MigrationReport,
   type MigrationSchema,
   migrate,
@@ -83,6 +86,8 @@ export {
   type PlannedSchema,
   type PurgeRetiredKeysOptions,
   purgeRetiredKeys,
+  type ReportedChoice,
+  remainingText,
   type RestoreOptions,
   type RestoreReport,
   type RestoreRetiredKeysOptions,
@@ -94,5 +99,6 @@ export {
   retireKeys,
   type SchemaResults,
   type SkippedEvidence,
+  type ValuesNotChosen,
   type WriteOutcome,
 } from './migrate/index.js';

@@ -6,6 +6,7 @@ import { doctorCommand } from './doctor-command.js';
 import { EXIT_DONE, EXIT_USAGE } from './failure.js';
 import { backupKeys, changeAltName, createKey, listKeys, restoreBackup, rewrapKeys, showKey } from './keys-command.js';
 import { migrateCommand } from './migrate-command.js';
+import { isoDate } from './migrate-options.js';
 import { Output } from './output.js';
 import { deleteKey, listRetiredKeys, purgeKeys, restoreKeys } from './retired-keys-command.js';
 
@@ -17,6 +18,14 @@ function wholeNumber(text: string): number {
   const number = Number(text);
   if (!Number.isSafeInteger(number) || number < 1) throw new InvalidArgumentError('a whole number above 0 is expected.');
   return number;
+}
+
+function pastOrPresentDate(text: string): Date {
+  const date = isoDate(text);
+  if (date === undefined)
+    throw new InvalidArgumentError('a date of ISO 8601 is expected, such as 2026-11-01 or 2026-11-01T08:30:00Z, a time with its offset.');
+  if (date.getTime() > Date.now()) throw new InvalidArgumentError('it is in the future.');
+  return date;
 }
 
 /** A command with the options that all of them have. */
@@ -87,13 +96,22 @@ function program(): Command {
         .choices(['rewrap', 'reencrypt', 'decrypt'])
         .default('rewrap'),
     )
-    .option('--from <provider>', 'provider of the keys to migrate: local (default) or aws, with an optional name')
+    .option(
+      '--from <provider>',
+      'only keys under this provider: local or aws, with an optional name; mode rewrap: local if not given; other modes: every key',
+    )
     .addOption(localKey())
     .option('--to-local-key-file <file>', 'local master key of --to, if both are local')
     .option('--from-key-arn <arn>', 'only keys under this AWS KMS key')
     .option('--from-region <region>', 'its region, if --from-key-arn is no ARN')
     .option('--from-endpoint <host>', 'its endpoint')
-    .option('--key <id or name>', 'only this data key; repeat for more', collect, [])
+    .option(
+      '--created-before <date>',
+      'mode reencrypt: replace every data key made before this ISO date, whatever wraps it now',
+      pastOrPresentDate,
+    )
+    .option('--all-keys', 'mode reencrypt: replace every data key that no re-encryption made', false)
+    .option('--key <id or name>', 'only this data key, in the mode reencrypt by its id; repeat for more', collect, [])
     .option('--collection <namespace>', 'database.collection whose documents are rewritten; repeat for more', collect, [])
     .option(
       '--schema-file <file>',
@@ -116,9 +134,9 @@ function program(): Command {
 Examples:
   csfle migrate --from local --local-key-file master-key.bin --to aws --key-arn arn:aws:kms:...            # plan
   csfle migrate --from local --local-key-file master-key.bin --to aws --key-arn arn:aws:kms:... --execute  # do it
-  csfle migrate --mode reencrypt --collection hospital.patients ... --execute                              # new data keys
+  csfle migrate --mode reencrypt --created-before 2026-11-01 --collection hospital.patients ... --execute  # new data keys
 
-Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage, 130 interrupted.`,
+Exit codes: 0 done, 1 something of what was asked for is not done (the report says what), 2 bad usage, 130 interrupted.`,
     );
 
   const keys = csfle.command('keys').description('manage the data keys of a key vault');

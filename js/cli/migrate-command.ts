@@ -5,7 +5,7 @@ import { DataClients, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
 import { schemaFile, writeBackup } from './files.js';
 import { Interrupt } from './interrupt.js';
-import { type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
+import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
 import { printPlan, printResults } from './report-view.js';
@@ -49,11 +49,13 @@ async function optionsOf(
   dataClients: NonNullable<MigrateOptions['dataClients']>,
 ): Promise<MigrateOptions> {
   const { from, to, kmsProviders } = endpoints;
-  const keyFilter = keyFilterOf(flags.key, bson);
+  const choice = choiceOf(flags, bson);
+  const keyFilter = flags.mode === 'reencrypt' ? undefined : keyFilterOf(flags.key, bson);
   const { backupFile } = flags;
   const given = {
     from,
     to,
+    ...choice,
     keyFilter,
     batchSize: flags.batchSize,
     kmsConcurrency: flags.kmsConcurrency,
@@ -112,11 +114,11 @@ function finish(flags: MigrateFlags, report: MigrationReport, output: Output): n
   return report.ok ? EXIT_DONE : EXIT_FAILED;
 }
 
-/** A misspelt key vault or key looks like one that is done: nothing to do. A key that an earlier run removed is no failure. */
+/** A misspelt key vault or key looks like one that is done. A re-encryption names the keys that it does not find itself. */
 function warnOfNothing(flags: MigrateFlags, { plan }: MigrationReport, output: Output): void {
   if (!plan.checks.some(({ name, ok }) => name === 'vault-readable' && ok)) return;
   const known = new Set(plan.keys.flatMap(({ id, keyAltNames }) => [id, ...keyAltNames]));
-  for (const key of flags.key)
+  for (const key of flags.mode === 'reencrypt' ? [] : flags.key)
     if (!known.has(key) && !known.has(key.toLowerCase())) output.warn(`${flags.keyVault} has no key of the id or alternate name ${JSON.stringify(key)}`);
   if (known.size === 0 && flags.key.length === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
 }

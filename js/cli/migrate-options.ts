@@ -1,4 +1,4 @@
-import type { Document, KmsProviders, MasterKeyDocument, MigrationMode } from '../index.js';
+import type { Document, KmsProviders, MasterKeyDocument, MigrateOptions, MigrationMode } from '../index.js';
 import type { DriverBson } from './connection.js';
 import type { EvidenceFlags } from './evidence-options.js';
 import { CliError } from './failure.js';
@@ -21,6 +21,8 @@ export interface MigrateFlags extends EvidenceFlags {
   readonly fromRegion?: string;
   readonly fromEndpoint?: string;
   readonly key: readonly string[];
+  readonly createdBefore?: Date;
+  readonly allKeys: boolean;
   readonly collection: readonly string[];
   readonly schemaFile: readonly string[];
   readonly backupFile?: string;
@@ -63,7 +65,8 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
       '--undo is of the mode rewrap',
       'Documents that were rewritten are rewritten back by a migration of their own.',
     );
-  const sourceId = flags.from ?? (decrypting ? undefined : 'local');
+  // Only a rewrap moves keys away from a master key; the other modes go by the keys, whatever wraps them.
+  const sourceId = flags.from ?? (flags.mode === 'rewrap' ? 'local' : undefined);
   const source = sourceKey(sourceId, flags);
   const target = targetKey(flags.to, flags);
   const providers = new ProviderSet();
@@ -83,9 +86,9 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
       );
   }
   if (sourceId === undefined) {
-    // The mode decrypt without --from reads whatever the values need.
-    await providers.addAws('aws').catch(() => undefined);
-    if (flags.localKeyFile !== undefined || process.env.CSFLE_LOCAL_KEY)
+    // Without --from there is whatever the keys need.
+    if (!providers.has('aws')) await providers.addAws('aws').catch(() => undefined);
+    if (!providers.has('local') && (flags.localKeyFile !== undefined || process.env.CSFLE_LOCAL_KEY))
       providers.addLocal('local', await localMasterKey(flags.localKeyFile, output));
   }
   const [from, to] = flags.undo ? [target, sourceOfUndo(source)] : [source, target];
@@ -112,6 +115,54 @@ function sourceOfUndo(source: MasterKeyDocument | undefined): MasterKeyDocument 
     throw new CliError('CLI_OPTION_INVALID', 'undoing needs the whole old master key', 'Add --from-key-arn.');
   }
   return source;
+}
+
+/** Which keys a re-encryption replaces, off the command line. */
+export function choiceOf(flags: MigrateFlags, bson: DriverBson): Pick<MigrateOptions, 'createdBefore' | 'keyIds' | 'all'> {
+  const { createdBefore, allKeys, key, mode, deleteOldKeys } = flags;
+  const given = [createdBefore !== undefined, allKeys, key.length > 0].filter(Boolean).length;
+  if (mode !== 'reencrypt') {
+    if (createdBefore === undefined && !allKeys) return {};
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      '--created-before and --all-keys are of the mode reencrypt',
+      'The mode rewrap takes the keys under --from, the mode decrypt those that the values use; --key restricts both.',
+    );
+  }
+  if (given !== 1)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `the mode reencrypt takes one choice of data keys, found ${given === 0 ? 'none' : given}`,
+      'Say which data keys are to be replaced, whatever wraps them now: --created-before <ISO date>, --key <id> or --all-keys.',
+    );
+  if (allKeys && deleteOldKeys)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      '--all-keys does not go with --delete-old-keys: once old keys are removed, nothing tells the new keys from them',
+      'Choose with --created-before <ISO date> or --key <id>.',
+    );
+  const name = key.find((one) => !UUID.test(one));
+  if (name !== undefined)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `the mode reencrypt takes data keys by id, found ${JSON.stringify(name)}`,
+      'Alternate names move to the new keys. See the ids with: csfle keys list',
+    );
+  if (createdBefore !== undefined) return { createdBefore };
+  return allKeys ? { all: true } : { keyIds: key.map((id) => new bson.UUID(id)) };
+}
+
+const ISO_DATE = /^(\d{4}-\d\d-\d\d)(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d))?$/;
+
+/** A date as ISO 8601 has it, with its offset when it has a time; undefined for other text. */
+export function isoDate(text: string): Date | undefined {
+  const [, day] = ISO_DATE.exec(text) ?? [];
+  if (day === undefined) return undefined;
+  const date = new Date(text);
+  // 30 February is no day, and JavaScript makes it one of March.
+  const calendar = new Date(`${day}T00:00:00Z`);
+  const isDay = !Number.isNaN(calendar.getTime()) && calendar.toISOString().startsWith(day);
+  return isDay && !Number.isNaN(date.getTime()) ? date : undefined;
 }
 
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;

@@ -1,7 +1,8 @@
-import type { MasterKeyDocument, MigrationCheck, MigrationPlan, MigrationReport, PlannedKey } from '../index.js';
+import { choiceText, type MasterKeyDocument, type MigrationCheck, type MigrationPlan, type MigrationReport, remainingText } from '../index.js';
 import { counted } from './counted.js';
 import { mark, type Output, paint } from './output.js';
 import { seconds } from './progress-view.js';
+import { fateOf } from './report-words.js';
 import { renderTable } from './table.js';
 
 const KEYS_SHOWN = 20;
@@ -24,11 +25,12 @@ export function masterKeyText(masterKey: MasterKeyDocument | null): string {
 }
 
 /** Prints a plan: what, from where to where, the checks, and what will be touched. */
-export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'plan'>): void {
-  const { mode, from, to, plan } = report;
+export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'choice' | 'plan'>): void {
+  const { mode, from, to, choice, plan } = report;
   output.line(paint('bold', `Plan: ${MODE_SENTENCES[mode]}`));
   output.line(`${INDENT}from  ${from === null ? 'any master key' : masterKeyText(from)}`);
   output.line(`${INDENT}to    ${masterKeyText(to)}`);
+  if (choice !== null) output.line(`${INDENT}keys  ${choiceText(choice)}`);
   output.line();
   printChecks(output, plan.checks);
   output.line();
@@ -43,6 +45,8 @@ export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' |
         `${INDENT}${INDENT}${counted(foreignValues, 'value')} of Queryable Encryption or of no known kind left alone`,
       );
   }
+  const { stays } = remainingText({ plan, remaining: null });
+  if (stays !== null) output.line(`${INDENT}${mark('warn', process.stdout)}  ${stays}`);
   for (const { name, changes } of plan.schemas)
     if (changes > 0) output.line(`${INDENT}${name}: ${counted(changes, 'place changes', 'places change')}`);
   output.line(`${INDENT}KMS calls: ${plan.kmsCalls}`);
@@ -62,7 +66,7 @@ export function printChecks(output: Output, checks: readonly MigrationCheck[]): 
 function printKeys(output: Output, mode: MigrationReport['mode'], plan: MigrationPlan): void {
   const shown = plan.keys.slice(0, KEYS_SHOWN);
   if (shown.length > 0) {
-    const rows = shown.map((key) => [key.id, key.keyAltNames.join(', '), key.provider, fate(mode, key)]);
+    const rows = shown.map((key) => [key.id, key.keyAltNames.join(', '), key.provider, fateOf(mode, key)]);
     output.line(renderTable(['data key', 'alternate names', 'provider', 'what happens'], rows, INDENT));
   }
   if (plan.keys.length > shown.length)
@@ -73,19 +77,11 @@ function printKeys(output: Output, mode: MigrationReport['mode'], plan: Migratio
   );
 }
 
-function fate(mode: MigrationReport['mode'], key: PlannedKey): string {
-  if (key.code !== undefined) return `fails  [${key.code}]`;
-  if (key.disposition === 'done') return 'done already';
-  if (key.disposition === 'other') return 'stays';
-  if (mode === 'rewrap') return 'wrapped anew';
-  if (mode === 'decrypt') return 'its values become plaintext';
-  return key.replacedBy === undefined ? 'replaced by a new key' : `replaced by ${key.replacedBy}`;
-}
-
 /** Prints what a run did. */
 export function printResults(output: Output, report: MigrationReport): void {
   const { mode, plan, keys, collections, schemas, failures, kmsCalls, durationMs, interrupted, ok } = report;
-  const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? 'Done' : 'Finished with failures';
+  const unfinished = failures.length > 0 ? 'Not done: see the failures below' : 'Not done: see below what is left';
+  const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? 'Done' : unfinished;
   output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
   if (mode === 'rewrap') {
     output.line(
@@ -95,12 +91,12 @@ export function printResults(output: Output, report: MigrationReport): void {
   }
   if (mode === 'reencrypt') {
     output.line(
-      `${INDENT}${counted(keys.migrated, 'new key')}, ${keys.alreadyDone} were there, ${keys.failed} failed; ${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} retired`,
+      `${INDENT}${keys.migrated} of ${counted(keys.planned, 'key')} replaced by new ones, ${keys.alreadyDone} were done, ${keys.failed} failed; ${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} retired`,
     );
   }
   for (const { namespace, documentsRewritten, valuesRewritten, documentsFailed, valuesLeft, passes } of collections) {
     output.line(
-      `${INDENT}${namespace}: ${counted(documentsRewritten, 'document')} with ${counted(valuesRewritten, 'value')} rewritten in ${counted(passes, 'pass', 'passes')}, ${documentsFailed} failed; ${counted(valuesLeft, 'old value')} left`,
+      `${INDENT}${namespace}: ${counted(documentsRewritten, 'document')} with ${counted(valuesRewritten, 'value')} rewritten in ${counted(passes, 'pass', 'passes')}, ${documentsFailed} failed; ${valuesLeft === null ? 'not known how many old values are' : counted(valuesLeft, 'old value')} left`,
     );
   }
   for (const { name, changes, written } of schemas)
@@ -112,6 +108,9 @@ export function printResults(output: Output, report: MigrationReport): void {
       output.line(`${INDENT}${INDENT}${namespace}  ${kind}${count === 0 ? '' : `  ${count}`}${reason === undefined ? '' : `  ${reason}`}`);
   }
   output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);
+  const { left, stays } = remainingText(report);
+  for (const line of left) output.line(`${INDENT}${mark('fail', process.stdout)}  left: ${line}`);
+  if (stays !== null) output.line(`${INDENT}${mark('warn', process.stdout)}  ${stays}`);
   // No failures of this run, and yet keys that "Done" alone would hide.
   for (const { name, ok: passed, detail } of plan.checks)
     if ((name === 'keys-under-target' || name === 'key-documents') && !passed) output.line(`${INDENT}${mark('warn', process.stdout)}  ${name}: ${detail}`);

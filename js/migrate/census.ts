@@ -33,6 +33,11 @@ export class Census {
     return [...this.#byKey.keys()];
   }
 
+  /** How many values each key has. */
+  get byKey(): readonly (readonly [keyId: string, values: number])[] {
+    return [...this.#byKey].map(([keyId, { deterministic, random }]) => [keyId, deterministic + random]);
+  }
+
   /** Values under any of these keys. */
   under(isWanted: (keyId: string) => boolean): number {
     let values = 0;
@@ -44,7 +49,8 @@ export class Census {
     const { documents, values, foreignValues } = this;
     const byKey = [...this.#byKey].map(([keyId, counts]) => ({ keyId, ...counts }));
     const paths = [...this.#paths].map(([path, count]) => ({ path, values: count }));
-    return { namespace, documents, values, valuesToMigrate: this.under(isWanted), byKey, paths, foreignValues };
+    const { unreadable } = this;
+    return { namespace, documents, values, valuesToMigrate: this.under(isWanted), byKey, paths, foreignValues, unreadable };
   }
 }
 
@@ -66,6 +72,7 @@ export async function takeCensus(
   sample?: Uint8Array[],
 ): Promise<Census> {
   const census = new Census();
+  run.censuses.set(collection, undefined);
   const progress = run.progress(phase, await collection.estimatedCount(), collection.namespace);
   for await (const batch of collection.scan({ documents: run.options.batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES })) {
     if (run.interrupted) break;
@@ -76,6 +83,7 @@ export async function takeCensus(
     progress.advance(batch.length);
   }
   progress.finish();
+  if (!run.interrupted) run.censuses.set(collection, census);
   return census;
 }
 

@@ -14,16 +14,27 @@ export interface KeyFault {
   readonly error: CsfleError;
 }
 
+/** What a check returns that could not find out: it keeps nothing from running, and it is not ok either. */
+export interface Unknown {
+  readonly unknown: string;
+}
+
+export function unknown(detail: string): Unknown {
+  return { unknown: detail };
+}
+
 /** A check from what a piece of work returns or throws. */
 async function check(
   name: MigrationCheck['name'],
   required: boolean,
-  work: () => Promise<string>,
+  work: () => Promise<string | Unknown>,
   subject?: string,
 ): Promise<MigrationCheck> {
   const about = subject === undefined ? {} : { subject };
   try {
-    return { name, ok: true, required, detail: await work(), ...about };
+    const found = await work();
+    if (typeof found !== 'string') return { name, ok: false, required: false, detail: found.unknown, ...about };
+    return { name, ok: true, required, detail: found, ...about };
   } catch (error) {
     // An abort ends the run; it says nothing about what was checked.
     if (isAbort(error)) throw error;
@@ -38,21 +49,21 @@ async function check(
 export async function checkVault(run: MigrationRun): Promise<readonly MigrationCheck[]> {
   const { store } = run.engine;
   let found: KeyVaultCapabilities | undefined;
-  let unknown: CsfleError | undefined;
+  let failure: CsfleError | undefined;
   try {
     if (store.capabilities !== undefined)
       found = await run.engine.whileReading(() => (store.capabilities as () => Promise<KeyVaultCapabilities>)(), run.signal);
   } catch (error) {
     if (!CsfleError.is(error) || isAbort(error)) throw error;
-    unknown = error;
+    failure = error;
   }
   const checks: MigrationCheck[] = [];
   // The mode decrypt reads the vault only.
   if (run.mode !== 'decrypt') {
     checks.push(
       await check('vault-writable', true, async () => {
-        if (unknown !== undefined) throw unknown;
-        if (found === undefined) return 'this key vault cannot tell; the first write will';
+        if (failure !== undefined) throw failure;
+        if (found === undefined) return unknown('this key vault cannot tell; the first write will');
         if (!found.writable) throw new CsfleError('KEY_VAULT_NOT_WRITABLE', found.reason ?? 'the key vault cannot be written');
         return 'updates are allowed';
       }),
@@ -62,8 +73,8 @@ export async function checkVault(run: MigrationRun): Promise<readonly MigrationC
     // reencrypt keeps its state in alternate names: two keys of one name would make it ambiguous.
     checks.push(
       await check('alt-name-index', run.mode === 'reencrypt', async () => {
-        if (unknown !== undefined) throw unknown;
-        if (found === undefined) return 'this key vault cannot tell';
+        if (failure !== undefined) throw failure;
+        if (found === undefined) return unknown('this key vault cannot tell; each new key is looked up by its mark before it is used');
         if (!found.uniqueIndex)
           throw new CsfleError(
             'MIGRATION_INDEX_MISSING',

@@ -1,7 +1,8 @@
 import type { BsonBinary } from '../bson.js';
 import type { DocumentTransformation } from './documents.js';
 import { idText } from './engine.js';
-import { leavesEveryKey, type PlanState, wantedValues } from './plan.js';
+import { leavesEveryKey } from './modes/decrypt.js';
+import type { PlanState } from './plan.js';
 import { type DataResults, rewriteAll } from './reencrypt.js';
 import type { KeyResults } from './report.js';
 import { failKey } from './rewrap.js';
@@ -23,11 +24,10 @@ export async function executeDecrypt(run: MigrationRun, state: PlanState): Promi
   // No list means every key: a value whose key is lost is then a failure of its document, not passed over.
   const everyKey = leavesEveryKey(run);
   const keyIds = everyKey ? [] : usable.map((key) => key._id as BsonBinary);
-  const wanted = new Set(state.keys.map((key) => idText(key._id)));
   const transformation: DocumentTransformation = {
     compute: async (documents) => (everyKey || keyIds.length > 0 ? run.engine.leave(documents, keyIds, run.signal) : []),
     toPlaintext: true,
-    isOld: wantedValues(run, wanted),
+    isOld: state.isWanted,
   };
   const planned = new Map(state.plan.collections.map(({ namespace, valuesToMigrate }) => [namespace, valuesToMigrate]));
   // A schema that could not be stripped would have the server refuse each document in turn.

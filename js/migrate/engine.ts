@@ -92,10 +92,10 @@ export class MigrationEngine {
     return deserialize(this.bson, parseMasterKey(this.#bytes(masterKey, 'a master key')), EXACT_TYPES) as MasterKeyDocument;
   }
 
-  /** Sorts key documents by what a migration does with them. */
-  assess(documents: readonly Document[], from: Document, to: Document): VaultAssessment {
+  /** Sorts key documents by their master keys: of `from` (every other than `to` when null), of `to`, of neither. */
+  assess(documents: readonly Document[], from: Document | null, to: Document): VaultAssessment {
     const bytes = documents.map((document) => this.#bytes(document, 'a key document'));
-    return assessVault(concatBytes(bytes), this.#bytes(from, 'from'), this.#bytes(to, 'to'));
+    return assessVault(concatBytes(bytes), from === null ? undefined : this.#bytes(from, 'from'), this.#bytes(to, 'to'));
   }
 
   /**

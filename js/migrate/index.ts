@@ -15,16 +15,21 @@ export type { MigrateOptions, MigrationCollectionInput, MigrationMode, Migration
 export type { MigrationPhase, MigrationProgress } from './progress.js';
 export type {
   CollectionResults,
+  KeyReason,
   KeyResults,
   MigrationCheck,
   MigrationFailure,
   MigrationPlan,
+  MigrationRemaining,
   MigrationReport,
   PlannedCollection,
   PlannedKey,
   PlannedSchema,
+  ReportedChoice,
   SchemaResults,
+  ValuesNotChosen,
 } from './report.js';
+export { choiceText, remainingText } from './report-text.js';
 export { type RestoreOptions, type RestoreReport, restoreKeyVault } from './restore.js';
 export {
   type KeyRemovalOptions,

@@ -1,9 +1,11 @@
 import { CsfleError } from '../errors.js';
 import { executeDecrypt } from './decrypt.js';
+import { reportedChoice } from './key-choice.js';
 import type { MigrateOptions } from './options.js';
 import { makePlan, type PlanState } from './plan.js';
 import { type DataResults, executeReencrypt } from './reencrypt.js';
-import { deepFreeze, type KeyResults, type MigrationPlan, type MigrationReport } from './report.js';
+import { isNothingLeft, lookForRemaining, settledCollections, settledSchemas } from './remaining.js';
+import { deepFreeze, type KeyResults, type MigrationPlan, type MigrationRemaining, type MigrationReport } from './report.js';
 import { executeRewrap } from './rewrap.js';
 import { type MigrationRun, messageOf } from './run-state.js';
 import { setUp } from './setup.js';
@@ -12,8 +14,8 @@ import { setUp } from './setup.js';
  * Plans a migration, and carries it out when `execute` is true.
  *
  * Shape: the report holds the plan with every check, what was done, and each key and document that failed while the
- * others went on. `ok` says whether everything that was asked for is done and verified; of a plan, whether it can be
- * executed. Running it again changes nothing that is done, and goes on where an earlier run stopped. `rewrap` is undone
+ * others went on. `ok` says whether everything that was asked for is done and verified, and `remaining` what is not; of a
+ * plan, `ok` says whether it can be executed. Running it again changes nothing that is done, and goes on where an earlier run stopped. `rewrap` is undone
  * by the same call with `from` and `to` exchanged, as long as the old master key is there.
  *
  * Units: durations in milliseconds, rates per second.
@@ -30,21 +32,28 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
   try {
     let plan = EMPTY_PLAN;
     let results = nothingDone(0);
+    let remaining: MigrationRemaining | null = null;
     let executed = false;
     try {
       const state = await makePlan(run);
       plan = state.plan;
-      results = nothingDone(state.keys.length);
+      results = nothingDone(plannedKeys(run, plan));
       executed = wanted && !run.interrupted && mayExecute(run, plan) && (await backedUp(run, state)) && !run.interrupted;
       if (executed) {
-        results = await execute(run, state);
+        results = withDoneBefore(run, plan, await execute(run, state));
         failMalformed(run, plan);
+        remaining = await lookForRemaining(run, state);
+        results = {
+          ...results,
+          collections: settledCollections(run, results.collections, state.isWanted),
+          schemas: settledSchemas(run, results.schemas),
+        };
       }
     } catch (error) {
       if (!run.isAbort(error)) throw error;
     }
     const { keys, collections, schemas, oldKeys = [] } = results;
-    const finished = executed && run.failures.length === 0 && collections.every(({ valuesLeft }) => valuesLeft === 0);
+    const finished = run.failures.length === 0 && remaining !== null && isNothingLeft(remaining);
     return deepFreeze({
       mode: run.mode,
       executed,
@@ -52,11 +61,13 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
       interrupted: run.interrupted,
       from: run.from === null ? null : { ...run.from },
       to: run.to === null ? null : { ...run.to },
+      choice: reportedChoice(run.choice),
       plan,
       keys,
       collections,
       schemas,
       oldKeys,
+      remaining,
       failures: [...run.failures],
       kmsCalls: { ...run.engine.calls },
       startedAt: startedAt.toISOString(),
@@ -75,6 +86,7 @@ const EMPTY_PLAN: MigrationPlan = {
   keys: [],
   counts: { migrate: 0, done: 0, other: 0, malformed: 0 },
   collections: [],
+  notChosen: [],
   schemas: [],
   kmsCalls: 0,
 };
@@ -85,6 +97,16 @@ function nothingDone(planned: number): Results {
     collections: [],
     schemas: [],
   };
+}
+
+/** Keys that were asked for. A rewrap finds those that it did before under the new master key, and nowhere else. */
+function plannedKeys({ mode }: MigrationRun, { counts }: MigrationPlan): number {
+  return counts.migrate + (mode === 'rewrap' ? counts.done : 0);
+}
+
+function withDoneBefore(run: MigrationRun, plan: MigrationPlan, { keys, ...others }: Results): Results {
+  const doneBefore = run.mode === 'rewrap' ? plan.counts.done : 0;
+  return { ...others, keys: { ...keys, planned: plannedKeys(run, plan), alreadyDone: keys.alreadyDone + doneBefore } };
 }
 
 async function execute(run: MigrationRun, state: PlanState): Promise<Results> {
@@ -112,8 +134,8 @@ function mayExecute(run: MigrationRun, plan: MigrationPlan): boolean {
  * old master key after a run that says all is well would lose it.
  */
 function failMalformed(run: MigrationRun, plan: MigrationPlan): void {
-  for (const { id, keyAltNames, provider, disposition, code, message } of plan.keys) {
-    if (disposition !== 'malformed' || (provider !== '' && run.from !== null && provider !== run.from['provider'])) continue;
+  for (const { id, keyAltNames, reason, code, message } of plan.keys) {
+    if (reason !== 'malformed') continue;
     const error = new CsfleError(code ?? 'KEY_VAULT_DOCUMENT_MALFORMED', message ?? 'the key document is malformed');
     run.fail({ kind: 'key', id, keyAltNames }, error);
   }

@@ -11,14 +11,9 @@ import type { KeyOutcome } from './evidence/outcome.js';
 import { retireUnused } from './evidence/retire.js';
 import { type Search, searchForUses } from './evidence/search.js';
 import { isOwnName, keyMarker } from './markers.js';
+import type { ReplacedKey } from './modes/reencrypt.js';
 import { failKey } from './rewrap.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
-
-/** One old key with the key that takes its place. */
-export interface ReplacedKey {
-  readonly old: Document;
-  readonly replacement: BsonBinary;
-}
 
 /**
  * The keys with alternate names that values outside of the collections to migrate need, each with the error that says

@@ -1,4 +1,4 @@
-import type { BsonLibrary, Document } from '../bson.js';
+import type { BsonBinary, BsonLibrary, Document } from '../bson.js';
 import type { DriverClient, KeyVaultStore, MasterKeyDocument } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
 import type { MigrationCollection } from './collection.js';
@@ -10,7 +10,8 @@ import type { MigrationProgress } from './progress.js';
  * What a migration does.
  *
  * - `rewrap`: the same data keys under the new master key. Documents and schemas stay as they are, since key ids stay.
- * - `reencrypt`: new data keys under the new master key; every value is decrypted and encrypted again in this process.
+ * - `reencrypt`: new data keys under the new master key in the place of those that `createdBefore`, `keyIds` or `all` choose;
+ *   every value under them is decrypted and encrypted again in this process.
  * - `decrypt`: every value back to plaintext, which leaves client-side encryption.
  */
 export type MigrationMode = 'rewrap' | 'reencrypt' | 'decrypt';
@@ -42,8 +43,8 @@ export interface MigrateOptions extends EvidenceOptions {
   /** The providers of `from` and of `to`. */
   readonly kmsProviders: KmsProviders;
   /**
-   * Which keys to migrate: those whose master key has at least these fields. `{ provider: 'local' }` when absent; in
-   * the mode `decrypt`, where nothing is wrapped anew, every key when absent.
+   * Only keys whose master key has at least these fields. In the mode `rewrap` this is what is moved away from,
+   * `{ provider: 'local' }` when absent. In the other modes it restricts the keys further, and nothing when absent.
    */
   readonly from?: MasterKeyDocument | undefined;
   /** The new master key. Required, except in the mode `decrypt`, which takes none. */
@@ -52,6 +53,18 @@ export interface MigrateOptions extends EvidenceOptions {
   readonly mode?: MigrationMode | undefined;
   /** Writes only when this is `true`. Default: `false`, which plans and checks. */
   readonly execute?: boolean | undefined;
+  /**
+   * Mode `reencrypt`: replaces every data key that was created before this date, whatever wraps it now; a key whose document
+   * does not tell counts as older. Give each run of one re-encryption the same date: the keys that it makes are newer.
+   */
+  readonly createdBefore?: Date | undefined;
+  /** Mode `reencrypt`: replaces the data keys of these ids, binaries of subtype 4 or their text. */
+  readonly keyIds?: readonly (BsonBinary | string)[] | undefined;
+  /**
+   * Mode `reencrypt`: replaces every data key but those that a re-encryption made and whose old key was not removed since.
+   * Does not go with `deleteOldKeys`.
+   */
+  readonly all?: boolean | undefined;
   /** Restricts the keys further, in MongoDB's query language. Default: every key. */
   readonly keyFilter?: Document | undefined;
   /** The collections whose documents are rewritten; modes `reencrypt` and `decrypt`. Their validators are rewritten too. */

@@ -3,12 +3,14 @@ import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { AssessedKey } from '../wasm.js';
 import { asCollectionError, type Census, takeCensus } from './census.js';
-import { check, checkNewMasterKey, checkVault, type Fingerprints, keysUnwrapCheck, unwrapKeys } from './checks.js';
+import { check, checkNewMasterKey, checkVault, type Fingerprints, keysUnwrapCheck, unknown, unwrapKeys } from './checks.js';
 import { counted } from './counted.js';
 import { idText, type Replacement } from './engine.js';
-import { isOwnName, keyMarker, replacedKeyId } from './markers.js';
+import { modeOf } from './modes/index.js';
+import { type ChosenKey, type Look, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';
+import { findReplacements } from './modes/reencrypt.js';
 import type { MigrationCheck, MigrationPlan, PlannedCollection, PlannedKey } from './report.js';
-import { altNamesOf, type MigrationRun } from './run-state.js';
+import type { MigrationRun } from './run-state.js';
 import { planSchemas } from './schema.js';
 
 /** A plan, with what executing it needs and reports do not show. */
@@ -22,15 +24,20 @@ export interface PlanState {
   readonly faults: ReadonlyMap<string, CsfleError>;
   /** Replacements of earlier runs (`reencrypt`), by the id of the old key. */
   readonly replacements: ReadonlyMap<string, BsonBinary>;
+  /** Whether values under a key are asked to be replaced. */
+  readonly isWanted: (keyId: string) => boolean;
 }
 
 /** Looks at everything and writes nothing. */
 export async function makePlan(run: MigrationRun): Promise<PlanState> {
   const checks: MigrationCheck[] = [];
   const documents: Document[] = [];
+  let matched: ReadonlySet<string> | undefined;
   checks.push(
     await check('vault-readable', true, async () => {
-      documents.push(...(await run.engine.find(vaultFilter(run), run.signal)));
+      const vault = await readVault(run);
+      documents.push(...vault.documents);
+      matched = vault.matched;
       return counted(documents.length, 'key document');
     }),
   );
@@ -51,7 +58,8 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
             throw asCollectionError(namespace, error);
           });
           censuses.set(namespace, census);
-          return `${counted(census.documents, 'document')}, ${counted(census.values, 'encrypted value')}`;
+          const unread = census.unreadable === 0 ? '' : `; ${counted(census.unreadable, 'document nests', 'documents nest')} too deeply to be looked through`;
+          return `${counted(census.documents, 'document')}, ${counted(census.values, 'encrypted value')}${unread}`;
         },
         namespace,
       ),
@@ -61,7 +69,8 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
         'collection-writable',
         true,
         async () => {
-          const facts = (await collection.facts?.()) ?? { writable: true };
+          const facts = await collection.facts?.();
+          if (facts === undefined) return unknown('this collection cannot tell; the first write will');
           if (!facts.writable)
             throw new CsfleError('MIGRATION_COLLECTION_FAILED', facts.reason ?? 'its documents cannot be updated', {
               details: { namespace },
@@ -73,14 +82,14 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     );
   }
 
-  const assessed = assessKeys(run, documents, censuses);
+  const mode = modeOf(run.mode);
+  const look: Look = { documents, censuses: [...censuses.values()], matched };
+  const assessed = mode.choose(run, look);
   checks.push(keyDocumentsCheck(assessed));
-  if (run.mode === 'reencrypt') checks.push(keysUnderTargetCheck(assessed));
-  const byId = new Map(documents.map((document) => [idText(document._id), document]));
-  const keys = assessed
-    .filter(({ disposition }) => disposition === 'migrate')
-    .map(({ id }) => byId.get(id))
-    .filter((key) => key !== undefined);
+  const isReadable = checks.every(({ name, ok }) => ok || name !== 'vault-readable');
+  // Of a vault that was not read nothing can be said.
+  if (isReadable) checks.push(...mode.checks(run, look, assessed));
+  const keys = toMigrate(documents, assessed);
   const { fingerprints, faults } = await unwrapKeys(run, keys);
   checks.push(keysUnwrapCheck(keys, faults));
   if (run.mode !== 'decrypt') checks.push(await checkNewMasterKey(run));
@@ -108,8 +117,8 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
 
   // Half a plan would look like a whole one.
   throwIfAborted(run.signal);
-  const wanted = new Set(keys.map((key) => idText(key._id)));
-  const collections = [...censuses].map(([namespace, census]) => census.planned(namespace, wantedValues(run, wanted)));
+  const isWanted = mode.wantsValues(run, assessed);
+  const collections = [...censuses].map(([namespace, census]) => census.planned(namespace, isWanted));
   const count = (disposition: AssessedKey['disposition']): number =>
     assessed.filter((key) => key.disposition === disposition).length;
   const plan: MigrationPlan = {
@@ -118,44 +127,11 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     keys: assessed.map((key) => plannedKey(key, replacements, faults)),
     counts: { migrate: count('migrate'), done: count('done'), other: count('other'), malformed: count('malformed') },
     collections,
+    notChosen: valuesNotChosen(look.censuses, assessed, isWanted),
     schemas: planned.schemas,
     kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections),
   };
-  return { plan, documents, keys, fingerprints, faults, replacements };
-}
-
-function vaultFilter(run: MigrationRun): Document {
-  const filters: Document[] = run.options.keyFilter === undefined ? [] : [run.options.keyFilter];
-  // Without a new master key there is nothing to assess against: the fields of `from` are a filter like any other.
-  if (run.mode === 'decrypt' && run.from !== null) {
-    for (const [field, value] of Object.entries(run.from)) filters.push({ [`masterKey.${field}`]: value });
-  }
-  const only = filters[0];
-  return filters.length > 1 ? { $and: filters } : (only ?? {});
-}
-
-function assessKeys(
-  run: MigrationRun,
-  documents: readonly Document[],
-  censuses: ReadonlyMap<string, Census>,
-): readonly AssessedKey[] {
-  if (run.mode !== 'decrypt') return run.engine.assess(documents, run.from as Document, run.target).keys;
-  const used = new Set([...censuses.values()].flatMap((census) => census.keyIds));
-  return documents.map((document) => {
-    const id = idText(document._id);
-    const provider = String((document.masterKey as Document | undefined)?.provider);
-    return { id, keyAltNames: altNamesOf(document), provider, disposition: used.has(id) ? 'migrate' : 'other' };
-  });
-}
-
-/** Which values a migration replaces: those of the keys to migrate, or in the mode `decrypt` without limits every one. */
-export function wantedValues(run: MigrationRun, wanted: ReadonlySet<string>): (keyId: string) => boolean {
-  return leavesEveryKey(run) ? () => true : (keyId) => wanted.has(keyId);
-}
-
-/** Whether the mode `decrypt` was given no limit on keys, so that a value of a lost key is a named failure. */
-export function leavesEveryKey(run: MigrationRun): boolean {
-  return run.mode === 'decrypt' && run.from === null && run.options.keyFilter === undefined;
+  return { plan, documents, keys, fingerprints, faults, replacements, isWanted };
 }
 
 function keyDocumentsCheck(assessed: readonly AssessedKey[]): MigrationCheck {
@@ -172,30 +148,6 @@ function keyDocumentsCheck(assessed: readonly AssessedKey[]): MigrationCheck {
   };
 }
 
-/**
- * Whether keys count as done that no re-encryption made. After a leak of the old master key they are as exposed as before:
- * wrapping a key anew does not change it. Whether that matters only the caller knows, so it keeps nothing from running.
- */
-function keysUnderTargetCheck(assessed: readonly AssessedKey[]): MigrationCheck {
-  const done = assessed.filter(({ disposition }) => disposition === 'done');
-  const kept = done.filter(({ keyAltNames }) => keyAltNames.every(isOwnName));
-  const first = kept[0];
-  const common = { name: 'keys-under-target', required: false } as const;
-  if (first === undefined) {
-    const detail = done.length === 0 ? 'no key is under the new master key yet' : `${counted(done.length, 'key')}, made by a re-encryption`;
-    return { ...common, ok: true, detail };
-  }
-  const which = [first.id, ...first.keyAltNames].join(' ');
-  return {
-    ...common,
-    ok: false,
-    detail:
-      `${counted(kept.length, 'key is', 'keys are')} under the new master key already, not known to be made by a re-encryption, and will keep ` +
-      `the data key (first ${which}); if the master key they were under before leaked, undo the rewrap first (--undo, or from and ` +
-      'to exchanged) or name another master key as the target',
-  };
-}
-
 function confirmationCheck(run: MigrationRun): Promise<MigrationCheck> {
   return check('plaintext-confirmed', true, async () => {
     if (run.options.confirmPlaintext === true) return 'documents may become plaintext';
@@ -204,40 +156,6 @@ function confirmationCheck(run: MigrationRun): Promise<MigrationCheck> {
       'the mode decrypt stores documents in the clear: confirmPlaintext is not set',
     );
   });
-}
-
-/** Replacements of earlier runs by the id of the old key; one that is not under the new master key is a fault of that key. */
-async function findReplacements(
-  run: MigrationRun,
-  keys: readonly Document[],
-  faults: Map<string, CsfleError>,
-): Promise<Map<string, BsonBinary>> {
-  const markers = keys.map((key) => keyMarker(idText(key._id)));
-  if (markers.length === 0) return new Map();
-  const found = await run.engine.find({ keyAltNames: { $in: markers } }, run.signal);
-  const wanted = new Set(keys.map((key) => idText(key._id)));
-  const assessed = run.engine.assess(found, run.from as Document, run.target).keys;
-  const underTarget = new Set(assessed.filter(({ disposition }) => disposition === 'done').map(({ id }) => id));
-  const replacements = new Map<string, BsonBinary>();
-  for (const document of found) {
-    for (const name of altNamesOf(document)) {
-      const old = replacedKeyId(name);
-      if (old === undefined || !wanted.has(old)) continue;
-      const id = idText(document._id);
-      replacements.set(old, document._id as BsonBinary);
-      // Its marker leaves no room for a second replacement, and to use it would not do what was asked for.
-      if (!underTarget.has(id) && !faults.has(old))
-        faults.set(
-          old,
-          new CsfleError(
-            'MIGRATION_TARGET_INVALID',
-            `key ${id} replaces it already and is not under the new master key: name the master key of that one as the target, or wrap it anew first`,
-            { details: { keyId: id } },
-          ),
-        );
-    }
-  }
-  return replacements;
 }
 
 // The keys that replace others may not exist yet: any other id shows how many places of a schema change.
@@ -249,11 +167,11 @@ function plannedReplacements(keys: readonly Document[], replacements: ReadonlyMa
 }
 
 function plannedKey(
-  key: AssessedKey,
+  key: ChosenKey,
   replacements: ReadonlyMap<string, BsonBinary>,
   faults: ReadonlyMap<string, CsfleError>,
 ): PlannedKey {
-  const { id, keyAltNames, provider, disposition } = key;
+  const { id, keyAltNames, provider, disposition, reason } = key;
   const replacement = replacements.get(id);
   const fault = faults.get(id);
   const code = (fault?.code ?? key.code) as PlannedKey['code'] | undefined;
@@ -263,6 +181,7 @@ function plannedKey(
     keyAltNames,
     provider,
     disposition,
+    reason,
     ...(replacement === undefined ? {} : { replacedBy: idText(replacement) }),
     ...(code === undefined ? {} : { code }),
     ...(message === undefined ? {} : { message }),

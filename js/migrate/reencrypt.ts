@@ -3,10 +3,11 @@ import { CsfleError } from '../errors.js';
 import { fromStore } from '../run.js';
 import { moveNames } from './alternate-names.js';
 import { type DocumentTransformation, rewriteCollection } from './documents.js';
-import { idText, type Replacement } from './engine.js';
+import { idText } from './engine.js';
 import type { KeyOutcome } from './evidence/outcome.js';
 import { isOwnName, keyMarker, nameMarker, replacedKeyId } from './markers.js';
-import { keysUsedElsewhere, type ReplacedKey, retireOldKeys } from './old-keys.js';
+import { inOrderOfReplacement, lastReplacements, type ReplacedKey } from './modes/reencrypt.js';
+import { keysUsedElsewhere, retireOldKeys } from './old-keys.js';
 import type { PlanState } from './plan.js';
 import type { CollectionResults, KeyResults, SchemaResults } from './report.js';
 import { failKey, verifyKeys } from './rewrap.js';
@@ -28,11 +29,8 @@ export async function executeReencrypt(run: MigrationRun, planned: PlanState): P
   const state = { ...planned, faults: new Map([...(await keysUsedElsewhere(run, planned.keys)), ...planned.faults]) };
   const counts = { planned: state.keys.length, migrated: 0, alreadyDone: 0, failed: 0, namesMoved: 0, deleted: 0, verified: 0 };
   const fingerprints = new Map<string, string>();
-  const replaced = await replaceKeys(run, state, counts, fingerprints);
-  const replacements: Replacement[] = replaced.map(({ old, replacement }) => ({
-    from: old._id as BsonBinary,
-    to: replacement,
-  }));
+  const replaced = inOrderOfReplacement(await replaceKeys(run, state, counts, fingerprints));
+  const replacements = lastReplacements(replaced);
 
   // Keys that could not be replaced are named as failures; what is under them stays, and the others go on.
   const oldIds = new Set(replaced.map(({ old }) => idText(old._id)));
@@ -90,6 +88,7 @@ async function replaceKeys(
       if (fault !== undefined) throw fault;
       const known = state.replacements.get(idText(old._id));
       const replacement = known ?? (await createReplacement(run, old));
+      if (known === undefined) await requireOnlyReplacement(run, old);
       // Unwrapped from what the vault holds: nothing is encrypted under a key that cannot be had back.
       fingerprints.set(idText(replacement), await run.engine.fingerprint(replacement, run.signal));
       replaced.push({ old, replacement });
@@ -122,6 +121,16 @@ async function createReplacement(run: MigrationRun, old: Document): Promise<Bson
   }
 }
 
+/** Without the unique index on names two runs could each make a replacement; that is found out before one is used. */
+async function requireOnlyReplacement(run: MigrationRun, old: Document): Promise<void> {
+  const marked = await run.engine.find({ keyAltNames: keyMarker(idText(old._id)) });
+  if (marked.length === 1) return;
+  const ids = marked.map(({ _id }) => idText(_id));
+  throw new CsfleError('MIGRATION_INDEX_MISSING', `${ids.length} keys carry the mark of its replacement: ${ids.join(', ')}`, {
+    details: { keyId: idText(old._id) },
+  });
+}
+
 /** Rewrites every collection in turn. */
 export async function rewriteAll(
   run: MigrationRun,
@@ -131,7 +140,10 @@ export async function rewriteAll(
   const results: CollectionResults[] = [];
   for (const collection of run.collections) {
     if (run.interrupted) break;
+    const before = run.censuses.get(collection);
     results.push(await rewriteCollection(run, collection, transformation, known(collection.namespace)));
+    // A census from before the changes tells nothing about what is left.
+    if (run.censuses.get(collection) === before) run.censuses.set(collection, undefined);
   }
   return results;
 }

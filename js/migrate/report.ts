@@ -12,6 +12,7 @@ export interface MigrationCheck {
     | 'vault-writable'
     | 'alt-name-index'
     | 'key-documents'
+    | 'keys-chosen'
     | 'old-keys-unwrap'
     | 'keys-under-target'
     | 'new-master-key'
@@ -30,13 +31,46 @@ export interface MigrationCheck {
   readonly code?: ErrorCode;
 }
 
+/**
+ * Why a key is dealt with as it is.
+ *
+ * - `under-source`, `under-target`, `not-under-source`: the mode `rewrap` goes by the master key that a key is under.
+ * - `chosen`, `made-later`, `not-named`, `left-out`: the mode `reencrypt` goes by its choice of keys; `made-later` keys are
+ *   not older than `createdBefore`, `left-out` ones were chosen, but not under `from` or not matched by `keyFilter`.
+ * - `replacement`: a re-encryption made it in the place of another key.
+ * - `used`, `not-used`: the mode `decrypt` goes by the values in its collections.
+ * - `malformed`: its document cannot be used.
+ */
+export type KeyReason =
+  | 'under-source'
+  | 'under-target'
+  | 'not-under-source'
+  | 'chosen'
+  | 'made-later'
+  | 'not-named'
+  | 'left-out'
+  | 'replacement'
+  | 'used'
+  | 'not-used'
+  | 'malformed';
+
+/** The choice of keys of the mode `reencrypt`, as plain data. */
+export type ReportedChoice =
+  | { readonly createdBefore: string }
+  | { readonly keyIds: readonly string[] }
+  | { readonly all: true };
+
 /** What is to become of one data key. */
 export interface PlannedKey {
   readonly id: string;
   readonly keyAltNames: readonly string[];
   readonly provider: string;
-  /** `migrate`: to do. `done`: under the new master key already. `other`: not asked for. `malformed`: not a key document. */
+  /**
+   * `migrate`: to do. `done`: under the new master key already, or in the mode `reencrypt` made by a re-encryption. `other`:
+   * not asked for. `malformed`: not a key document.
+   */
   readonly disposition: 'migrate' | 'done' | 'other' | 'malformed';
+  readonly reason: KeyReason;
   /** The data key that takes its place, in the mode `reencrypt`, once it exists. */
   readonly replacedBy?: string;
   readonly code?: ErrorCode;
@@ -57,6 +91,16 @@ export interface PlannedCollection {
   readonly paths: readonly { readonly path: string; readonly values: number }[];
   /** Values that this library leaves alone: of Queryable Encryption, or of no known kind. */
   readonly foreignValues: number;
+  /** Documents that nest too deeply to be looked through: what they hold is not known. */
+  readonly unreadable: number;
+}
+
+/** Encrypted values in the named collections that nobody asked to migrate, by their key. */
+export interface ValuesNotChosen {
+  readonly keyId: string;
+  readonly values: number;
+  /** Why their key was not chosen; absent where the key vault has no such key. */
+  readonly reason?: KeyReason;
 }
 
 /** What a schema holds. */
@@ -74,6 +118,8 @@ export interface MigrationPlan {
   readonly keys: readonly PlannedKey[];
   readonly counts: { readonly migrate: number; readonly done: number; readonly other: number; readonly malformed: number };
   readonly collections: readonly PlannedCollection[];
+  /** What the collections hold under keys that are not migrated. */
+  readonly notChosen: readonly ValuesNotChosen[];
   readonly schemas: readonly PlannedSchema[];
   /** KMS calls that executing makes, those of its own checks included; retries come on top. */
   readonly kmsCalls: number;
@@ -94,11 +140,11 @@ export interface MigrationFailure {
 
 /** What happened to the keys. */
 export interface KeyResults {
-  /** Keys that were to be migrated. */
+  /** Keys that were asked for, those that an earlier run had done included. */
   readonly planned: number;
   /** Wrapped anew (`rewrap`), or replaced by a new key that this run made (`reencrypt`). */
   readonly migrated: number;
-  /** Found under the new master key, or with their replacement, when their turn came. */
+  /** Under the new master key (`rewrap`), or with their replacement (`reencrypt`), before this run came to them. */
   readonly alreadyDone: number;
   readonly failed: number;
   /** Alternate names that moved to the new keys (`reencrypt`). */
@@ -117,8 +163,11 @@ export interface CollectionResults {
   readonly documentsRewritten: number;
   readonly valuesRewritten: number;
   readonly documentsFailed: number;
-  /** Values that the last census still found under the old keys. 0 is the proof that none is left. */
-  readonly valuesLeft: number;
+  /**
+   * Values under the keys asked for that a census after the last change found, also under keys that failed. 0 is the proof
+   * that none is left; null says that no census tells: it failed, was interrupted, or is older than the last change.
+   */
+  readonly valuesLeft: number | null;
 }
 
 /** What happened to one schema. */
@@ -126,6 +175,27 @@ export interface SchemaResults {
   readonly name: string;
   readonly changes: number;
   readonly written: boolean;
+}
+
+/**
+ * What was asked for and is not done, from a last look at the vault, the collections and the schemas. The run is `ok` only
+ * when all of it is empty or 0; `notChosen` alone says what nobody asked for.
+ */
+export interface MigrationRemaining {
+  /** Keys asked for that are not wrapped anew or not replaced, or that the vault does not have. */
+  readonly keys: readonly { readonly keyId: string; readonly reason: 'not-done' | 'not-in-vault' }[];
+  /** Values under the keys asked for in the named collections; null where no census tells. */
+  readonly values: readonly { readonly namespace: string; readonly values: number | null }[];
+  /** Values under the keys asked for in other collections; null where no other collection was looked at. */
+  readonly elsewhere: readonly { readonly namespace: string; readonly values: number | null }[] | null;
+  /** What the censuses of the named collections cannot judge: documents too deep, values that tell no key. */
+  readonly unproven: readonly { readonly namespace: string; readonly documents: number; readonly values: number }[];
+  /** Alternate names that are still to move to a new key. */
+  readonly keyAltNames: number;
+  /** Schemas that still have old key ids or encryption, or that could not be read. */
+  readonly schemas: readonly string[];
+  /** Values that stay under keys that were not chosen. */
+  readonly notChosen: readonly ValuesNotChosen[];
 }
 
 /** The result of `migrate()`. */
@@ -138,12 +208,16 @@ export interface MigrationReport {
   readonly interrupted: boolean;
   readonly from: MasterKeyDocument | null;
   readonly to: MasterKeyDocument | null;
+  /** Which keys a re-encryption was asked to replace; null in the other modes. */
+  readonly choice: ReportedChoice | null;
   readonly plan: MigrationPlan;
   readonly keys: KeyResults;
   readonly collections: readonly CollectionResults[];
   readonly schemas: readonly SchemaResults[];
   /** What became of each old key (`deleteOldKeys`), and why those that stayed did. */
   readonly oldKeys: readonly KeyOutcome[];
+  /** What is left of what was asked for; null when nothing was executed, or when the last look failed or was interrupted. */
+  readonly remaining: MigrationRemaining | null;
   readonly failures: readonly MigrationFailure[];
   /** KMS calls of this run by kind. */
   readonly kmsCalls: { readonly wrap: number; readonly unwrap: number };

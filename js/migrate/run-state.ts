@@ -2,8 +2,10 @@ import { Limiter } from '../abort.js';
 import type { Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { MasterKeyDocument } from '../key-vault.js';
+import type { Census } from './census.js';
 import type { MigrationCollection } from './collection.js';
 import type { MigrationEngine } from './engine.js';
+import type { KeyChoice } from './key-choice.js';
 import type { MigrateOptions, MigrationMode, MigrationSchema } from './options.js';
 import { type MigrationPhase, PhaseProgress } from './progress.js';
 import type { MigrationFailure } from './report.js';
@@ -11,6 +13,8 @@ import type { MigrationFailure } from './report.js';
 /** One run: its settled options, its engine, and what failed so far. */
 export class MigrationRun {
   readonly failures: MigrationFailure[] = [];
+  /** The last census of each collection; undefined from its beginning until it is complete. */
+  readonly censuses = new Map<MigrationCollection, Census | undefined>();
 
   constructor(
     readonly mode: MigrationMode,
@@ -21,6 +25,8 @@ export class MigrationRun {
     readonly collections: readonly MigrationCollection[],
     readonly otherCollections: readonly MigrationCollection[],
     readonly schemas: readonly MigrationSchema[],
+    /** Which keys the mode `reencrypt` replaces; null in the other modes. */
+    readonly choice: KeyChoice | null = null,
   ) {}
 
   get signal(): AbortSignal | undefined {

@@ -5,6 +5,7 @@ import type { MigrationCollection } from './collection.js';
 import { type DriverMigrationCollection, driverMigrationCollection } from './driver-collection.js';
 import { MigrationEngine } from './engine.js';
 import { checkEvidenceOptions } from './evidence/options.js';
+import { keyChoiceOf } from './key-choice.js';
 import type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 import { MigrationRun } from './run-state.js';
 
@@ -16,6 +17,9 @@ const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
   'to',
   'mode',
   'execute',
+  'createdBefore',
+  'keyIds',
+  'all',
   'keyFilter',
   'collections',
   'schemas',
@@ -68,6 +72,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
       collections,
       (options.otherCollections ?? []).map(openCollection),
       schemas,
+      mode === 'reencrypt' ? keyChoiceOf(options) : null,
     );
   } catch (error) {
     engine.close();
@@ -118,6 +123,9 @@ function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions)
     ['otherCollections', ['reencrypt']],
     ['evidence', ['reencrypt']],
     ['deleteOldKeys', ['reencrypt']],
+    ['createdBefore', ['reencrypt']],
+    ['keyIds', ['reencrypt']],
+    ['all', ['reencrypt']],
     ['confirmPlaintext', ['decrypt']],
     ['to', ['rewrap', 'reencrypt']],
   ];
@@ -142,10 +150,12 @@ function endpoints(
 ): { from: MasterKeyDocument | null; to: MasterKeyDocument | null } {
   if (mode === 'decrypt')
     return { from: options.from === undefined ? null : configured('from', options.from, options), to: null };
-  const from = configured('from', options.from ?? { provider: 'local' }, options);
+  // A re-encryption goes by the choice of keys: a source that nobody named would leave out whatever was wrapped anew.
+  const source = options.from ?? (mode === 'rewrap' ? { provider: 'local' } : undefined);
+  const from = source === undefined ? null : configured('from', source, options);
   if (options.to === undefined) throw targetInvalid('to', `the mode ${mode} needs the new master key in \`to\``);
   const to = engine.parseMasterKey(configured('to', options.to, options));
-  if (engine.same(from, to)) throw targetInvalid('to', '`from` and `to` are the same master key: nothing would change');
+  if (mode === 'rewrap' && from !== null && engine.same(from, to)) throw targetInvalid('to', '`from` and `to` are the same master key: nothing would change');
   return { from, to };
 }
 

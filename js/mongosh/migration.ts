@@ -1,7 +1,7 @@
 /** `csfle.migrate()`: the library's migration with the shell's connection, progress in lines, a result that reads well. */
 
 import { writeFileSync } from 'node:fs';
-import { CsfleError, type Document, type MasterKeyDocument, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate } from '../index.js';
+import { choiceText, CsfleError, type Document, type MasterKeyDocument, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate, remainingText } from '../index.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
@@ -125,15 +125,19 @@ function readable(report: MigrationReport): MigrationReport {
 
 function summary(report: MigrationReport): string {
   const { counts, checks, collections, schemas, kmsCalls, executable } = report.plan;
+  const { left, stays } = remainingText(report);
   const lines = [
     `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode}): ${masterKeyText(report.from) ?? 'every key'} -> ${masterKeyText(report.to) ?? 'plaintext'}`,
     '',
     `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
+    ...(report.choice === null ? [] : [`  asked for    ${choiceText(report.choice)}`]),
     ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),
     ...schemas.map((one) => `  schema       ${one.name}: ${one.changes} changes`),
     ...checks.map((check) => `  check        ${checkLine(check)}`),
     report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
-    ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft} left`) : []),
+    ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft ?? 'not known how many'} left`) : []),
+    ...left.map((line) => `  left         ${line}`),
+    ...(stays === null ? [] : [`  not chosen   ${stays}`]),
     ...report.failures.filter(({ kind }) => kind !== 'check').map((one) => `  failed       ${one.kind} ${one.id}: ${one.code}: ${one.message} ${one.remedy}`),
     '',
     verdict(report, executable),
@@ -156,8 +160,8 @@ function resultLine({ keys, durationMs }: MigrationReport): string {
 
 function verdict(report: MigrationReport, executable: boolean): string {
   if (report.interrupted) return 'Interrupted. Run it again: it goes on where it stopped.';
-  const kept = report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
-  if (report.executed) return report.ok ? `Done and verified${kept ? ', but for the keys of the check keys-under-target, which keep their data key' : ''}.` : 'Not complete: see the failures above. Run it again when they are dealt with.';
+  const kept = (report.remaining?.notChosen ?? []).length > 0 || report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
+  if (report.executed) return report.ok ? `Done and verified${kept ? ' for the keys that were chosen; others keep their data key' : ''}.` : 'Not done: see above what failed and what is left. Run it again when that is dealt with.';
   if (report.failures.length > 0) return 'Nothing was written: see what failed above.';
   return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';
 }

@@ -107,7 +107,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
 
   it('re-encrypts collections of the shell under new keys', async () => {
     const { prelude, database } = await hospital();
-    const report = await evaluate(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to, mode: 'reencrypt', collections: [data.patients], deleteOldKeys: true, execute: true })`);
+    const report = await evaluate(`${prelude} csfle.migrate({ ...options, to, mode: 'reencrypt', createdBefore: new Date(), collections: [data.patients], deleteOldKeys: true, execute: true })`);
     assert.deepEqual([report.ok, report.failures], [true, []]);
     const [collection] = report.collections;
     assert.deepEqual([collection.namespace, Number(collection.documentsRewritten), Number(collection.valuesLeft)], [`${database}.patients`, documents, 0]);
@@ -118,23 +118,29 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual([value.found, [...new Set(value.providers)]], ['note 7', ['aws']]);
   });
 
-  it('says in plan and report which keys a re-encryption leaves after a rewrap', async () => {
-    const { prelude } = await hospital();
-    const settings = "from: { provider: 'aws' }, to, mode: 'reencrypt', collections: [data.patients]";
+  it('re-encrypts by age or id after a rewrap, not at all without a choice, and says what stays', async () => {
+    const { prelude, keys } = await hospital();
+    const settings = "to, mode: 'reencrypt', collections: [data.patients], execute: true";
     await evaluate(`${prelude} csfle.migrate({ ...options, to, execute: true }).ok`);
-    for (const execute of [false, true]) {
-      const { code, stdout } = await run(`${prelude} csfle.migrate({ ...options, ${settings}, execute: ${execute} })`, { json: false });
-      assert.equal(code, 0, stdout);
-      assert.match(stdout, /^ {2}check {8}warn keys-under-target: 3 keys are under the new master key already/m);
-      if (execute) assert.match(stdout, /\nDone and verified, but for the keys of the check keys-under-target, which keep their data key\.\n$/);
-    }
+    const old = (await keys()).map(({ _id }) => _id.toString('hex'));
+    const refused = await evaluate(`${prelude} ({ none: fails(() => csfle.migrate({ ...options, ${settings} })), source: fails(() => csfle.migrate({ ...options, ${settings}, from: { provider: 'local' } })), later: fails(() => csfle.migrate({ ...options, ${settings}, createdBefore: new Date(Date.now() + 60000) })), text: fails(() => csfle.migrate({ ...options, ${settings}, createdBefore: '2026-11-01' })) })`);
+    assert.deepEqual(refused, { none: 'OPTION_INVALID', source: 'OPTION_INVALID', later: 'OPTION_INVALID', text: 'OPTION_INVALID' });
+    const one = await run(`${prelude} const { _id } = csfle.keyVault(options).getKeyByAltName('ssn'); csfle.migrate({ ...options, ${settings}, keyIds: [_id] })`, { json: false });
+    assert.equal(one.code, 0, one.stdout);
+    assert.match(one.stdout, new RegExp(`^ {2}not chosen {3}${documents} values stay under 1 key that was not chosen \\(`, 'm'));
+    assert.match(one.stdout, /\nDone and verified for the keys that were chosen; others keep their data key\.\n$/);
+    const rest = await evaluate(`${prelude} csfle.migrate({ ...options, ${settings}, createdBefore: ISODate('${new Date().toISOString()}') })`);
+    assert.equal(rest.ok, true, JSON.stringify(rest.failures));
+    assert.deepEqual(rest.remaining.notChosen, []);
+    const used = new Set((await client.db(`${(await evaluate(`${prelude} data.getName()`))}`).collection('patients').find().toArray()).flatMap(({ ssn, visits }) => [ssn, visits[0].note]).map((value) => value.buffer.subarray(1, 17).toString('hex')));
+    assert.deepEqual(old.filter((id) => used.has(id)), []);
   });
 
   it('takes witnesses as collections of the shell, and names options that are none', async () => {
     const { prelude, database, keys } = await hospital();
     const value = await evaluate(
       `${prelude} data.archive.insertOne(data.patients.findOne());
-       const migrate = (more) => csfle.migrate({ ...options, to, mode: 'reencrypt', collections: [data.patients], ...more });
+       const migrate = (more) => csfle.migrate({ ...options, to, mode: 'reencrypt', createdBefore: new Date(), collections: [data.patients], ...more });
        ({ report: migrate({ deleteOldKeys: true, witnesses: [data.archive], execute: true }), collections: fails(() => migrate({ collections: data.patients })), witnesses: fails(() => migrate({ witnesses: data.archive })), witness: fails(() => migrate({ witnesses: [5] })),
           region: fails(() => csfle.awsKms({ regio: 'x' })), noOptions: fails(() => csfle.awsKms(null)), create: fails(() => csfle.localKeyFile('master-key.bin', { creat: true })), none: fails(() => csfle.localKeyFile('master-key.bin', null)) })`,
     );
@@ -174,7 +180,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
       `${prelude} const wrong = csfle.localKeyFile('wrong.bin', { create: true }); const migrate = (more) => csfle.migrate({ ...options, from: { provider: 'local' }, to, ...more });
        const codes = (report) => ({ ok: report.ok, codes: report.plan.checks.filter((check) => !check.ok && check.required).map(({ name, code }) => name + ' ' + code) });
        ({ wrongFile: codes(migrate({ kmsProviders: { local: wrong, aws } })), backup: migrate({ execute: true, backupFile: 'master-key.bin' }).failures.map(({ code }) => code), noCmk: codes(migrate({ to: { ...to, key: to.key.replace(/.{12}$/, '000000000000') } })),
-          executed: codes(migrate({ kmsProviders: { local: wrong, aws }, execute: true })), target: fails(() => migrate({ to: undefined })), collection: fails(() => migrate({ mode: 'reencrypt', collections: [5] })), vault: fails(() => csfle.migrate({ kmsProviders: { local }, to })) })`,
+          executed: codes(migrate({ kmsProviders: { local: wrong, aws }, execute: true })), target: fails(() => migrate({ to: undefined })), collection: fails(() => migrate({ mode: 'reencrypt', all: true, collections: [5] })), vault: fails(() => csfle.migrate({ kmsProviders: { local }, to })) })`,
     );
     assert.deepEqual(value, {
       wrongFile: { ok: false, codes: ['old-keys-unwrap CRYPTO_AUTHENTICATION_FAILED'] },

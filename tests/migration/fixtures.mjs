@@ -83,12 +83,15 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
       },
     }));
   }
+  // Every key is made before it, every key of a migration after it.
+  await new Promise((resolve) => setTimeout(resolve, 2));
+  const cutOff = new Date();
   const lookAt = {
     vault: () => vault.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray(),
     patients: () => patients.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray(),
   };
   return {
-    database, namespace, masterKey, local, kmsProviders, keys, originals, vault, patients, encryption, lookAt,
+    database, namespace, cutOff, masterKey, local, kmsProviders, keys, originals, vault, patients, encryption, lookAt,
     patientsNamespace: `${database}.patients`,
     store: driverKeyVaultStore(lab.client, namespace),
     // Everything in the database, as bytes: what a dry run must not change.
@@ -100,7 +103,10 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
       return lines.sort();
     },
     migrate: (options = {}) => migrate({
-      keyVault: { client: lab.client, namespace }, kmsProviders, from: { provider: 'local' }, ...(options.mode === 'decrypt' ? {} : { to: lab.to }),
+      keyVault: { client: lab.client, namespace }, kmsProviders,
+      // A re-encryption goes by the age of the keys, unless the test says otherwise.
+      ...(options.mode === 'reencrypt' ? (['createdBefore', 'keyIds', 'all'].some((name) => name in options) ? {} : { createdBefore: cutOff }) : { from: { provider: 'local' } }),
+      ...(options.mode === 'decrypt' ? {} : { to: lab.to }),
       ...(options.mode === 'reencrypt' ? { evidence: lab.elsewhere(database) } : {}), ...options,
     }),
     // Decrypts with these providers alone and compares with what was encrypted.
@@ -164,3 +170,17 @@ export function countingStore(inner) {
 
 export const failuresOf = (report) => report.failures.map(({ kind, id, code }) => ({ kind, id, code }));
 export const failedChecks = (report) => report.plan.checks.filter(({ ok }) => !ok).map(({ name, code, required }) => ({ name, code, required }));
+
+// Values per key id, counted from the stored bytes: subtype 6, one byte of kind, 16 bytes of key id.
+export async function valuesByKey(collection) {
+  const counts = {};
+  const walk = (value) => {
+    if (value?._bsontype === 'Binary') {
+      if (value.sub_type !== 6) return;
+      const id = new bson.UUID(value.buffer.subarray(1, 17)).toHexString(true);
+      counts[id] = (counts[id] ?? 0) + 1;
+    } else if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) walk(inner);
+  };
+  for await (const document of collection.find({}, { promoteValues: false })) walk(document);
+  return counts;
+}

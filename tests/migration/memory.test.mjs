@@ -66,12 +66,14 @@ describe('migration in memory', () => {
 
   it('re-encrypts and removes the old key', async () => {
     const { store, kmsProviders, collection, notes, run } = await ward();
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const createdBefore = new Date();
     // Nothing here can list a deployment: without a word of the caller the rest of the world counts as in use.
-    const blind = await run({ to, mode: 'reencrypt', collections: [collection], deleteOldKeys: true });
+    const blind = await run({ to, mode: 'reencrypt', createdBefore, collections: [collection], deleteOldKeys: true });
     assert.deepEqual(blind.failures.map(({ code }) => code), ['MIGRATION_EVIDENCE_INCOMPLETE']);
     assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
     const evidence = { skipNamespaces: ['*'], reason: 'there is no server' };
-    const report = await run({ to, mode: 'reencrypt', collections: [collection], deleteOldKeys: true, evidence });
+    const report = await run({ to, mode: 'reencrypt', createdBefore, collections: [collection], deleteOldKeys: true, evidence });
     assert.equal(report.ok, true, JSON.stringify(report));
     assert.deepEqual([report.keys.namesMoved, report.keys.deleted, report.collections[0].valuesLeft], [1, 1, 0]);
     assert.deepEqual((await store.find({})).map(({ keyAltNames, masterKey }) => [keyAltNames, masterKey.provider]), [[['notes'], 'aws']]);
