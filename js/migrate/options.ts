@@ -61,7 +61,8 @@ export interface MigrateOptions {
   readonly confirmPlaintext?: boolean | undefined;
   /**
    * Collections that are read but not changed: `deleteOldKeys` removes no key that a value in one of them needs. Name
-   * every collection that the keys may have been used for and that is not migrated here.
+   * every collection that the keys may have been used for and that is not migrated here. In the mode `rewrap` values in
+   * them prove what a KMS unwrapped: a key whose material opens none of its values is left as it is.
    */
   readonly witnesses?: readonly MigrationCollectionInput[] | undefined;
   /** Removes the old data keys once a last census found no value under them; mode `reencrypt`. Default: `false`. */

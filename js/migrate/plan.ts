@@ -3,10 +3,11 @@ import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { AssessedKey } from '../wasm.js';
 import { asCollectionError, type Census, takeCensus } from './census.js';
-import { check, checkNewMasterKey, checkVault, type Fingerprints, keysUnwrapCheck, unwrapKeys } from './checks.js';
+import { check, checkNewMasterKey, checkVault, type Fingerprints, keysProvenCheck, keysUnwrapCheck, unwrapKeys } from './checks.js';
 import { counted } from './counted.js';
 import { idText, type Replacement } from './engine.js';
 import { isOwnName, keyMarker, replacedKeyId } from './markers.js';
+import { isRemoteKey, ValueSamples } from './proof.js';
 import type { MigrationCheck, MigrationPlan, PlannedCollection, PlannedKey } from './report.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
 import { planSchemas } from './schema.js';
@@ -22,6 +23,8 @@ export interface PlanState {
   readonly faults: ReadonlyMap<string, CsfleError>;
   /** Replacements of earlier runs (`reencrypt`), by the id of the old key. */
   readonly replacements: ReadonlyMap<string, BsonBinary>;
+  /** Values under the keys that were met. */
+  readonly values: ValueSamples;
 }
 
 /** Looks at everything and writes nothing. */
@@ -38,6 +41,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
 
   const censuses = new Map<string, Census>();
   const samples: Uint8Array[][] = [];
+  const values = new ValueSamples();
   for (const collection of run.collections) {
     const sample: Uint8Array[] = [];
     samples.push(sample);
@@ -47,7 +51,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
         'collection-readable',
         true,
         async () => {
-          const census = await takeCensus(run, collection, 'census', sample).catch((error: unknown) => {
+          const census = await takeCensus(run, collection, 'census', sample, values).catch((error: unknown) => {
             throw asCollectionError(namespace, error);
           });
           censuses.set(namespace, census);
@@ -81,8 +85,10 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     .filter(({ disposition }) => disposition === 'migrate')
     .map(({ id }) => byId.get(id))
     .filter((key) => key !== undefined);
-  const { fingerprints, faults } = await unwrapKeys(run, keys);
+  const unread = await searchWitnesses(run, keys, values);
+  const { fingerprints, faults, proven } = await unwrapKeys(run, keys, values);
   checks.push(keysUnwrapCheck(keys, faults));
+  if (run.mode === 'rewrap' && run.witnesses.length > 0) checks.push(keysProvenCheck(keys, proven, unread));
   if (run.mode !== 'decrypt') checks.push(await checkNewMasterKey(run));
 
   for (const [index, { namespace }] of run.collections.entries()) {
@@ -121,7 +127,19 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     schemas: planned.schemas,
     kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections),
   };
-  return { plan, documents, keys, fingerprints, faults, replacements };
+  return { plan, documents, keys, fingerprints, faults, replacements, values };
+}
+
+/** Looks for values of keys that a KMS wraps; returns the collections that cannot be read. */
+async function searchWitnesses(run: MigrationRun, keys: readonly Document[], values: ValueSamples): Promise<readonly string[]> {
+  const unread: string[] = [];
+  if (run.mode !== 'rewrap') return unread;
+  const wanted = keys.filter(isRemoteKey).map((key) => idText(key._id));
+  for (const witness of run.witnesses) {
+    throwIfAborted(run.signal);
+    await values.search(witness, wanted, run.options.batchSize, run.signal).catch(() => unread.push(witness.namespace));
+  }
+  return unread;
 }
 
 function vaultFilter(run: MigrationRun): Document {
@@ -291,7 +309,7 @@ function estimateKmsCalls(
   if (run.mode === 'rewrap') return old + probe + 3 * good.length;
   const made = good.filter((key) => !replacements.has(idText(key._id)));
   const used = good.filter((key) => inUse.has(idText(key._id)));
-  // Wrap each new key; unwrap every replacement when it is there and at the end, and twice for the documents under it: to
-  // encrypt them, and independently to check what was encrypted.
-  return old + probe + made.length + 2 * good.length + 2 * used.length;
+  // Wrap each new key and unwrap its wrapping; unwrap every replacement when it is there and at the end, and once more to
+  // check independently what was encrypted.
+  return old + probe + 2 * made.length + 2 * good.length + used.length;
 }

@@ -13,6 +13,7 @@ export interface MigrationCheck {
     | 'key-documents'
     | 'old-keys-unwrap'
     | 'keys-under-target'
+    | 'keys-proven'
     | 'new-master-key'
     | 'collection-readable'
     | 'collection-writable'

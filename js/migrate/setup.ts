@@ -108,7 +108,7 @@ function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions)
   const meantFor: readonly (readonly [keyof MigrateOptions, readonly MigrationMode[]])[] = [
     ['collections', ['reencrypt', 'decrypt']],
     ['schemas', ['reencrypt', 'decrypt']],
-    ['witnesses', ['reencrypt']],
+    ['witnesses', ['rewrap', 'reencrypt']],
     ['deleteOldKeys', ['reencrypt']],
     ['confirmPlaintext', ['decrypt']],
     ['to', ['rewrap', 'reencrypt']],
