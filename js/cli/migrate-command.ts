@@ -1,6 +1,7 @@
 import confirm from '@inquirer/confirm';
 import { migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
+import { readableCollections } from './discovery.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
 import { schemaFile, writeBackup } from './files.js';
 import { Interrupt } from './interrupt.js';
@@ -51,7 +52,7 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
       backupFile === undefined
         ? undefined
         : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
-    witnesses: flags.deleteOldKeys ? await otherCollections(flags, { client, bson }) : undefined,
+    witnesses: await witnessesOf(flags, endpoints, { client, bson }),
   };
   return {
     keyVault: { client, namespace: flags.keyVault },
@@ -66,21 +67,16 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
   };
 }
 
-/** Every collection that an old key may have been used for: before a key is removed, all of them are looked through. */
-async function otherCollections(flags: MigrateFlags, { client }: Connection): Promise<MigrateOptions['witnesses']> {
-  const known = new Set([flags.keyVault, ...flags.collection]);
-  const witnesses: { client: Connection['client']; namespace: string }[] = [];
-  const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true, authorizedDatabases: true });
-  for (const { name } of databases) {
-    if (['admin', 'config', 'local'].includes(name)) continue;
-    for await (const { name: collection, type } of client
-      .db(name)
-      .listCollections({}, { nameOnly: true, authorizedCollections: true })) {
-      const namespace = `${name}.${collection}`;
-      if (type !== 'view' && !collection.startsWith('system.') && !known.has(namespace)) witnesses.push({ client, namespace });
-    }
-  }
-  return witnesses;
+/**
+ * The collections that are read beside those to migrate: before a key is removed, every one that it may have been used for;
+ * in a rewrap from a KMS those that may hold values, which prove what the KMS answers.
+ */
+async function witnessesOf(flags: MigrateFlags, { from }: Endpoints, { client }: Connection): Promise<MigrateOptions['witnesses']> {
+  const known = [flags.keyVault, ...flags.collection];
+  if (flags.deleteOldKeys) return readableCollections({ client }, known);
+  if (flags.mode !== 'rewrap' || from === undefined || from.provider.split(':', 1)[0] === 'local') return undefined;
+  // Who may not list collections gets the comparison of two answers alone.
+  return readableCollections({ client }, known).catch(() => undefined);
 }
 
 async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<MigrationReport> {

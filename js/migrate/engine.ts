@@ -155,6 +155,13 @@ export class MigrationEngine {
     );
   }
 
+  /** A document with a value under a key that this engine made: what its key vault holds must open it. */
+  async trialValue(id: BsonBinary, signal?: AbortSignal): Promise<Uint8Array> {
+    const value = this.#bytes({ v: 'trial' }, 'a value');
+    const choice = this.#bytes({ algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', keyId: id }, 'options');
+    return this.#session.run((engine) => engine.encrypt(value, choice), signal);
+  }
+
   /** The changes that put every value under its new key. */
   async reencrypt(
     documents: readonly Uint8Array[],

@@ -10,6 +10,7 @@ export {
 export { migrate } from './migrate.js';
 export type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 export type { MigrationPhase, MigrationProgress } from './progress.js';
+export { type KeyProof, type KeyProofReport, type ProveKeysOptions, proveKeys } from './prove-keys.js';
 export type {
   CollectionResults,
   KeyResults,

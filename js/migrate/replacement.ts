@@ -30,9 +30,10 @@ export interface Replacement {
  */
 export async function replacementOf(run: MigrationRun, state: PlanState, old: Document): Promise<Replacement> {
   const known = state.replacements.get(idText(old._id));
+  const valuesOf = (id: BsonBinary): Uint8Array => state.values.of(idText(id));
   if (known !== undefined) {
     try {
-      return { id: known, fingerprint: await proveReplacement(run, state, known, true), isNew: false };
+      return { id: known, fingerprint: await proveKey(run, known, valuesOf(known), true), isNew: false };
     } catch (error) {
       if (!(await canBeReplaced(run, state, old, known, error))) throw error;
       await giveUp(run, known);
@@ -40,11 +41,12 @@ export async function replacementOf(run: MigrationRun, state: PlanState, old: Do
   }
   const { id, isOurs } = await createReplacement(run, old);
   // Unwrapped from what the vault holds: nothing is encrypted under a key that cannot be had back.
-  return { id, fingerprint: await proveReplacement(run, state, id, !isOurs), isNew: true };
+  const values = isOurs ? await run.engine.trialValue(id, run.signal) : valuesOf(id);
+  return { id, fingerprint: await proveKey(run, id, values, !isOurs), isNew: true };
 }
 
-async function proveReplacement(run: MigrationRun, state: PlanState, id: BsonBinary, keep: boolean): Promise<string> {
-  const evidence = await run.engine.prove(id, state.values.of(idText(id)), keep, run.signal);
+async function proveKey(run: MigrationRun, id: BsonBinary, values: Uint8Array, keep: boolean): Promise<string> {
+  const evidence = await run.engine.prove(id, values, keep, run.signal);
   requireProof(id, evidence);
   return evidence.fingerprint;
 }

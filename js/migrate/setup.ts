@@ -80,7 +80,8 @@ export function openKeyVault(input: KeyVaultStore | NamespacedClient): KeyVaultS
   });
 }
 
-function openCollection(input: MigrationCollectionInput): MigrationCollection {
+/** A collection to read, given as such or as a collection of a `MongoClient`. */
+export function openCollection(input: MigrationCollectionInput): MigrationCollection {
   if (typeof input === 'object' && input !== null) {
     if ('scan' in input && typeof input.scan === 'function') return input;
     if ('client' in input && typeof input.namespace === 'string')

@@ -72,7 +72,7 @@ for (const mode of ['reencrypt', 'decrypt']) {
             return inner.write(batch);
           },
         };
-        const report = await place.migrate({ mode, collections: [interfered], execute: true, ...(mode === 'decrypt' ? { confirmPlaintext: true } : { keyFilter: { 'masterKey.provider': 'local' } }) });
+        const report = await place.migrate({ mode, collections: [interfered], execute: true, ...(mode === 'decrypt' ? { confirmPlaintext: true, from: undefined } : { keyFilter: { 'masterKey.provider': 'local' } }) });
         assert.deepEqual(report.failures, []);
         assert.equal(report.ok, true);
         assert.equal(report.collections[0].valuesLeft, 0);
