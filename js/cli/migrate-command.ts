@@ -52,7 +52,7 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
       backupFile === undefined
         ? undefined
         : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
-    witnesses: await witnessesOf(flags, endpoints, { client, bson }),
+    witnesses: flags.deleteOldKeys ? await readableCollections({ client }, [flags.keyVault, ...flags.collection]) : undefined,
   };
   return {
     keyVault: { client, namespace: flags.keyVault },
@@ -65,18 +65,6 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
     bson,
     ...(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<MigrateOptions>),
   };
-}
-
-/**
- * The collections that are read beside those to migrate: before a key is removed, every one that it may have been used for;
- * in a rewrap from a KMS those that may hold values, which prove what the KMS answers.
- */
-async function witnessesOf(flags: MigrateFlags, { from }: Endpoints, { client }: Connection): Promise<MigrateOptions['witnesses']> {
-  const known = [flags.keyVault, ...flags.collection];
-  if (flags.deleteOldKeys) return readableCollections({ client }, known);
-  if (flags.mode !== 'rewrap' || from === undefined || from.provider.split(':', 1)[0] === 'local') return undefined;
-  // Who may not list collections gets the comparison of two answers alone.
-  return readableCollections({ client }, known).catch(() => undefined);
 }
 
 async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<MigrationReport> {

@@ -62,7 +62,8 @@ export interface MigrateOptions {
   /**
    * Collections that are read but not changed: `deleteOldKeys` removes no key that a value in one of them needs. Name
    * every collection that the keys may have been used for and that is not migrated here. In the mode `rewrap` values in
-   * them prove what a KMS unwrapped: a key whose material opens none of its values is left as it is.
+   * them prove what a KMS unwrapped: a key whose material opens none of its values is left as it is. There the default is
+   * every collection that the client of the key vault may see; an empty array looks at none.
    */
   readonly witnesses?: readonly MigrationCollectionInput[] | undefined;
   /** Removes the old data keys once a last census found no value under them; mode `reencrypt`. Default: `false`. */

@@ -7,10 +7,11 @@ import { check, checkNewMasterKey, checkVault, type Fingerprints, keysProvenChec
 import { counted } from './counted.js';
 import { idText, type Replacement } from './engine.js';
 import { isOwnName, keyMarker, replacedKeyId } from './markers.js';
-import { isRemoteKey, ValueSamples } from './proof.js';
+import { ValueSamples } from './proof.js';
 import type { MigrationCheck, MigrationPlan, PlannedCollection, PlannedKey } from './report.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
 import { planSchemas } from './schema.js';
+import { searchWitnesses } from './witnesses.js';
 
 /** A plan, with what executing it needs and reports do not show. */
 export interface PlanState {
@@ -85,10 +86,10 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     .filter(({ disposition }) => disposition === 'migrate')
     .map(({ id }) => byId.get(id))
     .filter((key) => key !== undefined);
-  const unread = await searchWitnesses(run, keys, values);
+  const searched = await searchWitnesses(run, keys, values);
   const { fingerprints, faults, proven } = await unwrapKeys(run, keys, values);
   checks.push(keysUnwrapCheck(keys, faults));
-  if (run.mode === 'rewrap' && run.witnesses.length > 0) checks.push(keysProvenCheck(keys, proven, unread));
+  if (searched !== undefined) checks.push(keysProvenCheck(keys, proven, searched));
   if (run.mode !== 'decrypt') checks.push(await checkNewMasterKey(run));
 
   for (const [index, { namespace }] of run.collections.entries()) {
@@ -128,18 +129,6 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections),
   };
   return { plan, documents, keys, fingerprints, faults, replacements, values };
-}
-
-/** Looks for values of keys that a KMS wraps; returns the collections that cannot be read. */
-async function searchWitnesses(run: MigrationRun, keys: readonly Document[], values: ValueSamples): Promise<readonly string[]> {
-  const unread: string[] = [];
-  if (run.mode !== 'rewrap') return unread;
-  const wanted = keys.filter(isRemoteKey).map((key) => idText(key._id));
-  for (const witness of run.witnesses) {
-    throwIfAborted(run.signal);
-    await values.search(witness, wanted, run.options.batchSize, run.signal).catch(() => unread.push(witness.namespace));
-  }
-  return unread;
 }
 
 function vaultFilter(run: MigrationRun): Document {
