@@ -60,8 +60,8 @@ export interface RewrapManyDataKeyOptions {
   readonly provider?: string | undefined;
   /** The fields of the new master key; needs `provider`. */
   readonly masterKey?: Readonly<Record<string, unknown>> | undefined;
-  /** Whether each new wrapping is unwrapped again and compared before anything is written. Default: true. */
-  readonly verify?: boolean | undefined;
+  /** Each new wrapping is unwrapped again and compared before anything is written; `false` is refused. */
+  readonly verify?: true | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -108,8 +108,8 @@ export class ClientEncryption {
   }
 
   /**
-   * Creates a data key, stores it in the key vault and returns its id.
-   * Errors: `MASTER_KEY_INVALID`, `KMS_PROVIDER_NOT_CONFIGURED`, `KEY_MATERIAL_LENGTH`, `KEY_ALT_NAME_INVALID`;
+   * Creates a data key, stores it in the key vault and returns its id. Its wrapping was unwrapped and compared before.
+   * Errors: `KMS_REPLY_MISMATCH`, `MASTER_KEY_INVALID`, `KMS_PROVIDER_NOT_CONFIGURED`, `KEY_MATERIAL_LENGTH`, `KEY_ALT_NAME_INVALID`;
    * `KEY_VAULT_DUPLICATE_KEY` when an alternate name is taken and the vault has its unique index.
    */
   async createDataKey(provider: string, options: CreateDataKeyOptions = {}): Promise<BsonUuid> {
@@ -224,9 +224,9 @@ export class ClientEncryption {
 
   /**
    * Wraps the data keys that match `filter` under another master key, or anew under their own; data stays as it is.
-   * Nothing is written before every key was unwrapped, wrapped and (unless `verify` is false) checked; each write
-   * happens only if the key is still wrapped as it was read.
-   * Errors: `OPTION_INVALID` for a masterKey without provider; `KMS_REPLY_MISMATCH`; `KEY_VAULT_CONFLICT` naming the
+   * Nothing is written before a KMS unwrapped every key twice to the same material and unwrapped its new wrapping to it
+   * too; each write happens only if the key is still wrapped as it was read.
+   * Errors: `OPTION_INVALID` for a masterKey without provider, and for `verify: false`; `KMS_REPLY_MISMATCH`; `KEY_VAULT_CONFLICT` naming the
    * keys that another process changed meanwhile, after all others were written.
    */
   async rewrapManyDataKey(filter: Document, options: RewrapManyDataKeyOptions = {}): Promise<RewrapManyDataKeyResult> {
@@ -234,15 +234,20 @@ export class ClientEncryption {
     const { bson } = this.#session;
     if (typeof filter !== 'object' || filter === null) throw argumentError(`filter must be an object, found ${kindOf(filter)}`);
     refuseUnknownOptions(options, ['provider', 'masterKey', 'verify', 'signal'], 'rewrapManyDataKey');
-    const { provider, masterKey, verify = true, signal } = options;
+    const { provider, masterKey, signal } = options;
+    const verify: unknown = options.verify ?? true;
     if (typeof verify !== 'boolean')
       throw argumentError(`verify must be a boolean, found ${kindOf(verify)}`, { argument: 'verify' });
+    if (!verify)
+      throw new CsfleError('OPTION_INVALID', 'a wrapping that nobody unwrapped is never written: leave verify out', {
+        details: { option: 'verify' },
+      });
     requireSignal(signal);
     if (provider === undefined && masterKey !== undefined)
       throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });
     const target = provider === undefined ? undefined : serialize(bson, { ...masterKey, provider }, 'masterKey');
     const which = serialize(bson, filter, 'filter');
-    const output = await this.#session.run((engine) => engine.rewrap(which, target, verify), signal);
+    const output = await this.#session.run((engine) => engine.rewrap(which, target, undefined), signal);
     return rewrapKeys(store, bson, output, (work) => this.#session.during(work, signal));
   }
 

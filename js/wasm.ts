@@ -89,8 +89,13 @@ interface EngineHandle {
     keyMaterial: Uint8Array | null | undefined,
     nowMs: number,
   ): MachineHandle;
-  rewrap(filter: Uint8Array, masterKey: Uint8Array | null | undefined, verify: boolean): MachineHandle;
-  fingerprint(filter: Uint8Array): MachineHandle;
+  createAndKeepDataKey(masterKey: Uint8Array, keyAltNames: string[], nowMs: number): MachineHandle;
+  rewrap(
+    filter: Uint8Array,
+    masterKey: Uint8Array | null | undefined,
+    fingerprint: Uint8Array | null | undefined,
+  ): MachineHandle;
+  fingerprint(filter: Uint8Array, values: Uint8Array, keep: boolean): MachineHandle;
   probe(masterKey: Uint8Array): MachineHandle;
   decryptDocuments(documents: Uint8Array): MachineHandle;
   encryptDocuments(documents: Uint8Array, rules: Uint8Array): MachineHandle;
@@ -292,12 +297,16 @@ export class Engine {
     return this.#machine((handle) => handle.createDataKey(masterKey, [...keyAltNames], keyMaterial, nowMs));
   }
 
-  rewrap(filter: Uint8Array, masterKey: Uint8Array | undefined, verify: boolean): Machine {
-    return this.#machine((handle) => handle.rewrap(filter, masterKey, verify));
+  createAndKeepDataKey(masterKey: Uint8Array, keyAltNames: readonly string[], nowMs: number): Machine {
+    return this.#machine((handle) => handle.createAndKeepDataKey(masterKey, [...keyAltNames], nowMs));
   }
 
-  fingerprint(filter: Uint8Array): Machine {
-    return this.#machine((handle) => handle.fingerprint(filter));
+  rewrap(filter: Uint8Array, masterKey: Uint8Array | undefined, fingerprint: Uint8Array | undefined): Machine {
+    return this.#machine((handle) => handle.rewrap(filter, masterKey, fingerprint));
+  }
+
+  fingerprint(filter: Uint8Array, values: Uint8Array, keep: boolean): Machine {
+    return this.#machine((handle) => handle.fingerprint(filter, values, keep));
   }
 
   probe(masterKey: Uint8Array): Machine {

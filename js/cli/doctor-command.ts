@@ -1,12 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { ClientEncryption, CsfleError, driverKeyVaultStore, type KeyDocument, version } from '../index.js';
+import { driverKeyVaultStore, type KeyDocument, type KeyProof, proveKeys, version } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
+import { type NamedCollection, readableCollections } from './discovery.js';
 import { EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { chmodRemedy, inspectKeyFile } from './key-file.js';
-import { altNamesOf, idOf, type KeysFlags } from './keys-command.js';
+import type { KeysFlags } from './keys-command.js';
 import { mark, type Output, printableError } from './output.js';
 import { providersAtHand } from './providers.js';
 
@@ -21,8 +22,13 @@ interface Finding {
 
 const OLDEST_NODE = 20;
 
+/** Options of `csfle doctor`. */
+export interface DoctorFlags extends KeysFlags {
+  readonly collection: readonly string[];
+}
+
 /** `csfle doctor`: looks at everything a migration depends on, and says what to do about what is not in order. */
-export async function doctorCommand(flags: KeysFlags, output: Output): Promise<number> {
+export async function doctorCommand(flags: DoctorFlags, output: Output): Promise<number> {
   const findings: Finding[] = [];
   const add = (finding: Finding): void => {
     findings.push(finding);
@@ -93,7 +99,7 @@ async function keyFile(path: string): Promise<Finding> {
   }
 }
 
-async function withConnection(flags: KeysFlags, output: Output, add: (finding: Finding) => void): Promise<void> {
+async function withConnection(flags: DoctorFlags, output: Output, add: (finding: Finding) => void): Promise<void> {
   let connection: Connection;
   try {
     connection = await connect(connectionString(flags.uri, output), output);
@@ -121,7 +127,7 @@ async function serverFacts({ client }: Connection): Promise<{ serverVersion: str
 }
 
 async function keyVault(
-  flags: KeysFlags,
+  flags: DoctorFlags,
   connection: Connection,
   output: Output,
   add: (finding: Finding) => void,
@@ -156,17 +162,18 @@ async function keyVault(
     add(failed('key vault', error));
     return;
   }
-  await unwrapEach(keys, flags, connection, output, add);
+  await proveEach(keys, flags, connection, output, add);
 }
 
-/** Unwraps each key by encrypting a word with it; nothing is stored. */
-async function unwrapEach(
+/** Unwraps each key and tries it on values under it; nothing is stored. */
+async function proveEach(
   keys: readonly KeyDocument[],
-  flags: KeysFlags,
-  { client, bson }: Connection,
+  flags: DoctorFlags,
+  connection: Connection,
   output: Output,
   add: (finding: Finding) => void,
 ): Promise<void> {
+  const { client, bson } = connection;
   const ids = keys.map((key) => String(key.masterKey?.provider));
   let providers: Awaited<ReturnType<typeof providersAtHand>>;
   try {
@@ -175,34 +182,69 @@ async function unwrapEach(
     add(failed('master keys', error));
     return;
   }
-  const encryption = new ClientEncryption(client, {
-    keyVaultNamespace: flags.keyVault,
-    kmsProviders: providers.kmsProviders,
-    bson,
-  });
   try {
-    for (const key of keys) {
-      const names = altNamesOf(key).length === 0 ? '' : ` (${altNamesOf(key).join(', ')})`;
-      const what = `${String(key.masterKey?.provider)}  ${idOf(key)}${names}`;
-      try {
-        await encryption.encrypt('doctor', { keyId: key._id, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random' });
-        add({ state: 'ok', name: 'data key', detail: `${what}: unwraps` });
-      } catch (error) {
-        const withoutKey = CsfleError.is(error) && error.code === 'KMS_PROVIDER_NOT_CONFIGURED';
-        if (withoutKey)
-          add({
-            state: 'warn',
-            name: 'data key',
-            detail: `${what}: not tried`,
-            remedy: "Pass --local-key-file to try keys under the local master key; azure, gcp and kmip are the library's.",
-          });
-        else add({ ...failed('data key', error), detail: `${what}: ${printableError(error).message}` });
-      }
-    }
+    const { keys: proofs, unread } = await proveKeys({
+      keyVault: { client, namespace: flags.keyVault },
+      kmsProviders: providers.kmsProviders,
+      collections: await collectionsOf(flags, connection, add),
+      bson,
+    });
+    for (const namespace of unread)
+      add({ state: 'warn', name: 'collection', detail: `${namespace} cannot be read`, remedy: 'Allow find on it to this user.' });
+    for (const proof of proofs) add(findingOf(proof));
+  } catch (error) {
+    add(failed('data key', error));
   } finally {
-    encryption.close();
     providers.wipe();
   }
+}
+
+/** Where values are looked for: in the collections that were named, or else in every one that this user may see. */
+async function collectionsOf(
+  flags: DoctorFlags,
+  { client }: Connection,
+  add: (finding: Finding) => void,
+): Promise<readonly NamedCollection[]> {
+  if (flags.collection.length > 0) return flags.collection.map((namespace) => ({ client, namespace }));
+  try {
+    return await readableCollections({ client }, [flags.keyVault]);
+  } catch (error) {
+    add({ ...failed('collections', error), state: 'warn', remedy: 'Name the collections with --collection.' });
+    return [];
+  }
+}
+
+function findingOf({ id, keyAltNames, provider, unwraps, tried, opened, code, message, remedy }: KeyProof): Finding {
+  const name = 'data key';
+  const what = `${provider}  ${id}${keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`}`;
+  if (code === 'KMS_PROVIDER_NOT_CONFIGURED')
+    return {
+      state: 'warn',
+      name,
+      detail: `${what}: not tried`,
+      remedy: "Pass --local-key-file to try keys under the local master key; azure, gcp and kmip are the library's.",
+    };
+  if (!unwraps)
+    return {
+      state: 'fail',
+      name,
+      detail: `${what}: ${message ?? ''}`,
+      ...(remedy === undefined ? {} : { remedy }),
+      ...(code === undefined ? {} : { code }),
+    };
+  if (tried === 0) return { state: 'ok', name, detail: `${what}: unwraps, no value found` };
+  const detail = `${what}: opens ${opened} of ${counted(tried, 'sampled value')}`;
+  if (opened === tried) return { state: 'ok', name, detail };
+  return {
+    state: 'fail',
+    name,
+    detail,
+    remedy:
+      opened === 0
+        ? 'What its master key unwraps is not the key of these values: check the KMS and the key document against a backup.'
+        : 'Some values are damaged: restore their documents from a backup.',
+    code: 'CRYPTO_AUTHENTICATION_FAILED',
+  };
 }
 
 function failed(name: string, error: unknown): Finding {

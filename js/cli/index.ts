@@ -223,8 +223,9 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .action(run((flags: never, output, [namespace]) => decryptCommand(namespace as string, flags, output)));
 
   connected(csfle.command('doctor'))
-    .description('check versions, server, key vault, keys and key file')
+    .description('check versions, server, key vault and key file, and each key against values under it')
     .addOption(localKey())
+    .option('--collection <namespace>', 'database.collection to look for values in; repeat for more (default: all)', collect, [])
     .action(run(doctorCommand));
 
   exitWithError(csfle);

@@ -103,8 +103,10 @@ function splitNamespace(namespace: unknown): [string, string] {
   return [namespace.slice(0, dot), namespace.slice(dot + 1)];
 }
 
-function wrappedAs(id: BsonBinary, expected: KeyWrapping): Document {
-  return { _id: id, keyMaterial: expected.keyMaterial, masterKey: expected.masterKey };
+/** Both values as a whole: in the query language they would also match an array that contains them. */
+function wrappedAs(id: BsonBinary, { keyMaterial, masterKey }: KeyWrapping): Document {
+  const equals = (path: string, value: unknown): Document => ({ $eq: [path, { $literal: value }] });
+  return { _id: id, $expr: { $and: [equals('$keyMaterial', keyMaterial), equals('$masterKey', masterKey)] } };
 }
 
 /**

@@ -2,6 +2,7 @@ import { CsfleError } from '../errors.js';
 import type { CensusReport } from '../wasm.js';
 import type { MigrationCollection } from './collection.js';
 import { BATCH_BYTES, DEFAULT_BATCH_SIZE } from './options.js';
+import type { ValueSamples } from './proof.js';
 import type { PlannedCollection } from './report.js';
 import type { MigrationRun } from './run-state.js';
 
@@ -64,19 +65,20 @@ export function asCollectionError(namespace: string, error: unknown): CsfleError
   );
 }
 
-/** Walks a collection and counts; `sample` receives some of its documents that hold encrypted values. */
+/** Walks a collection and counts; `sample` receives some of its documents that hold encrypted values, `values` some of these. */
 export async function takeCensus(
   run: MigrationRun,
   collection: MigrationCollection,
   phase: 'census' | 'verify-documents',
   sample?: Uint8Array[],
+  values?: ValueSamples,
 ): Promise<Census> {
   const census = new Census();
   run.censuses.set(collection, undefined);
   const progress = run.progress(phase, await collection.estimatedCount(), collection.namespace);
   for await (const batch of collection.scan({ documents: run.options.batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES })) {
     if (run.interrupted) break;
-    addBatch(run, census, batch);
+    addBatch(run, census, batch, values);
     if (sample !== undefined) {
       for (const document of batch) if (sample.length < SAMPLE_SIZE && holdsValues(run, document)) sample.push(document);
     }
@@ -87,12 +89,14 @@ export async function takeCensus(
   return census;
 }
 
-function addBatch(run: MigrationRun, census: Census, batch: readonly Uint8Array[]): void {
+function addBatch(run: MigrationRun, census: Census, batch: readonly Uint8Array[], values?: ValueSamples): void {
   try {
-    census.add(run.engine.census(batch));
+    const report = run.engine.census(batch);
+    census.add(report);
+    if (values?.lacks(report.byKey.map(({ keyId }) => keyId)) === true) values.take(batch);
   } catch (error) {
     if (!CsfleError.is(error) || batch.length === 0) throw error;
-    if (batch.length > 1) for (const document of batch) addBatch(run, census, [document]);
+    if (batch.length > 1) for (const document of batch) addBatch(run, census, [document], values);
     else {
       census.documents += 1;
       census.unreadable += 1;

@@ -3,6 +3,7 @@ import { CsfleError } from '../errors.js';
 import type { KeyVaultCapabilities } from '../key-vault.js';
 import { counted } from './counted.js';
 import { idText } from './engine.js';
+import { isRemoteKey, requireProof, type ValueSamples } from './proof.js';
 import type { MigrationCheck } from './report.js';
 import { altNamesOf, isAbort, type MigrationRun } from './run-state.js';
 
@@ -96,20 +97,26 @@ export function checkNewMasterKey(run: MigrationRun): Promise<MigrationCheck> {
 }
 
 /**
- * Unwraps every key once under its present master key.
- * Shape: the fingerprints of those that opened, the errors of those that did not, both by key id.
+ * Unwraps every key once under its present master key. In the mode `rewrap` a KMS is believed only as far as values under
+ * the key bear it out; in the others each value that is rewritten authenticates by itself.
+ * Shape: the fingerprints of those that opened, the errors of those that did not, both by key id; how many keys values proved.
  */
 export async function unwrapKeys(
   run: MigrationRun,
   keys: readonly Document[],
-): Promise<{ fingerprints: Fingerprints; faults: Map<string, CsfleError> }> {
+  values: ValueSamples,
+): Promise<{ fingerprints: Fingerprints; faults: Map<string, CsfleError>; proven: number }> {
   const fingerprints: Fingerprints = new Map();
+  let proven = 0;
   const faults = new Map<string, CsfleError>();
   const progress = run.progress('check-keys', keys.length);
   await run.forEach(keys, async (key) => {
     const id = idText(key._id);
     try {
-      fingerprints.set(id, await run.engine.fingerprint(key._id as BsonBinary, run.signal));
+      const evidence = await run.engine.prove(key._id as BsonBinary, values.of(id), false, run.signal);
+      if (run.mode === 'rewrap' && isRemoteKey(key)) requireProof(key._id as BsonBinary, evidence);
+      if (evidence.opened > 0) proven += 1;
+      fingerprints.set(id, evidence.fingerprint);
       progress.advance(1);
     } catch (error) {
       if (isAbort(error)) return;
@@ -117,7 +124,7 @@ export async function unwrapKeys(
       progress.advance(1, 1);
     }
   });
-  return { fingerprints, faults };
+  return { fingerprints, faults, proven };
 }
 
 /** The check that goes with `unwrapKeys`: required only as long as not a single key opens. */
@@ -145,6 +152,13 @@ export function keysUnwrapCheck(keys: readonly Document[], faults: ReadonlyMap<s
   const more = failed.length > 3 ? ` and ${failed.length - 3} more` : '';
   const detail = `${every ? 'no key opens' : `${failed.length} of ${counted(keys.length, 'key does', 'keys do')} not open`} (${which}${more}): ${fault.message}`;
   return { name, ok: false, required: every, detail, code: fault.code };
+}
+
+/** Says how many keys were proven by values under them; the others rest on two equal answers of the KMS. */
+export function keysProvenCheck(keys: readonly Document[], proven: number, unread: readonly string[]): MigrationCheck {
+  const which = unread.length === 0 ? '' : `; not readable: ${unread.join(', ')}`;
+  const detail = `${proven} of ${counted(keys.length, 'key opens', 'keys open')} values under it${which}`;
+  return { name: 'keys-proven', required: false, ok: true, detail };
 }
 
 export { check };

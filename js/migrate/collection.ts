@@ -5,11 +5,17 @@ import type { MigrationDriverClient } from './driver-collection.js';
 
 /** One conditional change of one document. */
 export interface DocumentChange {
-  /** The `_id` and the value read; it matches only while nobody changed what is about to be replaced. */
-  readonly filter: Document | ReadonlyMap<string, unknown>;
-  /** `$set` with the new values, or, for documents whose field names no update can address, the whole new document. */
-  readonly update?: Document;
-  readonly replacement?: ReadonlyMap<string, unknown>;
+  /**
+   * `_id` and an `$expr` that proves each value about to be replaced, at its place and as it was read: it matches only
+   * while nobody changed one of them or what they stand in. Other fields may change.
+   */
+  readonly filter: ReadonlyMap<string, unknown>;
+  /** `$set` by dotted paths, or a pipeline where a field name cannot be part of one. It writes these places only. */
+  readonly update: Document | readonly Document[];
+  /** BSON of the document as it was read, for collections that cannot evaluate `filter`: write `after` if this is stored. */
+  readonly before: Uint8Array;
+  /** BSON of the document as it is to be. */
+  readonly after: Uint8Array;
 }
 
 /** What became of a batch of changes. */

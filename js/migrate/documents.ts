@@ -3,18 +3,16 @@ import { type BsonLibrary, deserialize } from '../bson.js';
 import { equalBytes, hexText } from '../bytes.js';
 import { CsfleError, type ErrorCode } from '../errors.js';
 import { asCollectionError, takeCensus } from './census.js';
+import { changedValues, holdsChanges } from './changed-values.js';
 import type { DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
 import { counted } from './counted.js';
 import type { ComputedChange } from './engine.js';
 import {
   type BsonElement,
-  buildDocument,
-  elementAt,
   elementNamed,
   elementsOf,
   exactDocument,
   exactValue,
-  sameValue,
   wrapValue,
 } from './exact-bson.js';
 import { BATCH_BYTES, DEFAULT_BATCH_SIZE, WRITE_ATTEMPTS } from './options.js';
@@ -31,17 +29,18 @@ export interface DocumentTransformation {
   readonly isOld: (keyId: string) => boolean;
 }
 
-/** One change, ready to be written, with what its document must hold afterwards. */
+/** One change, ready to be written. */
 interface PreparedChange {
   readonly id: BsonElement;
   readonly values: number;
   readonly change: DocumentChange;
-  /** The new values by path, or the whole new document. */
-  readonly expected: readonly BsonElement[] | Uint8Array;
   /** Documents of one field per value, before and after: their plaintext must agree. */
   readonly oldValues: Uint8Array;
   readonly newValues: Uint8Array;
 }
+
+/** A document of operators, in order. */
+type Stage = ReadonlyMap<string, unknown>;
 
 /** Passes over one collection before the run gives up against writers that keep using old keys. */
 const MAX_PASSES = 5;
@@ -175,12 +174,13 @@ class CollectionWork {
   /** Computes changes and checks, before anything is written, that the new values mean the same as the old ones. */
   async #prepare(documents: readonly Uint8Array[]): Promise<readonly PreparedChange[]> {
     const prepared: PreparedChange[] = [];
+    const byId = new Map(documents.map((document) => [keyOf(elementNamed(document, '_id')), document]));
     for (const { bytes } of await this.#compute(documents)) {
       const id = elementNamed(bytes, '_id');
       if (id === undefined) throw new CsfleError('INTERNAL', 'a computed change has no _id');
       try {
         refuseFailure(bytes, this.#run.engine.bson);
-        prepared.push(this.#prepareOne(bytes, id, documents));
+        prepared.push(this.#prepareOne(bytes, id, byId.get(keyOf(id)) as Uint8Array));
       } catch (error) {
         this.#fail(id, error);
       }
@@ -206,22 +206,21 @@ class CollectionWork {
     }
   }
 
-  #prepareOne(bytes: Uint8Array, id: BsonElement, documents: readonly Uint8Array[]): PreparedChange {
+  #prepareOne(bytes: Uint8Array, id: BsonElement, before: Uint8Array): PreparedChange {
     const { bson } = this.#run.engine;
-    const part = (name: string): Uint8Array | undefined => elementNamed(bytes, name)?.value;
-    const filterBytes = part('q') as Uint8Array;
-    const filter = exactDocument(filterBytes, bson);
-    const values = new DataView((part('values') as Uint8Array).slice().buffer).getInt32(0, true);
-    const replacement = part('r');
-    if (replacement !== undefined) {
-      const old = documents.find((document) => keyOf(elementNamed(document, '_id')) === keyOf(id)) as Uint8Array;
-      const change = { filter, replacement: exactDocument(replacement, bson) };
-      return { id, values, change, expected: replacement, oldValues: old, newValues: replacement };
-    }
-    const set = [...elementsOf(elementNamed(part('u') as Uint8Array, '$set')?.value as Uint8Array)];
-    const oldValues = buildDocument(set.map(({ name }) => elementNamed(filterBytes, name) as BsonElement));
-    const change = { filter, update: { $set: new Map(set.map((element) => [element.name, exactValue(element, bson)])) } };
-    return { id, values, change, expected: set, oldValues, newValues: buildDocument(set) };
+    const parts = new Map([...elementsOf(bytes)].map((element) => [element.name, element]));
+    const valueOf = (name: string): Uint8Array => (parts.get(name) as BsonElement).value;
+    const update = exactValue(parts.get('u') as BsonElement, bson) as Stage | readonly Stage[];
+    const change: DocumentChange = {
+      filter: exactDocument(valueOf('q'), bson),
+      // Drivers look for operators among the own properties of an update.
+      update: Array.isArray(update) ? update.map(Object.fromEntries) : Object.fromEntries(update as Stage),
+      before,
+      after: valueOf('r'),
+    };
+    const values = new DataView(valueOf('values').slice().buffer).getInt32(0, true);
+    const changed = changedValues(before, change.after);
+    return { id, values, change, oldValues: changed.old, newValues: changed.new };
   }
 
   async #keepEquivalent(prepared: readonly PreparedChange[]): Promise<readonly PreparedChange[]> {
@@ -260,7 +259,7 @@ class CollectionWork {
       const document = now.get(keyOf(one.id));
       // A document that is gone was removed by its owner.
       if (document === undefined) continue;
-      if (holds(document, one.expected)) {
+      if (holdsChanges(document, one.change.before, one.change.after)) {
         this.documentsRewritten += 1;
         this.valuesRewritten += one.values;
       } else again.push(document);
@@ -305,17 +304,6 @@ function idOf(id: BsonElement, bson: BsonLibrary): string {
     // Not every value has extended JSON in every library; the bytes always do.
   }
   return keyOf(id);
-}
-
-/** Whether a document holds what was written: the new value at each path, or every field of the replacement. */
-function holds(document: Uint8Array, expected: PreparedChange['expected']): boolean {
-  if (!(expected instanceof Uint8Array))
-    return expected.every((element) => sameValue(elementAt(document, element.name), element));
-  // Servers move _id to the front of a replacement; nothing else may differ.
-  return (
-    document.length === expected.length &&
-    [...elementsOf(expected)].every((element) => sameValue(elementNamed(document, element.name), element))
-  );
 }
 
 /** The core names a document that cannot be changed in the place of its change: `{_id, code, message, ...}`. */

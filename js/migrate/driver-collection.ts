@@ -1,6 +1,6 @@
 import type { Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
-import type { CollectionFacts, DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
+import type { CollectionFacts, MigrationCollection, WriteOutcome } from './collection.js';
 
 /** The little of a driver's `Collection` that a migration uses. */
 export interface MigrationDriverCollection {
@@ -92,7 +92,7 @@ export function driverMigrationCollection(input: DriverMigrationCollection): Mig
 
     async write(changes): Promise<WriteOutcome> {
       try {
-        await collection.bulkWrite(changes.map(operationOf) as never, WRITE);
+        await collection.bulkWrite(changes.map(({ filter, update }) => ({ updateOne: { filter, update } })) as never, WRITE);
         return { refused: [] };
       } catch (error) {
         const { writeErrors } = error as { writeErrors?: unknown };
@@ -130,12 +130,6 @@ export function driverMigrationCollection(input: DriverMigrationCollection): Mig
       }
     },
   };
-}
-
-function operationOf(change: DocumentChange): Document {
-  const { filter, update, replacement } = change;
-  // replaceOne refuses documents whose own field names begin with "$"; a pipeline takes them literally.
-  return { updateOne: { filter, update: replacement === undefined ? update : [{ $replaceWith: { $literal: replacement } }] } };
 }
 
 function refuseAutomaticEncryption(client: MigrationDriverClient): void {

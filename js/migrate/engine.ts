@@ -16,6 +16,7 @@ import type { KeyVaultStore, KeyWrapping, MasterKeyDocument } from '../key-vault
 import type { KmsCallbacks, KmsProviders } from '../kms/index.js';
 import { findDocuments, fromStore, requireStore } from '../run.js';
 import { Session, type SessionOptions } from '../session.js';
+import type { KeyEvidence } from './proof.js';
 import {
   assessVault,
   type CensusReport,
@@ -26,6 +27,8 @@ import {
   stripSchema,
   type VaultAssessment,
 } from '../wasm.js';
+
+const EMPTY_DOCUMENT = Uint8Array.of(5, 0, 0, 0, 0);
 
 /** A data key that takes the place of another one. */
 export interface Replacement {
@@ -103,18 +106,36 @@ export class MigrationEngine {
    * Errors: those of unwrapping; `KEY_VAULT_KEY_NOT_FOUND` when the key is gone.
    */
   async fingerprint(id: BsonBinary, signal?: AbortSignal): Promise<string> {
-    const filter = this.#bytes({ _id: id }, 'a filter');
-    const output = await this.#session.run((engine) => engine.fingerprint(filter), signal);
-    const entry = (deserialize(this.bson, output).v as Document[])[0];
-    if (entry === undefined || !isBinary(entry.fingerprint)) throw keyGone(id);
-    return hexText(binaryBytes(entry.fingerprint));
+    return (await this.prove(id, EMPTY_DOCUMENT, false, signal)).fingerprint;
   }
 
-  /** Wraps the key's material under `to`, unwraps the result and compares. Nothing is written. */
-  async rewrap(id: BsonBinary, to: Document, signal?: AbortSignal): Promise<NewWrapping> {
+  /**
+   * The fingerprint, and how many of `values` (one BSON document) the same key material opens. With `keep` it is what
+   * this engine encrypts with from now on, whatever a KMS answers later. Errors: as `fingerprint`.
+   */
+  async prove(
+    id: BsonBinary,
+    values: Uint8Array,
+    keep: boolean,
+    signal?: AbortSignal,
+  ): Promise<KeyEvidence & { readonly fingerprint: string }> {
+    const filter = this.#bytes({ _id: id }, 'a filter');
+    const output = await this.#session.run((engine) => engine.fingerprint(filter, values, keep), signal);
+    const entry = (deserialize(this.bson, output).v as Document[])[0];
+    if (entry === undefined || !isBinary(entry.fingerprint)) throw keyGone(id);
+    const { fingerprint, tried, opened } = entry;
+    return { fingerprint: hexText(binaryBytes(fingerprint)), tried: Number(tried), opened: Number(opened) };
+  }
+
+  /**
+   * Wraps the key's material under `to`, if it has this fingerprint, unwraps the result and compares. Nothing is written.
+   * Errors: `KMS_REPLY_MISMATCH`, and those of `fingerprint`.
+   */
+  async rewrap(id: BsonBinary, to: Document, fingerprint: string, signal?: AbortSignal): Promise<NewWrapping> {
     const filter = this.#bytes({ _id: id }, 'a filter');
     const masterKey = this.#bytes(to, 'to');
-    const output = await this.#session.run((engine) => engine.rewrap(filter, masterKey, true), signal);
+    const expected = bytesOfHex(fingerprint);
+    const output = await this.#session.run((engine) => engine.rewrap(filter, masterKey, expected), signal);
     const entry = (deserialize(this.bson, output, EXACT_TYPES).v as Document[])[0] as (NewWrapping & Document) | undefined;
     if (entry === undefined) throw keyGone(id);
     return entry;
@@ -126,13 +147,20 @@ export class MigrationEngine {
     await this.#session.run((engine) => engine.probe(bytes), signal);
   }
 
-  /** A new key document under `masterKey`, not stored yet. */
+  /** A new key document under `masterKey`, not stored yet. What is encrypted under it here takes the material that was made. */
   async createDataKey(masterKey: Document, keyAltNames: readonly string[], signal?: AbortSignal): Promise<Document> {
     const bytes = this.#bytes(masterKey, 'to');
     return deserialize(
       this.bson,
-      await this.#session.run((engine) => engine.createDataKey(bytes, keyAltNames, undefined, Date.now()), signal),
+      await this.#session.run((engine) => engine.createAndKeepDataKey(bytes, keyAltNames, Date.now()), signal),
     );
+  }
+
+  /** A document with a value under a key that this engine made: what its key vault holds must open it. */
+  async trialValue(id: BsonBinary, signal?: AbortSignal): Promise<Uint8Array> {
+    const value = this.#bytes({ v: 'trial' }, 'a value');
+    const choice = this.#bytes({ algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', keyId: id }, 'options');
+    return this.#session.run((engine) => engine.encrypt(value, choice), signal);
   }
 
   /** The changes that put every value under its new key. */
@@ -211,6 +239,10 @@ export class MigrationEngine {
   #bytes(document: Document, what: string): Uint8Array {
     return serialize(this.bson, document, what);
   }
+}
+
+function bytesOfHex(text: string): Uint8Array {
+  return Uint8Array.from({ length: text.length / 2 }, (_, index) => Number.parseInt(text.slice(2 * index, 2 * index + 2), 16));
 }
 
 /** A key id as text. */

@@ -102,19 +102,9 @@ export function elementNamed(document: Uint8Array, name: string): BsonElement | 
   return undefined;
 }
 
-/** Finds the element at a dotted path, array indexes included. */
-export function elementAt(document: Uint8Array, path: string): BsonElement | undefined {
-  let within: Uint8Array = document;
-  let found: BsonElement | undefined;
-  for (const segment of path.split('.')) {
-    if (found !== undefined) {
-      if (found.type !== TYPE_DOCUMENT && found.type !== TYPE_ARRAY) return undefined;
-      within = found.value;
-    }
-    found = elementNamed(within, segment);
-    if (found === undefined) return undefined;
-  }
-  return found;
+/** Whether an element is a document or an array. */
+export function isContainer(element: BsonElement): boolean {
+  return element.type === TYPE_DOCUMENT || element.type === TYPE_ARRAY;
 }
 
 /** Says whether two elements are the same value: same type, same bytes. */

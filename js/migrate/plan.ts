@@ -3,12 +3,14 @@ import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { AssessedKey } from '../wasm.js';
 import { asCollectionError, type Census, takeCensus } from './census.js';
-import { check, checkNewMasterKey, checkVault, type Fingerprints, keysUnwrapCheck, unknown, unwrapKeys } from './checks.js';
+import { check, checkNewMasterKey, checkVault, type Fingerprints, keysProvenCheck, keysUnwrapCheck, unknown, unwrapKeys } from './checks.js';
 import { counted } from './counted.js';
 import { idText, type Replacement } from './engine.js';
 import { modeOf } from './modes/index.js';
 import { type ChosenKey, type Look, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';
 import { findReplacements } from './modes/reencrypt.js';
+import { ValueSamples } from './proof.js';
+import { searchForProof } from './proof-collections.js';
 import type { MigrationCheck, MigrationPlan, PlannedCollection, PlannedKey } from './report.js';
 import type { MigrationRun } from './run-state.js';
 import { planSchemas } from './schema.js';
@@ -26,6 +28,8 @@ export interface PlanState {
   readonly replacements: ReadonlyMap<string, BsonBinary>;
   /** Whether values under a key are asked to be replaced. */
   readonly isWanted: (keyId: string) => boolean;
+  /** Values under the keys that were met. */
+  readonly values: ValueSamples;
 }
 
 /** Looks at everything and writes nothing. */
@@ -45,6 +49,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
 
   const censuses = new Map<string, Census>();
   const samples: Uint8Array[][] = [];
+  const values = new ValueSamples();
   for (const collection of run.collections) {
     const sample: Uint8Array[] = [];
     samples.push(sample);
@@ -54,7 +59,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
         'collection-readable',
         true,
         async () => {
-          const census = await takeCensus(run, collection, 'census', sample).catch((error: unknown) => {
+          const census = await takeCensus(run, collection, 'census', sample, values).catch((error: unknown) => {
             throw asCollectionError(namespace, error);
           });
           censuses.set(namespace, census);
@@ -90,8 +95,10 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
   // Of a vault that was not read nothing can be said.
   if (isReadable) checks.push(...mode.checks(run, look, assessed));
   const keys = toMigrate(documents, assessed);
-  const { fingerprints, faults } = await unwrapKeys(run, keys);
+  const searched = await searchForProof(run, keys, values);
+  const { fingerprints, faults, proven } = await unwrapKeys(run, keys, values);
   checks.push(keysUnwrapCheck(keys, faults));
+  if (searched !== undefined) checks.push(keysProvenCheck(keys, proven, searched));
   if (run.mode !== 'decrypt') checks.push(await checkNewMasterKey(run));
 
   for (const [index, { namespace }] of run.collections.entries()) {
@@ -131,7 +138,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     schemas: planned.schemas,
     kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections),
   };
-  return { plan, documents, keys, fingerprints, faults, replacements, isWanted };
+  return { plan, documents, keys, fingerprints, faults, replacements, isWanted, values };
 }
 
 function keyDocumentsCheck(assessed: readonly AssessedKey[]): MigrationCheck {
@@ -210,7 +217,7 @@ function estimateKmsCalls(
   if (run.mode === 'rewrap') return old + probe + 3 * good.length;
   const made = good.filter((key) => !replacements.has(idText(key._id)));
   const used = good.filter((key) => inUse.has(idText(key._id)));
-  // Wrap each new key; unwrap every replacement when it is there and at the end, and twice for the documents under it: to
-  // encrypt them, and independently to check what was encrypted.
-  return old + probe + made.length + 2 * good.length + 2 * used.length;
+  // Wrap each new key and unwrap its wrapping; unwrap every replacement when it is there and at the end, and once more to
+  // check independently what was encrypted.
+  return old + probe + 2 * made.length + 2 * good.length + used.length;
 }

@@ -5,10 +5,11 @@ import { moveNames } from './alternate-names.js';
 import { type DocumentTransformation, rewriteCollection } from './documents.js';
 import { idText } from './engine.js';
 import type { KeyOutcome } from './evidence/outcome.js';
-import { isOwnName, keyMarker, nameMarker, replacedKeyId } from './markers.js';
+import { keyMarker, replacedKeyId } from './markers.js';
 import { inOrderOfReplacement, lastReplacements, type ReplacedKey } from './modes/reencrypt.js';
 import { keysUsedElsewhere, retireOldKeys } from './old-keys.js';
 import type { PlanState } from './plan.js';
+import { replacementOf } from './replacement.js';
 import type { CollectionResults, KeyResults, SchemaResults } from './report.js';
 import { failKey, verifyKeys } from './rewrap.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
@@ -86,13 +87,10 @@ async function replaceKeys(
     try {
       const fault = state.faults.get(idText(old._id));
       if (fault !== undefined) throw fault;
-      const known = state.replacements.get(idText(old._id));
-      const replacement = known ?? (await createReplacement(run, old));
-      if (known === undefined) await requireOnlyReplacement(run, old);
-      // Unwrapped from what the vault holds: nothing is encrypted under a key that cannot be had back.
-      fingerprints.set(idText(replacement), await run.engine.fingerprint(replacement, run.signal));
+      const { id: replacement, fingerprint, isNew } = await replacementOf(run, state, old);
+      fingerprints.set(idText(replacement), fingerprint);
       replaced.push({ old, replacement });
-      if (known === undefined) counts.migrated += 1;
+      if (isNew) counts.migrated += 1;
       else counts.alreadyDone += 1;
       progress.advance(1);
     } catch (error) {
@@ -102,33 +100,6 @@ async function replaceKeys(
     }
   });
   return replaced;
-}
-
-async function createReplacement(run: MigrationRun, old: Document): Promise<BsonBinary> {
-  const { engine } = run;
-  const marker = keyMarker(idText(old._id));
-  const names = [marker, ...altNamesOf(old).filter(isOwnName).map(nameMarker)];
-  const document = await engine.createDataKey(run.target, names, run.signal);
-  try {
-    await fromStore(() => engine.store.insert(document));
-    return document._id as BsonBinary;
-  } catch (error) {
-    if (!CsfleError.is(error) || error.code !== 'KEY_VAULT_DUPLICATE_KEY') throw error;
-    // Another run made it in the meantime: the index on names lets only one of them in.
-    const [theirs] = await engine.find({ keyAltNames: marker });
-    if (theirs === undefined) throw error;
-    return theirs._id as BsonBinary;
-  }
-}
-
-/** Without the unique index on names two runs could each make a replacement; that is found out before one is used. */
-async function requireOnlyReplacement(run: MigrationRun, old: Document): Promise<void> {
-  const marked = await run.engine.find({ keyAltNames: keyMarker(idText(old._id)) });
-  if (marked.length === 1) return;
-  const ids = marked.map(({ _id }) => idText(_id));
-  throw new CsfleError('MIGRATION_INDEX_MISSING', `${ids.length} keys carry the mark of its replacement: ${ids.join(', ')}`, {
-    details: { keyId: idText(old._id) },
-  });
 }
 
 /** Rewrites every collection in turn. */

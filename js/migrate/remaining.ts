@@ -140,9 +140,9 @@ async function valuesElsewhere(
 ): Promise<MigrationRemaining['elsewhere']> {
   if (run.otherCollections.length === 0) return null;
   const found: { readonly namespace: string; readonly values: number | null }[] = [];
-  for (const witness of run.otherCollections) {
-    const { namespace } = witness;
-    const values = await valuesIn(run, witness, isWanted);
+  for (const other of run.otherCollections) {
+    const { namespace } = other;
+    const values = await valuesIn(run, other, isWanted);
     if (values !== 0) found.push({ namespace, values });
   }
   return found;
@@ -150,16 +150,16 @@ async function valuesElsewhere(
 
 async function valuesIn(
   run: MigrationRun,
-  witness: MigrationCollection,
+  other: MigrationCollection,
   isWanted: (keyId: string) => boolean,
 ): Promise<number | null> {
   try {
-    const census = run.censuses.get(witness) ?? (await takeCensus(run, witness, 'verify-documents'));
+    const census = run.censuses.get(other) ?? (await takeCensus(run, other, 'verify-documents'));
     return census.under(isWanted);
   } catch (error) {
-    const failure = asCollectionError(witness.namespace, error);
-    if (!run.failures.some(({ kind, id }) => kind === 'collection' && id === witness.namespace))
-      run.fail({ kind: 'collection', id: witness.namespace }, failure);
+    const failure = asCollectionError(other.namespace, error);
+    if (!run.failures.some(({ kind, id }) => kind === 'collection' && id === other.namespace))
+      run.fail({ kind: 'collection', id: other.namespace }, failure);
     return null;
   }
 }

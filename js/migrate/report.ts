@@ -15,6 +15,7 @@ export interface MigrationCheck {
     | 'keys-chosen'
     | 'old-keys-unwrap'
     | 'keys-under-target'
+    | 'keys-proven'
     | 'new-master-key'
     | 'collection-readable'
     | 'collection-writable'

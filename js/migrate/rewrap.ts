@@ -19,7 +19,9 @@ export async function executeRewrap(run: MigrationRun, state: PlanState): Promis
     try {
       const fault = state.faults.get(idText(key._id));
       if (fault !== undefined) throw fault;
-      if ((await rewrapKey(run, key)) === 'written') migrated.push(key);
+      const fingerprint = state.fingerprints.get(idText(key._id));
+      if (fingerprint === undefined) throw new CsfleError('INTERNAL', 'a key that was not unwrapped cannot be wrapped anew');
+      if ((await rewrapKey(run, key, fingerprint)) === 'written') migrated.push(key);
       else alreadyDone += 1;
       progress.advance(1);
     } catch (error) {
@@ -46,7 +48,8 @@ export function failKey(run: MigrationRun, key: Document, error: unknown): boole
   return run.fail({ kind: 'key', id: idText(key._id), keyAltNames: altNamesOf(key) }, error);
 }
 
-async function rewrapKey(run: MigrationRun, planned: Document): Promise<'written' | 'done'> {
+/** `fingerprint` is that of the material which the plan found, and values under the key have proven where there are any. */
+async function rewrapKey(run: MigrationRun, planned: Document, fingerprint: string): Promise<'written' | 'done'> {
   const { engine, signal, target } = run;
   const id = planned._id as BsonBinary;
   for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt += 1) {
@@ -57,7 +60,12 @@ async function rewrapKey(run: MigrationRun, planned: Document): Promise<'written
       });
     // Another run may have come first; whoever wraps it then, it is done.
     if (engine.same(before.masterKey as Document, target)) return 'done';
-    const { keyMaterial, masterKey, previousKeyMaterial, previousMasterKey } = await engine.rewrap(id, target, signal);
+    const { keyMaterial, masterKey, previousKeyMaterial, previousMasterKey } = await engine.rewrap(
+      id,
+      target,
+      fingerprint,
+      signal,
+    );
     const expected: KeyWrapping = { keyMaterial: previousKeyMaterial, masterKey: previousMasterKey };
     // From here on no abort: what is written is read back.
     if (!(await fromStore(() => engine.store.rewrapIf(id, expected, { keyMaterial, masterKey })))) continue;

@@ -91,6 +91,7 @@ export function openKeyVault(input: KeyVaultStore | NamespacedClient): KeyVaultS
   });
 }
 
+/** A collection to read, given as such or as a collection of a `MongoClient`. */
 export function openCollection(input: MigrationCollectionInput): MigrationCollection {
   if (typeof input === 'object' && input !== null) {
     if ('scan' in input && typeof input.scan === 'function') return input;
@@ -120,7 +121,7 @@ function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions)
     ['collections', ['reencrypt', 'decrypt']],
     ['schemas', ['reencrypt', 'decrypt']],
     ['dataClients', ['reencrypt']],
-    ['otherCollections', ['reencrypt']],
+    ['otherCollections', ['rewrap', 'reencrypt']],
     ['evidence', ['reencrypt']],
     ['deleteOldKeys', ['reencrypt']],
     ['createdBefore', ['reencrypt']],

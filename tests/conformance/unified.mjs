@@ -101,7 +101,7 @@ function readable(commands) {
   for (const entry of commands) {
     const command = readableRemoval(entry.command);
     const [update, ...others] = command.updates ?? [];
-    const conditional = others.length === 0 && update && Object.keys(update.q).join() === '_id,keyMaterial,masterKey' && update.u.$set?.keyMaterial;
+    const conditional = others.length === 0 && update && Object.keys(update.q).join() === '_id,$expr' && update.u.$set?.keyMaterial;
     if (!conditional) {
       out.push({ ...entry, command });
       continue;

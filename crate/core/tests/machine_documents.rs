@@ -295,8 +295,16 @@ fn reencryption_keeps_algorithm_and_value_and_names_old_values_in_its_filter() {
         .collect();
     assert_eq!(names, [&b"ssn"[..], b"visits.0.note", b"visits.1.note"]);
     let encrypted = split_documents(&encrypted).unwrap()[0];
-    assert_eq!(field(&filter, "ssn"), field(encrypted, "ssn"));
+    let condition = field(&filter, "$expr").unwrap();
+    for path in ["ssn", "visits.0.note", "visits.1.note"] {
+        let old = path
+            .split('.')
+            .fold(encrypted.to_vec(), |at, name| field(&at, name).unwrap());
+        assert!(condition.windows(old.len()).any(|window| window == old));
+    }
     assert_eq!(field(&filter, "_id").unwrap(), int(1));
+    let after = field(updates[0], "r").unwrap();
+    assert_eq!(field(&after, "ssn"), field(&set, "ssn"));
     let new_ssn = field(&set, "ssn").unwrap();
     assert_eq!((new_ssn[5], &new_ssn[6..22]), (1, &new[..]));
     assert_eq!(field(&set, "visits.0.note").unwrap()[5], 2);
@@ -337,7 +345,7 @@ fn leaving_puts_plaintext_back_for_the_named_keys_only() {
 }
 
 #[test]
-fn a_name_that_cannot_stand_in_a_path_gives_a_whole_replacement() {
+fn a_name_that_cannot_stand_in_a_path_gives_a_pipeline() {
     let (mut host, old) = with_key(&local());
     let new = host.create_key(&local(), &[], None);
     for name in ["", "a.b", "$a"] {
@@ -346,15 +354,86 @@ fn a_name_that_cannot_stand_in_a_path_gives_a_whole_replacement() {
         let update = host
             .run(Machine::reencrypt_documents(&document, &mapping(old, new)).unwrap())
             .unwrap();
-        let literal = field(&field(&update, "q").unwrap(), "$expr").unwrap();
-        assert!(
-            literal
-                .windows(document.len())
-                .any(|window| window == document)
+        let stage = field(&field(&update, "u").unwrap(), "0").unwrap();
+        assert!(field(&field(&stage, "$replaceWith").unwrap(), "$setField").is_some());
+        let after = field(&update, "r").unwrap();
+        assert_eq!(&field(&after, name).unwrap()[6..22], new);
+    }
+}
+
+#[test]
+fn an_update_stays_of_the_size_of_its_document_however_long_its_paths_are() {
+    let (mut host, old) = with_key(&local());
+    let new = host.create_key(&local(), &[], None);
+    let secret = encrypted_value(&mut host, old);
+    let mut list = begin_document(100_000);
+    for index in 0..500 {
+        push_element(&mut list, ty::BINARY, index.to_string().as_bytes(), &secret);
+    }
+    end_document(&mut list, 0);
+    let name = "n".repeat(40_000);
+    let document = document(&[
+        ("_id", ty::INT32, int(1)),
+        (&name, ty::DOCUMENT, document(&[("list", ty::ARRAY, list)])),
+    ]);
+    let update = host
+        .run(Machine::reencrypt_documents(&document, &mapping(old, new)).unwrap())
+        .unwrap();
+    assert_eq!(field(&update, "values").unwrap(), int(500));
+    assert!(
+        update.len() < 6 * document.len() + 65_536,
+        "{} bytes for {}",
+        update.len(),
+        document.len()
+    );
+}
+
+#[test]
+fn a_document_whose_paths_name_no_single_place_is_refused() {
+    let (mut host, old) = with_key(&local());
+    let new = host.create_key(&local(), &[], None);
+    let secret = encrypted_value(&mut host, old);
+    let mut irregular = begin_document(200);
+    push_element(&mut irregular, ty::BINARY, b"01", &secret);
+    end_document(&mut irregular, 0);
+    let inner = document(&[("b", ty::BINARY, secret.clone())]);
+    let plain = document(&[("c", ty::INT32, int(1))]);
+    // Deeper than any command could say, with two values so that no plain path reaches them.
+    let mut deep = document(&[
+        ("x", ty::BINARY, secret.clone()),
+        ("y", ty::BINARY, secret.clone()),
+    ]);
+    for _ in 0..110 {
+        deep = document(&[("a", ty::DOCUMENT, deep)]);
+    }
+    let id = |number| ("_id", ty::INT32, int(number));
+    for document in [
+        document(&[id(1), ("a", ty::ARRAY, irregular)]),
+        document(&[
+            id(2),
+            ("a", ty::DOCUMENT, inner.clone()),
+            ("a", ty::DOCUMENT, plain.clone()),
+        ]),
+        document(&[
+            id(3),
+            ("a", ty::DOCUMENT, plain),
+            ("a", ty::DOCUMENT, inner),
+        ]),
+        document(&[
+            id(4),
+            ("$a", ty::BINARY, secret),
+            ("b", ty::INT32, int(1)),
+            ("b", ty::INT32, int(2)),
+        ]),
+        document(&[id(5), ("a", ty::DOCUMENT, deep)]),
+    ] {
+        let update = host
+            .run(Machine::reencrypt_documents(&document, &mapping(old, new)).unwrap())
+            .unwrap();
+        assert_eq!(
+            field(&update, "code"),
+            Some(text("MIGRATION_DOCUMENT_UNSUPPORTED"))
         );
-        assert!(field(&update, "u").is_none());
-        let replacement = field(&update, "r").unwrap();
-        assert_eq!(&field(&replacement, name).unwrap()[6..22], new);
     }
 }
 

@@ -7,6 +7,7 @@ mod support;
 use csfle_core::{
     Code, Machine, Step,
     key_vault::KeyDocument,
+    kms::KmsOperation,
     raw::{elements, split_documents},
 };
 use support::host::{Host, WRAPPED_BY, aws, field, local};
@@ -46,7 +47,9 @@ fn apply(host: &mut Host, output: &[u8]) {
 }
 
 fn fingerprints(host: &mut Host) -> Vec<Vec<u8>> {
-    let output = host.run(Machine::fingerprint(EVERYTHING).unwrap()).unwrap();
+    let output = host
+        .run(Machine::fingerprint(EVERYTHING, EVERYTHING, false).unwrap())
+        .unwrap();
     items(&output)
         .iter()
         .map(|item| field(item, "fingerprint").unwrap())
@@ -124,7 +127,7 @@ fn creating_a_key_refuses_bad_names_and_master_keys() {
         code(Machine::probe(&mut host.context(), b"")),
         Code::MasterKeyInvalid
     );
-    assert_eq!(code(Machine::rewrap(b"", None, false)), Code::BsonMalformed);
+    assert_eq!(code(Machine::rewrap(b"", None, None)), Code::BsonMalformed);
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn rewrapping_there_and_back_keeps_every_key() {
     assert_ne!(before[0], before[1]);
     for target in [aws(), local(), local(), aws(), aws()] {
         let output = host
-            .run(Machine::rewrap(EVERYTHING, Some(&target), true).unwrap())
+            .run(Machine::rewrap(EVERYTHING, Some(&target), None).unwrap())
             .unwrap();
         for (item, document) in items(&output).iter().zip(&host.vault) {
             assert_eq!(
@@ -173,7 +176,7 @@ fn without_a_target_each_key_keeps_its_own_master_key() {
     host.create_key(&local(), &[], None);
     host.create_key(&aws(), &[], None);
     let output = host
-        .run(Machine::rewrap(EVERYTHING, None, true).unwrap())
+        .run(Machine::rewrap(EVERYTHING, None, None).unwrap())
         .unwrap();
     let items = items(&output);
     assert_eq!(field(&items[0], "masterKey").unwrap(), local());
@@ -188,7 +191,7 @@ fn without_a_target_each_key_keeps_its_own_master_key() {
 fn an_empty_vault_gives_an_empty_result() {
     let mut host = Host::new();
     let output = host
-        .run(Machine::rewrap(EVERYTHING, Some(&aws()), true).unwrap())
+        .run(Machine::rewrap(EVERYTHING, Some(&aws()), None).unwrap())
         .unwrap();
     assert!(items(&output).is_empty());
 }
@@ -201,16 +204,20 @@ fn a_rewrap_never_trusts_the_key_cache() {
     let machine = Machine::encrypt(&support::host::v(16, &[1, 0, 0, 0]), &options).unwrap();
     host.run(machine).unwrap();
     let calls = host.kms_calls;
-    host.run(Machine::rewrap(EVERYTHING, Some(&aws()), false).unwrap())
+    host.run(Machine::rewrap(EVERYTHING, Some(&aws()), None).unwrap())
         .unwrap();
-    assert_eq!(host.kms_calls - calls, 2, "one unwrap, one wrap");
+    assert_eq!(
+        host.kms_calls - calls,
+        4,
+        "two unwraps of the old wrapping, one wrap, one unwrap of the new wrapping"
+    );
 }
 
 #[test]
 fn a_kms_that_gives_back_other_material_is_caught_before_anything_is_written() {
     let mut host = Host::new();
     host.create_key(&local(), &[], None);
-    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), true).unwrap();
+    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), None).unwrap();
     assert_eq!(host.step(&mut machine).unwrap(), Step::NeedKeys);
     let documents = host.vault.concat();
     machine
@@ -227,14 +234,125 @@ fn a_kms_that_gives_back_other_material_is_caught_before_anything_is_written() {
     assert_eq!(code(machine.output()), Code::MachineOutOfOrder);
 }
 
+/// Drives a machine whose KMS answers its call number `wrong` with other key material.
+fn run_with_wrong_answer(
+    host: &mut Host,
+    machine: Machine,
+    wrong: usize,
+) -> csfle_core::Result<usize> {
+    let mut machine = machine;
+    let mut calls = 0;
+    loop {
+        match host.step(&mut machine)? {
+            Step::NeedKeys => {
+                let documents = host.vault.concat();
+                machine.provide_keys(&mut host.context(), &documents)?;
+            }
+            Step::NeedKms => {
+                let answers: Vec<(u32, Vec<u8>)> = machine
+                    .kms_requests()?
+                    .iter()
+                    .map(|request| (request.id, support::host::kms(&request.operation)))
+                    .collect();
+                for (id, mut answer) in answers {
+                    if calls == wrong {
+                        answer.reverse();
+                    }
+                    calls += 1;
+                    machine.provide_kms(id, &answer, None)?;
+                }
+            }
+            Step::Done => return machine.output().map(|_| calls),
+        }
+    }
+}
+
+#[test]
+fn no_single_wrong_answer_of_a_kms_leads_to_a_wrapping() {
+    let mut host = Host::new();
+    let id = host.create_key(&aws(), &[], None);
+    let expected = fingerprints(&mut host)[0][5..].to_vec();
+    for (fingerprint, calls) in [(None, 4), (Some(&expected[..]), 3)] {
+        for wrong in 0..calls {
+            let machine = Machine::rewrap(EVERYTHING, Some(&aws()), fingerprint).unwrap();
+            let outcome = run_with_wrong_answer(&mut host, machine, wrong);
+            assert_eq!(code(outcome), Code::KmsReplyMismatch, "call {wrong}");
+        }
+        let machine = Machine::rewrap(EVERYTHING, Some(&aws()), fingerprint).unwrap();
+        assert_eq!(
+            run_with_wrong_answer(&mut host, machine, calls).unwrap(),
+            calls
+        );
+    }
+    for wrong in 0..2 {
+        let machine =
+            Machine::create_data_key(&mut host.context(), &aws(), Vec::new(), None).unwrap();
+        let outcome = run_with_wrong_answer(&mut host, machine, wrong);
+        assert_eq!(code(outcome), Code::KmsReplyMismatch, "call {wrong}");
+    }
+    let other = [0; 32];
+    let machine = Machine::rewrap(EVERYTHING, Some(&local()), Some(&other)).unwrap();
+    assert_eq!(code(host.run(machine)), Code::KmsReplyMismatch);
+    assert_eq!(
+        code(Machine::rewrap(EVERYTHING, None, Some(&other[..31]))),
+        Code::OptionInvalid
+    );
+    assert_eq!(host.vault.len(), 1, "{id:?}");
+}
+
+#[test]
+fn a_fingerprint_counts_the_values_that_its_key_opens() {
+    let mut host = Host::new();
+    let id = host.create_key(&aws(), &[], None);
+    let options = support::host::options(support::host::DETERMINISTIC, id);
+    let machine = Machine::encrypt(&support::host::v(16, &[1, 0, 0, 0]), &options).unwrap();
+    let good = host.run(machine).unwrap();
+    let mut bad = good.clone();
+    let end = bad.len() - 2;
+    bad[end] ^= 1;
+    host.engine.clear_cache();
+    let mut values = csfle_core::raw::begin_document(256);
+    for (name, value) in [(&b"0"[..], &good), (b"1", &bad), (b"2", &good)] {
+        csfle_core::raw::push_element(&mut values, 3, name, value);
+    }
+    csfle_core::raw::end_document(&mut values, 0);
+    let int = |number: i32| number.to_le_bytes().to_vec();
+    for keep in [false, true] {
+        let calls = host.kms_calls;
+        let machine = Machine::fingerprint(EVERYTHING, &values, keep).unwrap();
+        let output = host.run(machine).unwrap();
+        let item = &items(&output)[0];
+        assert_eq!(field(item, "tried").unwrap(), int(3));
+        assert_eq!(field(item, "opened").unwrap(), int(2));
+        assert_eq!(host.kms_calls - calls, 1);
+    }
+    let calls = host.kms_calls;
+    host.run(Machine::decrypt(&good).unwrap()).unwrap();
+    assert_eq!(host.kms_calls, calls, "the kept key opens it");
+}
+
+#[test]
+fn a_new_key_that_is_kept_needs_no_answer_of_a_kms() {
+    let mut host = Host::new();
+    let machine =
+        Machine::create_and_keep_data_key(&mut host.context(), &aws(), vec!["a".into()]).unwrap();
+    let document = host.run(machine).unwrap();
+    assert_eq!(host.kms_calls, 2, "wrapped, and unwrapped again");
+    let id = KeyDocument::parse(&document).unwrap().id;
+    let options = support::host::options(support::host::DETERMINISTIC, *id.as_bytes());
+    let machine = Machine::encrypt(&support::host::v(16, &[1, 0, 0, 0]), &options).unwrap();
+    host.run(machine).unwrap();
+    assert_eq!(host.kms_calls, 2);
+}
+
 #[test]
 fn a_vault_that_returns_a_key_twice_is_refused() {
     let mut host = Host::new();
     host.create_key(&local(), &["a"], None);
     host.vault.push(host.vault[0].clone());
     for machine in [
-        Machine::rewrap(EVERYTHING, Some(&aws()), true),
-        Machine::fingerprint(EVERYTHING),
+        Machine::rewrap(EVERYTHING, Some(&aws()), None),
+        Machine::fingerprint(EVERYTHING, EVERYTHING, false),
     ] {
         assert_eq!(code(host.run(machine.unwrap())), Code::KeyVaultDuplicateKey);
     }
@@ -244,7 +362,7 @@ fn a_vault_that_returns_a_key_twice_is_refused() {
 fn a_reply_from_an_earlier_round_is_refused() {
     let mut host = Host::new();
     host.create_key(&aws(), &[], None);
-    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), true).unwrap();
+    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), None).unwrap();
     host.step(&mut machine).unwrap();
     let documents = host.vault.concat();
     machine
@@ -291,7 +409,7 @@ fn the_previous_master_key_is_given_out_as_it_is_stored() {
     csfle_core::raw::end_document(&mut document, 0);
     host.vault[0] = document;
     let output = host
-        .run(Machine::rewrap(EVERYTHING, Some(&local()), true).unwrap())
+        .run(Machine::rewrap(EVERYTHING, Some(&local()), None).unwrap())
         .unwrap();
     let item = &items(&output)[0];
     assert_eq!(field(item, "previousMasterKey").unwrap(), stored);
@@ -333,7 +451,13 @@ fn the_object_a_kmip_server_made_is_stored_with_the_key() {
     let mut machine =
         Machine::create_data_key(&mut host.context(), &kmip, Vec::new(), None).unwrap();
     assert_eq!(host.step(&mut machine).unwrap(), Step::NeedKms);
+    let material = match &machine.kms_requests().unwrap()[0].operation {
+        KmsOperation::Wrap(material) => material.expose().to_vec(),
+        KmsOperation::Unwrap(_) => panic!("a new key is wrapped first"),
+    };
     machine.provide_kms(0, &[7; 160], Some("object-9")).unwrap();
+    assert_eq!(host.step(&mut machine).unwrap(), Step::NeedKms);
+    machine.provide_kms(1, &material, None).unwrap();
     assert_eq!(host.step(&mut machine).unwrap(), Step::Done);
     let document = KeyDocument::parse(machine.output().unwrap().expose()).unwrap();
     assert_eq!(document.master_key.kmip_key_id(), Some("object-9"));
@@ -358,7 +482,7 @@ fn a_kmip_key_without_key_id_is_refused_before_a_server_is_asked() {
     )]);
     host.vault.push(stored);
     let error = host
-        .run(Machine::fingerprint(EVERYTHING).unwrap())
+        .run(Machine::fingerprint(EVERYTHING, EVERYTHING, false).unwrap())
         .unwrap_err();
     assert_eq!(error.code(), Code::MasterKeyInvalid);
     assert!(error.details().iter().any(|(name, _)| *name == "keyId"));

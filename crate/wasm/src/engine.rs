@@ -151,7 +151,27 @@ impl Engine {
         }))
     }
 
-    /// Rewraps the data keys that `filter` finds.
+    /// As `createDataKey`; the engine goes on with the material that was made.
+    ///
+    /// # Errors
+    /// Those of `csfle_core::Machine::create_and_keep_data_key`.
+    #[wasm_bindgen(js_name = createAndKeepDataKey)]
+    pub fn create_and_keep_data_key(
+        &self,
+        master_key: &Uint8Array,
+        key_alt_names: Vec<String>,
+        now_ms: f64,
+    ) -> std::result::Result<Machine, JsValue> {
+        self.machine(with_context(&self.0, now_ms, |context| {
+            csfle_core::Machine::create_and_keep_data_key(
+                context,
+                read(master_key).expose(),
+                key_alt_names,
+            )
+        }))
+    }
+
+    /// Rewraps the data keys that `filter` finds, whose material has this fingerprint, if it is known.
     ///
     /// # Errors
     /// Those of `csfle_core::Machine::rewrap`.
@@ -159,23 +179,34 @@ impl Engine {
         &self,
         filter: &Uint8Array,
         master_key: Option<Uint8Array>,
-        verify: bool,
+        fingerprint: Option<Uint8Array>,
     ) -> std::result::Result<Machine, JsValue> {
         let master_key = master_key.as_ref().map(read);
         let master_key = master_key.as_ref().map(|bytes| bytes.expose());
+        let fingerprint = fingerprint.as_ref().map(read);
+        let fingerprint = fingerprint.as_ref().map(|bytes| bytes.expose());
         self.machine(csfle_core::Machine::rewrap(
             read(filter).expose(),
             master_key,
-            verify,
+            fingerprint,
         ))
     }
 
-    /// Fingerprints of the material of the data keys that `filter` finds.
+    /// Fingerprints of the material of the data keys that `filter` finds, and what they open of `values`.
     ///
     /// # Errors
     /// Those of `csfle_core::Machine::fingerprint`.
-    pub fn fingerprint(&self, filter: &Uint8Array) -> std::result::Result<Machine, JsValue> {
-        self.machine(csfle_core::Machine::fingerprint(read(filter).expose()))
+    pub fn fingerprint(
+        &self,
+        filter: &Uint8Array,
+        values: &Uint8Array,
+        keep: bool,
+    ) -> std::result::Result<Machine, JsValue> {
+        self.machine(csfle_core::Machine::fingerprint(
+            read(filter).expose(),
+            read(values).expose(),
+            keep,
+        ))
     }
 
     /// Wraps random bytes under a master key and unwraps them again.

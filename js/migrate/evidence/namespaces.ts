@@ -40,6 +40,22 @@ const BUCKETS = 'system.buckets.';
 const WHOLE_LIST = 1_000_000;
 
 /**
+ * Lists what this user may read and nothing else: enough where every value found is a gain, not where a missing one is a loss.
+ * Validators and the sources of views are not among what it tells.
+ */
+export async function listReadableNamespaces(client: MigrationDriverClient): Promise<readonly ListedNamespace[]> {
+  const answer = await client.db('admin').command({ listDatabases: 1, nameOnly: true, authorizedDatabases: true });
+  const databases = (answer['databases'] as readonly { name: string }[]).map(({ name }) => name);
+  const listed: ListedNamespace[] = [];
+  for (const database of databases) {
+    const entries = await listDatabase(client, database, { nameOnly: true, authorizedCollections: true });
+    const names = new Set(entries.map(({ namespace }) => namespace));
+    listed.push(...entries.filter(({ namespace, type }) => type !== 'view' && !isReserved(database, namespace.slice(database.length + 1), names)));
+  }
+  return listed;
+}
+
+/**
  * Lists a deployment. `skip` says which parts need no listing. Never throws for what a server refuses: that is in
  * `unreadable`. The lists are asked for as a whole: a server that hides what the user may not read says so instead.
  */
@@ -79,8 +95,8 @@ export function serverReason(error: unknown): string {
   return ` (${parts.join(', ')})`;
 }
 
-async function listDatabase(client: MigrationDriverClient, database: string): Promise<readonly ListedNamespace[]> {
-  const answer = await client.db(database).command({ listCollections: 1, filter: {}, cursor: { batchSize: WHOLE_LIST } });
+async function listDatabase(client: MigrationDriverClient, database: string, options: Document = {}): Promise<readonly ListedNamespace[]> {
+  const answer = await client.db(database).command({ listCollections: 1, filter: {}, ...options, cursor: { batchSize: WHOLE_LIST } });
   const { firstBatch, id } = answer['cursor'] as { firstBatch: readonly Document[]; id: unknown };
   if (String(id) !== '0') throw Object.assign(new Error('the list is longer than one reply'), { name: 'ListTooLong' });
   return firstBatch.map(({ name, type, options }) => ({

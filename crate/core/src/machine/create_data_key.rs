@@ -1,6 +1,6 @@
 //! New data keys, and the probe that shows whether a master key works.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{rc::Rc, string::String, vec::Vec};
 
 use super::{
     Context, Machine, Step, Work,
@@ -11,6 +11,7 @@ use crate::{
     error::{Code, Error, Result},
     key_vault::{KeyDocument, KeyId, MasterKey, WrappedKeyMaterial, check_new_alt_names},
     secret::{KeyMaterial, SecretBytes},
+    value_cipher::DataKey,
 };
 
 struct CreateDataKey {
@@ -18,7 +19,11 @@ struct CreateDataKey {
     key_alt_names: Vec<String>,
     master_key: MasterKey,
     now_ms: i64,
+    material: KeyMaterial,
+    /// Whether operations on values may use the material without asking the KMS for it.
+    keep: bool,
     wrapped: Option<WrappedKeyMaterial>,
+    done: bool,
     round: KmsRound,
     document: Option<Vec<u8>>,
 }
@@ -67,16 +72,36 @@ pub(crate) fn with_reply_key_id(master_key: MasterKey, kmip_key_id: Option<Strin
 }
 
 impl Machine {
-    /// Makes a data key: 96 random bytes, or `key_material`, wrapped under a master key.
+    /// Makes a data key: 96 random bytes, or `key_material`, wrapped under a master key. The wrapping is unwrapped again and
+    /// compared in constant time before the document is given out.
     ///
     /// Shape: `master_key` = `{provider, ...}`; out: the key document to insert.
     /// Errors: `MASTER_KEY_INVALID`, `KMS_PROVIDER_UNRECOGNIZED`, `KMS_ENDPOINT_INVALID`, `KMS_PROVIDER_NOT_CONFIGURED`,
-    /// `KEY_ALT_NAME_INVALID`, `CRYPTO_RANDOM_UNAVAILABLE`, `KMS_REPLY_LENGTH`.
+    /// `KEY_ALT_NAME_INVALID`, `CRYPTO_RANDOM_UNAVAILABLE`, `KMS_REPLY_LENGTH`, `KMS_REPLY_MISMATCH`.
     pub fn create_data_key(
         context: &mut Context<'_>,
         master_key: &[u8],
         key_alt_names: Vec<String>,
         key_material: Option<KeyMaterial>,
+    ) -> Result<Self> {
+        Self::new_data_key(context, master_key, key_alt_names, key_material, false)
+    }
+
+    /// As [`Machine::create_data_key`]; operations on values use the material that was made, whatever a KMS says later.
+    pub fn create_and_keep_data_key(
+        context: &mut Context<'_>,
+        master_key: &[u8],
+        key_alt_names: Vec<String>,
+    ) -> Result<Self> {
+        Self::new_data_key(context, master_key, key_alt_names, None, true)
+    }
+
+    fn new_data_key(
+        context: &mut Context<'_>,
+        master_key: &[u8],
+        key_alt_names: Vec<String>,
+        key_material: Option<KeyMaterial>,
+        keep: bool,
     ) -> Result<Self> {
         let master_key = MasterKey::from_bytes(master_key)?;
         check_new_alt_names(&key_alt_names)?;
@@ -115,7 +140,10 @@ impl Machine {
             key_alt_names,
             master_key,
             now_ms: context.now_ms as i64,
+            material,
+            keep,
             wrapped,
+            done: false,
             round,
             document: None,
         }))
@@ -139,26 +167,58 @@ impl Machine {
     }
 }
 
+impl CreateDataKey {
+    /// Builds the document, when the wrapping is proven.
+    fn finish(&mut self, context: &mut Context<'_>, wrapped: WrappedKeyMaterial) -> Result<()> {
+        let names = &self.key_alt_names;
+        let master_key = self.master_key.clone();
+        let document = KeyDocument::build(self.id, names, wrapped, self.now_ms, master_key)?;
+        self.document = Some(document.to_bytes()?);
+        self.done = true;
+        if self.keep {
+            let host = context.engine.host;
+            let key = Rc::new(DataKey::with_host(self.id, &self.material, host));
+            // Without its names: whether the key vault takes them is not known yet.
+            let now_ms = context.now_ms;
+            context.engine.cache.insert(key, Vec::new(), now_ms);
+        }
+        Ok(())
+    }
+}
+
 impl Work for CreateDataKey {
-    fn step(&mut self, _context: &mut Context<'_>) -> Result<Step> {
+    fn step(&mut self, context: &mut Context<'_>) -> Result<Step> {
+        if self.done {
+            return Ok(Step::Done);
+        }
         if !self.round.is_answered() {
             return Ok(Step::NeedKms);
         }
-        if let Some(KmsReply::Wrapped(wrapped, kmip_key_id)) = self.round.take_replies().pop() {
-            self.master_key = with_reply_key_id(self.master_key.clone(), kmip_key_id);
-            self.wrapped = Some(wrapped);
+        let found = match self.round.take_replies().pop() {
+            Some(KmsReply::Wrapped(wrapped, kmip_key_id)) if self.wrapped.is_none() => {
+                self.master_key = with_reply_key_id(self.master_key.clone(), kmip_key_id);
+                self.master_key.check_usable()?;
+                let (id, names) = (Some(&self.id), &self.key_alt_names);
+                self.round.unwrap(&wrapped, &self.master_key, id, names);
+                self.wrapped = Some(wrapped);
+                return Ok(Step::NeedKms);
+            }
+            Some(KmsReply::Unwrapped(material)) => Some(material),
+            _ => match (
+                context.engine.wrapping(self.master_key.provider())?,
+                &self.wrapped,
+            ) {
+                (Wrapping::Local(local), Some(wrapped)) => Some(local.unwrap(wrapped.as_bytes())?),
+                _ => None,
+            },
+        };
+        match (found, self.wrapped.take()) {
+            (Some(material), Some(wrapped)) if material.ct_eq(&self.material) => {
+                self.finish(context, wrapped)?;
+                Ok(Step::Done)
+            }
+            _ => Err(mismatch(self.master_key.provider()).with("keyId", self.id)),
         }
-        if let Some(wrapped) = self.wrapped.take() {
-            let document = KeyDocument::build(
-                self.id,
-                &self.key_alt_names,
-                wrapped,
-                self.now_ms,
-                self.master_key.clone(),
-            )?;
-            self.document = Some(document.to_bytes()?);
-        }
-        Ok(Step::Done)
     }
 
     fn round(&mut self) -> Option<&mut KmsRound> {

@@ -7,6 +7,7 @@
 //! - An error is sticky: every later call returns the same one.
 //! - Time and randomness come in through [`Context`]; retries and deadlines are the host's.
 
+mod conditional_write;
 pub(crate) mod create_data_key;
 pub(crate) mod documents;
 mod encrypt_documents;

@@ -1,12 +1,13 @@
 //! Updates that move a collection's documents to other data keys, or out of CSFLE.
 //!
-//! The output is what a server is to be told, not documents: each update names the old value of every field it replaces,
-//! so that it does nothing where somebody else was faster.
+//! The output is what a server is to be told: each update comes with a filter that holds the old value of every place it
+//! writes, so that it does nothing where somebody else was faster.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
     Machine,
+    conditional_write::Places,
     documents::{DistinctIds, open_all},
     key_lookup::{KeyReference, KeyRing},
     keyed::{KeyedOperation, keyed},
@@ -41,9 +42,9 @@ struct Transform {
 impl Machine {
     /// Computes the updates that re-encrypt values under new data keys. Algorithm and BSON type of each value stay.
     ///
-    /// Shape: `mapping` = `{v: [{from: UUID, to: UUID}]}`. Out, for each document that changes: `{_id, q, u, values}`
-    /// with filter and update; `{_id, q, r, values}` with a whole replacement, where a field name cannot stand in a path;
-    /// or `{_id, code, message}` when this document cannot be changed. Documents are laid end to end, in and out.
+    /// Shape: `mapping` = `{v: [{from: UUID, to: UUID}]}`. Out, for each document that changes: `{_id, q, u, r, values}`
+    /// with the filter, the update (`{$set}` or a pipeline) and the document as it is to be afterwards; or
+    /// `{_id, code, message}` when this document cannot be changed. Documents are laid end to end, in and out.
     /// Errors: `BSON_MALFORMED`, `OPTION_INVALID`, `KEY_REFERENCE_INVALID`; later those of the key lookup.
     pub fn reencrypt_documents(documents: &[u8], mapping: &[u8]) -> Result<Self> {
         let map = parse_key_mapping(mapping)?
@@ -162,53 +163,27 @@ impl Transform {
     }
 }
 
-/// Writes `{_id, q, u, values}`, or `{_id, q, r, values}` when a path cannot be written with dots.
+/// Writes `{_id, q, u, r, values}`.
 fn write_update<'r>(
     document: &[u8],
     scan: &Scan<'_>,
     id: Element<'_>,
     new_value: impl Fn(usize) -> NewValue<'r>,
 ) -> Result<SecretBytes> {
-    let paths: Vec<Vec<&[u8]>> = scan.found.iter().map(|found| scan.path(found)).collect();
-    if paths.iter().any(|path| path[0] == b"_id") {
+    let in_id = |found| scan.path(found).first() == Some(&&b"_id"[..]);
+    if scan.found.iter().any(in_id) {
         return Err(unsupported("a value inside _id cannot be updated").with("path", "_id"));
     }
-    let mut out = SecretBytes::with_capacity(document.len() * 3 + 256);
+    let places = Places::of(document, scan)?;
+    let mut out = SecretBytes::with_capacity(document.len() * 4 + 256);
     let bytes = out.expose_mut();
     bytes.extend_from_slice(&[0; 4]);
     push_element(bytes, id.bson_type, b"_id", id.value);
-    if paths.iter().flatten().all(|name| is_addressable(name)) {
-        let dotted: Vec<Vec<u8>> = paths.iter().map(|path| path.join(&b'.')).collect();
-        let mut sorted: Vec<&Vec<u8>> = dotted.iter().collect();
-        sorted.sort_unstable();
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            let path = alloc::string::String::from_utf8_lossy(pair[0]).into_owned();
-            return Err(
-                unsupported("the document has two fields of the same name").with("path", path)
-            );
-        }
-        let filter = begin_nested(bytes, b"q");
-        push_element(bytes, id.bson_type, b"_id", id.value);
-        for (path, found) in dotted.iter().zip(&scan.found) {
-            push_element(bytes, found.bson_type, path, found.value);
-        }
-        end_document(bytes, filter);
-        let update = begin_nested(bytes, b"u");
-        let set = begin_nested(bytes, b"$set");
-        for (index, path) in dotted.iter().enumerate() {
-            let value = new_value(index);
-            push_element(bytes, value.bson_type(), path, b"");
-            value.push_value(bytes);
-        }
-        end_document(bytes, set);
-        end_document(bytes, update);
-    } else {
-        push_whole_document_filter(bytes, id, document);
-        let replacement = begin_element(bytes, ty::DOCUMENT, b"r");
-        let len = rewrite(document, scan, new_value, bytes);
-        debug_assert_eq!(bytes.len(), replacement + len);
-        check_document_size(len)?;
-    }
+    places.push_filter(bytes, id)?;
+    places.push_update(bytes, &new_value)?;
+    push_element(bytes, ty::DOCUMENT, b"r", b"");
+    let len = rewrite(document, scan, new_value, bytes);
+    check_document_size(len)?;
     push_element(
         bytes,
         ty::INT32,
@@ -217,38 +192,6 @@ fn write_update<'r>(
     );
     end_document(bytes, 0);
     Ok(out)
-}
-
-/// `q: {_id, $expr: {$eq: ["$$ROOT", {$literal: document}]}}`: matches only what was read.
-fn push_whole_document_filter(bytes: &mut Vec<u8>, id: Element<'_>, document: &[u8]) {
-    let filter = begin_nested(bytes, b"q");
-    push_element(bytes, id.bson_type, b"_id", id.value);
-    let expr = begin_nested(bytes, b"$expr");
-    let operands = begin_element(bytes, ty::ARRAY, b"$eq");
-    bytes.extend_from_slice(&[0; 4]);
-    push_element(bytes, ty::STRING, b"0", &string_value("$$ROOT"));
-    let literal = begin_nested(bytes, b"1");
-    push_element(bytes, ty::DOCUMENT, b"$literal", document);
-    end_document(bytes, literal);
-    end_document(bytes, operands);
-    end_document(bytes, expr);
-    end_document(bytes, filter);
-}
-
-/// Whether a field name can be one step of a dotted path.
-fn is_addressable(name: &[u8]) -> bool {
-    !name.is_empty() && name[0] != b'$' && !name.contains(&b'.')
-}
-
-fn begin_element(out: &mut Vec<u8>, bson_type: u8, name: &[u8]) -> usize {
-    push_element(out, bson_type, name, b"");
-    out.len()
-}
-
-fn begin_nested(out: &mut Vec<u8>, name: &[u8]) -> usize {
-    let start = begin_element(out, ty::DOCUMENT, name);
-    out.extend_from_slice(&[0; 4]);
-    start
 }
 
 fn failure(id: Option<Element<'_>>, error: &Error) -> Vec<u8> {
@@ -275,6 +218,6 @@ fn failure(id: Option<Element<'_>>, error: &Error) -> Vec<u8> {
     out
 }
 
-fn unsupported(message: &'static str) -> Error {
+pub(super) fn unsupported(message: &'static str) -> Error {
     Error::new(Code::MigrationDocumentUnsupported, message)
 }

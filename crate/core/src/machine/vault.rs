@@ -1,9 +1,10 @@
 //! Operations on the key vault itself: rewrap data keys, compare their material. They never use the key cache: a cached
 //! key may carry the master key of yesterday.
 
-use alloc::{borrow::ToOwned, collections::VecDeque, vec::Vec};
+use alloc::{borrow::ToOwned, collections::VecDeque, rc::Rc, vec::Vec};
 
 use bson::raw::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr};
+use subtle::ConstantTimeEq;
 
 use super::{
     Context, Machine, Step, Work,
@@ -15,19 +16,29 @@ use crate::{
     engine::Wrapping,
     error::{Code, Error, Result},
     key_vault::{KeyDocument, MasterKey, WrappedKeyMaterial, check_unique},
-    raw::split_documents,
+    payload::{EncryptedValue, opens_to_plaintext},
+    raw::{Found, scan, split_documents},
     secret::{KeyMaterial, SecretBytes},
+    value_cipher::{DataKey, decrypt_value},
 };
+
+/// Length in bytes of a fingerprint.
+const FINGERPRINT_LEN: usize = 32;
 
 /// What happens to each unwrapped key.
 enum Purpose {
-    /// Wrap it under `target`, or under its own master key again; with `verify`, prove the new wrapping.
+    /// Wrap it under `target`, or under its own master key again.
     Rewrap {
         target: Option<MasterKey>,
-        verify: bool,
+        /// The fingerprint of the only right material. Without it the old wrapping is unwrapped twice.
+        expected: Option<[u8; FINGERPRINT_LEN]>,
     },
-    /// Tell its fingerprint.
-    Fingerprint,
+    /// Tell its fingerprint, and which of `values` it opens.
+    Fingerprint {
+        values: Vec<u8>,
+        /// Whether operations on values may use this very material from now on.
+        keep: bool,
+    },
 }
 
 /// Where the machine is. Each round of KMS requests belongs to one of these.
@@ -35,6 +46,7 @@ enum Purpose {
 enum Phase {
     Finding,
     Unwrapping,
+    Confirming,
     Wrapping,
     Verifying,
     Done,
@@ -48,7 +60,10 @@ struct VaultKey {
     material: Option<KeyMaterial>,
     new_master_key: MasterKey,
     rewrapped: Option<WrappedKeyMaterial>,
-    fingerprint: [u8; 32],
+    fingerprint: [u8; FINGERPRINT_LEN],
+    /// Values under this key that were tried, and how many of them it opened.
+    tried: i32,
+    opened: i32,
 }
 
 struct Vault {
@@ -66,20 +81,39 @@ impl Machine {
     /// Wraps the data keys that `filter` finds under another master key, or freshly under their own.
     ///
     /// Shape: out `{v: [{_id, keyMaterial, masterKey, previousKeyMaterial, previousMasterKey}]}`, in the order provided.
-    /// With `verify`, each new wrapping is unwrapped again and compared in constant time before it is given out.
-    /// Errors: those of creating a data key and of reading key documents; `KMS_REPLY_MISMATCH`.
-    pub fn rewrap(filter: &[u8], master_key: Option<&[u8]>, verify: bool) -> Result<Self> {
+    /// No answer of a KMS is believed: the material is compared with the fingerprint `expected` of this engine, or, where
+    /// that is not known, with a second answer for the old wrapping; then the new wrapping is unwrapped and compared with
+    /// it. All comparisons take constant time. One that fails gives out nothing.
+    /// Errors: those of creating a data key and of reading key documents; `KMS_REPLY_MISMATCH`; `OPTION_INVALID` for a
+    /// fingerprint that is none.
+    pub fn rewrap(
+        filter: &[u8],
+        master_key: Option<&[u8]>,
+        expected: Option<&[u8]>,
+    ) -> Result<Self> {
         let target = master_key.map(MasterKey::from_bytes).transpose()?;
-        Self::vault(filter, Purpose::Rewrap { target, verify })
+        let expected = expected
+            .map(|bytes| {
+                bytes.try_into().map_err(|_| {
+                    Error::new(Code::OptionInvalid, "a fingerprint has 32 bytes")
+                        .with("found", bytes.len())
+                })
+            })
+            .transpose()?;
+        Self::vault(filter, Purpose::Rewrap { target, expected })
     }
 
-    /// Tells for each data key that `filter` finds a fingerprint of its unwrapped material.
+    /// Tells for each data key that `filter` finds a fingerprint of its unwrapped material, and how many of `values` are
+    /// under it and open with it. With `keep`, the same material serves operations on values from now on.
     ///
-    /// Shape: out `{v: [{_id, fingerprint: binary (32 bytes), masterKey}]}`. Equal fingerprints of one engine mean equal
-    /// material; they tell nothing else, since they are keyed by random bytes that never leave the engine.
-    /// Errors: those of reading key documents.
-    pub fn fingerprint(filter: &[u8]) -> Result<Self> {
-        Self::vault(filter, Purpose::Fingerprint)
+    /// Shape: `values` = one document, searched at any depth. Out `{v: [{_id, fingerprint: binary (32 bytes), masterKey,
+    /// tried, opened}]}`. Equal fingerprints of one engine mean equal material; they tell nothing else, since they are
+    /// keyed by random bytes that never leave the engine.
+    /// Errors: those of reading key documents; `BSON_*` for `values`.
+    pub fn fingerprint(filter: &[u8], values: &[u8], keep: bool) -> Result<Self> {
+        crate::raw::elements(values)?;
+        let values = values.to_vec();
+        Self::vault(filter, Purpose::Fingerprint { values, keep })
     }
 
     fn vault(filter: &[u8], purpose: Purpose) -> Result<Self> {
@@ -106,6 +140,10 @@ impl Work for Vault {
                 Phase::Unwrapping => {
                     self.take_unwrapped();
                     self.after_unwrapping(context)?;
+                }
+                Phase::Confirming => {
+                    self.check_confirmed()?;
+                    self.wrap(context)?;
                 }
                 Phase::Wrapping => {
                     self.take_wrapped();
@@ -152,7 +190,9 @@ impl Work for Vault {
                 document,
                 material,
                 rewrapped: None,
-                fingerprint: [0; 32],
+                fingerprint: [0; FINGERPRINT_LEN],
+                tried: 0,
+                opened: 0,
             });
         }
         self.phase = Phase::Unwrapping;
@@ -185,34 +225,92 @@ impl Vault {
 
     fn after_unwrapping(&mut self, context: &mut Context<'_>) -> Result<()> {
         match &self.purpose {
-            Purpose::Fingerprint => {
+            Purpose::Fingerprint { values, keep } => {
                 for key in &mut self.keys {
                     if let Some(material) = key.material.take() {
                         key.fingerprint = context.engine.fingerprint(&material, context.entropy)?;
+                        let host = context.engine.host;
+                        let data_key = DataKey::with_host(key.document.id, &material, host);
+                        (key.tried, key.opened) = open_each(values, &data_key)?;
+                        if *keep {
+                            let (data_key, now_ms) = (Rc::new(data_key), context.now_ms);
+                            context.engine.cache.insert(data_key, Vec::new(), now_ms);
+                        }
                     }
                 }
-                return self.finish();
+                self.finish()
             }
-            Purpose::Rewrap { target, .. } => {
-                for (index, key) in self.keys.iter_mut().enumerate() {
+            Purpose::Rewrap {
+                expected: Some(expected),
+                ..
+            } => {
+                for key in &self.keys {
                     let Some(material) = &key.material else {
                         continue;
                     };
-                    if let Some(target) = target {
-                        key.new_master_key = target.clone();
+                    let found = context.engine.fingerprint(material, context.entropy)?;
+                    if !bool::from(found.ct_eq(expected)) {
+                        return Err(differs(key));
                     }
-                    let (document, round) = (&key.document, &mut self.round);
-                    let (id, names) = (Some(&document.id), &document.key_alt_names);
-                    key.rewrapped =
-                        wrap_or_ask(context, round, material, &key.new_master_key, id, names)
-                            .map_err(|error| error.with("keyId", document.id))?;
-                    if key.rewrapped.is_none() {
+                }
+                self.wrap(context)
+            }
+            Purpose::Rewrap { expected: None, .. } => {
+                for (index, key) in self.keys.iter().enumerate() {
+                    let document = &key.document;
+                    let provider = document.master_key.provider();
+                    if let Wrapping::Remote = context.engine.wrapping(provider)? {
+                        self.round.unwrap(
+                            &document.key_material,
+                            &document.master_key,
+                            Some(&document.id),
+                            &document.key_alt_names,
+                        );
                         self.asked.push_back(index);
                     }
                 }
-                self.phase = Phase::Wrapping;
+                self.phase = Phase::Confirming;
+                Ok(())
             }
         }
+    }
+
+    fn check_confirmed(&mut self) -> Result<()> {
+        for (index, reply) in self.replies().collect::<Vec<_>>() {
+            if !self.is_material_of(index, &reply) {
+                return Err(differs(&self.keys[index]));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_material_of(&self, index: usize, reply: &KmsReply) -> bool {
+        match (reply, &self.keys[index].material) {
+            (KmsReply::Unwrapped(found), Some(expected)) => found.ct_eq(expected),
+            _ => false,
+        }
+    }
+
+    fn wrap(&mut self, context: &mut Context<'_>) -> Result<()> {
+        let Purpose::Rewrap { target, .. } = &self.purpose else {
+            return Ok(());
+        };
+        for (index, key) in self.keys.iter_mut().enumerate() {
+            let Some(material) = &key.material else {
+                continue;
+            };
+            if let Some(target) = target {
+                key.new_master_key = target.clone();
+            }
+            let (document, round) = (&key.document, &mut self.round);
+            let (id, names) = (Some(&document.id), &document.key_alt_names);
+            key.rewrapped = wrap_or_ask(context, round, material, &key.new_master_key, id, names)
+                .map_err(|error| error.with("keyId", document.id))?;
+            if key.rewrapped.is_none() {
+                self.asked.push_back(index);
+            }
+        }
+        self.phase = Phase::Wrapping;
         Ok(())
     }
 
@@ -227,9 +325,6 @@ impl Vault {
     }
 
     fn after_wrapping(&mut self, context: &mut Context<'_>) -> Result<()> {
-        if !matches!(self.purpose, Purpose::Rewrap { verify: true, .. }) {
-            return self.finish();
-        }
         for (index, key) in self.keys.iter_mut().enumerate() {
             let (Some(wrapped), Some(material)) = (&key.rewrapped, &key.material) else {
                 continue;
@@ -260,12 +355,8 @@ impl Vault {
 
     fn check_verified(&mut self) -> Result<()> {
         for (index, reply) in self.replies().collect::<Vec<_>>() {
-            let key = &self.keys[index];
-            let same = match (&reply, &key.material) {
-                (KmsReply::Unwrapped(found), Some(expected)) => found.ct_eq(expected),
-                _ => false,
-            };
-            if !same {
+            if !self.is_material_of(index, &reply) {
+                let key = &self.keys[index];
                 return Err(mismatch(key.new_master_key.provider()).with("keyId", key.document.id));
             }
         }
@@ -280,9 +371,11 @@ impl Vault {
             let mut item = RawDocumentBuf::new();
             item.append(cstr!("_id"), document.id.to_bson());
             match self.purpose {
-                Purpose::Fingerprint => {
+                Purpose::Fingerprint { .. } => {
                     item.append(cstr!("fingerprint"), generic(&key.fingerprint));
                     item.append(cstr!("masterKey"), document.master_key.to_raw());
+                    item.append(cstr!("tried"), key.tried);
+                    item.append(cstr!("opened"), key.opened);
                 }
                 Purpose::Rewrap { .. } => {
                     let rewrapped = key
@@ -314,6 +407,32 @@ fn stored_master_key(bytes: &[u8], document: &KeyDocument) -> RawDocumentBuf {
         .ok()
         .and_then(|stored| stored.get_document("masterKey").ok())
         .map_or_else(|| document.master_key.to_raw(), RawDocument::to_owned)
+}
+
+/// Counts the values under this key, and those that it opens. What is no whole value counts as tried.
+fn open_each(values: &[u8], key: &DataKey) -> Result<(i32, i32)> {
+    let is_under = |payload: &[u8]| payload.get(1..17) == Some(&key.id().as_bytes()[..]);
+    let found = scan(values, |payload| {
+        opens_to_plaintext(payload) && is_under(payload)
+    })?
+    .found;
+    let opens = |found: &&Found<'_>| {
+        let mut plaintext = SecretBytes::with_capacity(found.value.len());
+        EncryptedValue::parse(found.payload())
+            .is_ok_and(|value| decrypt_value(key, &value, plaintext.expose_mut()).is_ok())
+    };
+    let opened = found.iter().filter(opens).count();
+    Ok((found.len() as i32, opened as i32))
+}
+
+fn differs(key: &VaultKey) -> Error {
+    let document = &key.document;
+    Error::new(
+        Code::KmsReplyMismatch,
+        "the KMS unwrapped the data key to other key material than before; nothing was wrapped",
+    )
+    .with("provider", document.master_key.provider())
+    .with("keyId", document.id)
 }
 
 fn generic(bytes: &[u8]) -> bson::raw::RawBinaryRef<'_> {

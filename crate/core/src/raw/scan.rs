@@ -38,14 +38,19 @@ impl<'a> Found<'a> {
     pub fn payload(&self) -> &'a [u8] {
         &self.value[5..]
     }
+
+    /// The number of the document or array that the value stands in.
+    pub(crate) fn frame(&self) -> usize {
+        self.frame
+    }
 }
 
 /// A document or array that was entered.
-pub(super) struct Frame<'a> {
-    pub(super) offset: usize,
-    pub(super) parent: usize,
-    pub(super) name: &'a [u8],
-    pub(super) array: bool,
+pub(crate) struct Frame<'a> {
+    pub(crate) offset: usize,
+    pub(crate) parent: usize,
+    pub(crate) name: &'a [u8],
+    pub(crate) array: bool,
 }
 
 /// The values that were asked for, in document order, and the documents around them.
@@ -67,6 +72,16 @@ impl<'a> Scan<'a> {
         }
         names.reverse();
         names
+    }
+
+    /// How many documents and arrays were entered, the top one counted.
+    pub(crate) fn frame_count(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// The document or array of this number.
+    pub(crate) fn frame(&self, number: usize) -> &Frame<'a> {
+        &self.frames[number]
     }
 
     /// The path as text, for messages: names joined by dots.

@@ -1,0 +1,105 @@
+/**
+ * Evidence that a data key is the one that data is under. A KMS that answers with other key material, in the same way each
+ * time, is found out by the data alone: an encrypted value authenticates under its own key and no other.
+ */
+
+import { type BsonBinary, binaryBytes, type Document } from '../bson.js';
+import { uuidText } from '../bytes.js';
+import { CsfleError } from '../errors.js';
+import type { MigrationCollection } from './collection.js';
+import { counted } from './counted.js';
+import { type BsonElement, buildDocument, elementsOf, isContainer } from './exact-bson.js';
+import { BATCH_BYTES, DEFAULT_BATCH_SIZE } from './options.js';
+
+/** Values that are kept for each key. More than one, since a value may be damaged. */
+export const VALUES_PER_KEY = 5;
+/** Documents of one collection that are looked at when values are all that is wanted from it. */
+const DOCUMENTS_LOOKED_AT = 2_000;
+const TYPE_BINARY = 0x05;
+const SUBTYPE_ENCRYPTED = 6;
+// After length and subtype: the kind of the value (1 deterministic, 2 random) and the id of its key.
+const KIND_OFFSET = 5;
+const KEY_ID_OFFSET = 6;
+const KEY_ID_END = 22;
+
+/** What a collection is asked for documents. */
+type Scanned = Pick<MigrationCollection, 'scan'>;
+
+/** A few encrypted values of each data key, from as many documents. */
+export class ValueSamples {
+  readonly #byKey = new Map<string, BsonElement[]>();
+
+  /** Whether one of these keys has not enough values yet. */
+  lacks(keyIds: Iterable<string>): boolean {
+    for (const keyId of keyIds) if ((this.#byKey.get(keyId)?.length ?? 0) < VALUES_PER_KEY) return true;
+    return false;
+  }
+
+  /** Takes values of documents, one for each key and document. */
+  take(documents: readonly Uint8Array[]): void {
+    for (const document of documents) {
+      const seen = new Set<string>();
+      for (const element of encryptedValues(document)) {
+        const keyId = uuidText(element.value.subarray(KEY_ID_OFFSET, KEY_ID_END));
+        if (seen.has(keyId)) continue;
+        seen.add(keyId);
+        const known = this.#byKey.get(keyId) ?? [];
+        // A copy, so that one value does not keep its whole document in memory.
+        if (known.length < VALUES_PER_KEY) known.push({ ...element, name: String(known.length), value: element.value.slice() });
+        this.#byKey.set(keyId, known);
+      }
+    }
+  }
+
+  /** Looks for values of `keyIds` in a collection, and ends as soon as it has enough of them. */
+  async search(collection: Scanned, keyIds: readonly string[], batchSize?: number, signal?: AbortSignal): Promise<void> {
+    let looked = 0;
+    const batch = { documents: batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES };
+    if (!this.lacks(keyIds)) return;
+    for await (const documents of collection.scan(batch)) {
+      this.take(documents);
+      looked += documents.length;
+      if (signal?.aborted === true || looked >= DOCUMENTS_LOOKED_AT || !this.lacks(keyIds)) return;
+    }
+  }
+
+  /** The values of one key as one document. */
+  of(keyId: string): Uint8Array {
+    return buildDocument(this.#byKey.get(keyId) ?? []);
+  }
+}
+
+/** What the values at hand say about unwrapped key material. */
+export interface KeyEvidence {
+  /** Values under the key that were tried. */
+  readonly tried: number;
+  /** Values that authenticated. */
+  readonly opened: number;
+}
+
+/** Refuses key material that opens none of the values under its key. */
+export function requireProof(id: BsonBinary, { tried, opened }: KeyEvidence): void {
+  if (tried === 0 || opened > 0) return;
+  const keyId = uuidText(binaryBytes(id));
+  throw new CsfleError(
+    'CRYPTO_AUTHENTICATION_FAILED',
+    `key ${keyId} was unwrapped to key material that opens none of ${counted(tried, 'value')} under it: the KMS answers for another key, or the values are damaged`,
+    { details: { keyId, tried, opened } },
+  );
+}
+
+/** Whether the master key of a document is at a KMS. The wrapping under a local one authenticates itself. */
+export function isRemoteKey(key: Document): boolean {
+  const provider = (key.masterKey as Document | undefined)?.provider;
+  return typeof provider === 'string' && provider.split(':', 1)[0] !== 'local';
+}
+
+function* encryptedValues(document: Uint8Array): Generator<BsonElement> {
+  for (const element of elementsOf(document)) {
+    if (isContainer(element)) yield* encryptedValues(element.value);
+    else if (element.type === TYPE_BINARY && element.value.length >= KEY_ID_END && element.value[4] === SUBTYPE_ENCRYPTED) {
+      const kind = element.value[KIND_OFFSET];
+      if (kind === 1 || kind === 2) yield element;
+    }
+  }
+}

@@ -1,0 +1,99 @@
+import { Limiter } from '../abort.js';
+import type { BsonBinary, BsonLibrary, Document } from '../bson.js';
+import { CsfleError, type ErrorCode } from '../errors.js';
+import type { KeyVaultStore } from '../key-vault.js';
+import type { KmsProviders } from '../kms/index.js';
+import { refuseUnknownOptions, requireSignal } from '../session.js';
+import { idText, MigrationEngine } from './engine.js';
+import type { MigrationCollectionInput, NamespacedClient } from './options.js';
+import { ValueSamples } from './proof.js';
+import { deepFreeze } from './report.js';
+import { altNamesOf, isAbort } from './run-state.js';
+import { openCollection, openKeyVault } from './setup.js';
+
+/** Options of `proveKeys()`. */
+export interface ProveKeysOptions {
+  readonly keyVault: KeyVaultStore | NamespacedClient;
+  readonly kmsProviders: KmsProviders;
+  /** Where to look for values; the first 2,000 documents of each at most, and no more than it takes. */
+  readonly collections: readonly MigrationCollectionInput[];
+  /** Restricts the keys, in MongoDB's query language. Default: every key. */
+  readonly keyFilter?: Document | undefined;
+  /** KMS calls at the same time. Default: 8. */
+  readonly kmsConcurrency?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly bson?: BsonLibrary | undefined;
+}
+
+/** What was found out about one data key. */
+export interface KeyProof {
+  readonly id: string;
+  readonly keyAltNames: readonly string[];
+  readonly provider: string;
+  /** Whether its master key unwraps it. */
+  readonly unwraps: boolean;
+  /** Values under it that were tried; 0 when none was found. */
+  readonly tried: number;
+  /** Values that authenticated with what was unwrapped. */
+  readonly opened: number;
+  /** Why it does not unwrap. */
+  readonly code?: ErrorCode;
+  readonly message?: string;
+  readonly remedy?: string;
+}
+
+/** Result of `proveKeys()`. */
+export interface KeyProofReport {
+  readonly keys: readonly KeyProof[];
+  /** Collections that could not be read. */
+  readonly unread: readonly string[];
+}
+
+const OPTION_NAMES = ['keyVault', 'kmsProviders', 'collections', 'keyFilter', 'kmsConcurrency', 'signal', 'bson'] as const;
+
+/**
+ * Unwraps every data key and tries what was unwrapped on values under it. That a key unwraps shows only that its master
+ * key answered; that it opens a value shows that the answer is right. Nothing is written.
+ *
+ * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, `KEY_VAULT_NOT_READABLE`, `OPERATION_ABORTED`. What is wrong with one key is
+ * in its entry.
+ */
+export async function proveKeys(options: ProveKeysOptions): Promise<KeyProofReport> {
+  refuseUnknownOptions(options, OPTION_NAMES, 'proveKeys()');
+  requireSignal(options.signal);
+  const { kmsProviders, kmsConcurrency, bson, signal } = options;
+  const engine = new MigrationEngine({ kmsProviders, kmsConcurrency, bson }, () => openKeyVault(options.keyVault));
+  try {
+    const documents = await engine.find(options.keyFilter ?? {}, signal);
+    const values = new ValueSamples();
+    const unread: string[] = [];
+    for (const collection of options.collections.map(openCollection)) {
+      const keyIds = documents.map((document) => idText(document._id));
+      await values.search(collection, keyIds, undefined, signal).catch(() => unread.push(collection.namespace));
+    }
+    const limiter = new Limiter(kmsConcurrency ?? 8);
+    const keys = await Promise.all(documents.map((key) => limiter.run(() => proveOne(engine, key, values, signal))));
+    return deepFreeze({ keys, unread });
+  } finally {
+    engine.close();
+  }
+}
+
+async function proveOne(
+  engine: MigrationEngine,
+  key: Document,
+  values: ValueSamples,
+  signal: AbortSignal | undefined,
+): Promise<KeyProof> {
+  const id = idText(key._id);
+  const provider = String((key.masterKey as Document | undefined)?.provider);
+  const common = { id, keyAltNames: altNamesOf(key), provider };
+  try {
+    const { tried, opened } = await engine.prove(key._id as BsonBinary, values.of(id), false, signal);
+    return { ...common, unwraps: true, tried, opened };
+  } catch (error) {
+    if (isAbort(error)) throw error;
+    const { code, message, remedy } = CsfleError.is(error) ? error : new CsfleError('INTERNAL', String(error));
+    return { ...common, unwraps: false, tried: 0, opened: 0, code, message, remedy };
+  }
+}

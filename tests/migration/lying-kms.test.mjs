@@ -1,0 +1,266 @@
+// A KMS that lies, in every place of a run and in every way that its interface allows. After each run an honest KMS must
+// open every key to its first material and every document must decrypt, whatever the report says.
+import assert from 'node:assert/strict';
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { describe, it } from 'node:test';
+import * as bson from 'bson';
+import { ClientEncryption, MemoryKeyVaultStore, migrate, proveKeys } from 'csfle-wasm';
+
+const algorithm = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
+const cmk = (name) => ({ provider: 'aws', region: 'eu-central-1', key: `arn:aws:kms:eu-central-1:111122223333:key/${name}` });
+const KEYS = 4;
+
+// A KMS with a key of its own for each CMK.
+function honestKms() {
+  const secrets = new Map();
+  const secretOf = ({ key }) => {
+    if (!secrets.has(key)) secrets.set(key, randomBytes(32));
+    return secrets.get(key);
+  };
+  return {
+    async encrypt({ plaintext, masterKey }) {
+      const iv = randomBytes(12);
+      const cipher = createCipheriv('aes-256-gcm', secretOf(masterKey), iv);
+      const sealed = Buffer.concat([cipher.update(plaintext), cipher.final()]);
+      return Uint8Array.from(Buffer.concat([iv, cipher.getAuthTag(), sealed]));
+    },
+    async decrypt({ ciphertext, masterKey }) {
+      const bytes = Buffer.from(ciphertext);
+      const decipher = createDecipheriv('aes-256-gcm', secretOf(masterKey), bytes.subarray(0, 12)).setAuthTag(bytes.subarray(12, 28));
+      return Uint8Array.from(Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]));
+    },
+  };
+}
+
+// What a lying KMS makes of a right answer. `others` are right answers it gave before, for other keys.
+const lies = {
+  'flipped bit': (bytes) => { const wrong = bytes.slice(); wrong[17] ^= 4; return wrong; },
+  "another key's bytes": (bytes, others) => others.find((other) => !Buffer.from(other).equals(Buffer.from(bytes))) ?? randomBytes(96),
+  'other bytes': () => Uint8Array.from(randomBytes(96)),
+};
+
+// `when(index, call)` says whether the answer to this call is a lie; calls of one operation are counted. Lies to one wrapped
+// key are the same each time when `consistent`.
+function lyingKms(honest, { operation, lie, when, consistent = false }) {
+  const others = [];
+  const told = new Map();
+  let count = -1;
+  const state = { lies: 0, calls: () => count + 1 };
+  const kms = {
+    async encrypt(call) {
+      if (operation !== 'encrypt') return honest.encrypt(call);
+      count += 1;
+      if (!when(count, call)) return honest.encrypt(call);
+      state.lies += 1;
+      return honest.encrypt({ ...call, plaintext: lies[lie](call.plaintext, others) });
+    },
+    async decrypt(call) {
+      const right = await honest.decrypt(call);
+      others.push(right.slice());
+      if (operation !== 'decrypt') return right;
+      count += 1;
+      if (!when(count, call)) return right;
+      state.lies += 1;
+      const name = Buffer.from(right).toString('hex');
+      if (!consistent) return lies[lie](right, others);
+      if (!told.has(name)) told.set(name, lies[lie](right, others));
+      return told.get(name).slice();
+    },
+  };
+  return { kms, state };
+}
+
+function memoryCollection(documents) {
+  const rows = new Map(documents.map((bytes) => [bson.deserialize(bytes)._id, bytes]));
+  return {
+    namespace: 'memory.rows',
+    rows,
+    estimatedCount: async () => rows.size,
+    async *scan() { yield [...rows.values()]; },
+    read: async (ids) => ids.map((id) => rows.get(Number(id))),
+    async write(changes) {
+      for (const { filter, before, after } of changes) {
+        const id = Number(filter.get('_id'));
+        if (Buffer.from(rows.get(id)).equals(Buffer.from(before))) rows.set(id, after);
+      }
+      return { refused: [] };
+    },
+  };
+}
+
+async function ward(from) {
+  const honest = honestKms();
+  const local = { key: randomBytes(96) };
+  const store = new MemoryKeyVaultStore();
+  const providers = { local, aws: honest };
+  const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: providers });
+  const masterKey = from === 'aws' ? cmk('old') : undefined;
+  const ids = [];
+  for (let n = 0; n < KEYS; n += 1) ids.push(await encryption.createDataKey(from, { keyAltNames: [`k${n}`], ...(masterKey === undefined ? {} : { masterKey }) }));
+  const probes = await Promise.all(ids.map((keyId, n) => encryption.encrypt(`probe ${n}`, { algorithm, keyId })));
+  const documents = [];
+  for (let n = 0; n < 2 * KEYS; n += 1) documents.push(await encryption.encryptDocument(bson.serialize({ _id: n, v: `value ${n}` }), { fields: { v: { algorithm, keyId: ids[n % KEYS] } } }));
+  encryption.close();
+  const collection = memoryCollection(documents);
+  return {
+    honest, local, store, collection, providers, ids,
+    // With an honest KMS and nothing cached.
+    async loses() {
+      const reader = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: providers });
+      const lost = [];
+      for (const [n, value] of probes.entries()) if (await reader.decrypt(value).catch(() => undefined) !== `probe ${n}`) lost.push(`key ${n}`);
+      for (const [n, bytes] of collection.rows) {
+        const plain = await reader.decryptDocument(bytes).then((document) => bson.deserialize(document).v, () => undefined);
+        if (plain !== `value ${n}`) lost.push(`document ${n}`);
+      }
+      reader.close();
+      return lost;
+    },
+  };
+}
+
+const runs = {
+  'rewrap from a KMS': { from: 'aws', run: { mode: 'rewrap', from: { provider: 'aws' }, to: { provider: 'local' } } },
+  'rewrap from a KMS, values at hand': { from: 'aws', witnessed: true, run: { mode: 'rewrap', from: { provider: 'aws' }, to: { provider: 'local' } } },
+  'rewrap from one CMK to another': { from: 'aws', witnessed: true, run: { mode: 'rewrap', from: cmk('old'), to: cmk('new') } },
+  'rewrap to a KMS': { from: 'local', run: { mode: 'rewrap', from: { provider: 'local' }, to: cmk('new') } },
+  're-encryption to a KMS': { from: 'local', run: { mode: 'reencrypt', from: { provider: 'local' }, to: cmk('new') } },
+  're-encryption from one CMK to another': { from: 'aws', run: { mode: 'reencrypt', from: cmk('old'), to: cmk('new') } },
+  'decryption from a KMS': { from: 'aws', run: { mode: 'decrypt', confirmPlaintext: true } },
+};
+const isRewrap = ({ run }) => run.mode === 'rewrap';
+
+// One ward per case; returns whether the KMS lied at all, and the report.
+async function perform({ from, run, witnessed }, behaviour) {
+  const place = await ward(from);
+  const { kms, state } = lyingKms(place.honest, behaviour);
+  const reading = run.mode === 'rewrap' ? (witnessed ? { witnesses: [place.collection] } : {}) : { collections: [place.collection] };
+  const report = await migrate({ keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, kmsRetries: 0, kmsConcurrency: 1, execute: true, ...reading, ...run });
+  assert.deepEqual(await place.loses(), [], JSON.stringify(report.failures));
+  return { place, report, state };
+}
+
+describe('a KMS that lies', { timeout: 600_000 }, () => {
+  for (const [name, given] of Object.entries(runs)) {
+    for (const operation of ['decrypt', 'encrypt']) {
+      it(`loses nothing in a ${name}: ${operation}, one lie or lies from some call on`, async () => {
+        let lied = 0;
+        for (const lie of Object.keys(lies)) {
+          for (const lasting of [false, true]) {
+            // A KMS that lies about a key from the very first call, and always the same, can only be told by data.
+            if (lasting && lie !== 'other bytes' && isRewrap(given) && given.witnessed === undefined && given.from === 'aws') continue;
+            for (let at = 0; ; at += 1) {
+              const { state } = await perform(given, { operation, lie, when: (index) => (lasting ? index >= at : index === at) });
+              lied += state.lies;
+              if (state.lies === 0) break;
+            }
+          }
+        }
+        if (operation === 'decrypt') assert.ok(lied > 0);
+      });
+    }
+
+    if (isRewrap(given) && !given.witnessed) continue;
+    it(`loses nothing in a ${name}: the same lie about one key each time`, async () => {
+      for (const lie of Object.keys(lies)) {
+        let victim;
+        const when = (_, { ciphertext }) => { victim ??= Buffer.from(ciphertext).toString('hex'); return Buffer.from(ciphertext).toString('hex') === victim; };
+        const { report, state } = await perform(given, { operation: 'decrypt', lie, when, consistent: true });
+        assert.ok(state.lies > 0);
+        assert.equal(report.ok, false);
+      }
+    });
+  }
+
+  it('a rewrap names the key whose material opens none of its values, and does the others', async () => {
+    let victim;
+    const when = (_, { dataKeyId }) => { victim ??= dataKeyId; return dataKeyId === victim; };
+    const { report, place } = await perform(runs['rewrap from a KMS, values at hand'], { operation: 'decrypt', lie: 'other bytes', when, consistent: true });
+    assert.deepEqual(report.failures.map(({ kind, code }) => [kind, code]), [['key', 'CRYPTO_AUTHENTICATION_FAILED']]);
+    assert.equal(report.keys.migrated, KEYS - 1);
+    const left = (await place.store.find({})).filter(({ masterKey }) => masterKey.provider === 'aws');
+    assert.equal(left.length, 1);
+  });
+
+  for (const [operation, calls] of [['encrypt', 1], ['decrypt', 1]]) {
+    it(`createDataKey stores nothing when the KMS lies at ${operation}`, async () => {
+      for (const lie of Object.keys(lies)) {
+        const { kms, state } = lyingKms(honestKms(), { operation, lie, when: () => true });
+        const store = new MemoryKeyVaultStore();
+        const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: { aws: kms } });
+        await assert.rejects(encryption.createDataKey('aws', { masterKey: cmk('a') }), { code: 'KMS_REPLY_MISMATCH' });
+        assert.equal(state.calls(), calls);
+        assert.deepEqual(await store.find({}), []);
+        encryption.close();
+      }
+    });
+  }
+
+  it('rewrapManyDataKey writes nothing after any lie', async () => {
+    for (const masterKey of [undefined, cmk('new')]) {
+      for (const operation of ['encrypt', 'decrypt']) {
+        for (let at = 0; ; at += 1) {
+          const place = await ward('aws');
+          const { kms, state } = lyingKms(place.honest, { operation, lie: 'flipped bit', when: (index) => index === at });
+          const before = bson.EJSON.stringify(await place.store.find({}));
+          const encryption = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: { aws: kms }, kmsConcurrency: 1 });
+          const work = encryption.rewrapManyDataKey({}, masterKey === undefined ? {} : { provider: 'aws', masterKey });
+          if (state.calls() === 0) await work.catch(() => undefined);
+          if (state.lies === 0) break;
+          await assert.rejects(work, { code: 'KMS_REPLY_MISMATCH' });
+          assert.equal(bson.EJSON.stringify(await place.store.find({})), before);
+          encryption.close();
+        }
+      }
+    }
+    const encryption = new ClientEncryption(null, { keyVaultStore: new MemoryKeyVaultStore(), kmsProviders: { aws: honestKms() } });
+    await assert.rejects(encryption.rewrapManyDataKey({}, { verify: false }), { code: 'OPTION_INVALID' });
+    encryption.close();
+  });
+
+  it('a replacement that no KMS opens any more is replaced, unless values are under it', async () => {
+    const place = await ward('local');
+    const options = { keyVault: place.store, mode: 'reencrypt', to: cmk('new'), collections: [place.collection], execute: true };
+    const marker = `csfle-migrate:${place.ids[0].toHexString(true)}`;
+    // As an earlier version left it: stored, and opened by nobody.
+    const maker = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: { aws: place.honest } });
+    const dead = await maker.createDataKey('aws', { masterKey: cmk('new'), keyAltNames: [marker, 'csfle-migrate:name:k0'] });
+    const value = await maker.encrypt('x', { algorithm, keyId: dead });
+    maker.close();
+    const refusing = {
+      encrypt: place.honest.encrypt,
+      async decrypt(call) {
+        if (Buffer.from(call.dataKeyId ?? []).equals(Buffer.from(dead.buffer)) || call.dataKeyId === dead.toHexString(true)) throw Object.assign(new Error('refused'), { name: 'InvalidCiphertextException' });
+        return place.honest.decrypt(call);
+      },
+    };
+    const kmsProviders = { local: place.local, aws: refusing };
+    place.collection.rows.set(99, bson.serialize({ _id: 99, value }));
+    const blocked = await migrate({ ...options, kmsProviders });
+    assert.equal(blocked.ok, false);
+    assert.deepEqual(blocked.failures.filter(({ kind }) => kind === 'key').map(({ code }) => code), ['KMS_CIPHERTEXT_REFUSED']);
+    place.collection.rows.delete(99);
+    const report = await migrate({ ...options, kmsProviders });
+    assert.equal(report.ok, true, JSON.stringify(report.failures));
+    assert.deepEqual(await place.loses(), []);
+    const [left] = await place.store.find({ _id: dead });
+    assert.equal(left.keyAltNames, undefined, 'the key document stays, without the marks');
+    const [named] = await place.store.find({ keyAltNames: 'k0' });
+    assert.notEqual(named._id.toHexString(), place.ids[0].toHexString());
+  });
+
+  it('proveKeys tells a key that opens its values from one that only unwraps', async () => {
+    const place = await ward('aws');
+    let victim;
+    const when = (_, { ciphertext }) => { const name = Buffer.from(ciphertext).toString('hex'); victim ??= name; return name === victim; };
+    const { kms } = lyingKms(place.honest, { operation: 'decrypt', lie: 'other bytes', when, consistent: true });
+    const prove = async (aws, collections) => (await proveKeys({ keyVault: place.store, kmsProviders: { aws }, collections, kmsConcurrency: 1 })).keys.map(({ unwraps, tried, opened }) => [unwraps, tried, opened]);
+    assert.deepEqual(await prove(place.honest, [place.collection]), Array(KEYS).fill([true, 2, 2]));
+    assert.deepEqual(await prove(place.honest, []), Array(KEYS).fill([true, 0, 0]));
+    const told = await prove(kms, [place.collection]);
+    assert.equal(told.filter(([unwraps, tried, opened]) => unwraps && tried === 2 && opened === 0).length, 1);
+    const broken = { ...place.collection, namespace: 'a.b', async *scan() { throw new Error('no'); } };
+    assert.deepEqual((await proveKeys({ keyVault: place.store, kmsProviders: {}, collections: [broken] })).unread, ['a.b']);
+    assert.deepEqual((await proveKeys({ keyVault: place.store, kmsProviders: {}, collections: [] })).keys.map(({ code }) => code), Array(KEYS).fill('KMS_PROVIDER_NOT_CONFIGURED'));
+  });
+});
