@@ -11,12 +11,14 @@ mod host;
 mod machine;
 mod mongocrypt;
 mod report;
+mod trust;
 
 pub use engine::Engine;
 pub use host::set_host_primitives;
 pub use machine::Machine;
 pub use mongocrypt::{MongoCrypt, MongoCryptContext};
 pub use report::{assess_vault, census, parse_master_key, rewrite_schema, strip_schema};
+pub use trust::trust_master_keys;
 
 use wasm_bindgen::prelude::*;
 
