@@ -9,6 +9,7 @@ import { chmodRemedy, inspectKeyFile } from './key-file.js';
 import { altNamesOf, idOf, type KeysFlags } from './keys-command.js';
 import { mark, type Output, printableError } from './output.js';
 import { providersAtHand } from './providers.js';
+import { trustOf } from './trust-options.js';
 
 /** One thing that was looked at. */
 interface Finding {
@@ -20,6 +21,8 @@ interface Finding {
 }
 
 const OLDEST_NODE = 20;
+/** Codes that say that nothing was sent for a key. */
+const REFUSED_BEFORE: ReadonlySet<string> = new Set(['KEY_VAULT_MASTER_KEY_NOT_TRUSTED', 'KMS_ENDPOINT_NOT_ALLOWED']);
 
 /** `csfle doctor`: looks at everything a migration depends on, and says what to do about what is not in order. */
 export async function doctorCommand(flags: KeysFlags, output: Output): Promise<number> {
@@ -178,6 +181,7 @@ async function unwrapEach(
   const encryption = new ClientEncryption(client, {
     keyVaultNamespace: flags.keyVault,
     kmsProviders: providers.kmsProviders,
+    ...trustOf(flags),
     bson,
   });
   try {
@@ -196,6 +200,8 @@ async function unwrapEach(
             detail: `${what}: not tried`,
             remedy: "Pass --local-key-file to try keys under the local master key; azure, gcp and kmip are the library's.",
           });
+        else if (CsfleError.is(error) && REFUSED_BEFORE.has(error.code))
+          add({ ...failed('data key', error), detail: `${what}: not tried, ${printableError(error).message}` });
         else add({ ...failed('data key', error), detail: `${what}: ${printableError(error).message}` });
       }
     }

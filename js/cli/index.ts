@@ -7,6 +7,7 @@ import { EXIT_DONE, EXIT_USAGE } from './failure.js';
 import { backupKeys, changeAltName, createKey, deleteKey, listKeys, restoreKeys, rewrapKeys, showKey } from './keys-command.js';
 import { migrateCommand } from './migrate-command.js';
 import { Output } from './output.js';
+import { withTrust } from './trust-options.js';
 
 const DEFAULT_KEY_VAULT = 'encryption.__keyVault';
 
@@ -68,7 +69,7 @@ function program(): Command {
     .showHelpAfterError('(add --help for all options)')
     .exitOverride();
 
-  withNewMasterKey(connected(csfle.command('migrate')))
+  withTrust(withNewMasterKey(connected(csfle.command('migrate'))))
     .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')
     .addOption(
       new Option(
@@ -118,7 +119,7 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
     .argument('<key>', 'id or alternate name')
     .description('show one data key')
     .action(run((flags: never, output, [key]) => showKey(key as string, flags, output)));
-  withNewMasterKey(connected(keys.command('create')))
+  withTrust(withNewMasterKey(connected(keys.command('create'))))
     .description('make a data key and print its id; --to defaults to local')
     .addOption(localKey())
     .option('--alt-name <name>', 'alternate name; repeat for more', collect, [])
@@ -136,7 +137,7 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
     .description('remove a data key: what it encrypted becomes unreadable')
     .option('--yes', 'do not ask', false)
     .action(run((flags: never, output, [key]) => deleteKey(key as string, flags, output)));
-  withNewMasterKey(connected(keys.command('rewrap')))
+  withTrust(withNewMasterKey(connected(keys.command('rewrap'))))
     .argument('[key...]', 'ids or alternate names')
     .description('wrap data keys under another master key, or anew under their own')
     .addOption(localKey())
@@ -161,7 +162,7 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
     .option('--insert-missing', 'add keys again that are no longer there', false)
     .action(run((flags: never, output, [file]) => restoreKeys(file as string, flags, output)));
 
-  connected(csfle.command('decrypt'))
+  withTrust(connected(csfle.command('decrypt')))
     .argument('<namespace>', 'database.collection')
     .description('print documents with every encrypted value decrypted, as extended JSON, one per line')
     .addOption(localKey())
@@ -170,7 +171,7 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
     .option('--relaxed', 'relaxed instead of canonical extended JSON', false)
     .action(run((flags: never, output, [namespace]) => decryptCommand(namespace as string, flags, output)));
 
-  connected(csfle.command('doctor'))
+  withTrust(connected(csfle.command('doctor')))
     .description('check versions, server, key vault, keys and key file')
     .addOption(localKey())
     .action(run(doctorCommand));

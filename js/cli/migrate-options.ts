@@ -3,9 +3,10 @@ import type { DriverBson } from './connection.js';
 import { CliError } from './failure.js';
 import type { Output } from './output.js';
 import { awsMasterKey, localMasterKey, providerType, ProviderSet, refuseAwsKeyOptions } from './providers.js';
+import type { TrustFlags } from './trust-options.js';
 
 /** What the command line of `csfle migrate` says. */
-export interface MigrateFlags {
+export interface MigrateFlags extends TrustFlags {
   readonly uri?: string;
   readonly keyVault: string;
   readonly mode: MigrationMode;

@@ -40,7 +40,7 @@ fn pinned(patterns: &[TrustedMasterKey]) -> Admission {
 }
 
 fn text(pattern: &str) -> TrustedMasterKey {
-    TrustedMasterKey::from_text(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"))
+    TrustedMasterKey::from_text(pattern).expect("the pattern is well-formed")
 }
 
 fn fields(pattern: RawDocumentBuf) -> TrustedMasterKey {

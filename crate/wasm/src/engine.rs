@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use csfle_core::{Code, Context, Error, Result, kms::KmsProvider, secret::scrub_stack};
-use js_sys::Uint8Array;
+use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use crate::{
@@ -101,7 +101,7 @@ impl Engine {
     /// `OPTION_INVALID`, `MASTER_KEY_INVALID`, `KMS_PROVIDER_UNRECOGNIZED`, `KMS_ENDPOINT_INVALID`.
     pub fn admit(
         &self,
-        lists: JsValue,
+        lists: &Array,
         allowed_endpoints: Vec<String>,
         sources: Option<Vec<Uint8Array>>,
         targets: Option<Vec<Uint8Array>>,

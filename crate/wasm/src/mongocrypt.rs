@@ -92,13 +92,11 @@ impl MongoCrypt {
         encrypted_fields_map: Option<Uint8Array>,
         bypass_query_analysis: bool,
         key_expiration_ms: f64,
-        trusted: JsValue,
+        trusted: Option<Array>,
     ) -> Answer<Self> {
-        let trusted = match trusted.is_undefined() {
-            true => None,
-            false => trust::read_lists(Array::of1(&trusted).into())
-                .map_err(thrown)?
-                .pop(),
+        let trusted = match trusted {
+            None => None,
+            Some(list) => trust::read_lists(&Array::of1(&list)).map_err(thrown)?.pop(),
         };
         let providers = read_optional(kms_providers.as_ref());
         let schemas = read_optional(schema_map.as_ref());

@@ -1,34 +1,15 @@
 //! Which master keys are trusted: what JavaScript hands over, and what holds for the whole process.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-};
+use std::cell::{Cell, RefCell};
 
 use csfle_core::{
     Code, Error, Result,
-    key_vault::{Admission, MasterKeyPattern, PatternValue, TrustedMasterKey},
+    key_vault::{Admission, MasterKeyPattern, TrustedMasterKey},
 };
-use js_sys::Uint8Array;
-use serde::Deserialize;
+use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use crate::{bytes::read, error::thrown};
-
-/// A pattern as it crosses: its short form, or its fields.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Pattern {
-    Text(String),
-    Fields(BTreeMap<String, Field>),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Field {
-    Text(String),
-    Flag(bool),
-}
 
 type List = Vec<TrustedMasterKey>;
 
@@ -43,7 +24,7 @@ thread_local! {
 /// # Errors
 /// `OPTION_INVALID`; then everything stays as it was.
 #[wasm_bindgen(js_name = trustMasterKeys)]
-pub fn trust_master_keys(lists: JsValue) -> std::result::Result<(), JsValue> {
+pub fn trust_master_keys(lists: &Array) -> std::result::Result<(), JsValue> {
     let lists = read_lists(lists).map_err(thrown)?;
     PROCESS_WIDE.set(lists);
     GENERATION.set(GENERATION.get().wrapping_add(1));
@@ -67,30 +48,25 @@ pub(crate) fn process_wide(own: Option<&List>) -> Admission {
     admission
 }
 
-/// Reads lists of patterns.
+/// Reads lists of patterns. A pattern is a text, its short form, or the bytes of its document.
 ///
 /// Errors: `OPTION_INVALID`, with the index of the pattern.
-pub(crate) fn read_lists(lists: JsValue) -> Result<Vec<List>> {
-    let lists: Vec<Vec<Pattern>> = serde_wasm_bindgen::from_value(lists).map_err(|_| {
-        Error::new(
-            Code::OptionInvalid,
-            "trustedMasterKeys must be an array of texts and objects of texts",
-        )
-        .with("option", "trustedMasterKeys")
-    })?;
-    lists.iter().map(|list| read_list(list)).collect()
+pub(crate) fn read_lists(lists: &Array) -> Result<Vec<List>> {
+    lists
+        .iter()
+        .map(|list| {
+            let list = list.dyn_into::<Array>().map_err(|_| invalid("an array"))?;
+            read_list(&list)
+        })
+        .collect()
 }
 
-fn read_list(patterns: &[Pattern]) -> Result<List> {
-    let read = |(index, pattern): (usize, &Pattern)| {
-        let trusted = match pattern {
-            Pattern::Text(text) => TrustedMasterKey::from_text(text),
-            Pattern::Fields(fields) => {
-                TrustedMasterKey::from_fields(fields.iter().map(|(name, value)| match value {
-                    Field::Text(text) => (name.as_str(), PatternValue::Text(text)),
-                    Field::Flag(flag) => (name.as_str(), PatternValue::Flag(*flag)),
-                }))
-            }
+fn read_list(patterns: &Array) -> Result<List> {
+    let read = |(index, pattern): (usize, JsValue)| {
+        let trusted = match (pattern.as_string(), pattern.dyn_into::<Uint8Array>()) {
+            (Some(text), _) => TrustedMasterKey::from_text(&text),
+            (None, Ok(document)) => TrustedMasterKey::from_bytes(read(&document).expose()),
+            (None, Err(_)) => Err(invalid("a text or a document")),
         };
         trusted.map_err(|error| {
             let message = format!("trustedMasterKeys[{index}]: {error}");
@@ -106,12 +82,16 @@ fn read_list(patterns: &[Pattern]) -> Result<List> {
     patterns.iter().enumerate().map(read).collect()
 }
 
+fn invalid(expected: &str) -> Error {
+    Error::new(Code::OptionInvalid, format!("expected {expected}"))
+}
+
 /// The rules of an engine: lists of patterns, allowed endpoints, and for a migration the master keys that it reads from
 /// and the one that it wraps under, as they are.
 ///
 /// Errors: `OPTION_INVALID`, those of [`MasterKeyPattern::from_bytes`].
 pub(crate) fn read_admission(
-    lists: JsValue,
+    lists: &Array,
     allowed_endpoints: &[String],
     sources: Option<&[Uint8Array]>,
     targets: Option<&[Uint8Array]>,

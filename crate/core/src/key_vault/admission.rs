@@ -244,19 +244,14 @@ fn described(master_key: &MasterKey) -> String {
 /// Text of others for people: shortened, with every character escaped that does not show as itself.
 fn readable(text: &str) -> String {
     const LONGEST: usize = 200;
-    let mut shown: String = text
-        .chars()
-        .take(LONGEST)
-        .flat_map(|c| {
-            let plain = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
-            match plain {
-                true => String::from(c),
-                false => c.escape_unicode().to_string(),
-            }
-            .chars()
-            .collect::<Vec<_>>()
-        })
-        .collect();
+    let mut shown = String::new();
+    for c in text.chars().take(LONGEST) {
+        if c == ' ' || c.is_ascii_graphic() {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_unicode());
+        }
+    }
     if text.chars().nth(LONGEST).is_some() {
         shown.push_str("...");
     }

@@ -21,4 +21,4 @@ pub use key_document::{
 pub use key_id::KeyId;
 pub use master_key::{MasterKey, MasterKeyFields};
 pub use master_key_pattern::MasterKeyPattern;
-pub use trusted_master_key::{PatternValue, TrustedMasterKey};
+pub use trusted_master_key::TrustedMasterKey;

@@ -95,22 +95,11 @@ impl TrustedMasterKey {
         Self::parse(&document)
     }
 
-    /// [`Self::parse`] of fields one by one.
+    /// [`Self::parse`] of a document in bytes.
     ///
-    /// Errors: those of [`Self::parse`].
-    pub fn from_fields<'a>(
-        fields: impl IntoIterator<Item = (&'a str, PatternValue<'a>)>,
-    ) -> Result<Self> {
-        let mut document = RawDocumentBuf::new();
-        for (name, value) in fields {
-            let name = <&CStr>::try_from(name)
-                .map_err(|_| invalid("the name of a field holds a NUL character"))?;
-            match value {
-                PatternValue::Text(text) => document.append(name, text),
-                PatternValue::Flag(flag) => document.append(name, flag),
-            }
-        }
-        Self::parse(&document)
+    /// Errors: those of [`Self::parse`]; `MASTER_KEY_INVALID` when the bytes are not a document.
+    pub fn from_bytes(document: &[u8]) -> Result<Self> {
+        Self::parse(super::master_key::descriptor(document)?)
     }
 
     /// Whether `master_key` is one of these; `allows` says which endpoints are fine where the pattern names none.
@@ -147,15 +136,6 @@ impl TrustedMasterKey {
         let is_of_its_region = names_region && !self.has_wildcards || is_of_its_region(master_key);
         is_of_its_region && (names_endpoint || allows(master_key))
     }
-}
-
-/// The value of one field of a pattern.
-#[derive(Clone, Copy, Debug)]
-pub enum PatternValue<'a> {
-    /// Text, `*` for any.
-    Text(&'a str),
-    /// `delegated` of KMIP.
-    Flag(bool),
 }
 
 /// Whether the ARN of an AWS key, if it is named by one, is of the region that is asked.
