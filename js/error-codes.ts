@@ -98,6 +98,12 @@ const CORE_CODES = {
     'Run the command on the collection itself, not on a view, and check what listCollections says about it.',
   ),
   AUTO_ENCRYPTION_ANALYSIS_INVALID: stays('Check that the query analyser is one of MongoDB, in a version that matches the server.'),
+  KEY_VAULT_MASTER_KEY_NOT_TRUSTED: stays(
+    'Find out who wrote this key document: nothing was sent for it. If the master key is yours, add it to trustedMasterKeys.',
+  ),
+  KMS_ENDPOINT_NOT_ALLOWED: stays(
+    'Find out who wrote this key document: nothing was sent there. If the endpoint is yours, allow it by name (allowedEndpoints, --allow-endpoint).',
+  ),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** Codes that only the JavaScript layer raises. */

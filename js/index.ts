@@ -50,6 +50,7 @@ export type {
 } from './kms/index.js';
 export { type KmipCallbacks, kmipKms } from './kms/kmip.js';
 export type { BulkWriteResult } from './rewrap.js';
+export type { TrustedMasterKey, TrustOptions } from './trust.js';
 export { errorCodes, version } from './wasm.js';
 export {
   choiceText,

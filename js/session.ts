@@ -8,10 +8,11 @@ import type { KeyVaultStore } from './key-vault.js';
 import type { KmsCallbacks, KmsProviders } from './kms/index.js';
 import { SharedCalls } from './kms/shared-calls.js';
 import { type Host, run } from './run.js';
-import { Engine, type Machine } from './wasm.js';
+import { allowedEndpointsOf, TRUST_OPTION_NAMES, trustedMasterKeysOf, trustLists, type TrustOptions } from './trust.js';
+import { Engine, type Machine, type TrustLists } from './wasm.js';
 
 /** Options that every class with keys takes. Times are in milliseconds. */
-export interface SessionOptions {
+export interface SessionOptions extends TrustOptions {
   /** The providers, by the identifier that key documents carry. */
   readonly kmsProviders: KmsProviders;
   /** How long an unwrapped data key is kept; 0 keeps it for ever. Default: 60000. */
@@ -40,6 +41,7 @@ export const SESSION_OPTION_NAMES = [
   'kmsTimeoutMS',
   'kmsRetries',
   'signal',
+  ...TRUST_OPTION_NAMES,
 ] as const;
 
 const DEFAULTS = {
@@ -60,6 +62,7 @@ export class Session {
   readonly #engine: Engine;
   readonly #host: Host;
   readonly #scope: AbortScope;
+  readonly #trust: readonly [lists: TrustLists, allowedEndpoints: readonly string[]];
   #isClosed = false;
 
   /**
@@ -79,16 +82,18 @@ export class Session {
       retries: number('kmsRetries', 0),
     };
     requireSignal(options.signal);
+    this.#trust = [trustLists(trustedMasterKeysOf(options.trustedMasterKeys)), allowedEndpointsOf(options.allowedEndpoints)];
     this.bson = requireBson(options.bson);
     this.store = store(this.bson);
     this.#engine = new Engine(number('keyExpirationMS', 0), number('maxCachedKeys', 1, 2 ** 32 - 1));
     this.#scope = new AbortScope(undefined, options.signal);
     try {
+      this.#engine.admit(...this.#trust);
       const providers = registerProviders(this.#engine, kmsProviders);
       this.#host = {
         bson: this.bson,
         store: this.store,
-        kms: { ...limits, providers },
+        kms: { ...limits, providers, isPinned: this.#trust[0].length > 0 },
         scope: this.#scope,
       };
     } catch (error) {
@@ -113,6 +118,15 @@ export class Session {
     } finally {
       scope.release();
     }
+  }
+
+  /**
+   * Restricts this session to stored keys under `sources`, unless a list of patterns says which are trusted, and to new
+   * wrappings under `targets`. Master keys are BSON; fields may be left out, and mean what they say.
+   * Errors: `MASTER_KEY_INVALID`, `KMS_PROVIDER_UNRECOGNIZED`, `KMS_ENDPOINT_INVALID`.
+   */
+  pin(sources: readonly Uint8Array[] | undefined, targets: readonly Uint8Array[]): void {
+    this.#engine.admit(...this.#trust, sources, targets);
   }
 
   /** Wipes the cached keys, so that the key vault is asked again for each. */

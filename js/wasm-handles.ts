@@ -56,4 +56,5 @@ export type MongoCryptArguments = [
   encryptedFieldsMap: Uint8Array | undefined,
   bypassQueryAnalysis: boolean,
   keyExpirationMs: number,
+  trustedMasterKeys: unknown[] | undefined,
 ];

@@ -66,6 +66,9 @@ export interface CensusReport {
   readonly paths: readonly { readonly path: string; readonly values: number }[];
 }
 
+/** Lists of patterns of master keys: each pattern its short form, or the bytes of its document. */
+export type TrustLists = readonly (readonly (string | Uint8Array)[])[];
+
 interface MachineHandle {
   free(): void;
   step(nowMs: number): number;
@@ -80,6 +83,12 @@ interface EngineHandle {
   free(): void;
   addLocalProvider(id: string, key: Uint8Array): void;
   addRemoteProvider(id: string): void;
+  admit(
+    lists: unknown[],
+    allowedEndpoints: string[],
+    sources: Uint8Array[] | null | undefined,
+    targets: Uint8Array[] | null | undefined,
+  ): void;
   clearCache(): void;
   encrypt(value: Uint8Array, options: Uint8Array): MachineHandle;
   decrypt(value: Uint8Array): MachineHandle;
@@ -116,6 +125,7 @@ export interface HostPrimitives {
 }
 
 interface Glue {
+  trustMasterKeys(lists: unknown[]): void;
   setHostPrimitives(primitives: HostPrimitives): void;
   readonly MongoCrypt: new (...options: MongoCryptArguments) => MongoCryptHandle;
   initSync(input: { module: BufferSource | WebAssembly.Module }): unknown;
@@ -276,6 +286,16 @@ export class Engine {
     this.#call((handle) => handle.addRemoteProvider(id));
   }
 
+  /** Which master keys are used: lists of patterns, endpoints, and what a migration reads from and wraps under. */
+  admit(
+    lists: TrustLists,
+    allowedEndpoints: readonly string[],
+    sources?: readonly Uint8Array[],
+    targets?: readonly Uint8Array[],
+  ): void {
+    this.#call((handle) => handle.admit(lists as unknown[], [...allowedEndpoints], sources && [...sources], targets && [...targets]));
+  }
+
   clearCache(): void {
     this.#call((handle) => handle.clearCache());
   }
@@ -359,6 +379,11 @@ export function version(): string {
 /** Lends primitives to the core, for long values of whatever is made from now on. */
 export function setHostPrimitives(primitives: HostPrimitives): void {
   call(() => glue.setHostPrimitives(primitives));
+}
+
+/** Sets what every library of libmongocrypt's interface trusts: lists of patterns, each of which has to have a key. */
+export function trustMasterKeys(lists: TrustLists): void {
+  call(() => glue.trustMasterKeys(lists as unknown[]));
 }
 
 /** Sorts the key documents of a vault by what a migration from `from` to `to` would do with them. */

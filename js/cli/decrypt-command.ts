@@ -5,9 +5,10 @@ import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js
 import { Interrupt } from './interrupt.js';
 import { type Output, printableError } from './output.js';
 import { providersAtHand } from './providers.js';
+import { type TrustFlags, trustOf } from './trust-options.js';
 
 /** What the command line of `csfle decrypt` says. */
-export interface DecryptFlags {
+export interface DecryptFlags extends TrustFlags {
   readonly uri?: string;
   readonly keyVault: string;
   readonly localKeyFile?: string;
@@ -37,6 +38,7 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
     encryption = new ClientEncryption(client, {
       keyVaultNamespace: flags.keyVault,
       kmsProviders: providers.kmsProviders,
+      ...trustOf(flags),
       bson,
     });
     const writer = new DocumentWriter(output, flags, bson);

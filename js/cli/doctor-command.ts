@@ -10,6 +10,7 @@ import { chmodRemedy, inspectKeyFile } from './key-file.js';
 import type { KeysFlags } from './keys-command.js';
 import { mark, type Output, printableError } from './output.js';
 import { providersAtHand } from './providers.js';
+import { trustOf } from './trust-options.js';
 
 /** One thing that was looked at. */
 interface Finding {
@@ -21,6 +22,8 @@ interface Finding {
 }
 
 const OLDEST_NODE = 20;
+/** Codes that say that nothing was sent for a key. */
+const REFUSED_BEFORE: ReadonlySet<string> = new Set(['KEY_VAULT_MASTER_KEY_NOT_TRUSTED', 'KMS_ENDPOINT_NOT_ALLOWED']);
 
 /** Options of `csfle doctor`. */
 export interface DoctorFlags extends KeysFlags {
@@ -187,6 +190,7 @@ async function proveEach(
       keyVault: { client, namespace: flags.keyVault },
       kmsProviders: providers.kmsProviders,
       collections: await collectionsOf(flags, connection, add),
+      ...trustOf(flags),
       bson,
     });
     for (const namespace of unread)
@@ -228,7 +232,7 @@ function findingOf({ id, keyAltNames, provider, unwraps, tried, opened, code, me
     return {
       state: 'fail',
       name,
-      detail: `${what}: ${message ?? ''}`,
+      detail: `${what}: ${code !== undefined && REFUSED_BEFORE.has(code) ? 'not tried, ' : ''}${message ?? ''}`,
       ...(remedy === undefined ? {} : { remedy }),
       ...(code === undefined ? {} : { code }),
     };

@@ -9,6 +9,7 @@ import { migrateCommand } from './migrate-command.js';
 import { isoDate } from './migrate-options.js';
 import { Output } from './output.js';
 import { deleteKey, listRetiredKeys, purgeKeys, restoreKeys } from './retired-keys-command.js';
+import { withTrust } from './trust-options.js';
 
 const DEFAULT_KEY_VAULT = 'encryption.__keyVault';
 
@@ -86,7 +87,7 @@ function program(): Command {
     .showHelpAfterError('(add --help for all options)')
     .exitOverride();
 
-  withEvidence(withNewMasterKey(connected(csfle.command('migrate'))))
+  withTrust(withEvidence(withNewMasterKey(connected(csfle.command('migrate')))))
     .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')
     .addOption(
       new Option(
@@ -145,7 +146,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .argument('<key>', 'id or alternate name')
     .description('show one data key')
     .action(run((flags: never, output, [key]) => showKey(key as string, flags, output)));
-  withNewMasterKey(connected(keys.command('create')))
+  withTrust(withNewMasterKey(connected(keys.command('create'))))
     .description('make a data key and print its id; --to defaults to local')
     .addOption(localKey())
     .option('--alt-name <name>', 'alternate name; repeat for more', collect, [])
@@ -158,7 +159,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
       .description(change === 'add' ? 'give a data key one more alternate name' : 'take an alternate name from a data key')
       .action(run((flags: never, output, [key, name]) => changeAltName(change, key as string, name as string, flags, output)));
   }
-  withEvidence(connected(keys.command('delete')))
+  withTrust(withEvidence(connected(keys.command('delete'))))
     .argument('<key>', 'id or alternate name')
     .description('retire a data key that nothing in any namespace needs: keys restore brings it back')
     .addOption(localKey())
@@ -179,14 +180,14 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
         ),
       ),
     );
-  withEvidence(connected(keys.command('purge')))
+  withTrust(withEvidence(connected(keys.command('purge'))))
     .description('destroy retired keys that nothing in any namespace needs; plans only, unless --execute is given')
     .addOption(localKey())
     .requiredOption('--before <date>', 'only keys that were retired before this date')
     .option('--execute', 'carry it out', false)
     .option('--yes', 'do not ask', false)
     .action(run(purgeKeys));
-  withNewMasterKey(connected(keys.command('rewrap')))
+  withTrust(withNewMasterKey(connected(keys.command('rewrap'))))
     .argument('[key...]', 'ids or alternate names')
     .description('wrap data keys under another master key, or anew under their own')
     .addOption(localKey())
@@ -213,7 +214,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .option('--insert-missing', 'add keys again that are no longer there', false)
     .action(run((flags: never, output, [file]) => restoreBackup(file as string, flags, output)));
 
-  connected(csfle.command('decrypt'))
+  withTrust(connected(csfle.command('decrypt')))
     .argument('<namespace>', 'database.collection')
     .description('print documents with every encrypted value decrypted, as extended JSON, one per line')
     .addOption(localKey())
@@ -222,7 +223,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .option('--relaxed', 'relaxed instead of canonical extended JSON', false)
     .action(run((flags: never, output, [namespace]) => decryptCommand(namespace as string, flags, output)));
 
-  connected(csfle.command('doctor'))
+  withTrust(connected(csfle.command('doctor')))
     .description('check versions, server, key vault and key file, and each key against values under it')
     .addOption(localKey())
     .option('--collection <namespace>', 'database.collection to look for values in; repeat for more (default: all)', collect, [])

@@ -8,9 +8,10 @@ import { mark, type Output } from './output.js';
 import { awsMasterKey, providersAtHand, providersFor, providerType, type ProviderSet, refuseAwsKeyOptions } from './providers.js';
 import { masterKeyText } from './report-view.js';
 import { renderTable } from './table.js';
+import { type TrustFlags, trustOf } from './trust-options.js';
 
 /** What every `csfle keys` command takes. */
-export interface KeysFlags {
+export interface KeysFlags extends TrustFlags {
   readonly uri?: string;
   readonly keyVault: string;
   readonly localKeyFile?: string;
@@ -38,6 +39,7 @@ export async function withVault<T>(
     vault = new ClientEncryption(connection.client, {
       keyVaultNamespace: flags.keyVault,
       kmsProviders: providers?.kmsProviders ?? {},
+      ...trustOf(flags, (flags as NewMasterKeyFlags).endpoint),
       bson: connection.bson,
     });
     return await work(vault, connection);

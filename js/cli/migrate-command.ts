@@ -8,6 +8,7 @@ import { Interrupt } from './interrupt.js';
 import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
+import { trustOf } from './trust-options.js';
 import { printPlan, printResults } from './report-view.js';
 
 /** `csfle migrate`: plans, and carries the plan out with `--execute`. */
@@ -70,6 +71,7 @@ async function optionsOf(
   return {
     keyVault: { client, namespace: flags.keyVault },
     kmsProviders,
+    ...trustOf(flags, flags.endpoint, flags.fromEndpoint),
     mode: flags.mode,
     collections: flags.collection.map((namespace) => ({ client, namespace })),
     schemas: flags.schemaFile.map((path) => schemaFile(path, bson)),

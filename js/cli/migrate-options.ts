@@ -4,9 +4,10 @@ import type { EvidenceFlags } from './evidence-options.js';
 import { CliError } from './failure.js';
 import type { Output } from './output.js';
 import { awsMasterKey, localMasterKey, providerType, ProviderSet, refuseAwsKeyOptions } from './providers.js';
+import type { TrustFlags } from './trust-options.js';
 
 /** What the command line of `csfle migrate` says. */
-export interface MigrateFlags extends EvidenceFlags {
+export interface MigrateFlags extends EvidenceFlags, TrustFlags {
   readonly uri?: string;
   readonly keyVault: string;
   readonly mode: MigrationMode;

@@ -21,6 +21,7 @@ import { ProgressView } from './progress-view.js';
 import { providersAtHand } from './providers.js';
 import { masterKeyText } from './report-view.js';
 import { renderTable } from './table.js';
+import { trustOf } from './trust-options.js';
 
 const USES_SHOWN = 10;
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
@@ -146,6 +147,7 @@ async function removing(
         keyVault: { client: connection.client, namespace: flags.keyVault },
         kmsProviders: providers.kmsProviders,
         dataClients,
+        ...trustOf(flags),
         ...(evidence === undefined ? {} : { evidence }),
         signal: interrupt.signal,
         onProgress: progress.show,

@@ -9,6 +9,7 @@ import { setDefaultBson } from '../bson.js';
 import { type AwsKmsCommands, setAwsCommandSource, withoutAwsCommands } from '../kms/aws.js';
 import { setHostCrypto } from '../mongocrypt/index.js';
 import { nodePrimitives } from '../node-crypto.js';
+import { setTrustEnvironment, TRUST_VARIABLE } from '../trust.js';
 import { loadSync, setHostPrimitives } from '../wasm.js';
 
 export * from '../index.js';
@@ -23,6 +24,7 @@ export {
   type MongoCryptKMSRequest,
   type MongoCryptOptions,
   type MongoCryptStatus,
+  setTrustedMasterKeys,
 } from '../mongocrypt/index.js';
 
 /** Set by the build: the SHA-256 of `csfle.wasm`, in base64. */
@@ -33,6 +35,7 @@ loadSync(fileBeside() ?? embedded());
 setDefaultBson(bson);
 setHostCrypto(crypto);
 setHostPrimitives(nodePrimitives(crypto));
+setTrustEnvironment(() => process.env[TRUST_VARIABLE]);
 setAwsCommandSource(() => {
   // `require` in a try: the one way to name a package that may be absent which every bundler understands.
   try {

@@ -77,10 +77,11 @@ export function awsKms(client: AwsKmsClient | ((target: AwsKmsTarget) => AwsKmsC
     },
     async decrypt(call) {
       const key = String(call.masterKey['key']);
-      // COMPAT: drivers send no KeyId, and an alias or a bare id may have moved since; an ARN of a key cannot.
+      // COMPAT: drivers send no KeyId, and an alias or a bare id may have moved since; an ARN of a key cannot. Where master
+      // keys are pinned, a ciphertext made under another key than the named one must not open.
       const input: DecryptInput = {
         CiphertextBlob: call.ciphertext,
-        ...(/^arn:[^:]+:kms:[^:]*:[^:]*:key\//.test(key) ? { KeyId: key } : {}),
+        ...(call.isPinned || /^arn:[^:]+:kms:[^:]*:[^:]*:key\//.test(key) ? { KeyId: key } : {}),
       };
       return bytesOf(await send(await clientFor(call), commands, 'decrypt', input, call), 'Plaintext');
     },

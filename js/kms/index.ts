@@ -12,6 +12,8 @@ export interface KmsCall {
   readonly dataKeyId?: string;
   /** The alternate names of that data key. */
   readonly keyAltNames: readonly string[];
+  /** Whether only this master key may be used, because `trustedMasterKeys` is set: name it in requests that could leave it out. */
+  readonly isPinned: boolean;
   /** Aborted when the call's time is up or the whole operation was aborted. */
   readonly signal: AbortSignal;
 }

@@ -15,6 +15,8 @@ export interface KmsPolicy {
   readonly limiter: Limiter;
   /** Unwrapping under way, which equal requests join. */
   readonly shared: SharedCalls;
+  /** Whether trusted master keys are set: then a KMS that finds the key in the ciphertext is told which one to use. */
+  readonly isPinned: boolean;
   /** Time for one attempt, in milliseconds. */
   readonly timeoutMs: number;
   /** How often a call that failed in a retryable way is repeated. */
@@ -63,7 +65,7 @@ async function withRetries(
 ): Promise<KmsAnswer> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await policy.limiter.run(() => attemptOnce(request, provider, masterKey, policy.timeoutMs, scope), scope);
+      return await policy.limiter.run(() => attemptOnce(request, provider, masterKey, policy, scope), scope);
     } catch (thrown) {
       scope.throwIfAborted();
       const error = classifyCallbackError(request.provider, request.operation === 'wrap' ? 'encrypt' : 'decrypt', thrown);
@@ -77,7 +79,7 @@ async function attemptOnce(
   request: KmsRequest,
   provider: KmsCallbacks,
   masterKey: KmsCall['masterKey'],
-  timeoutMs: number,
+  { timeoutMs, isPinned }: KmsPolicy,
   parent: AbortScope,
 ): Promise<KmsAnswer> {
   const scope = new AbortScope(parent);
@@ -90,6 +92,7 @@ async function attemptOnce(
     provider: request.provider,
     masterKey,
     keyAltNames: request.keyAltNames,
+    isPinned,
     signal: controller.signal,
     ...(request.keyId === undefined ? {} : { dataKeyId: request.keyId }),
   };

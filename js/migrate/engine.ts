@@ -70,6 +70,16 @@ export class MigrationEngine {
     this.store = requireStore(this.#session.store);
   }
 
+  /**
+   * Restricts the run to keys under its source and its target, and new wrappings to the target; whether a list says which
+   * master keys are trusted, it is that list instead.
+   */
+  pin(from: Document | null, to: Document | null, hasList: boolean): void {
+    const [source, target] = [from, to].map((one) => (one === null ? [] : [this.#bytes(one, 'a master key')])) as [Uint8Array[], Uint8Array[]];
+    const sources = hasList || from === null ? undefined : [...source, ...target];
+    for (const session of [this.#session, this.#second]) session.pin(sources, target);
+  }
+
   close(): void {
     this.#session.close();
     this.#second.close();

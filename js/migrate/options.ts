@@ -4,6 +4,7 @@ import type { KmsProviders } from '../kms/index.js';
 import type { MigrationCollection } from './collection.js';
 import type { DriverMigrationCollection } from './driver-collection.js';
 import type { EvidenceOptions } from './evidence/options.js';
+import type { TrustOptions } from '../trust.js';
 import type { MigrationProgress } from './progress.js';
 
 /**
@@ -36,8 +37,14 @@ export interface NamespacedClient {
 /** A collection to migrate: of a `MongoClient`, or anything that has the few methods needed. */
 export type MigrationCollectionInput = MigrationCollection | DriverMigrationCollection;
 
-/** Options of `migrate()`. */
-export interface MigrateOptions extends EvidenceOptions {
+/**
+ * Options of `migrate()`.
+ *
+ * By itself a run unwraps only keys whose master key has the fields of `from` or of `to`, and wraps only under `to`; in the
+ * mode `decrypt` without `from`, any key. `trustedMasterKeys` takes the place of the first of these rules, so that values
+ * under further keys can be read, and `to` has to be among them.
+ */
+export interface MigrateOptions extends EvidenceOptions, TrustOptions {
   /** The key vault. */
   readonly keyVault: KeyVaultStore | NamespacedClient;
   /** The providers of `from` and of `to`. */

@@ -4,6 +4,7 @@ import { CsfleError, type ErrorCode } from '../errors.js';
 import type { KeyVaultStore } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
 import { refuseUnknownOptions, requireSignal } from '../session.js';
+import { TRUST_OPTION_NAMES, type TrustOptions } from '../trust.js';
 import { idText, MigrationEngine } from './engine.js';
 import type { MigrationCollectionInput, NamespacedClient } from './options.js';
 import { ValueSamples } from './proof.js';
@@ -12,7 +13,7 @@ import { altNamesOf, isAbort } from './run-state.js';
 import { openCollection, openKeyVault } from './setup.js';
 
 /** Options of `proveKeys()`. */
-export interface ProveKeysOptions {
+export interface ProveKeysOptions extends TrustOptions {
   readonly keyVault: KeyVaultStore | NamespacedClient;
   readonly kmsProviders: KmsProviders;
   /** Where to look for values; the first 2,000 documents of each at most, and no more than it takes. */
@@ -49,7 +50,7 @@ export interface KeyProofReport {
   readonly unread: readonly string[];
 }
 
-const OPTION_NAMES = ['keyVault', 'kmsProviders', 'collections', 'keyFilter', 'kmsConcurrency', 'signal', 'bson'] as const;
+const OPTION_NAMES = ['keyVault', 'kmsProviders', 'collections', 'keyFilter', 'kmsConcurrency', 'signal', 'bson', ...TRUST_OPTION_NAMES] as const;
 
 /**
  * Unwraps every data key and tries what was unwrapped on values under it. That a key unwraps shows only that its master
@@ -61,8 +62,8 @@ const OPTION_NAMES = ['keyVault', 'kmsProviders', 'collections', 'keyFilter', 'k
 export async function proveKeys(options: ProveKeysOptions): Promise<KeyProofReport> {
   refuseUnknownOptions(options, OPTION_NAMES, 'proveKeys()');
   requireSignal(options.signal);
-  const { kmsProviders, kmsConcurrency, bson, signal } = options;
-  const engine = new MigrationEngine({ kmsProviders, kmsConcurrency, bson }, () => openKeyVault(options.keyVault));
+  const { kmsProviders, kmsConcurrency, bson, signal, trustedMasterKeys, allowedEndpoints } = options;
+  const engine = new MigrationEngine({ kmsProviders, kmsConcurrency, bson, trustedMasterKeys, allowedEndpoints }, () => openKeyVault(options.keyVault));
   try {
     const documents = await engine.find(options.keyFilter ?? {}, signal);
     const values = new ValueSamples();

@@ -17,12 +17,13 @@ import { type Search, searchForUses } from './evidence/search.js';
 import { keyMarker } from './markers.js';
 import type { MigrationSchema, NamespacedClient } from './options.js';
 import { type MigrationProgress, PhaseProgress } from './progress.js';
+import { TRUST_OPTION_NAMES, type TrustOptions } from '../trust.js';
 import { deepFreeze, type MigrationFailure } from './report.js';
 import { isAbort, messageOf } from './run-state.js';
 import { openCollection, openKeyVault } from './setup.js';
 
 /** What retiring and purging keys have in common. */
-export interface KeyRemovalOptions extends EvidenceOptions {
+export interface KeyRemovalOptions extends EvidenceOptions, TrustOptions {
   readonly keyVault: KeyVaultStore | NamespacedClient;
   /** Opens encrypted documents and arrays, to find what is encrypted inside. What does not open counts as use. */
   readonly kmsProviders?: KmsProviders | undefined;
@@ -93,6 +94,7 @@ const REMOVAL_OPTIONS = [
   'dataClients',
   'otherCollections',
   'evidence',
+  ...TRUST_OPTION_NAMES,
 ] as const;
 
 /**
@@ -221,9 +223,9 @@ async function removing(
   refuseUnknownOptions(options, [...REMOVAL_OPTIONS, ...own], name);
   checkEvidenceOptions(options);
   requireSignal(options.signal);
-  const { keyVault, kmsProviders = {}, bson, signal, onProgress, batchSize, evidence, schemas = [] } = options;
+  const { keyVault, kmsProviders = {}, bson, signal, onProgress, batchSize, evidence, schemas = [], trustedMasterKeys, allowedEndpoints } = options;
   const collections = (options.otherCollections ?? []).map(openCollection);
-  const engine = new MigrationEngine({ kmsProviders, bson }, () => openKeyVault(keyVault));
+  const engine = new MigrationEngine({ kmsProviders, bson, trustedMasterKeys, allowedEndpoints }, () => openKeyVault(keyVault));
   const failures: MigrationFailure[] = [];
   const fail = (key: Document, error: unknown): boolean => {
     if (signal?.aborted && isAbort(error)) return false;

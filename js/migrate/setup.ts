@@ -1,6 +1,7 @@
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import { driverKeyVaultStore, type KeyVaultStore, type MasterKeyDocument } from '../key-vault.js';
 import { refuseUnknownOptions, requireSignal } from '../session.js';
+import { TRUST_OPTION_NAMES } from '../trust.js';
 import type { MigrationCollection } from './collection.js';
 import { type DriverMigrationCollection, driverMigrationCollection } from './driver-collection.js';
 import { MigrationEngine } from './engine.js';
@@ -36,6 +37,7 @@ const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
   'signal',
   'onProgress',
   'bson',
+  ...TRUST_OPTION_NAMES,
 ];
 
 /**
@@ -55,12 +57,14 @@ export function setUp(options: MigrateOptions): MigrationRun {
   if (!MODES.includes(mode))
     throw new CsfleError('OPTION_INVALID', `mode must be one of ${MODES.join(', ')}`, { details: { option: 'mode' } });
   refuseOptionsOfOtherModes(mode, options);
-  const { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson } = options;
-  const engine = new MigrationEngine({ kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson }, () =>
-    openKeyVault(options.keyVault),
+  const { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints } = options;
+  const engine = new MigrationEngine(
+    { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints },
+    () => openKeyVault(options.keyVault),
   );
   try {
     const { from, to } = endpoints(mode, options, engine);
+    engine.pin(from, to, options.trustedMasterKeys !== undefined);
     const collections = (options.collections ?? []).map(openCollection);
     const schemas = [...collections.flatMap(validatorOf), ...(options.schemas ?? [])];
     return new MigrationRun(

@@ -10,8 +10,9 @@ import type {
   MongoCryptOptions,
   MongoCryptStatus,
 } from './interface.js';
-import { checkOptions, refuseLibrary } from './options.js';
+import { checkOptions, checkTrust, refuseLibrary } from './options.js';
 import { bytesOf, refused, statusOf } from './status.js';
+import { followTrust } from './trust.js';
 
 const optionalBytes = (value: unknown, name: string): Uint8Array | undefined =>
   value === undefined ? undefined : bytesOf(value, name);
@@ -39,7 +40,16 @@ export class Binding implements IMongoCrypt {
     const { kmsProviders, schemaMap, encryptedFieldsMap, bypassQueryAnalysis, keyExpirationMs, libraryPath } =
       checkOptions(options);
     try {
-      this.#handle = newMongoCrypt(kmsProviders, schemaMap, encryptedFieldsMap, bypassQueryAnalysis, keyExpirationMs);
+      const trusted = checkTrust(options);
+      followTrust();
+      this.#handle = newMongoCrypt(
+        kmsProviders,
+        schemaMap,
+        encryptedFieldsMap,
+        bypassQueryAnalysis,
+        keyExpirationMs,
+        trusted,
+      );
     } catch (error) {
       throw refused(error);
     }

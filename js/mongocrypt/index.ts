@@ -19,6 +19,7 @@ import type {
 export { MongoCryptContext } from './context.js';
 export { cryptoCallbacks, type CryptoCallbackResult } from './crypto-callbacks.js';
 export { setHostCrypto } from './host-crypto.js';
+export { setTrustedMasterKeys } from './trust.js';
 export type {
   DataKeyContextOptions,
   ExplicitEncryptionContextOptions,

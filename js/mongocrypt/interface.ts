@@ -5,6 +5,8 @@
  * and hand in stand-ins.
  */
 
+import type { TrustedMasterKey } from '../trust.js';
+
 /** libmongocrypt's status. `type` is 0 when all is well, 1 for every failure; `message` is absent when all is well. */
 export interface MongoCryptStatus {
   type: number;
@@ -75,6 +77,11 @@ export interface MongoCryptOptions {
   bypassQueryAnalysis?: boolean | undefined;
   /** How long data keys are cached, in milliseconds; 0 = for ever. */
   keyExpirationMS?: number | undefined;
+  /**
+   * Not in the original: the only master keys that are used. `ClientEncryption` of the driver hands it over,
+   * `autoEncryption` does not; `setTrustedMasterKeys()` and the environment hold for both.
+   */
+  trustedMasterKeys?: readonly TrustedMasterKey[] | undefined;
   errorWrapper: MongoCryptErrorWrapper;
 }
 

@@ -1,6 +1,7 @@
 /** Options of the constructor, read with the binding's rules and refused with its words. */
 
 import type { MongoCryptOptions } from './interface.js';
+import { crossing, refuseMisspeltTrust, trustedMasterKeysOf } from '../trust.js';
 import { bytesOf } from './status.js';
 
 /** How long data keys are cached unless the options say otherwise, in milliseconds. */
@@ -55,4 +56,15 @@ export function refuseLibrary(path: string): never {
     `A crypt_shared override path was specified [${path}], but we failed to open a dynamic library at that location. ` +
       'Load error: [csfle-wasm loads no native library: automatic encryption needs mongocryptd, or set bypassQueryAnalysis]',
   );
+}
+
+/**
+ * The option of our own. Other unknown options are passed over, as the original does; one that is ours but for its spelling
+ * is refused.
+ * Errors: `OPTION_INVALID`.
+ */
+export function checkTrust(options: Partial<MongoCryptOptions>): (string | Uint8Array)[] | undefined {
+  refuseMisspeltTrust(options, ['trustedMasterKeys']);
+  const patterns = trustedMasterKeysOf(options.trustedMasterKeys);
+  return patterns && crossing(patterns);
 }

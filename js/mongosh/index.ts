@@ -87,7 +87,7 @@ const HELP: ClassHelp = {
     clientEncryption: {
       usage: 'csfle.clientEncryption({ keyVaultNamespace, kmsProviders, client })',
       description:
-        "Returns an object that encrypts and decrypts values and documents. kmsProviders as in the drivers, or { local: csfle.localKeyFile('master-key.bin') }, { aws: csfle.awsKms() }; client defaults to the current connection.",
+        "Returns an object that encrypts and decrypts values and documents. kmsProviders as in the drivers, or { local: csfle.localKeyFile('master-key.bin') }, { aws: csfle.awsKms() }; client defaults to the current connection. trustedMasterKeys names the only master keys to use, allowedEndpoints those endpoints of key documents that no cloud runs.",
       synchronous: true,
     },
     keyVault: {

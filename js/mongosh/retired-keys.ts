@@ -34,6 +34,7 @@ export async function deleteKey(session: ShellSession, keyId: unknown, options: 
         kmsProviders: providers.kmsProviders,
         dataClients: [...ofData, ...added] as readonly ProviderClient[],
         ...(options.evidence === undefined ? {} : { evidence: options.evidence }),
+        ...session.trust,
         execute: true,
         requestedBy: 'mongosh KeyVault.deleteKey',
         signal,

@@ -1,13 +1,13 @@
 /** What `csfle.clientEncryption()` and `csfle.keyVault()` work with: a connection, a key vault, providers. */
 
-import { type BsonLibrary, ClientEncryption, CsfleError, driverKeyVaultStore, type KeyVaultStore } from '../index.js';
+import { type BsonLibrary, ClientEncryption, CsfleError, driverKeyVaultStore, type KeyVaultStore, type TrustOptions } from '../index.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { type ProviderClient, providerClient } from './provider-client.js';
 import { findMongo, isMongo, type ShellInstanceState, type ShellMongo, splitNamespace } from './shell.js';
 import { shellBson } from './shell-bson.js';
 
 /** Options of `csfle.clientEncryption()`, `csfle.keyVault()` and `csfle.status()`. */
-export interface ShellEncryptionOptions {
+export interface ShellEncryptionOptions extends TrustOptions {
   /** The connection: a Mongo or a Database of the shell. Default: that of `db`. */
   readonly client?: unknown;
   /** The key vault, `database.collection`. */
@@ -27,6 +27,8 @@ export interface ShellEncryptionOptions {
 // Options of `Mongo(uri, fleOptions)` that concern automatic encryption only: the shell's own ClientEncryption leaves
 // them aside too, so that one set of options serves both.
 const AUTOMATIC_ONLY: readonly string[] = ['schemaMap', 'encryptedFieldsMap', 'bypassAutoEncryption', 'bypassQueryAnalysis', 'explicitEncryptionOnly'];
+
+const TRUST_NAMES: readonly string[] = ['trustedMasterKeys', 'allowedEndpoints'];
 
 /** A connection with its key vault, before any key was needed. */
 export interface ShellKeyVaultPlace {
@@ -79,11 +81,21 @@ export function withOptionsOfMongo(options: unknown): ShellEncryptionOptions {
   }
   const given: ShellEncryptionOptions = isMongo(options) ? { client: options } : options;
   const client = findMongo(given.client, options);
-  const { keyVaultNamespace, kmsProviders, keyVaultClient } = (client._fleOptions ?? {}) as ShellEncryptionOptions;
-  const known = { keyVaultNamespace, kmsProviders, keyVaultClient };
+  refuseMisspeltTrust(client._fleOptions ?? {});
+  const { keyVaultNamespace, kmsProviders, keyVaultClient, trustedMasterKeys, allowedEndpoints } = (client._fleOptions ?? {}) as ShellEncryptionOptions;
+  const known = { keyVaultNamespace, kmsProviders, keyVaultClient, trustedMasterKeys, allowedEndpoints };
   const opened = Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined));
   const own = Object.fromEntries(Object.entries(given).filter(([name, value]) => value !== undefined && !AUTOMATIC_ONLY.includes(name)));
   return { ...opened, ...own, client };
+}
+
+/** Options of a Mongo are taken by name; a restriction that is misspelt there must not be passed over. */
+function refuseMisspeltTrust(options: object): void {
+  const name = Object.keys(options).find((one) => /trust|allow.*endpoint|master.?key/i.test(one) && !TRUST_NAMES.includes(one));
+  if (name !== undefined)
+    throw new CsfleError('OPTION_INVALID', `the options of this Mongo have ${JSON.stringify(name)}, which is no option; there are ${TRUST_NAMES.join(' and ')}`, {
+      details: { option: name },
+    });
 }
 
 /**
@@ -97,7 +109,8 @@ export function openSession(options: unknown): ShellSession {
   const providers = resolveKmsProviders(kmsProviders, place.state);
   try {
     const encryption = new ClientEncryption(null, { ...limits, keyVaultStore: place.store, kmsProviders: providers.kmsProviders, bson: place.bson });
-    return { ...place, encryption, kmsProviders };
+    const { trustedMasterKeys, allowedEndpoints } = complete;
+    return { ...place, encryption, kmsProviders, trust: { trustedMasterKeys, allowedEndpoints } };
   } finally {
     providers.wipe();
   }

@@ -11,7 +11,7 @@ export const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 /** Starts everything, and expects after each of them that no service complained. */
 export async function workplace(providers, { modules } = {}) {
   const { mongodbUri } = await testServices();
-  const { driver, remove } = aliasedDriver({ modules });
+  const { driver, alias, remove } = aliasedDriver({ modules });
   const { ClientEncryption, MongoClient } = driver;
   const database = `kms_${randomBytes(4).toString('hex')}`;
   const keyVaultNamespace = `${database}.keys`;
@@ -19,6 +19,7 @@ export async function workplace(providers, { modules } = {}) {
   const cloud = await startCloud(await testPython(), providers);
   const place = {
     driver,
+    alias,
     database,
     cloud,
     vault: () => client.db(database).collection('keys'),

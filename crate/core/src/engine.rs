@@ -6,6 +6,7 @@ use crate::{
     crypto::{AeadKey, Entropy, HostPrimitives, LocalMasterKey},
     error::{Code, Error, Result},
     key_cache::KeyCache,
+    key_vault::Admission,
     kms::{KmsProvider, ProviderKind},
     secret::KeyMaterial,
 };
@@ -23,6 +24,7 @@ pub struct Engine {
     providers: Vec<(KmsProvider, Wrapping)>,
     pub(crate) cache: KeyCache,
     fingerprint_key: Option<AeadKey>,
+    admission: Admission,
     pub(crate) host: Option<&'static dyn HostPrimitives>,
 }
 
@@ -36,6 +38,7 @@ impl Engine {
             providers: Vec::new(),
             cache: KeyCache::new(key_ttl_ms, max_cached_keys),
             fingerprint_key: None,
+            admission: Admission::default(),
             host: None,
         }
     }
@@ -80,6 +83,18 @@ impl Engine {
         }
         self.providers.push((provider, wrapping));
         Ok(())
+    }
+
+    /// Says which master keys are used from now on. Cached keys are forgotten: they were admitted by other rules.
+    pub fn set_admission(&mut self, admission: Admission) {
+        self.clear_cache();
+        self.admission = admission;
+    }
+
+    /// Which master keys are used.
+    #[must_use]
+    pub const fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Forgets all cached keys.

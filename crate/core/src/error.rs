@@ -148,6 +148,12 @@ codes! {
     AutoEncryptionCollectionInvalid = "AUTO_ENCRYPTION_COLLECTION_INVALID",
     /// The query analyser's reply, or a marking in it, is malformed or missing.
     AutoEncryptionAnalysisInvalid = "AUTO_ENCRYPTION_ANALYSIS_INVALID",
+    /// A key is wrapped, or was to be wrapped, by a master key that is not among the trusted ones; nothing was sent for it.
+    /// Find out who wrote that key document. If the master key is yours, add it to `trustedMasterKeys`.
+    KeyVaultMasterKeyNotTrusted = "KEY_VAULT_MASTER_KEY_NOT_TRUSTED",
+    /// A key document names an endpoint that no cloud runs; nothing was sent there. Find out who wrote that key document. If
+    /// the endpoint is yours, allow it by name.
+    KmsEndpointNotAllowed = "KMS_ENDPOINT_NOT_ALLOWED",
 }
 
 /// An error with its code, a message for people, and public details for programs.

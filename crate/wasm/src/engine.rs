@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use csfle_core::{Code, Context, Error, Result, kms::KmsProvider, secret::scrub_stack};
-use js_sys::Uint8Array;
+use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     error::thrown,
     host::{HostEntropy, host_primitives},
     machine::Machine,
+    trust::read_admission,
 };
 
 /// What machines share with the engine they came from. `None` once the engine was freed: its keys are wiped then, and
@@ -91,6 +92,25 @@ impl Engine {
     #[wasm_bindgen(js_name = addRemoteProvider)]
     pub fn add_remote_provider(&self, id: &str) -> std::result::Result<(), JsValue> {
         self.configure(|engine| engine.add_remote(KmsProvider::parse(id)?))
+    }
+
+    /// Says which master keys are used from now on: `lists` of patterns, each of which has to have a key, endpoints beside
+    /// the clouds' own, and for a migration the master keys that it reads from and those that it wraps under.
+    ///
+    /// # Errors
+    /// `OPTION_INVALID`, `MASTER_KEY_INVALID`, `KMS_PROVIDER_UNRECOGNIZED`, `KMS_ENDPOINT_INVALID`.
+    pub fn admit(
+        &self,
+        lists: &Array,
+        allowed_endpoints: Vec<String>,
+        sources: Option<Vec<Uint8Array>>,
+        targets: Option<Vec<Uint8Array>>,
+    ) -> std::result::Result<(), JsValue> {
+        self.configure(|engine| {
+            let (sources, targets) = (sources.as_deref(), targets.as_deref());
+            engine.set_admission(read_admission(lists, &allowed_endpoints, sources, targets)?);
+            Ok(())
+        })
     }
 
     /// Forgets and wipes all cached data keys.

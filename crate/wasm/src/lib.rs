@@ -11,6 +11,7 @@ mod host;
 mod machine;
 mod mongocrypt;
 mod report;
+mod trust;
 
 pub use engine::Engine;
 pub use host::set_host_primitives;
@@ -19,6 +20,7 @@ pub use mongocrypt::{MongoCrypt, MongoCryptContext};
 pub use report::{
     assess_vault, census, containers, parse_master_key, rewrite_schema, strip_schema,
 };
+pub use trust::trust_master_keys;
 
 use wasm_bindgen::prelude::*;
 

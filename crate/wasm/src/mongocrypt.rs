@@ -6,6 +6,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use csfle_core::{
     Error, Result,
+    key_vault::TrustedMasterKey,
     kms::wire::WireRequest,
     mongocrypt::{self, Call, ExplicitOptions, MongoCryptOptions},
     secret::{SecretBytes, scrub_stack},
@@ -17,6 +18,7 @@ use crate::{
     bytes::{self, write},
     error::thrown,
     host::{HostEntropy, host_primitives},
+    trust,
 };
 
 type Answer<T> = std::result::Result<T, JsValue>;
@@ -24,6 +26,10 @@ type Answer<T> = std::result::Result<T, JsValue>;
 struct Inner {
     library: mongocrypt::MongoCrypt,
     entropy: HostEntropy,
+    /// The master keys that this library was told to trust, beside what the whole process trusts.
+    trusted: Option<Vec<TrustedMasterKey>>,
+    /// Of the rules that the library works by.
+    generation: u32,
 }
 
 /// A context keeps its library alive.
@@ -31,6 +37,13 @@ type Shared = Rc<RefCell<Inner>>;
 
 fn with_call<T>(shared: &Shared, now_ms: f64, work: impl FnOnce(&mut Call<'_>) -> T) -> T {
     let inner = &mut *shared.borrow_mut();
+    let generation = trust::generation();
+    if inner.generation != generation {
+        inner.generation = generation;
+        inner
+            .library
+            .set_admission(trust::process_wide(inner.trusted.as_ref()));
+    }
     let result = work(&mut Call {
         library: &mut inner.library,
         entropy: &mut inner.entropy,
@@ -67,7 +80,8 @@ pub struct MongoCrypt(Shared);
 
 #[wasm_bindgen]
 impl MongoCrypt {
-    /// Units: `key_expiration_ms` in milliseconds, 0 = never. Documents are BSON.
+    /// Units: `key_expiration_ms` in milliseconds, 0 = never. Documents are BSON. `trusted` is an array of patterns of master
+    /// keys.
     ///
     /// # Errors
     /// Those of `csfle_core::mongocrypt::MongoCrypt::new`.
@@ -78,11 +92,16 @@ impl MongoCrypt {
         encrypted_fields_map: Option<Uint8Array>,
         bypass_query_analysis: bool,
         key_expiration_ms: f64,
+        trusted: Option<Array>,
     ) -> Answer<Self> {
+        let trusted = match trusted {
+            None => None,
+            Some(list) => trust::read_lists(&Array::of1(&list)).map_err(thrown)?.pop(),
+        };
         let providers = read_optional(kms_providers.as_ref());
         let schemas = read_optional(schema_map.as_ref());
         let fields = read_optional(encrypted_fields_map.as_ref());
-        let library = mongocrypt::MongoCrypt::new(&MongoCryptOptions {
+        let mut library = mongocrypt::MongoCrypt::new(&MongoCryptOptions {
             kms_providers: exposed(&providers),
             schema_map: exposed(&schemas),
             encrypted_fields_map: exposed(&fields),
@@ -91,9 +110,12 @@ impl MongoCrypt {
             host: host_primitives(),
         })
         .map_err(thrown)?;
+        library.set_admission(trust::process_wide(trusted.as_ref()));
         Ok(Self(Rc::new(RefCell::new(Inner {
             library,
             entropy: HostEntropy::new(),
+            trusted,
+            generation: trust::generation(),
         }))))
     }
 

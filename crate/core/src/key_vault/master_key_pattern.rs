@@ -57,6 +57,17 @@ impl MasterKeyPattern {
         Ok(Self { provider, fields })
     }
 
+    /// The provider, with its name.
+    #[must_use]
+    pub const fn provider(&self) -> &KmsProvider {
+        &self.provider
+    }
+
+    /// The fields that are there beside `provider`.
+    pub fn fields(&self) -> impl Iterator<Item = (&CStr, RawBsonRef<'_>)> {
+        self.fields.iter().filter_map(core::result::Result::ok)
+    }
+
     /// Whether `master_key` has every field of the pattern.
     #[must_use]
     pub fn matches(&self, master_key: &MasterKey) -> bool {

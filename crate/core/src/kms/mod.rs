@@ -1,5 +1,6 @@
 //! Key management services: their identifiers, their endpoints and what is asked of them. The transport is the host's.
 
+pub mod cloud_domains;
 pub mod endpoint;
 pub mod provider;
 pub mod request;

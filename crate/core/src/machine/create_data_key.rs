@@ -36,9 +36,10 @@ struct Probe {
     round: KmsRound,
 }
 
-/// Wraps here, or adds a request to the round.
+/// Admits a master key, and wraps here or adds a request to the round. Every new wrapping of this interface goes through
+/// here.
 ///
-/// Errors: `KMS_PROVIDER_NOT_CONFIGURED`, `CRYPTO_RANDOM_UNAVAILABLE`.
+/// Errors: `KEY_VAULT_MASTER_KEY_NOT_TRUSTED`, `KMS_PROVIDER_NOT_CONFIGURED`, `CRYPTO_RANDOM_UNAVAILABLE`.
 pub(super) fn wrap_or_ask(
     context: &mut Context<'_>,
     round: &mut KmsRound,
@@ -47,6 +48,7 @@ pub(super) fn wrap_or_ask(
     key_id: Option<&KeyId>,
     key_alt_names: &[String],
 ) -> Result<Option<WrappedKeyMaterial>> {
+    context.engine.admission().check_target(master_key)?;
     match context.engine.wrapping(master_key.provider())? {
         Wrapping::Local(local) => Ok(Some(WrappedKeyMaterial::new(
             local.wrap(material, context.entropy)?,

@@ -239,14 +239,16 @@ impl KeyLookup {
     }
 }
 
-/// Unwraps here when the master key is local; `None` when the KMS must be asked.
+/// Admits a key document, and unwraps it here when its master key is local; `None` when the KMS must be asked. Every key
+/// document of this interface goes through here.
 ///
-/// Errors: `KMS_PROVIDER_NOT_CONFIGURED`, `CRYPTO_AUTHENTICATION_FAILED`, `MASTER_KEY_INVALID` for KMIP without `keyId`;
+/// Errors: `KEY_VAULT_MASTER_KEY_NOT_TRUSTED`, `KMS_ENDPOINT_NOT_ALLOWED`, `KMS_PROVIDER_NOT_CONFIGURED`, `CRYPTO_AUTHENTICATION_FAILED`, `MASTER_KEY_INVALID` for KMIP without `keyId`;
 /// all with the key's id and names.
 pub(crate) fn unwrap_local(
     context: &mut Context<'_>,
     document: &KeyDocument,
 ) -> Result<Option<KeyMaterial>> {
+    context.engine.admission().check_stored(document)?;
     let unwrapped = match context.engine.wrapping(document.master_key.provider()) {
         // A KMIP key without `keyId` is met here: the callback could not tell which object opens it.
         Ok(Wrapping::Remote) => document.master_key.check_usable().map(|()| None),

@@ -46,6 +46,8 @@ impl MongoCryptContext {
         key_material: Option<&[u8]>,
     ) -> Result<Self> {
         let master_key = read_master_key(master_key)?;
+        // Before anything is fetched for it, credentials included.
+        call.library.admission().check_target(&master_key)?;
         let mut names = Vec::with_capacity(key_alt_names.len());
         for document in key_alt_names {
             names.push(read_key_alt_name(document)?);
@@ -180,9 +182,9 @@ fn read_key_material(document: &[u8]) -> Result<KeyMaterial> {
     }
 }
 
-/// Wraps here, or adds a request.
+/// Admits a master key, and wraps here or adds a request. Every new wrapping of this interface goes through here.
 ///
-/// Errors: `KMS_PROVIDER_NOT_CONFIGURED`, `CRYPTO_RANDOM_UNAVAILABLE`.
+/// Errors: `KEY_VAULT_MASTER_KEY_NOT_TRUSTED`, `KMS_PROVIDER_NOT_CONFIGURED`, `CRYPTO_RANDOM_UNAVAILABLE`.
 pub(super) fn wrap_or_ask(
     call: &mut Call<'_>,
     providers: &KmsProviders,
@@ -190,6 +192,7 @@ pub(super) fn wrap_or_ask(
     material: &KeyMaterial,
     master_key: &MasterKey,
 ) -> Result<Option<WrappedKeyMaterial>> {
+    call.library.admission().check_target(master_key)?;
     if let Credentials::Local(key) = &**providers.credentials(master_key.provider())? {
         let wrapped = LocalMasterKey::new(key).wrap(material, call.entropy)?;
         return Ok(Some(WrappedKeyMaterial::new(wrapped)));

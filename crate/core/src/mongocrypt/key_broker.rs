@@ -214,12 +214,14 @@ impl KeyBroker {
         }
     }
 
-    /// Unwraps a local key; of any other one the KMS is asked.
+    /// Admits a key document, and unwraps a local key; of any other one the KMS is asked. Every key document of this
+    /// interface goes through here.
     fn unwrap(
         &mut self,
         call: &mut Call<'_>,
         document: &KeyDocument,
     ) -> Result<Option<KeyMaterial>> {
+        call.library.admission().check_stored(document)?;
         let master_key = &document.master_key;
         if let Credentials::Local(key) = &**self.providers.credentials(master_key.provider())? {
             return LocalMasterKey::new(key)
@@ -228,7 +230,10 @@ impl KeyBroker {
         }
         master_key.check_usable()?;
         let operation = KmsOperation::Unwrap(document.key_material.clone());
-        let request = WireRequest::new(operation, master_key.clone(), &self.providers)?;
+        let mut request = WireRequest::new(operation, master_key.clone(), &self.providers)?;
+        if call.library.admission().is_pinned() {
+            request.bind_master_key();
+        }
         self.kms.add_begun(call, request)?;
         Ok(None)
     }

@@ -7,6 +7,7 @@ use crate::{
     crypto::{Entropy, HostPrimitives},
     error::{Code, Error, Result},
     key_cache::KeyCache,
+    key_vault::Admission,
     kms::wire::{KmsProviders, TokenCache},
     raw::{check_value, element_type as ty, elements, find_field},
 };
@@ -40,6 +41,7 @@ pub struct MongoCrypt {
     pub(super) schema_map: Option<Vec<u8>>,
     pub(super) encrypted_fields_map: Option<Vec<u8>>,
     pub(super) bypass_query_analysis: bool,
+    admission: Admission,
     pub(super) host: Option<&'static dyn HostPrimitives>,
 }
 
@@ -74,8 +76,19 @@ impl MongoCrypt {
             schema_map,
             encrypted_fields_map,
             bypass_query_analysis: options.bypass_query_analysis,
+            admission: Admission::any_endpoint(),
             host: options.host,
         })
+    }
+
+    /// Says which master keys are used from now on. Cached keys are forgotten: they were admitted by other rules.
+    pub fn set_admission(&mut self, admission: Admission) {
+        self.keys.clear();
+        self.admission = admission;
+    }
+
+    pub(super) const fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     pub(super) fn providers(&self) -> Rc<KmsProviders> {

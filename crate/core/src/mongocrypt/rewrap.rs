@@ -50,6 +50,7 @@ impl MongoCryptContext {
         let target = master_key.map(read_master_key).transpose()?;
         let mut broker = KeyBroker::new(call);
         if let Some(master_key) = &target {
+            call.library.admission().check_target(master_key)?;
             check_configured(master_key, broker.providers())?;
         }
         broker.request_any();

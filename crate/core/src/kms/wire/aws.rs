@@ -25,6 +25,8 @@ pub(super) struct AwsKey<'a> {
     pub(super) region: &'a str,
     pub(super) key: &'a str,
     pub(super) endpoint: Option<&'a Endpoint>,
+    /// Whether to decrypt with this key alone, rather than with the one that the ciphertext names.
+    pub(super) is_bound: bool,
 }
 
 /// Builds the request.
@@ -51,11 +53,12 @@ pub(super) fn request(
     let default_endpoint = default_endpoint(key.region)?;
     let endpoint = key.endpoint.unwrap_or(&default_endpoint);
     let mut body = SecretWriter::new();
+    let names_key = key.is_bound || matches!(operation, KmsOperation::Wrap(_));
+    if names_key && key.key.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(invalid(String::from("the key holds a control character")));
+    }
     let (target, host, wanted) = match operation {
         KmsOperation::Wrap(material) => {
-            if key.key.bytes().any(|byte| byte.is_ascii_control()) {
-                return Err(invalid(String::from("the key holds a control character")));
-            }
             body.push(b"{\"Plaintext\": \"");
             body.mark_secret(|body| push_standard(material.expose(), body));
             body.push(b"\", \"KeyId\": ");
@@ -67,7 +70,12 @@ pub(super) fn request(
         KmsOperation::Unwrap(wrapped) => {
             body.push(b"{\"CiphertextBlob\": \"");
             push_standard(wrapped.as_bytes(), &mut body);
-            body.push(b"\"}");
+            body.push(b"\"");
+            if key.is_bound {
+                body.push(b", \"KeyId\": ");
+                push_string(key.key, &mut body);
+            }
+            body.push(b"}");
             // COMPAT: the port is part of the host here, and not above.
             let wanted = WantedJson::Standard("Plaintext");
             ("TrentService.Decrypt", endpoint.stored(), wanted)

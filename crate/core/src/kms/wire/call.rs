@@ -26,6 +26,8 @@ pub(super) struct Call {
     pub(super) operation: KmsOperation,
     pub(super) master_key: MasterKey,
     credentials: Arc<Credentials>,
+    /// Whether the master key is named also where its provider would find it by itself.
+    pub(super) is_bound: bool,
 }
 
 /// Where a bearer token comes from.
@@ -57,6 +59,7 @@ impl Call {
             operation,
             master_key,
             credentials,
+            is_bound: false,
         })
     }
 
@@ -126,6 +129,7 @@ impl Call {
                     region,
                     key,
                     endpoint: endpoint.as_ref(),
+                    is_bound: self.is_bound,
                 };
                 aws::request(&self.operation, &key, credentials, now_ms)
             }

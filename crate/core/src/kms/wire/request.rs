@@ -76,6 +76,12 @@ impl WireRequest {
         })
     }
 
+    /// Names the master key in requests that do not have to name it: AWS finds the key to decrypt with in the ciphertext,
+    /// whatever key a key document says, and so a wrapping made under another key would be opened as well.
+    pub fn bind_master_key(&mut self) {
+        self.call.is_bound = true;
+    }
+
     /// The master key that the request is about; its provider says which TLS options to use.
     #[must_use]
     pub const fn master_key(&self) -> &MasterKey {
