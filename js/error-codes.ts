@@ -98,6 +98,15 @@ const CORE_CODES = {
     'Run the command on the collection itself, not on a view, and check what listCollections says about it.',
   ),
   AUTO_ENCRYPTION_ANALYSIS_INVALID: stays('Check that the query analyser is one of MongoDB, in a version that matches the server.'),
+  AUTO_ENCRYPTION_PLAINTEXT_REFUSED: stays(
+    'Nothing was sent. Check that the query analyser is one of MongoDB; write the command so that the value at the named path can be encrypted.',
+  ),
+  AUTO_ENCRYPTION_PAYLOAD_REFUSED: stays(
+    'Nothing was sent. Check that the query analyser is one of MongoDB, and take binaries of subtype 6 that are no values of CSFLE out of the command.',
+  ),
+  AUTO_ENCRYPTION_COMMAND_ALTERED: stays(
+    'Nothing was sent. Check that the query analyser is one of MongoDB, in a version that matches the server.',
+  ),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** Codes that only the JavaScript layer raises. */

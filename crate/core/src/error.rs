@@ -148,6 +148,15 @@ codes! {
     AutoEncryptionCollectionInvalid = "AUTO_ENCRYPTION_COLLECTION_INVALID",
     /// The query analyser's reply, or a marking in it, is malformed or missing.
     AutoEncryptionAnalysisInvalid = "AUTO_ENCRYPTION_ANALYSIS_INVALID",
+    /// A command would leave with a value in the clear at a path that the schema encrypts. Nothing was sent. Check the query
+    /// analyser and its version; write the command so that the value can be encrypted.
+    AutoEncryptionPlaintextRefused = "AUTO_ENCRYPTION_PLAINTEXT_REFUSED",
+    /// A command would leave with a binary of subtype 6 that is no value of CSFLE, or that neither the application nor this
+    /// library put there. Nothing was sent. Check the query analyser; take such a binary out of the command.
+    AutoEncryptionPayloadRefused = "AUTO_ENCRYPTION_PAYLOAD_REFUSED",
+    /// The query analyser's command is another one than the command it was asked about, apart from the markings. Nothing was
+    /// sent. Check the query analyser and its version.
+    AutoEncryptionCommandAltered = "AUTO_ENCRYPTION_COMMAND_ALTERED",
 }
 
 /// An error with its code, a message for people, and public details for programs.
