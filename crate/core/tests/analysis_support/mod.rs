@@ -259,6 +259,15 @@ impl Session {
             Ok(context) => context,
             Err(error) => return Outcome::Refused(error),
         };
+        let first = match command {
+            Value::Document(fields) => fields.first().map(|(name, _)| &name[..]),
+            _ => None,
+        };
+        if matches!(first, Some(b"create" | b"createIndexes")) {
+            let hello = rawdoc! { "maxWireVersion": 26 };
+            context.feed_mongo(&mut self.call(), hello.as_bytes());
+            context.finish_mongo(&mut self.call());
+        }
         if context.state() == State::NeedMongoMarkings {
             context.feed_mongo(&mut self.call(), &reply.bytes());
             context.finish_mongo(&mut self.call());

@@ -354,7 +354,8 @@ fn mutate(random: &mut Random, result: &mut Value) {
                 if let Value::Document(fields) = value
                     && !fields.is_empty()
                 {
-                    fields[at % fields.len()].0 = TOKEN.into();
+                    let at = at % fields.len();
+                    fields[at].0 = TOKEN.into();
                 }
             });
         }

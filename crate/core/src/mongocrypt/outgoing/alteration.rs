@@ -82,7 +82,8 @@ impl<'a> Comparison<'a, '_> {
             match left.remove(field.name) {
                 Some(given) => self.field(&given, &field, &path, depth)?,
                 None if self.may_be_added(&field, at) => {}
-                None => return Err(self.altered(&path)),
+                // A name that only the analyser knows may be a value: it is not told.
+                None => return Err(self.altered(at)),
             }
         }
         match left.keys().find(|name| **name != b"$db") {
@@ -167,10 +168,9 @@ impl<'a> Comparison<'a, '_> {
         let mut left = by_name(before).map_err(|_| self.altered(path))?;
         for operator in elements(after)? {
             let operator = operator?;
+            let known = left.remove(operator.name);
+            let given = known.ok_or_else(|| self.altered(path))?;
             let at = join(path, operator.name);
-            let given = left
-                .remove(operator.name)
-                .ok_or_else(|| self.altered(&at))?;
             if (given.bson_type, operator.bson_type) != (ty::DOCUMENT, ty::DOCUMENT) {
                 self.same(&given, &operator, &at, depth)?;
                 continue;
@@ -178,8 +178,9 @@ impl<'a> Comparison<'a, '_> {
             let mut fields = by_name(given.value).map_err(|_| self.altered(&at))?;
             for field in elements(operator.value)? {
                 let field = field?;
+                let known = fields.remove(field.name);
+                let given = known.ok_or_else(|| self.altered(&at))?;
                 let at = join(&at, field.name);
-                let given = fields.remove(field.name).ok_or_else(|| self.altered(&at))?;
                 self.same(&given, &field, &at, depth)?;
             }
             if let Some(name) = fields.keys().next() {
@@ -226,7 +227,7 @@ impl<'a> Comparison<'a, '_> {
                 Some(before)
                     if (before.bson_type, before.value) == (field.bson_type, field.value) => {}
                 Some(before) => self.same(&before, &field, &join(at, field.name), depth)?,
-                None => return Err(self.altered(&join(at, field.name))),
+                None => return Err(self.altered(at)),
             }
         }
         match given.next() {
