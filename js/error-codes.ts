@@ -104,6 +104,15 @@ const CORE_CODES = {
   KMS_ENDPOINT_NOT_ALLOWED: stays(
     'Find out who wrote this key document: nothing was sent there. If the endpoint is yours, allow it by name (allowedEndpoints, --allow-endpoint).',
   ),
+  AUTO_ENCRYPTION_PLAINTEXT_REFUSED: stays(
+    'Nothing was sent. Check that the query analyser is one of MongoDB; write the command so that the value at the named path can be encrypted.',
+  ),
+  AUTO_ENCRYPTION_PAYLOAD_REFUSED: stays(
+    'Nothing was sent. Check that the query analyser is one of MongoDB, and take binaries of subtype 6 that are no values of CSFLE out of the command.',
+  ),
+  AUTO_ENCRYPTION_COMMAND_ALTERED: stays(
+    'Nothing was sent. Check that the query analyser is one of MongoDB, in a version that matches the server.',
+  ),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** Codes that only the JavaScript layer raises. */

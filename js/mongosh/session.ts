@@ -49,6 +49,7 @@ export interface ShellSession extends ShellKeyVaultPlace {
   readonly encryption: ClientEncryption;
   /** As they were given: master keys are read anew where they are needed again. */
   readonly kmsProviders: ShellKmsProviders | undefined;
+  readonly trust: TrustOptions;
 }
 
 /**

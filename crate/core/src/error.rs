@@ -154,6 +154,15 @@ codes! {
     /// A key document names an endpoint that no cloud runs; nothing was sent there. Find out who wrote that key document. If
     /// the endpoint is yours, allow it by name.
     KmsEndpointNotAllowed = "KMS_ENDPOINT_NOT_ALLOWED",
+    /// A command would leave with a value in the clear at a path that the schema encrypts. Nothing was sent. Check the query
+    /// analyser and its version; write the command so that the value can be encrypted.
+    AutoEncryptionPlaintextRefused = "AUTO_ENCRYPTION_PLAINTEXT_REFUSED",
+    /// A command would leave with a binary of subtype 6 that is no value of CSFLE, or that neither the application nor this
+    /// library put there. Nothing was sent. Check the query analyser; take such a binary out of the command.
+    AutoEncryptionPayloadRefused = "AUTO_ENCRYPTION_PAYLOAD_REFUSED",
+    /// The query analyser's command is another one than the command it was asked about, apart from the markings. Nothing was
+    /// sent. Check the query analyser and its version.
+    AutoEncryptionCommandAltered = "AUTO_ENCRYPTION_COMMAND_ALTERED",
 }
 
 /// An error with its code, a message for people, and public details for programs.

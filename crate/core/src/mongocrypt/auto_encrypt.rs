@@ -13,6 +13,7 @@ use super::{
     key_broker::KeyBroker,
     markings,
     operation::Operation,
+    outgoing::Outgoing,
     pipelines,
     schemas::Schemas,
 };
@@ -118,29 +119,32 @@ impl AutoEncrypt {
         Ok(false)
     }
 
-    /// Looks for schemas in every place but the server.
-    fn find_schemas(&mut self, call: &mut Call<'_>, broker: &mut KeyBroker) -> Result<State> {
+    /// Looks for schemas in every place but the server. Says whether all are known.
+    fn known_schemas(&mut self, call: &mut Call<'_>) -> Result<bool> {
         let has_own_schema = matches!(&self.name[..], "create" | "collMod");
         let is_new = self.name == "create";
-        let command = core::mem::replace(&mut self.command, SecretBytes::with_capacity(0));
-        let found = self.schemas().and_then(|schemas| {
-            if let Some(map) = &call.library.encrypted_fields_map {
-                schemas.take_from_encrypted_fields(map)?;
-            }
-            if has_own_schema {
-                schemas.take_from_command(command.expose())?;
-            }
-            if let Some(map) = &call.library.schema_map {
-                schemas.take_from_map(map)?;
-            }
-            schemas.take_from_cache(&mut call.library.collections, call.now_ms)?;
-            if is_new {
-                schemas.take_rest_as_empty(None);
-            }
-            Ok(schemas.are_known())
-        });
-        self.command = command;
-        if found? {
+        let command = self.command.expose();
+        let Some(schemas) = &mut self.schemas else {
+            return Ok(true);
+        };
+        if let Some(map) = &call.library.encrypted_fields_map {
+            schemas.take_from_encrypted_fields(map)?;
+        }
+        if has_own_schema {
+            schemas.take_from_command(command)?;
+        }
+        if let Some(map) = &call.library.schema_map {
+            schemas.take_from_map(map)?;
+        }
+        schemas.take_from_cache(&mut call.library.collections, call.now_ms)?;
+        if is_new {
+            schemas.take_rest_as_empty(None);
+        }
+        Ok(schemas.are_known())
+    }
+
+    fn find_schemas(&mut self, call: &mut Call<'_>, broker: &mut KeyBroker) -> Result<State> {
+        if self.known_schemas(call)? {
             return Ok(self.after_schemas(broker));
         }
         if self.is_foreign {
@@ -216,10 +220,12 @@ impl Operation for AutoEncrypt {
         }
         if self.asks_version {
             self.asks_version = false;
-            return match self.is_too_old()? {
-                true => Ok(State::Ready),
-                false => self.find_schemas(call, broker),
-            };
+            if self.is_too_old()? {
+                // It goes out as it is, as far as the schemas that are known allow.
+                self.known_schemas(call)?;
+                return Ok(State::Ready);
+            }
+            return self.find_schemas(call, broker);
         }
         // DIFFERS: libmongocrypt sends the command as it is when nobody has looked at it.
         if !self.has_verdict {
@@ -237,11 +243,31 @@ impl Operation for AutoEncrypt {
 
     /// COMPAT: where no key was asked for, the bytes are those that came in.
     fn finalize(&mut self, call: &mut Call<'_>, broker: &KeyBroker) -> Result<SecretBytes> {
-        let marked = match &self.marked {
-            Some(marked) if broker.was_asked() => marked,
-            _ => return Ok(SecretBytes::copy_from(self.command.expose())),
+        let command = self.command.expose();
+        // The application has analysed such commands itself, or they hold no values.
+        let outgoing = match &self.schemas {
+            Some(schemas) if !self.bypass_query_analysis => Some(Outgoing::read(schemas)?),
+            _ => None,
         };
-        let mut encrypted = markings::encrypt_marked(marked.expose(), broker.ring(), call.entropy)?;
+        let marked = match &self.marked {
+            Some(marked) if broker.was_asked() => marked.expose(),
+            _ => {
+                if let Some(outgoing) = outgoing {
+                    outgoing.check_unchanged(command)?;
+                }
+                return Ok(SecretBytes::copy_from(command));
+            }
+        };
+        if let Some(outgoing) = &outgoing {
+            outgoing.check_analysis(command, marked)?;
+        }
+        let markings::Encrypted {
+            command: mut encrypted,
+            payloads,
+        } = markings::encrypt_marked(marked, broker.ring(), call.entropy)?;
+        if let Some(outgoing) = &outgoing {
+            outgoing.check_encrypted(command, encrypted.expose(), &payloads)?;
+        }
         let is_wanted = find_field(self.command.expose(), "$db")?.is_some();
         if is_wanted && find_field(encrypted.expose(), "$db")?.is_none() {
             let database = string_value(&self.database);

@@ -51,6 +51,12 @@ pub(super) fn keys_of(command: &[u8]) -> Result<Vec<KeyReference>> {
         .collect()
 }
 
+/// A command in which every marking was replaced, and what was put in their places.
+pub(super) struct Encrypted {
+    pub(super) command: SecretBytes,
+    pub(super) payloads: Vec<Vec<u8>>,
+}
+
 /// Replaces every marking by what it stands for. Values that are encrypted already stay.
 ///
 /// DIFFERS: a value that the type rules forbid is refused; libmongocrypt trusts its analyser there.
@@ -60,7 +66,7 @@ pub(super) fn encrypt_marked(
     command: &[u8],
     keys: &KeyRing,
     entropy: &mut dyn Entropy,
-) -> Result<SecretBytes> {
+) -> Result<Encrypted> {
     let scan = scan(command, is_marking)?;
     let mut payloads = Vec::with_capacity(scan.found.len());
     for found in &scan.found {
@@ -78,7 +84,10 @@ pub(super) fn encrypt_marked(
         out.expose_mut(),
     );
     check_document_size(out.expose().len())?;
-    Ok(out)
+    Ok(Encrypted {
+        command: out,
+        payloads,
+    })
 }
 
 fn locate(error: Error, scan: &Scan<'_>, index: usize) -> Error {

@@ -25,6 +25,7 @@ mod kms_phase;
 mod library;
 mod markings;
 mod operation;
+mod outgoing;
 mod pipelines;
 mod rewrap;
 mod schemas;

@@ -8,7 +8,11 @@ use alloc::{
 
 use bson::raw::{RawArrayBuf, RawDocumentBuf, cstr};
 
-use super::{Call, collections::CollectionCache, commands::without_nul};
+use super::{
+    Call,
+    collections::CollectionCache,
+    commands::{type_name, without_nul},
+};
 use crate::{
     error::{Code, Error, Result},
     raw::{element_type as ty, elements, find_field},
@@ -83,11 +87,12 @@ impl Schemas {
 
     /// Refuses collections of Queryable Encryption by the map of the options.
     ///
-    /// An entry without fields says that nothing is encrypted there, whatever the server's schema is.
+    /// DIFFERS: an entry whose list of fields is empty says nothing about CSFLE: the server's schema still counts. In
+    /// libmongocrypt it switches that schema off.
     ///
     /// Errors: `AUTO_ENCRYPTION_QUERYABLE`, `SCHEMA_INVALID`.
-    pub(super) fn take_from_encrypted_fields(&mut self, map: &[u8]) -> Result<()> {
-        for entry in self.entries.iter_mut().filter(|entry| !entry.is_known) {
+    pub(super) fn take_from_encrypted_fields(&self, map: &[u8]) -> Result<()> {
+        for entry in self.entries.iter().filter(|entry| !entry.is_known) {
             let namespace = format!("{}.{}", self.database, entry.collection);
             let Some(fields) = find_mapped(map, &namespace, "encryptedFields")? else {
                 continue;
@@ -95,7 +100,6 @@ impl Schemas {
             if has_fields(fields)? {
                 return Err(queryable(&namespace));
             }
-            entry.is_known = true;
         }
         Ok(())
     }
@@ -107,7 +111,7 @@ impl Schemas {
         let Some(entry) = self.entries.first_mut() else {
             return Ok(());
         };
-        // DIFFERS: in libmongocrypt an entry of the map without fields takes precedence.
+        // DIFFERS: in libmongocrypt an entry of the map whose list of fields is empty takes precedence.
         if find_field(command, "encryptedFields")?.is_some() {
             return Err(queryable(&format!(
                 "{}.{}",
@@ -324,11 +328,15 @@ fn find_mapped<'a>(map: &'a [u8], namespace: &str, what: &str) -> Result<Option<
 }
 
 fn has_fields(encrypted_fields: &[u8]) -> Result<bool> {
-    Ok(match find_field(encrypted_fields, "fields")? {
-        Some(fields) if fields.bson_type == ty::ARRAY => elements(fields.value)?.next().is_some(),
-        Some(_) => true,
-        None => false,
-    })
+    let fields = find_field(encrypted_fields, "fields")?
+        .ok_or_else(|| invalid("unable to find 'fields' in encrypted_field_config".to_string()))?;
+    match fields.bson_type {
+        ty::ARRAY => Ok(elements(fields.value)?.next().is_some()),
+        other => Err(invalid(format!(
+            "expected 'fields' to be type array, got: {}",
+            type_name(other)
+        ))),
+    }
 }
 
 fn invalid(message: String) -> Error {

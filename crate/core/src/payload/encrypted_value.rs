@@ -78,6 +78,17 @@ pub fn opens_to_plaintext(payload: &[u8]) -> bool {
     )
 }
 
+/// Whether a payload has the form of a value of CSFLE: kind 1 or 2, a BSON type, an IV, whole blocks and a tag. Whether it
+/// can be opened is known only with its key.
+#[must_use]
+pub fn is_well_formed(payload: &[u8]) -> bool {
+    const MIN_LEN: usize = ASSOCIATED_DATA_LEN + 16 + 16 + 32;
+    matches!(PayloadKind::of(payload), PayloadKind::Encrypted(_))
+        && payload.len() >= MIN_LEN
+        && (payload.len() - MIN_LEN).is_multiple_of(16)
+        && payload[ASSOCIATED_DATA_LEN - 1] != 0
+}
+
 /// The associated data of a value, which is its header.
 #[must_use]
 pub fn associated_data(

@@ -5,5 +5,6 @@ mod encrypted_value;
 
 pub use blob_subtype::{Algorithm, PayloadKind};
 pub use encrypted_value::{
-    ASSOCIATED_DATA_LEN, EncryptedValue, MIN_PAYLOAD_LEN, associated_data, opens_to_plaintext,
+    ASSOCIATED_DATA_LEN, EncryptedValue, MIN_PAYLOAD_LEN, associated_data, is_well_formed,
+    opens_to_plaintext,
 };

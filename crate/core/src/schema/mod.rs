@@ -1,5 +1,8 @@
-//! JSON schemas with `encrypt`: other key ids, or no encryption at all. Everything else stays byte for byte.
+//! JSON schemas with `encrypt`: which paths they encrypt; other key ids in them, or no encryption at all, while everything
+//! else stays byte for byte.
 
+pub(crate) mod encrypted_paths;
+mod name_pattern;
 mod path;
 mod rewrite;
 #[cfg(test)]

@@ -1,0 +1,193 @@
+//! The last look at a command before it is handed out: what leaves is checked against the schemas themselves, whatever the
+//! query analyser said.
+//!
+//! 1. At a path that a schema encrypts stands nothing but ciphertext ([`positions`]).
+//! 2. A binary of subtype 6 is a ciphertext that this library made now, or one that the application put there.
+//! 3. The analyser's command is the application's, apart from the markings, and each marking holds the value it stands for
+//!    ([`alteration`]).
+//!
+//! DIFFERS: libmongocrypt trusts its analyser in all three.
+
+mod alteration;
+mod expressions;
+mod filters;
+mod positions;
+mod rewritten;
+mod stages;
+mod updates;
+
+use alloc::{
+    collections::BTreeSet,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use super::schemas::Schemas;
+use crate::{
+    error::{Code, Error, Result},
+    payload::{PayloadKind, is_well_formed},
+    raw::{Element, scan},
+    schema::encrypted_paths::{EncryptedPaths, ObjectSchema},
+};
+use positions::Reader;
+
+const SUBTYPE_ENCRYPTED: u8 = 6;
+
+/// What the schemas of a command's collections encrypt.
+pub(super) struct Outgoing {
+    namespace: String,
+    collections: Vec<(String, EncryptedPaths)>,
+    encrypts: bool,
+}
+
+impl Outgoing {
+    /// Reads the schemas; the first collection is the one that the command is about.
+    ///
+    /// Errors: `SCHEMA_INVALID` with `path` and `namespace`.
+    pub(super) fn read(schemas: &Schemas) -> Result<Self> {
+        let mut collections = Vec::with_capacity(schemas.entries.len());
+        let empty = [5, 0, 0, 0, 0];
+        for entry in &schemas.entries {
+            let schema = entry
+                .schema
+                .as_ref()
+                .map_or(&empty[..], |schema| &schema.document);
+            let paths = EncryptedPaths::read(schema).map_err(|error| {
+                error.with(
+                    "namespace",
+                    format!("{}.{}", schemas.database, entry.collection),
+                )
+            })?;
+            collections.push((entry.collection.clone(), paths));
+        }
+        let target = collections.first().map_or("", |(name, _)| name);
+        Ok(Self {
+            namespace: format!("{}.{target}", schemas.database),
+            encrypts: collections.iter().any(|(_, paths)| !paths.is_empty()),
+            collections,
+        })
+    }
+
+    /// Checks a command that goes out as it came in.
+    ///
+    /// Errors: `AUTO_ENCRYPTION_PLAINTEXT_REFUSED`, `AUTO_ENCRYPTION_PAYLOAD_REFUSED`, with `path` and `namespace`.
+    pub(super) fn check_unchanged(&self, command: &[u8]) -> Result<()> {
+        if !self.encrypts {
+            return Ok(());
+        }
+        self.check_positions(command)?;
+        self.check_payloads(command, |payload| is_well_formed(payload))
+    }
+
+    /// Checks what the analyser made of a command.
+    ///
+    /// Errors: `AUTO_ENCRYPTION_COMMAND_ALTERED` with `path` and `namespace`.
+    pub(super) fn check_analysis(&self, command: &[u8], marked: &[u8]) -> Result<()> {
+        alteration::check(self, command, marked)
+    }
+
+    /// Checks a command in which the markings were replaced by the payloads `made`.
+    ///
+    /// Errors: those of [`Self::check_unchanged`].
+    pub(super) fn check_encrypted(
+        &self,
+        command: &[u8],
+        encrypted: &[u8],
+        made: &[Vec<u8>],
+    ) -> Result<()> {
+        if self.encrypts {
+            self.check_positions(encrypted)?;
+        }
+        let given = scan(command, |_| true)?;
+        let known: BTreeSet<&[u8]> = made
+            .iter()
+            .map(|payload| &payload[..])
+            .chain(given.found.iter().map(|found| found.payload()))
+            .collect();
+        let has_form = |payload: &[u8]| match self.encrypts {
+            true => is_well_formed(payload),
+            // Nothing is encrypted there: what the application wrote is its own affair.
+            false => PayloadKind::of(payload) != PayloadKind::Marking,
+        };
+        self.check_payloads(encrypted, |payload| {
+            has_form(payload) && known.contains(payload)
+        })
+    }
+
+    fn check_positions(&self, command: &[u8]) -> Result<()> {
+        let mut refuse = |path: &str, _: &Element<'_>| Err(self.plaintext(path));
+        Reader::new(self, &mut refuse).command(command)
+    }
+
+    fn check_payloads(&self, command: &[u8], is_allowed: impl Fn(&[u8]) -> bool) -> Result<()> {
+        let scan = scan(command, |payload| !is_allowed(payload))?;
+        match scan.found.first() {
+            None => Ok(()),
+            Some(found) => Err(self.refusal(
+                Code::AutoEncryptionPayloadRefused,
+                "the command was not sent: it holds a binary of subtype 6 that is no value of CSFLE which the application or \
+                 this library put there",
+                &scan.path_text(found),
+            )),
+        }
+    }
+
+    fn plaintext(&self, path: &str) -> Error {
+        self.refusal(
+            Code::AutoEncryptionPlaintextRefused,
+            "the command was not sent: it holds a value in the clear where the schema says that it is encrypted",
+            path,
+        )
+    }
+
+    fn altered(&self, path: &str) -> Error {
+        self.refusal(
+            Code::AutoEncryptionCommandAltered,
+            "the command was not sent: the query analyser returned another command than it was asked about",
+            path,
+        )
+    }
+
+    /// Names the place, never the value.
+    fn refusal(&self, code: Code, message: &str, path: &str) -> Error {
+        Error::new(
+            code,
+            format!("{message} (at `{path}`, in {})", self.namespace),
+        )
+        .with("path", path.to_string())
+        .with("namespace", &self.namespace)
+    }
+
+    fn target(&self) -> Vec<&ObjectSchema> {
+        self.collections
+            .first()
+            .map_or_else(Vec::new, |(_, paths)| paths.roots())
+    }
+
+    fn collection(&self, name: &[u8]) -> Vec<&ObjectSchema> {
+        self.collections
+            .iter()
+            .find(|(known, _)| known.as_bytes() == name)
+            .map_or_else(Vec::new, |(_, paths)| paths.roots())
+    }
+}
+
+/// The payload of a binary of subtype 6.
+fn payload_of<'a>(element: &Element<'a>) -> Option<&'a [u8]> {
+    element
+        .as_binary()
+        .filter(|(subtype, _)| *subtype == SUBTYPE_ENCRYPTED)
+        .map(|(_, payload)| payload)
+}
+
+/// The value in a marking.
+fn marked_value<'a>(element: &Element<'a>) -> Option<Element<'a>> {
+    let payload = payload_of(element)?;
+    if PayloadKind::of(payload) != PayloadKind::Marking {
+        return None;
+    }
+    // Of two fields `v` it is the last one that is encrypted.
+    let fields = crate::raw::elements(&payload[1..]).ok()?;
+    fields.flatten().filter(|field| field.name == b"v").last()
+}

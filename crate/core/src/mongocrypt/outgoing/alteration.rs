@@ -1,0 +1,273 @@
+//! Compares the analyser's command with the one it was asked about.
+//!
+//! Documents, updates and everything else must be the same, field by field, but for markings that hold the value they stand
+//! for. Filters, pipelines and projections may be written in another way: [`super::rewritten`].
+
+use alloc::{collections::BTreeMap, string::String};
+
+use super::{
+    Outgoing, marked_value,
+    positions::{Reader, join},
+    rewritten::Given,
+};
+use crate::{
+    error::{Code, Error, Result},
+    raw::{Element, MAX_DEPTH, element_type as ty, elements},
+};
+
+/// Fields that analysers write in their own form.
+const REWRITTEN: &[&[u8]] = &[
+    b"filter",
+    b"query",
+    b"q",
+    b"partialFilterExpression",
+    b"validator",
+    b"pipeline",
+    b"arrayFilters",
+    b"projection",
+    b"fields",
+    b"let",
+    b"min",
+    b"max",
+    b"c",
+];
+const STATEMENTS: &[&[u8]] = &[b"updates", b"deletes", b"ops", b"indexes"];
+const UPDATES: &[&[u8]] = &[b"u", b"update", b"updateMods"];
+/// Flags that analysers were seen to add, with their defaults.
+const ADDED_FLAGS: &[(&[u8], u8)] = &[
+    (b"multi", 0),
+    (b"upsert", 0),
+    (b"ordered", 1),
+    (b"bypassDocumentValidation", 0),
+];
+const VERBOSITIES: &[&str] = &["queryPlanner", "executionStats", "allPlansExecution"];
+
+pub(super) fn check(schemas: &Outgoing, command: &[u8], marked: &[u8]) -> Result<()> {
+    let mut comparison = Comparison {
+        schemas,
+        command,
+        given: None,
+    };
+    comparison.command(command, marked, "", 0)?;
+    let Some(given) = comparison.given else {
+        return Ok(());
+    };
+    // Something was rewritten: a marking at a path holds a value of that path.
+    let mut check = |path: &str, element: &Element<'_>| match marked_value(element) {
+        Some(value) if !given.has_at(path, &value) => Err(schemas.altered(path)),
+        _ => Ok(()),
+    };
+    Reader::new(schemas, &mut check).command(marked)
+}
+
+struct Comparison<'a, 's> {
+    schemas: &'s Outgoing,
+    command: &'a [u8],
+    /// What the command holds, once it is asked for.
+    given: Option<Given<'a>>,
+}
+
+impl<'a> Comparison<'a, '_> {
+    fn altered(&self, path: &str) -> Error {
+        self.schemas.altered(path)
+    }
+
+    /// A command or a statement: its fields in any order.
+    fn command(&mut self, before: &'a [u8], after: &[u8], at: &str, depth: usize) -> Result<()> {
+        check_depth(depth)?;
+        let mut left = by_name(before).map_err(|_| self.altered(at))?;
+        for field in elements(after)? {
+            let field = field?;
+            let path = join(at, field.name);
+            match left.remove(field.name) {
+                Some(given) => self.field(&given, &field, &path, depth)?,
+                None if self.may_be_added(&field, at) => {}
+                // A name that only the analyser knows may be a value: it is not told.
+                None => return Err(self.altered(at)),
+            }
+        }
+        match left.keys().find(|name| **name != b"$db") {
+            Some(name) => Err(self.altered(&join(at, name))),
+            None => Ok(()),
+        }
+    }
+
+    fn may_be_added(&self, field: &Element<'_>, at: &str) -> bool {
+        match field.name {
+            // It is about this database; in an `explain` it is there twice.
+            b"$db" => {
+                let database = self.schemas.namespace.split('.').next();
+                at.matches('.').count() <= 1 && field.as_str() == database
+            }
+            b"verbosity" => field
+                .as_str()
+                .is_some_and(|text| VERBOSITIES.contains(&text)),
+            name => {
+                field.bson_type == ty::BOOL
+                    && ADDED_FLAGS
+                        .iter()
+                        .any(|(known, value)| *known == name && field.value == [*value])
+            }
+        }
+    }
+
+    fn field(
+        &mut self,
+        before: &Element<'a>,
+        after: &Element<'_>,
+        path: &str,
+        depth: usize,
+    ) -> Result<()> {
+        if (before.bson_type, before.value) == (after.bson_type, after.value) {
+            return Ok(());
+        }
+        let types = (before.bson_type, after.bson_type);
+        let name = before.name;
+        match types {
+            (ty::DOCUMENT, ty::DOCUMENT) if name == b"explain" => {
+                self.command(before.value, after.value, path, depth + 1)
+            }
+            (ty::ARRAY, ty::ARRAY) if STATEMENTS.contains(&name) => {
+                let mut given = elements(before.value)?;
+                for statement in elements(after.value)? {
+                    let statement = statement?;
+                    let path = join(path, statement.name);
+                    match given.next().transpose()? {
+                        Some(given)
+                            if (given.bson_type, statement.bson_type)
+                                == (ty::DOCUMENT, ty::DOCUMENT) =>
+                        {
+                            self.command(given.value, statement.value, &path, depth + 1)?;
+                        }
+                        _ => return Err(self.altered(&path)),
+                    }
+                }
+                match given.next() {
+                    Some(_) => Err(self.altered(path)),
+                    None => Ok(()),
+                }
+            }
+            (ty::DOCUMENT, ty::DOCUMENT) if UPDATES.contains(&name) => {
+                self.update(before.value, after.value, path, depth)
+            }
+            (ty::ARRAY, ty::ARRAY) if UPDATES.contains(&name) => self.rewritten(after, path),
+            _ if REWRITTEN.contains(&name) && types.0 == types.1 => self.rewritten(after, path),
+            _ => self.same(before, after, path, depth),
+        }
+    }
+
+    /// Operators in any order, and their fields in any order; or a document.
+    fn update(&mut self, before: &'a [u8], after: &[u8], path: &str, depth: usize) -> Result<()> {
+        let has_operators = elements(before)?
+            .next()
+            .transpose()?
+            .is_some_and(|first| first.name.starts_with(b"$"));
+        if !has_operators {
+            return self.document(before, after, path, depth + 1);
+        }
+        let mut left = by_name(before).map_err(|_| self.altered(path))?;
+        for operator in elements(after)? {
+            let operator = operator?;
+            let known = left.remove(operator.name);
+            let given = known.ok_or_else(|| self.altered(path))?;
+            let at = join(path, operator.name);
+            if (given.bson_type, operator.bson_type) != (ty::DOCUMENT, ty::DOCUMENT) {
+                self.same(&given, &operator, &at, depth)?;
+                continue;
+            }
+            let mut fields = by_name(given.value).map_err(|_| self.altered(&at))?;
+            for field in elements(operator.value)? {
+                let field = field?;
+                let known = fields.remove(field.name);
+                let given = known.ok_or_else(|| self.altered(&at))?;
+                let at = join(&at, field.name);
+                self.same(&given, &field, &at, depth)?;
+            }
+            if let Some(name) = fields.keys().next() {
+                return Err(self.altered(&join(&at, name)));
+            }
+        }
+        match left.keys().next() {
+            Some(name) => Err(self.altered(&join(path, name))),
+            None => Ok(()),
+        }
+    }
+
+    fn same(
+        &mut self,
+        before: &Element<'a>,
+        after: &Element<'_>,
+        path: &str,
+        depth: usize,
+    ) -> Result<()> {
+        if (before.bson_type, before.value) == (after.bson_type, after.value) {
+            return Ok(());
+        }
+        if let Some(value) = marked_value(after) {
+            return match (value.bson_type, value.value) == (before.bson_type, before.value) {
+                true => Ok(()),
+                false => Err(self.altered(path)),
+            };
+        }
+        match (before.bson_type, after.bson_type) {
+            (ty::DOCUMENT, ty::DOCUMENT) | (ty::ARRAY, ty::ARRAY) => {
+                self.document(before.value, after.value, path, depth + 1)
+            }
+            _ => Err(self.altered(path)),
+        }
+    }
+
+    fn document(&mut self, before: &'a [u8], after: &[u8], at: &str, depth: usize) -> Result<()> {
+        check_depth(depth)?;
+        let mut given = elements(before)?;
+        for field in elements(after)? {
+            let field = field?;
+            let before = given.next().transpose()?;
+            match before.filter(|given| given.name == field.name) {
+                Some(before)
+                    if (before.bson_type, before.value) == (field.bson_type, field.value) => {}
+                Some(before) => self.same(&before, &field, &join(at, field.name), depth)?,
+                None => return Err(self.altered(at)),
+            }
+        }
+        match given.next() {
+            Some(_) => Err(self.altered(at)),
+            None => Ok(()),
+        }
+    }
+
+    fn rewritten(&mut self, after: &Element<'_>, path: &str) -> Result<()> {
+        let given = match self.given.take() {
+            Some(given) => given,
+            None => Given::read(self.schemas, self.command)?,
+        };
+        let is_alike = given.explains(after)?;
+        self.given = Some(given);
+        match is_alike {
+            true => Ok(()),
+            false => Err(self.altered(path)),
+        }
+    }
+}
+
+fn check_depth(depth: usize) -> Result<()> {
+    match depth > MAX_DEPTH {
+        true => Err(Error::new(
+            Code::BsonTooDeep,
+            "the command nests deeper than 200 levels",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The fields of a document. A name that is there twice is an error: which of two counts depends on the reader.
+fn by_name(document: &[u8]) -> core::result::Result<BTreeMap<&[u8], Element<'_>>, String> {
+    let mut fields = BTreeMap::new();
+    for field in elements(document).map_err(|error| String::from(error.message()))? {
+        let field = field.map_err(|error| String::from(error.message()))?;
+        if fields.insert(field.name, field).is_some() {
+            return Err(String::from("a field is there twice"));
+        }
+    }
+    Ok(fields)
+}

@@ -1,0 +1,290 @@
+//! Where a command holds values that schemas encrypt: every place, command by command.
+//!
+//! What is not known is looked through for names: a document in which an encrypted path is named holds a value of that path.
+
+use alloc::{format, string::String, vec::Vec};
+
+use super::{Outgoing, payload_of};
+use crate::{
+    error::{Code, Error, Result},
+    payload::is_well_formed,
+    raw::{Element, MAX_DEPTH, element_type as ty, elements},
+    schema::encrypted_paths::{ObjectSchema, Place, resolve, step},
+};
+
+/// Is told of each value at an encrypted path that is no ciphertext.
+pub(super) type Found<'a, 'f> = dyn FnMut(&str, &Element<'a>) -> Result<()> + 'f;
+
+/// Walks through one command.
+pub(super) struct Reader<'a, 's, 'f> {
+    pub(super) schemas: &'s Outgoing,
+    found: &'f mut Found<'a, 'f>,
+    depth: usize,
+}
+
+/// What names mean at a place.
+#[derive(Clone, Default)]
+pub(super) struct Scope<'s> {
+    pub(super) objects: Vec<&'s ObjectSchema>,
+    /// Documents of other collections, by the path they were joined at; elements of arrays, by their identifiers.
+    pub(super) mounts: Vec<(Vec<u8>, Vec<&'s ObjectSchema>)>,
+    /// Variables that hold encrypted values.
+    pub(super) variables: Vec<Vec<u8>>,
+}
+
+impl<'s> Scope<'s> {
+    pub(super) fn of(objects: Vec<&'s ObjectSchema>) -> Self {
+        Self {
+            objects,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn encrypts(&self) -> bool {
+        !self.objects.is_empty() || self.mounts.iter().any(|(_, objects)| !objects.is_empty())
+    }
+
+    pub(super) fn resolve(&self, path: &[u8]) -> Place<'s> {
+        let mut above = match resolve(&self.objects, path) {
+            Place::Plain => Vec::new(),
+            Place::Above(objects) => objects,
+            place => return place,
+        };
+        for (name, objects) in &self.mounts {
+            let place = match path.strip_prefix(&name[..]) {
+                Some([]) => Place::Above(objects.clone()),
+                Some([b'.', rest @ ..]) => resolve(objects, rest),
+                _ => continue,
+            };
+            match place {
+                Place::Plain => {}
+                Place::Above(objects) => above.extend(objects),
+                place => return place,
+            }
+        }
+        match above.is_empty() {
+            true => Place::Plain,
+            false => Place::Above(above),
+        }
+    }
+}
+
+/// Fields of commands and statements that hold no values of documents.
+const WITHOUT_VALUES: &[&[u8]] = &[
+    b"lsid",
+    b"txnNumber",
+    b"autocommit",
+    b"startTransaction",
+    b"stmtId",
+    b"stmtIds",
+    b"readConcern",
+    b"writeConcern",
+    b"maxTimeMS",
+    b"maxTimeMSOpOnly",
+    b"comment",
+    b"collation",
+    b"hint",
+    b"sort",
+    b"key",
+    b"cursor",
+    b"nsInfo",
+    b"let",
+    b"c",
+    b"$db",
+    b"$clusterTime",
+    b"$readPreference",
+    b"$queryOptions",
+    b"$audit",
+    b"$client",
+    b"$configServerState",
+    b"$oplogQueryData",
+    b"$replData",
+    b"storageEngine",
+    b"timeseries",
+    b"clusteredIndex",
+    b"indexOptionDefaults",
+    b"changeStreamPreAndPostImages",
+    b"commitQuorum",
+    b"index",
+];
+
+impl<'a, 's, 'f> Reader<'a, 's, 'f> {
+    pub(super) fn new(schemas: &'s Outgoing, found: &'f mut Found<'a, 'f>) -> Self {
+        Self {
+            schemas,
+            found,
+            depth: 0,
+        }
+    }
+
+    /// Bounds the recursion of all walks.
+    pub(super) fn deeper(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if self.depth > MAX_DEPTH {
+            return Err(Error::new(
+                Code::BsonTooDeep,
+                "the command nests deeper than 200 levels",
+            ));
+        }
+        self.depth += 1;
+        let result = work(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// A command, or one of the statements in it.
+    pub(super) fn command(&mut self, command: &'a [u8]) -> Result<()> {
+        let scope = Scope::of(self.schemas.target());
+        self.deeper(|reader| {
+            for field in elements(command)? {
+                let field = field?;
+                if matches!(field.bson_type, ty::DOCUMENT | ty::ARRAY) {
+                    reader.field(command, &field, &scope)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn field(&mut self, command: &'a [u8], field: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+        let is_document = field.bson_type == ty::DOCUMENT;
+        match field.name {
+            name if WITHOUT_VALUES.contains(&name) => Ok(()),
+            b"filter" | b"query" | b"q" | b"partialFilterExpression" if is_document => {
+                self.filter(field.value, scope, "")
+            }
+            b"validator" if is_document => self.validator(field, scope),
+            b"documents" => self.nested(field, &scope.objects, ""),
+            b"document" | b"min" | b"max" if is_document => {
+                self.document(field.value, &scope.objects, "")
+            }
+            b"u" | b"update" | b"updateMods" => self.update(field, scope),
+            b"arrayFilters" => self.array_filters(command, field, scope),
+            b"pipeline" => self.pipeline(field, scope.clone(), false),
+            b"explain" if is_document => self.command(field.value),
+            b"updates" | b"deletes" | b"ops" | b"indexes" if !is_document => {
+                for statement in elements(field.value)? {
+                    let statement = statement?;
+                    if statement.bson_type == ty::DOCUMENT {
+                        self.command(statement.value)?;
+                    }
+                }
+                Ok(())
+            }
+            b"projection" | b"fields" if is_document => self.projection(field, scope),
+            _ => self.anything(field, scope),
+        }
+    }
+
+    fn validator(&mut self, validator: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+        for field in elements(validator.value)? {
+            let field = field?;
+            if field.name != b"$jsonSchema" {
+                self.predicate(&field, scope, "")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A value at an encrypted path.
+    pub(super) fn value(&mut self, path: &str, element: &Element<'a>) -> Result<()> {
+        match payload_of(element) {
+            Some(payload) if is_well_formed(payload) => Ok(()),
+            _ => (self.found)(path, element),
+        }
+    }
+
+    /// A document to be stored, or a part of one.
+    pub(super) fn document(
+        &mut self,
+        document: &'a [u8],
+        objects: &[&'s ObjectSchema],
+        at: &str,
+    ) -> Result<()> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        self.deeper(|reader| {
+            for field in elements(document)? {
+                reader.document_field(&field?, objects, at)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn document_field(
+        &mut self,
+        field: &Element<'a>,
+        objects: &[&'s ObjectSchema],
+        at: &str,
+    ) -> Result<()> {
+        // A dot in a name may be one, or lead on: both count.
+        let place = match field.name.contains(&b'.') {
+            true => resolve(objects, field.name),
+            false => step(objects, field.name),
+        };
+        match place {
+            Place::Plain => Ok(()),
+            Place::Encrypted | Place::Inside => self.value(&join(at, field.name), field),
+            Place::Above(objects) => self.nested(field, &objects, &join(at, field.name)),
+        }
+    }
+
+    /// A value above encrypted paths: a document, or several in an array.
+    pub(super) fn nested(
+        &mut self,
+        element: &Element<'a>,
+        objects: &[&'s ObjectSchema],
+        at: &str,
+    ) -> Result<()> {
+        match element.bson_type {
+            ty::DOCUMENT => self.document(element.value, objects, at),
+            ty::ARRAY if !objects.is_empty() => self.deeper(|reader| {
+                for item in elements(element.value)? {
+                    reader.nested(&item?, objects, at)?;
+                }
+                Ok(())
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is not known: no document in it names an encrypted path and gives it a value.
+    pub(super) fn anything(&mut self, element: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+        if !matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) || !scope.encrypts() {
+            return Ok(());
+        }
+        self.deeper(|reader| {
+            for field in elements(element.value)? {
+                let field = field?;
+                if element.bson_type == ty::DOCUMENT {
+                    match scope.resolve(field.name) {
+                        Place::Plain => {}
+                        Place::Above(objects) => {
+                            reader.nested(&field, &objects, &join("", field.name))?;
+                        }
+                        _ => reader.value(&join("", field.name), &field)?,
+                    }
+                }
+                reader.anything(&field, scope)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+pub(super) fn join(at: &str, name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    match at.is_empty() {
+        true => name.into_owned(),
+        false => format!("{at}.{name}"),
+    }
+}
+
+/// The first field of a document, when it is an operator.
+pub(super) fn operator_of<'a>(element: &Element<'a>) -> Result<Option<Element<'a>>> {
+    if element.bson_type != ty::DOCUMENT {
+        return Ok(None);
+    }
+    let first = elements(element.value)?.next().transpose()?;
+    Ok(first.filter(|field| field.name.starts_with(b"$")))
+}

@@ -1,0 +1,118 @@
+//! Values that updates write to encrypted paths.
+
+use alloc::vec::Vec;
+
+use super::positions::{Reader, Scope, join, operator_of};
+use crate::{
+    error::Result,
+    raw::{Element, element_type as ty, elements, find_field},
+    schema::encrypted_paths::{Place, resolve},
+};
+
+impl<'a, 's> Reader<'a, 's, '_> {
+    pub(super) fn update(&mut self, update: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+        if update.bson_type == ty::ARRAY {
+            return self.pipeline(update, scope.clone(), true);
+        }
+        for field in elements(update.value)? {
+            let field = field?;
+            match field.name.starts_with(b"$") {
+                true => self.modifier(&field, scope)?,
+                false => self.document_field(&field, &scope.objects, "")?,
+            }
+        }
+        Ok(())
+    }
+
+    fn modifier(&mut self, modifier: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+        if modifier.name == b"$unset" || modifier.bson_type != ty::DOCUMENT {
+            return Ok(());
+        }
+        for field in elements(modifier.value)? {
+            let field = field?;
+            let path = join("", field.name);
+            let place = scope.resolve(field.name);
+            if modifier.name == b"$rename" {
+                self.renamed(&field, &place, scope)?;
+                continue;
+            }
+            match place {
+                Place::Plain => {}
+                Place::Encrypted | Place::Inside => self.value(&path, &field)?,
+                // `$each` of a `$push`, operators of a `$pull`.
+                Place::Above(objects) if operator_of(&field)?.is_some() => {
+                    for operand in elements(field.value)? {
+                        self.nested(&operand?, &objects, &path)?;
+                    }
+                }
+                Place::Above(objects) => self.nested(&field, &objects, &path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Values move between encrypted paths, or between others.
+    fn renamed(&mut self, field: &Element<'a>, from: &Place<'_>, scope: &Scope<'s>) -> Result<()> {
+        let to = field
+            .as_str()
+            .map_or(Place::Plain, |to| scope.resolve(to.as_bytes()));
+        match (from, to) {
+            (Place::Plain, Place::Plain) | (Place::Encrypted, Place::Encrypted) => Ok(()),
+            _ => self.value(&join("", field.name), field),
+        }
+    }
+
+    /// Filters of array elements that an update names: `a.$[x].b` says where `x.b` is.
+    pub(super) fn array_filters(
+        &mut self,
+        command: &'a [u8],
+        filters: &Element<'a>,
+        scope: &Scope<'s>,
+    ) -> Result<()> {
+        let mut elements_of = Scope::default();
+        for name in ["u", "update", "updateMods"] {
+            let Some(update) = find_field(command, name)? else {
+                continue;
+            };
+            if update.bson_type != ty::DOCUMENT {
+                continue;
+            }
+            for modifier in elements(update.value)? {
+                let modifier = modifier?;
+                if modifier.bson_type != ty::DOCUMENT {
+                    continue;
+                }
+                for field in elements(modifier.value)? {
+                    add_identifiers(field?.name, scope, &mut elements_of);
+                }
+            }
+        }
+        if filters.bson_type == ty::ARRAY {
+            for filter in elements(filters.value)? {
+                let filter = filter?;
+                if filter.bson_type == ty::DOCUMENT {
+                    self.filter(filter.value, &elements_of, "")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add_identifiers<'s>(path: &[u8], scope: &Scope<'s>, into: &mut Scope<'s>) {
+    let mut before = Vec::new();
+    for part in path.split(|byte| *byte == b'.') {
+        if let Some(identifier) = part
+            .strip_prefix(b"$[")
+            .and_then(|rest| rest.strip_suffix(b"]"))
+            && !identifier.is_empty()
+            && let Place::Above(objects) = resolve(&scope.objects, &before)
+        {
+            into.mounts.push((identifier.to_vec(), objects));
+        }
+        if !before.is_empty() {
+            before.push(b'.');
+        }
+        before.extend_from_slice(part);
+    }
+}

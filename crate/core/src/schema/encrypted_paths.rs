@@ -1,0 +1,370 @@
+//! Which paths a JSON schema encrypts. A reader of schemas and nothing else: it knows no commands and no analyser.
+//!
+//! It is the stricter reading where a schema can be read in two ways: a name that `properties`, `patternProperties` or
+//! `additionalProperties` encrypt in any way is encrypted. An `encrypt` that stands where it cannot be followed to a path
+//! makes the schema invalid.
+
+use alloc::{
+    boxed::Box,
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+use super::name_pattern::NamePattern;
+use crate::{
+    error::{Code, Error, Result},
+    raw::{Element, MAX_DEPTH, element_type as ty, elements},
+};
+
+/// The encrypted paths of one schema.
+pub(crate) struct EncryptedPaths {
+    /// None where nothing is encrypted.
+    root: Option<ObjectSchema>,
+}
+
+/// A subschema below which something is encrypted.
+#[derive(Default)]
+pub(crate) struct ObjectSchema {
+    properties: BTreeMap<Vec<u8>, Node>,
+    patterns: Vec<(NamePattern, Node)>,
+    additional: Option<Box<Node>>,
+}
+
+enum Node {
+    Plain,
+    Encrypted,
+    Object(ObjectSchema),
+}
+
+/// What a schema says about a path.
+pub(crate) enum Place<'a> {
+    /// Nothing is encrypted there.
+    Plain,
+    /// The value there is encrypted as a whole.
+    Encrypted,
+    /// The path leads into an encrypted value.
+    Inside,
+    /// Values below are encrypted.
+    Above(Vec<&'a ObjectSchema>),
+}
+
+impl EncryptedPaths {
+    /// Reads a schema.
+    ///
+    /// Errors: `SCHEMA_INVALID` with the path in the schema; `BSON_MALFORMED`, `BSON_TOO_DEEP`.
+    pub(crate) fn read(schema: &[u8]) -> Result<Self> {
+        match node(schema, "", 0)? {
+            Node::Plain => Ok(Self { root: None }),
+            Node::Object(object) => Ok(Self { root: Some(object) }),
+            Node::Encrypted => Err(misplaced("")),
+        }
+    }
+
+    /// The subschemas of the root: none, or one.
+    pub(crate) fn roots(&self) -> Vec<&ObjectSchema> {
+        self.root.iter().collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+}
+
+/// Follows one field name.
+pub(crate) fn step<'a>(objects: &[&'a ObjectSchema], name: &[u8]) -> Place<'a> {
+    let mut above = Vec::new();
+    for object in objects {
+        let mut is_named = false;
+        let mut is_encrypted = false;
+        let mut meet = |node: &'a Node| match node {
+            Node::Plain => {}
+            Node::Encrypted => is_encrypted = true,
+            Node::Object(object) => above.push(object),
+        };
+        if let Some(node) = object.properties.get(name) {
+            is_named = true;
+            meet(node);
+        }
+        if !object.patterns.is_empty() {
+            let text = String::from_utf8_lossy(name);
+            for (pattern, node) in &object.patterns {
+                if pattern.matches(&text) {
+                    is_named = true;
+                    meet(node);
+                }
+            }
+        }
+        if !is_named && let Some(node) = &object.additional {
+            meet(node);
+        }
+        if is_encrypted {
+            return Place::Encrypted;
+        }
+    }
+    match above.is_empty() {
+        true => Place::Plain,
+        false => Place::Above(above),
+    }
+}
+
+/// Follows a dotted path. Array positions (`0`, `$`, `$[]`, `$[id]`) do not lead out of an object.
+pub(crate) fn resolve<'a>(objects: &[&'a ObjectSchema], path: &[u8]) -> Place<'a> {
+    let mut place = Place::Above(objects.to_vec());
+    for name in path.split(|byte| *byte == b'.') {
+        place = match place {
+            Place::Plain => return Place::Plain,
+            Place::Encrypted | Place::Inside => return Place::Inside,
+            Place::Above(objects) => match step(&objects, name) {
+                Place::Plain if is_position(name) => Place::Above(objects),
+                next => next,
+            },
+        };
+    }
+    match place {
+        Place::Above(objects) if objects.is_empty() => Place::Plain,
+        place => place,
+    }
+}
+
+fn is_position(name: &[u8]) -> bool {
+    name.first() == Some(&b'$') || (!name.is_empty() && name.iter().all(u8::is_ascii_digit))
+}
+
+fn node(schema: &[u8], path: &str, depth: usize) -> Result<Node> {
+    if depth > MAX_DEPTH {
+        return Err(Error::new(
+            Code::BsonTooDeep,
+            "the schema nests deeper than 200 levels",
+        ));
+    }
+    let mut object = ObjectSchema::default();
+    let mut is_encrypted = false;
+    for keyword in elements(schema)? {
+        let keyword = keyword?;
+        let at = join(path, keyword.name);
+        match keyword.name {
+            b"encrypt" if keyword.bson_type == ty::DOCUMENT => is_encrypted = true,
+            b"encrypt" => return Err(misplaced(&at)),
+            b"properties" => {
+                for property in fields_of(&keyword, &at)? {
+                    let property = property?;
+                    let node = subschema(&property, &join(&at, property.name), depth)?;
+                    match property.name.contains(&b'.') && !matches!(node, Node::Plain) {
+                        true => return Err(misplaced(&join(&at, property.name))),
+                        false => add(&mut object.properties, property.name, node),
+                    }
+                }
+            }
+            b"patternProperties" => {
+                for property in fields_of(&keyword, &at)? {
+                    let property = property?;
+                    let at = join(&at, property.name);
+                    let node = subschema(&property, &at, depth)?;
+                    let pattern = core::str::from_utf8(property.name)
+                        .ok()
+                        .and_then(NamePattern::parse);
+                    match (pattern, node) {
+                        (Some(pattern), node) => object.patterns.push((pattern, node)),
+                        // It could only say that a name is not encrypted by `additionalProperties`.
+                        (None, Node::Plain) => {}
+                        (None, _) => {
+                            return Err(invalid(
+                                "the pattern of an encrypted property is not supported",
+                                &at,
+                            ));
+                        }
+                    }
+                }
+            }
+            b"additionalProperties" if keyword.bson_type == ty::DOCUMENT => {
+                object.additional = Some(Box::new(subschema(&keyword, &at, depth)?));
+            }
+            // Values that documents are compared with; nothing in them is a keyword.
+            b"enum" | b"required" | b"title" | b"description" => {}
+            _ => refuse_encrypt(&keyword, &at, depth)?,
+        }
+    }
+    let is_above = object.properties.values().any(Node::encrypts)
+        || object.patterns.iter().any(|(_, node)| node.encrypts())
+        || object
+            .additional
+            .as_ref()
+            .is_some_and(|node| node.encrypts());
+    Ok(match (is_encrypted, is_above) {
+        (true, _) => Node::Encrypted,
+        (false, true) => Node::Object(object),
+        (false, false) => Node::Plain,
+    })
+}
+
+impl Node {
+    fn encrypts(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+}
+
+/// A property that is there twice: the stricter one counts.
+fn add(properties: &mut BTreeMap<Vec<u8>, Node>, name: &[u8], node: Node) {
+    match properties.get(name) {
+        Some(Node::Encrypted) => {}
+        Some(Node::Object(_)) if matches!(node, Node::Plain) => {}
+        _ => {
+            properties.insert(name.to_vec(), node);
+        }
+    }
+}
+
+/// `true` and `false` are schemas too.
+fn subschema(element: &Element<'_>, path: &str, depth: usize) -> Result<Node> {
+    match element.bson_type {
+        ty::DOCUMENT => node(element.value, path, depth + 1),
+        _ => {
+            refuse_encrypt(element, path, depth)?;
+            Ok(Node::Plain)
+        }
+    }
+}
+
+/// Combinations, elements of arrays, unknown keywords: `encrypt` cannot be followed there.
+fn refuse_encrypt(keyword: &Element<'_>, path: &str, depth: usize) -> Result<()> {
+    // Of each: whether its names are those of properties, and not keywords.
+    let mut open = vec![(*keyword, path.to_string(), depth, false)];
+    while let Some((element, path, depth, are_properties)) = open.pop() {
+        if depth > MAX_DEPTH {
+            return Err(Error::new(
+                Code::BsonTooDeep,
+                "the schema nests deeper than 200 levels",
+            ));
+        }
+        if !matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
+            continue;
+        }
+        for inner in elements(element.value)? {
+            let inner = inner?;
+            let at = join(&path, inner.name);
+            match inner.name {
+                _ if are_properties => open.push((inner, at, depth + 1, false)),
+                b"encrypt" => return Err(misplaced(&at)),
+                b"enum" => {}
+                b"properties" | b"patternProperties" => open.push((inner, at, depth + 1, true)),
+                _ => open.push((inner, at, depth + 1, false)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fields_of<'a>(keyword: &Element<'a>, path: &str) -> Result<crate::raw::Elements<'a>> {
+    match keyword.bson_type {
+        ty::DOCUMENT => elements(keyword.value),
+        _ => Err(invalid("expected a document of properties", path)),
+    }
+}
+
+fn join(path: &str, name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    match path.is_empty() {
+        true => name.into_owned(),
+        false => format!("{path}.{name}"),
+    }
+}
+
+fn misplaced(path: &str) -> Error {
+    invalid("Invalid schema containing the 'encrypt' keyword.", path)
+}
+
+fn invalid(message: &'static str, path: &str) -> Error {
+    Error::new(Code::SchemaInvalid, message).with("path", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{RawDocumentBuf, rawdoc};
+
+    fn place(schema: &RawDocumentBuf, path: &str) -> &'static str {
+        let paths = EncryptedPaths::read(schema.as_bytes()).unwrap();
+        match resolve(&paths.roots(), path.as_bytes()) {
+            Place::Plain => "plain",
+            Place::Encrypted => "encrypted",
+            Place::Inside => "inside",
+            Place::Above(_) => "above",
+        }
+    }
+
+    #[test]
+    fn paths_are_followed_through_properties_patterns_and_the_rest() {
+        let leaf = rawdoc! { "encrypt": {} };
+        let schema = rawdoc! { "properties": {
+            "ssn": leaf.clone(), "encrypt": { "bsonType": "string" },
+            "a": { "properties": { "b": leaf.clone() } },
+            "p": { "patternProperties": { "_pii$": leaf.clone() } },
+            "rest": { "properties": { "known": { "bsonType": "int" } }, "additionalProperties": leaf.clone() },
+        } };
+        for (path, expected) in [
+            ("ssn", "encrypted"),
+            ("ssn.x", "inside"),
+            ("ssn.0", "inside"),
+            ("encrypt", "plain"),
+            ("name", "plain"),
+            ("a", "above"),
+            ("a.b", "encrypted"),
+            ("a.0.b", "encrypted"),
+            ("a.$[].b", "encrypted"),
+            ("a.$[x].b.c", "inside"),
+            ("a.c.b", "plain"),
+            ("p.x_pii", "encrypted"),
+            ("p.x", "plain"),
+            ("rest.known", "plain"),
+            ("rest.other", "encrypted"),
+        ] {
+            assert_eq!(place(&schema, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn encrypt_that_cannot_be_followed_makes_the_schema_invalid() {
+        let leaf = rawdoc! { "encrypt": {} };
+        for (schema, path) in [
+            (leaf.clone(), ""),
+            (rawdoc! { "encrypt": 1 }, "encrypt"),
+            (rawdoc! { "anyOf": [leaf.clone()] }, "anyOf.0.encrypt"),
+            (
+                rawdoc! { "allOf": [{ "properties": { "a": leaf.clone() } }] },
+                "allOf.0.properties.a.encrypt",
+            ),
+            (rawdoc! { "not": leaf.clone() }, "not.encrypt"),
+            (
+                rawdoc! { "allOf": [{ "properties": { "properties": leaf.clone() } }] },
+                "allOf.0.properties.properties.encrypt",
+            ),
+            (
+                rawdoc! { "oneOf": [{ "additionalProperties": leaf.clone() }] },
+                "oneOf.0.additionalProperties.encrypt",
+            ),
+            (
+                rawdoc! { "properties": { "a": { "items": leaf.clone() } } },
+                "properties.a.items.encrypt",
+            ),
+            (
+                rawdoc! { "properties": { "a.b": leaf.clone() } },
+                "properties.a.b",
+            ),
+            (
+                rawdoc! { "patternProperties": { "(?i)a": leaf.clone() } },
+                "patternProperties.(?i)a",
+            ),
+            (
+                rawdoc! { "futureKeyword": { "x": [leaf] } },
+                "futureKeyword.x.0.encrypt",
+            ),
+        ] {
+            let error = EncryptedPaths::read(schema.as_bytes()).err().unwrap();
+            assert_eq!(error.code(), Code::SchemaInvalid);
+            assert_eq!(error.details()[0].1, path);
+        }
+    }
+}
