@@ -50,7 +50,7 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
     onBackup:
       backupFile === undefined
         ? undefined
-        : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
+        : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson, to ?? null),
     witnesses: flags.deleteOldKeys ? await otherCollections(flags, { client, bson }) : undefined,
   };
   return {

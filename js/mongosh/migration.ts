@@ -1,7 +1,7 @@
 /** `csfle.migrate()`: the library's migration with the shell's connection, progress in lines, a result that reads well. */
 
-import { writeFileSync } from 'node:fs';
 import { CsfleError, type Document, type MasterKeyDocument, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate } from '../index.js';
+import { type ExtendedJson, writeKeyBackup } from '../node/key-backup.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
@@ -54,7 +54,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         kmsProviders: providers.kmsProviders,
         ...(collections === undefined ? {} : { collections: opened('collections', collections) }),
         ...(witnesses === undefined ? {} : { witnesses: opened('witnesses', witnesses) }),
-        ...(backupFile === undefined ? {} : { onBackup: (documents) => writeBackup(backupFile, documents, place) }),
+        ...(backupFile === undefined ? {} : { onBackup: (documents) => writeBackup(backupFile, documents, place, settings.to ?? null) }),
         bson: place.bson,
         signal,
         onProgress: (tick) => progress.show(tick),
@@ -79,10 +79,9 @@ function namespaceOf(option: string, collection: string | ShellCollection): stri
 }
 
 // Key material in it is wrapped, so a backup is as safe as the old master key. `csfle keys restore` reads it.
-function writeBackup(file: string, documents: readonly Document[], { vaultMongo }: ShellKeyVaultPlace): void {
-  const { EJSON } = vaultMongo._serviceProvider.bsonLibrary as { readonly EJSON: { stringify(value: Document, options: { relaxed: boolean }): string } };
-  // `wx`: a backup is never overwritten.
-  writeFileSync(file, documents.map((document) => `${EJSON.stringify(document, { relaxed: false })}\n`).join(''), { flag: 'wx', mode: 0o600, flush: true });
+function writeBackup(file: string, documents: readonly Document[], { vaultMongo }: ShellKeyVaultPlace, target: MasterKeyDocument | null): Promise<void> {
+  const { EJSON } = vaultMongo._serviceProvider.bsonLibrary as { readonly EJSON: ExtendedJson };
+  return writeKeyBackup(file, documents, EJSON, target);
 }
 
 /** Prints progress as lines: one when a phase ends, and one every two seconds of a long phase. */

@@ -19,6 +19,8 @@ export type FileErrorCode =
   | 'FILE_EXPOSED'
   /** It cannot be read. */
   | 'FILE_UNREADABLE'
+  /** Its contents are not of the form that was expected. */
+  | 'FILE_MALFORMED'
   /** Something has this name already; nothing was written. */
   | 'FILE_EXISTS'
   /** It holds other bytes than the caller read; nothing was written. */
@@ -55,6 +57,8 @@ export interface ReadOptions {
   readonly maxBytes: number;
   /** Refuses a file on which group or others have any permission. Default: `false`. */
   readonly ownerOnly?: boolean;
+  /** Whether a symbolic link leads on. Default: `true`. */
+  readonly followLinks?: boolean;
 }
 
 /** Options of `createFile`. */
@@ -89,8 +93,8 @@ export async function readRegularFile(path: string, options: ReadOptions): Promi
 }
 
 /** `readRegularFile` for callers that cannot wait. */
-export function readRegularFileSync(path: string, { maxBytes, ownerOnly = false }: ReadOptions): Uint8Array {
-  return withOpenFile(path, (descriptor, stats) => {
+export function readRegularFileSync(path: string, { maxBytes, ownerOnly = false, followLinks = true }: ReadOptions): Uint8Array {
+  return withOpenFile(path, followLinks, (descriptor, stats) => {
     const { mode, exposed } = stateOf(stats);
     if (ownerOnly && exposed) throw new FileError('FILE_EXPOSED', path, `${path} is accessible to other users (mode ${mode})`);
     if (stats.size > maxBytes) throw tooLarge(path, maxBytes);
@@ -100,7 +104,7 @@ export function readRegularFileSync(path: string, { maxBytes, ownerOnly = false 
 
 /** Looks at a regular file without reading it. Errors: `FILE_NOT_FOUND`, `FILE_NOT_REGULAR`, `FILE_UNREADABLE`. */
 export async function inspectRegularFile(path: string): Promise<FileState> {
-  return withOpenFile(path, (_descriptor, stats) => stateOf(stats));
+  return withOpenFile(path, true, (_descriptor, stats) => stateOf(stats));
 }
 
 /**
@@ -151,11 +155,11 @@ export async function replaceFile(path: string, bytes: Uint8Array, { expected }:
 
 // ---- reading
 
-function withOpenFile<T>(path: string, work: (descriptor: number, stats: Stats) => T): T {
-  regularStats(path);
+function withOpenFile<T>(path: string, followLinks: boolean, work: (descriptor: number, stats: Stats) => T): T {
+  regularStats(path, followLinks);
   let descriptor: number;
   try {
-    descriptor = openSync(path, TO_READ);
+    descriptor = openSync(path, followLinks ? TO_READ : TO_READ | O_NOFOLLOW);
   } catch (cause) {
     throw unreadable(path, cause);
   }
@@ -193,10 +197,10 @@ function readAll(descriptor: number, path: string, firstLength: number, maxBytes
   }
 }
 
-function regularStats(path: string): Stats {
+function regularStats(path: string, followLinks = true): Stats {
   let stats: Stats;
   try {
-    stats = statSync(path);
+    stats = followLinks ? statSync(path) : lstatSync(path);
   } catch (cause) {
     throw unreadable(path, cause);
   }
@@ -337,7 +341,7 @@ function systemCodeOf(cause: unknown): string | undefined {
 }
 
 function notRegular(path: string, stats: Stats): FileError {
-  const kind = stats.isDirectory() ? 'a directory' : stats.isFIFO() ? 'a FIFO' : stats.isSocket() ? 'a socket' : 'a device';
+  const kind = stats.isSymbolicLink() ? 'a symbolic link' : stats.isDirectory() ? 'a directory' : stats.isFIFO() ? 'a FIFO' : stats.isSocket() ? 'a socket' : 'a device';
   return new FileError('FILE_NOT_REGULAR', path, `${path} is ${kind}, not a regular file`);
 }
 
