@@ -1,7 +1,7 @@
 import confirm from '@inquirer/confirm';
 import { migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
-import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
+import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { schemaFile, writeBackup } from './files.js';
 import { Interrupt } from './interrupt.js';
 import { type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
@@ -14,7 +14,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   const uri = connectionString(flags.uri, output);
   const endpoints = await endpointsOf(flags, output);
   const connection = await connect(uri, output);
-  const progress = new ProgressView();
+  const progress = new ProgressView((text) => output.note(text));
   const interrupt = new Interrupt((text) => {
     progress.close();
     output.note(text);
@@ -27,7 +27,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     };
     const report = await perform(flags, options);
     progress.close();
-    return finish(flags, report, output);
+    return finish(flags, report, output, interrupt);
   } finally {
     progress.close();
     interrupt.release();
@@ -104,7 +104,7 @@ async function confirmed(flags: MigrateFlags): Promise<boolean> {
   );
 }
 
-function finish(flags: MigrateFlags, report: MigrationReport, output: Output): number {
+function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt): number {
   if (output.json) output.document(report);
   else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
   else if (report.executed) printResults(output, report);
@@ -113,7 +113,7 @@ function finish(flags: MigrateFlags, report: MigrationReport, output: Output): n
     output.line(verdictOf(flags, report));
   }
   warnOfNothing(flags, report, output);
-  if (report.interrupted) return EXIT_INTERRUPTED;
+  if (report.interrupted) return interrupt.exitCode;
   return report.ok ? EXIT_DONE : EXIT_FAILED;
 }
 
@@ -126,7 +126,7 @@ function warnOfNothing(flags: MigrateFlags, { plan }: MigrationReport, output: O
   if (known.size === 0 && flags.key.length === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
 }
 
-function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string {
+function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string | readonly string[] {
   if (!flags.execute)
     return plan.executable
       ? 'Nothing was written. Add --execute to carry this out.'
@@ -134,5 +134,5 @@ function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): st
   const [first] = failures;
   return first === undefined
     ? 'Nothing was written.'
-    : `Nothing was written: ${first.message}  [${first.code}]\n${first.remedy}`;
+    : [`Nothing was written: ${first.message}  [${first.code}]`, first.remedy];
 }

@@ -3,6 +3,7 @@
 import type { BsonBinary, Document } from '../bson.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import type { ErrorCode } from '../error-codes.js';
+import { driverFacts } from '../foreign-error.js';
 import type { KeyVaultCapabilities, KeyVaultStore, KeyWrapping } from '../key-vault.js';
 
 /** What this package uses of a collection of the `mongodb` driver. */
@@ -116,6 +117,7 @@ async function translated<T>(code: ErrorCode, namespace: string, work: () => Pro
   try {
     return await work();
   } catch (cause) {
+    if (CsfleError.is(cause)) throw cause;
     const { code: serverCode, name } = (cause ?? {}) as { code?: unknown; name?: unknown };
     if (serverCode === DUPLICATE_KEY) {
       throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', `a key of ${namespace} has this id or alternate name already`, {
@@ -131,10 +133,10 @@ async function translated<T>(code: ErrorCode, namespace: string, work: () => Pro
       );
     }
     const doing = code === 'KEY_VAULT_NOT_READABLE' ? 'read' : 'written';
-    const retryable = typeof name === 'string' && /^Mongo(Network|ServerSelection|WaitQueueTimeout)/.test(name);
-    throw new CsfleError(code, `the key vault ${namespace} cannot be ${doing}${typeof name === 'string' ? ` (${name})` : ''}`, {
+    const { label, retryable, details } = driverFacts(cause);
+    throw new CsfleError(code, `the key vault ${namespace} cannot be ${doing} (${label})`, {
       cause,
-      details: { namespace },
+      details: { namespace, ...details },
       retryable,
     });
   }

@@ -1,5 +1,7 @@
 import type { BsonBinary, Document } from '../bson.js';
+import type { ErrorCode } from '../error-codes.js';
 import { CsfleError } from '../errors.js';
+import { asCsfleError } from '../foreign-error.js';
 import type { KeyVaultCapabilities } from '../key-vault.js';
 import { counted } from './counted.js';
 import { idText } from './engine.js';
@@ -14,6 +16,14 @@ export interface KeyFault {
   readonly error: CsfleError;
 }
 
+/** What an error of others is called, by the check that met it. */
+const FOREIGN_CODES: Readonly<Record<string, ErrorCode>> = {
+  'vault-readable': 'KEY_VAULT_NOT_READABLE',
+  'vault-writable': 'KEY_VAULT_NOT_WRITABLE',
+  'alt-name-index': 'KEY_VAULT_NOT_READABLE',
+  'new-master-key': 'KMS_FAILED',
+};
+
 /** A check from what a piece of work returns or throws. */
 async function check(
   name: MigrationCheck['name'],
@@ -27,9 +37,7 @@ async function check(
   } catch (error) {
     // An abort ends the run; it says nothing about what was checked.
     if (isAbort(error)) throw error;
-    const known = CsfleError.is(error)
-      ? error
-      : new CsfleError('INTERNAL', error instanceof Error ? error.message : String(error));
+    const known = asCsfleError(error, FOREIGN_CODES[name] ?? 'HOST_CALLBACK_FAILED', `the check ${name}`);
     return { name, ok: false, required, detail: known.message, code: known.code, ...about };
   }
 }
@@ -102,7 +110,7 @@ export async function unwrapKeys(
       progress.advance(1);
     } catch (error) {
       if (isAbort(error)) return;
-      faults.set(id, CsfleError.is(error) ? error : new CsfleError('INTERNAL', String(error)));
+      faults.set(id, asCsfleError(error, 'KEY_VAULT_NOT_READABLE', 'unwrapping'));
       progress.advance(1, 1);
     }
   });

@@ -3,6 +3,7 @@
 import { CsfleError, type Document, type RewrapManyDataKeyOptions, type RewrapManyDataKeyResult } from '../index.js';
 import { requireArguments } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
+import { visible } from '../node/text.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { openSession, type ShellSession } from './session.js';
 import { hostsOf, printWarning, type ShellCursor, type ShellInstanceState } from './shell.js';
@@ -95,7 +96,7 @@ export class ShellKeyVault {
   }
 
   [AS_PRINTABLE](): string {
-    return `KeyVault class for ${hostsOf(this.#session.vaultMongo)}, key vault ${this.#session.namespace}`;
+    return `KeyVault class for ${hostsOf(this.#session.vaultMongo)}, key vault ${visible(this.#session.namespace)}`;
   }
 
   [INSTANCE_STATE](): ShellInstanceState | undefined {

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { CsfleError } from '../index.js';
 import { createFileSync, FileError, readRegularFileSync } from '../node/files.js';
 import { requireOptions } from './arguments.js';
+import { visible } from '../node/text.js';
 import { AS_PRINTABLE } from './help.js';
 
 /** Bytes of a local master key (MongoDB "Client Side Encryption", `kmsProviders.local.key`). */
@@ -50,7 +51,7 @@ export class LocalKeyFile {
   }
 
   [AS_PRINTABLE](): string {
-    return `local master key in ${this.file}`;
+    return `local master key in ${visible(this.file)}`;
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { CsfleError, type Document, type MasterKeyDocument, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate } from '../index.js';
 import { type ExtendedJson, writeKeyBackup } from '../node/key-backup.js';
+import { visible } from '../node/text.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
@@ -98,7 +99,8 @@ class ProgressLines {
     const nowMs = performance.now();
     if (tick.total === 0 || (tick.done < tick.total && nowMs - this.#lastMs < PROGRESS_INTERVAL_MS)) return;
     this.#lastMs = nowMs;
-    this.#queue = this.#queue.then(() => printLine(this.#state, lineOf(tick)));
+    // A line that cannot be printed stops nothing and hides no report.
+    this.#queue = this.#queue.then(() => printLine(this.#state, lineOf(tick))).catch(() => {});
   }
 
   /** Resolves when every line is out. */
@@ -133,7 +135,7 @@ function summary(report: MigrationReport): string {
     '',
     verdict(report, executable),
   ];
-  return lines.join('\n');
+  return lines.map(visible).join('\n');
 }
 
 function masterKeyText(masterKey: MasterKeyDocument | null): string | undefined {

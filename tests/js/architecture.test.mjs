@@ -82,7 +82,7 @@ test('secret.rs alone names zeroize', () => {
 const layers = [
   ['glue', /^js\/generated\//],
   ['host', /^js\/node\//],
-  ['ground', /^js\/(error-codes|errors|bytes|node-crypto|wasm|wasm-handles|compile|abort)\.ts$/],
+  ['ground', /^js\/(error-codes|errors|foreign-error|bytes|node-crypto|wasm|wasm-handles|compile|abort)\.ts$/],
   ['services', /^js\/((run|rewrap|session|documents|key-vault|key-cursor|bson)\.ts$|key-vault\/|kms\/|run\/)/],
   ['work', /^js\/(client-encryption\.ts$|client-encryption\/|migrate\/|mongocrypt\/)/],
   ['index', /^js\/index\.ts$/],
