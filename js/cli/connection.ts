@@ -5,6 +5,10 @@ import { loadPackage } from './package-loading.js';
 import { passwordOf, redactUri } from './redaction.js';
 
 const SERVER_SELECTION_TIMEOUT_MS = 10_000;
+/** A server that took a command and says nothing for so long is given up: no command of ours takes as long as that. */
+const SOCKET_TIMEOUT_MS = 600_000;
+/** To connect, to be greeted, and to be answered for the first time. */
+const CONNECT_TIMEOUT_MS = 30_000;
 
 /** The connection string: of the option, else of the environment. */
 export function connectionString(option: string | undefined, output: Output): string {
@@ -36,9 +40,13 @@ export async function connect(uri: string, output: Output): Promise<Connection> 
   let client: MongoClient;
   try {
     // Options would override the connection string, whose own word on this counts more than our default.
-    const patience = /[?&]serverSelectionTimeoutMS=/i.test(uri)
-      ? {}
-      : { serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS };
+    const patience = Object.fromEntries(
+      Object.entries({
+        serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS,
+        connectTimeoutMS: CONNECT_TIMEOUT_MS,
+        socketTimeoutMS: SOCKET_TIMEOUT_MS,
+      }).filter(([option]) => !new RegExp(`[?&]${option}=`, 'i').test(uri)),
+    );
     client = new driver.MongoClient(uri, { appName: 'csfle', ...patience });
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
@@ -51,11 +59,14 @@ export async function connect(uri: string, output: Output): Promise<Connection> 
     );
   }
   try {
-    await client.connect();
-    await client.db('admin').command({ ping: 1 });
+    const patienceMs = Number(/[?&]serverSelectionTimeoutMS=(\d+)/i.exec(uri)?.[1] ?? SERVER_SELECTION_TIMEOUT_MS);
+    await within(CONNECT_TIMEOUT_MS + patienceMs, async () => {
+      await client.connect();
+      await client.db('admin').command({ ping: 1 });
+    });
     return { client, bson: driver.BSON };
   } catch (cause) {
-    await client.close();
+    await client.close().catch(() => undefined);
     const name = cause instanceof Error ? cause.name : 'unknown error';
     throw new CliError(
       'CLI_SERVER_UNREACHABLE',
@@ -64,5 +75,18 @@ export async function connect(uri: string, output: Output): Promise<Connection> 
       EXIT_FAILED,
       { cause },
     );
+  }
+}
+
+/** Ends waiting after a while, whatever the work waits for. */
+async function within(limitMs: number, work: () => Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(Object.assign(new Error('no answer in time'), { name: 'no answer in time' })), limitMs);
+  });
+  try {
+    await Promise.race([work(), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -1,10 +1,11 @@
 import { ClientEncryption, CsfleError, type Document } from '../index.js';
 import { type Connection, connect, connectionString, type DriverBson } from './connection.js';
 import { counted } from './counted.js';
-import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
+import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { Interrupt } from './interrupt.js';
 import { type Output, printableError } from './output.js';
 import { providersAtHand } from './providers.js';
+import { standardOutput } from './stream.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
 
 /** What the command line of `csfle decrypt` says. */
@@ -56,7 +57,7 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
       return EXIT_FAILED;
     }
     writer.end();
-    if (writer.count + failed === 0 && !interrupt.happened && !(await exists(client.db(namespace.slice(0, dot)), namespace.slice(dot + 1)))) {
+    if (writer.count + failed === 0 && !interrupt.happened && !output.isLost && !(await exists(client.db(namespace.slice(0, dot)), namespace.slice(dot + 1)))) {
       output.note(`there is no collection ${namespace}`);
       return EXIT_FAILED;
     }
@@ -64,7 +65,7 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
       output.note(`${namespace} has no document of the _id ${flags.id}`);
       return EXIT_FAILED;
     }
-    if (interrupt.happened) return EXIT_INTERRUPTED;
+    if (interrupt.happened) return interrupt.exitCode;
     return failed === 0 ? EXIT_DONE : EXIT_FAILED;
   } finally {
     interrupt.release();
@@ -91,13 +92,12 @@ class DocumentWriter {
   write(document: Document): void {
     const text = this.bson.EJSON.stringify(document, { relaxed: this.flags.relaxed });
     const lead = this.count === 0 ? '[' : ',';
-    // Documents are what was asked for: nothing is blanked out in them.
-    process.stdout.write(this.output.json ? `${lead}${text}\n` : `${text}\n`);
+    this.output.jsonLine(this.output.json ? `${lead}${text}` : text);
     this.count += 1;
   }
 
   end(): void {
-    if (this.output.json) process.stdout.write(this.count === 0 ? '[]\n' : ']\n');
+    if (this.output.json) this.output.jsonLine(this.count === 0 ? '[]' : ']');
   }
 }
 
@@ -125,7 +125,9 @@ async function decryptAll(
     size = 0;
   };
   for await (const document of documents) {
-    if (interrupt.happened) break;
+    // Nobody reads any more: to go on would be for nothing.
+    if (interrupt.happened || output.isLost) break;
+    await standardOutput.drained(interrupt.signal);
     const bytes = Uint8Array.from(document as Uint8Array);
     batch.push(bytes);
     size += bytes.length;

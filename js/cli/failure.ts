@@ -6,8 +6,8 @@ export const EXIT_DONE = 0;
 export const EXIT_FAILED = 1;
 /** The command line, a file or the environment has to be corrected first. */
 export const EXIT_USAGE = 2;
-/** Stopped by SIGINT (128 + 2, as shells report it). */
-export const EXIT_INTERRUPTED = 130;
+/** Stopped by SIGINT, SIGTERM or SIGHUP: 128 and the number of the signal, as shells report it. */
+export const EXIT_OF_SIGNAL = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 /** Codes of errors that only the command raises; append only, as the library's. */
 export type CliErrorCode =
@@ -21,7 +21,9 @@ export type CliErrorCode =
   | 'CLI_FILE_EXISTS'
   | 'CLI_FILE_INVALID'
   | 'CLI_CONFIRMATION_MISSING'
-  | 'CLI_SERVER_UNREACHABLE';
+  | 'CLI_SERVER_UNREACHABLE'
+  | 'CLI_SERVER_FAILED'
+  | 'CLI_OUTPUT_LOST';
 
 /** An error with its code and what to do about it. */
 export class CliError extends Error {

@@ -1,122 +1,93 @@
-import { type FileHandle, open, readFile, rename, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import type { Document, MigrationSchema } from '../index.js';
+import type { Document, MasterKeyDocument, MigrationSchema } from '../index.js';
+import { createFile, FileError, type FileErrorCode, readRegularFile, replaceFile } from '../node/files.js';
+import { decodedText, readKeyBackup, writeKeyBackup } from '../node/key-backup.js';
 import type { DriverBson } from './connection.js';
-import { CliError } from './failure.js';
+import { CliError, type CliErrorCode } from './failure.js';
 
-const OWNER_ONLY = 0o600;
-
-/** A key document as canonical extended JSON, one line each: what `mongoimport` and this command read back. */
-export function backupLines(documents: readonly Document[], { EJSON }: DriverBson): string {
-  return documents.map((document) => `${EJSON.stringify(document, { relaxed: false })}\n`).join('');
-}
+const LARGEST_SCHEMA_BYTES = 64 * 1024 * 1024;
 
 /**
- * Writes a backup that is on the disk when this returns. An existing file is never overwritten.
+ * Writes a backup that is on the disk when this returns. An existing file is never overwritten; with `target`, one of the same run,
+ * which was stopped, is continued.
  * Errors: `CLI_FILE_EXISTS`, `CLI_FILE_INVALID` when it cannot be written.
  */
-export async function writeBackup(path: string, documents: readonly Document[], bson: DriverBson): Promise<void> {
-  let file: FileHandle;
-  try {
-    file = await open(path, 'wx', OWNER_ONLY);
-  } catch (cause) {
-    const { code = 'unknown error' } = cause as NodeJS.ErrnoException;
-    if (code !== 'EEXIST') throw new CliError('CLI_FILE_INVALID', `${path} cannot be written (${code})`, 'Check the path.', undefined, { cause });
-    throw new CliError(
-      'CLI_FILE_EXISTS',
-      `${path} is there already`,
-      'Choose another name: backups are never overwritten.',
-      undefined,
-      { cause },
-    );
-  }
-  try {
-    await file.writeFile(backupLines(documents, bson));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await syncFolderOf(path);
-}
-
-// A new name is on the disk only once its folder is.
-async function syncFolderOf(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+export async function writeBackup(
+  path: string,
+  documents: readonly Document[],
+  { EJSON }: DriverBson,
+  target?: MasterKeyDocument | null,
+): Promise<void> {
+  await withFile(() => writeKeyBackup(path, documents, EJSON, target));
 }
 
 /** Reads a backup. Errors: `CLI_FILE_INVALID`, naming the line. */
 export async function readBackup(path: string, { EJSON }: DriverBson): Promise<readonly Document[]> {
-  const text = await readText(path);
-  return text.split('\n').flatMap((line, index) => {
-    if (line.trim() === '') return [];
-    try {
-      return [EJSON.parse(line) as Document];
-    } catch (cause) {
-      throw new CliError(
-        'CLI_FILE_INVALID',
-        `line ${index + 1} of ${path} is no extended JSON`,
-        'Give a file that --backup-file wrote.',
-        undefined,
-        { cause },
-      );
-    }
-  });
+  return withFile(() => readKeyBackup(path, EJSON) as Promise<readonly Document[]>, 'Give a file that --backup-file wrote.');
 }
 
 /** A schema in a file of extended JSON. Writing keeps what was there in `<file>.before-migration`. */
 export function schemaFile(path: string, { EJSON }: DriverBson): MigrationSchema {
-  const kept = `${path}.before-migration`;
+  let known: Uint8Array | undefined;
+  const parse = (bytes: Uint8Array, of: string): Document => {
+    try {
+      return EJSON.parse(decodedText(bytes, of), { relaxed: false }) as Document;
+    } catch (cause) {
+      throw new FileError('FILE_MALFORMED', of, `${of} is no extended JSON`, undefined, { cause });
+    }
+  };
   return {
     name: `schema file ${path}`,
-    async read() {
-      const text = await readText(path);
-      try {
-        return EJSON.parse(text, { relaxed: false }) as Document;
-      } catch (cause) {
-        throw new CliError(
-          'CLI_FILE_INVALID',
-          `${path} is no extended JSON`,
-          'Key ids are written as {"$binary": {"base64": "...", "subType": "04"}} or {"$uuid": "..."}.',
-          undefined,
-          { cause },
-        );
-      }
+    read() {
+      return withFile(async () => {
+        known = await readSchemaBytes(path);
+        return parse(known, path);
+      }, 'Key ids are written as {"$binary": {"base64": "...", "subType": "04"}} or {"$uuid": "..."}.');
     },
     async write(rewritten) {
-      const before = await readFile(path);
-      try {
-        await writeFile(kept, before, { flag: 'wx' });
-      } catch (cause) {
-        // An earlier run kept the original; it is worth more than what that run wrote.
-        if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
-      }
-      const staged = join(dirname(path), `.${basename(path)}.${process.pid}`);
-      const file = await open(staged, 'wx');
-      try {
+      await withFile(async () => {
+        const before = known ?? (await readSchemaBytes(path));
         // Relaxed numbers unless the file spells their types out, which relaxed ones would lose.
-        const relaxed = !/"\$number(?:Int|Long|Double)"/.test(before.toString('utf8'));
-        await file.writeFile(`${EJSON.stringify(rewritten, undefined, 2, { relaxed })}\n`);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(staged, path);
-      await syncFolderOf(path);
+        const relaxed = !/"\$number(?:Int|Long|Double)"/.test(decodedText(before, path));
+        const after = new TextEncoder().encode(`${EJSON.stringify(rewritten, undefined, 2, { relaxed })}\n`);
+        await keepOriginal(`${path}.before-migration`, before, parse);
+        await replaceFile(path, after, { expected: before });
+        known = after;
+      }, `The original is in ${path} or ${path}.before-migration: nothing is lost. Correct this, and run the migration again.`);
     },
   };
 }
 
-async function readText(path: string): Promise<string> {
+function readSchemaBytes(path: string): Promise<Uint8Array> {
+  return readRegularFile(path, { maxBytes: LARGEST_SCHEMA_BYTES });
+}
+
+/** Keeps the original under its own name. What an earlier run kept is worth more, if it is a whole file: nothing else is believed. */
+async function keepOriginal(kept: string, before: Uint8Array, parse: (bytes: Uint8Array, of: string) => Document): Promise<void> {
   try {
-    return await readFile(path, 'utf8');
+    await createFile(kept, before);
+  } catch (error) {
+    if (!(error instanceof FileError) || error.code !== 'FILE_EXISTS') throw error;
+    parse(await readRegularFile(kept, { maxBytes: LARGEST_SCHEMA_BYTES, followLinks: false }), kept);
+  }
+}
+
+const REMEDIES: Readonly<Partial<Record<FileErrorCode, string>>> = {
+  FILE_EXISTS: 'Choose another name: nothing that is there is overwritten.',
+  FILE_NOT_FOUND: 'Check the path.',
+  FILE_NOT_REGULAR: 'Give the path of a regular file: FIFOs, devices and folders are refused, because reading them may never end.',
+  FILE_TOO_LARGE: 'Check the path: no such file of this command is that long.',
+  FILE_CHANGED: 'Another program wrote the file meanwhile: run the command again.',
+  FILE_UNREADABLE: 'Check the path, its owner and its permissions.',
+  FILE_UNWRITABLE: 'Check the path, its permissions and the space on the disk. What was there before is there still.',
+};
+
+/** Runs `work`; an error about a file becomes the command's own. */
+async function withFile<T>(work: () => Promise<T>, remedyOfContents = 'Check the path.'): Promise<T> {
+  try {
+    return await work();
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown error';
-    throw new CliError('CLI_FILE_INVALID', `${path} cannot be read (${code})`, 'Check the path.', undefined, { cause });
+    if (!(cause instanceof FileError)) throw cause;
+    const code: CliErrorCode = cause.code === 'FILE_EXISTS' ? 'CLI_FILE_EXISTS' : 'CLI_FILE_INVALID';
+    throw new CliError(code, cause.message, REMEDIES[cause.code] ?? remedyOfContents, undefined, { cause });
   }
 }

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { decryptCommand } from './decrypt-command.js';
 import { doctorCommand } from './doctor-command.js';
-import { EXIT_DONE, EXIT_USAGE } from './failure.js';
+import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_OF_SIGNAL, EXIT_USAGE } from './failure.js';
 import { backupKeys, changeAltName, createKey, listKeys, restoreBackup, rewrapKeys, showKey } from './keys-command.js';
 import { migrateCommand } from './migrate-command.js';
 import { isoDate } from './migrate-options.js';
@@ -62,9 +62,13 @@ function withEvidence(command: Command): Command {
     .option('--skip-reason <text>', 'why these namespaces need no search; kept with the retired keys');
 }
 
-/** Wraps a command: errors become a message and an exit code. */
+/**
+ * Wraps a command: errors become a message and an exit code, which the work alone decides. `printing` says that to print is all the
+ * work: then it has failed when its output is lost.
+ */
 function run<Flags extends { json: boolean }>(
   work: (flags: Flags, output: Output, names: readonly string[]) => Promise<number>,
+  printing = false,
 ): (...given: unknown[]) => Promise<void> {
   return async (...given) => {
     const command = given.at(-1) as Command;
@@ -74,8 +78,15 @@ function run<Flags extends { json: boolean }>(
       process.exitCode = await work(flags, output, command.processedArgs.flat() as string[]);
     } catch (error) {
       // A prompt that was left with Ctrl-C.
-      process.exitCode = error instanceof Error && error.name === 'ExitPromptError' ? 130 : output.failure(error);
+      const left = error instanceof Error && error.name === 'ExitPromptError';
+      process.exitCode = left ? EXIT_OF_SIGNAL.SIGINT : output.failure(error);
     }
+    await output.finished();
+    if (output.lostCode === undefined) return;
+    const text = `standard output is lost (${output.lostCode})`;
+    if (printing && process.exitCode === EXIT_DONE)
+      process.exitCode = output.failure(new CliError('CLI_OUTPUT_LOST', text, 'Make room where it goes, and run the command again.', EXIT_FAILED));
+    else output.warn(text);
   };
 }
 
@@ -137,15 +148,16 @@ Examples:
   csfle migrate --from local --local-key-file master-key.bin --to aws --key-arn arn:aws:kms:... --execute  # do it
   csfle migrate --mode reencrypt --created-before 2026-11-01 --collection hospital.patients ... --execute  # new data keys
 
-Exit codes: 0 done, 1 something of what was asked for is not done (the report says what), 2 bad usage, 130 interrupted.`,
+Exit codes: 0 done, 1 something of what was asked for is not done (the report says what), 2 bad usage,
+129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM. What becomes of the output makes no difference.`,
     );
 
   const keys = csfle.command('keys').description('manage the data keys of a key vault');
-  connected(keys.command('list')).description('list all data keys').action(run(listKeys));
+  connected(keys.command('list')).description('list all data keys').action(run(listKeys, true));
   connected(keys.command('show'))
     .argument('<key>', 'id or alternate name')
     .description('show one data key')
-    .action(run((flags: never, output, [key]) => showKey(key as string, flags, output)));
+    .action(run((flags: never, output, [key]) => showKey(key as string, flags, output), true));
   withTrust(withNewMasterKey(connected(keys.command('create'))))
     .description('make a data key and print its id; --to defaults to local')
     .addOption(localKey())
@@ -221,7 +233,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .option('--id <id>', 'only the document of this _id: text, ObjectId, UUID or extended JSON')
     .option('--filter <json>', 'only documents that match, as extended JSON')
     .option('--relaxed', 'relaxed instead of canonical extended JSON', false)
-    .action(run((flags: never, output, [namespace]) => decryptCommand(namespace as string, flags, output)));
+    .action(run((flags: never, output, [namespace]) => decryptCommand(namespace as string, flags, output), true));
 
   withTrust(connected(csfle.command('doctor')))
     .description('check versions, server, key vault and key file, and each key against values under it')
@@ -254,10 +266,10 @@ async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-// A reader that leaves early, such as head, is no failure of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT_DONE);
-  throw error;
+// Nothing that was forgotten somewhere prints a stack, or passes for success.
+process.on('uncaughtException', (error) => {
+  new Output(process.argv.includes('--json')).failure(error);
+  process.exit(EXIT_FAILED);
 });
 
 await main(process.argv);

@@ -2,7 +2,7 @@ import confirm from '@inquirer/confirm';
 import { migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { DataClients, skippedEvidence } from './evidence-options.js';
-import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
+import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { schemaFile, writeBackup } from './files.js';
 import { Interrupt } from './interrupt.js';
 import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
@@ -20,7 +20,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     throw new CliError('CLI_OPTION_INVALID', '--skip-namespace is of the mode reencrypt', 'Leave it out.');
   const connection = await connect(uri, output);
   const others = new DataClients();
-  const progress = new ProgressView();
+  const progress = new ProgressView((text) => output.note(text));
   const interrupt = new Interrupt((text) => {
     progress.close();
     output.note(text);
@@ -33,7 +33,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     };
     const report = await perform(flags, options);
     progress.close();
-    return finish(flags, report, output);
+    return finish(flags, report, output, interrupt);
   } finally {
     progress.close();
     interrupt.release();
@@ -64,7 +64,7 @@ async function optionsOf(
     onBackup:
       backupFile === undefined
         ? undefined
-        : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
+        : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson, to ?? null),
     dataClients: dataClients.length === 0 ? undefined : dataClients,
     evidence: skippedEvidence(flags),
   };
@@ -103,7 +103,7 @@ async function confirmed(flags: MigrateFlags): Promise<boolean> {
   );
 }
 
-function finish(flags: MigrateFlags, report: MigrationReport, output: Output): number {
+function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt): number {
   if (output.json) output.document(report);
   else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
   else if (report.executed) printResults(output, report);
@@ -112,7 +112,7 @@ function finish(flags: MigrateFlags, report: MigrationReport, output: Output): n
     output.line(verdictOf(flags, report));
   }
   warnOfNothing(flags, report, output);
-  if (report.interrupted) return EXIT_INTERRUPTED;
+  if (report.interrupted) return interrupt.exitCode;
   return report.ok ? EXIT_DONE : EXIT_FAILED;
 }
 
@@ -125,7 +125,7 @@ function warnOfNothing(flags: MigrateFlags, { plan }: MigrationReport, output: O
   if (known.size === 0 && flags.key.length === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
 }
 
-function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string {
+function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string | readonly string[] {
   if (!flags.execute)
     return plan.executable
       ? 'Nothing was written. Add --execute to carry this out.'
@@ -133,5 +133,5 @@ function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): st
   const [first] = failures;
   return first === undefined
     ? 'Nothing was written.'
-    : `Nothing was written: ${first.message}  [${first.code}]\n${first.remedy}`;
+    : [`Nothing was written: ${first.message}  [${first.code}]`, first.remedy];
 }

@@ -1,6 +1,9 @@
+import { randomBytes } from 'node:crypto';
 import { type ErrorCode, CsfleError } from '../index.js';
+import { visible, visibleJson } from '../node/text.js';
 import { CliError, EXIT_FAILED, EXIT_USAGE } from './failure.js';
 import { Redactor } from './redaction.js';
+import { standardError, standardOutput, type TextStream } from './stream.js';
 
 /** An error as `--json` prints it. */
 export interface PrintableError {
@@ -10,7 +13,10 @@ export interface PrintableError {
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
-/** Results on stdout, everything else on stderr, nothing without redaction. */
+/**
+ * Results on stdout, everything else on stderr. The one place where text leaves the command: no secret passes it, and of what others
+ * wrote no character that would end a line, move the cursor or hide something.
+ */
 export class Output {
   readonly redactor = new Redactor();
   /** Whether results are one JSON document. */
@@ -23,24 +29,49 @@ export class Output {
       this.redactor.add(process.env[name]);
   }
 
-  /** A line of the result, for people. */
-  line(text = ''): void {
-    if (!this.json) this.raw(text);
-  }
-
-  /** A line of the result in any case. */
-  raw(text: string): void {
-    process.stdout.write(`${this.redactor.clean(text)}\n`);
+  /** Lines of the result, for people. A text is one line, whatever is in it. */
+  line(text: string | readonly string[] = ''): void {
+    if (!this.json) this.#print(standardOutput, text);
   }
 
   /** The result as one JSON document, when that was asked for. */
   document(value: unknown): void {
-    if (this.json) this.raw(JSON.stringify(value, null, 2));
+    if (this.json) standardOutput.write(`${visibleJson(JSON.stringify(this.#withoutSecrets(value), null, 2))}\n`);
+  }
+
+  /** JSON that is written already, without a line end: documents as they were asked for, in which nothing is blanked out. */
+  jsonLine(text: string): void {
+    standardOutput.write(`${visibleJson(text)}\n`);
+  }
+
+  /** Whether there is nobody left who reads results. */
+  get isLost(): boolean {
+    return standardOutput.lostCode !== undefined;
+  }
+
+  /** Why results were lost although somebody wants them, such as `ENOSPC`; a reader that left early, such as head, is no such case. */
+  get lostCode(): string | undefined {
+    const code = standardOutput.lostCode;
+    return code === 'EPIPE' ? undefined : code;
+  }
+
+  /** Resolves when everything is written, or cannot be. */
+  async finished(): Promise<void> {
+    await standardOutput.finished();
   }
 
   /** What a person should know while the command runs. */
-  note(text: string): void {
-    process.stderr.write(`${this.redactor.clean(text)}\n`);
+  note(text: string | readonly string[]): void {
+    this.#print(standardError, text);
+  }
+
+  #print(stream: TextStream, text: string | readonly string[]): void {
+    for (const line of typeof text === 'string' ? [text] : text) stream.write(`${forTerminal(this.redactor.clean(line))}\n`);
+  }
+
+  // Before it is JSON: there a secret with a quotation mark would look different.
+  #withoutSecrets(value: unknown): unknown {
+    return JSON.parse(JSON.stringify(value), (_, one) => (typeof one === 'string' ? this.redactor.clean(one) : one));
   }
 
   warn(text: string): void {
@@ -51,7 +82,7 @@ export class Output {
   failure(error: unknown): number {
     const printable = printableError(error);
     if (this.json) this.document({ error: printable });
-    else {
+    if (!this.json || this.isLost) {
       this.note(`${mark('fail')} ${printable.message}  [${printable.code}]`);
       const cause = causeText(error);
       if (cause !== undefined) this.note(`       cause: ${cause}`);
@@ -86,22 +117,50 @@ export function printableError(error: unknown): PrintableError {
   }
   if (error instanceof CliError) return { code: error.code, message: error.message, remedy: error.remedy };
   const message = error instanceof Error ? error.message : String(error);
-  return { code: 'CLI_UNEXPECTED', message, remedy: '' };
+  // The driver's own, about a command of the command: everything else it throws has been classified by the library.
+  if (error instanceof Error && /^(Mongo|BSON)/.test(error.name)) return printableError(serverFailure(error));
+  return { code: 'CLI_UNEXPECTED', message, remedy: 'This is a mistake in this command: please report it.' };
+}
+
+function serverFailure(cause: Error): CliError {
+  const { code } = cause as { code?: unknown };
+  const reason = typeof code === 'number' ? `${cause.name}, server code ${code}` : cause.name;
+  return new CliError(
+    'CLI_SERVER_FAILED',
+    `the server did not do what it was asked (${reason}): ${cause.message}`,
+    'Check the connection and the rights of this user, and run the command again.',
+    EXIT_FAILED,
+    { cause },
+  );
 }
 
 function causeText(error: unknown): string | undefined {
   const cause = error instanceof Error ? error.cause : undefined;
+  // Its message is that of the error itself.
+  if (cause instanceof Error && cause.name === 'FileError') return undefined;
   return cause instanceof Error ? `${cause.name}: ${cause.message}` : undefined;
 }
 
 const COLOURS = { ok: 32, warn: 33, fail: 31, dim: 2, bold: 1 } as const;
 
+// What paint() puts around a text. Nobody else knows these marks, so nothing that others wrote is taken for a colour.
+const SECRET = randomBytes(8).toString('hex');
+const MARKS = new RegExp(`(\\{${SECRET}:\\d+\\})`);
+
 /** Colours a text when standard error is a terminal and nobody asked for plain text (no-color.org). */
-export function paint(colour: keyof typeof COLOURS, text: string, stream: NodeJS.WriteStream = process.stdout): string {
-  return stream.isTTY && !process.env.NO_COLOR ? `\u001b[${COLOURS[colour]}m${text}\u001b[0m` : text;
+export function paint(colour: keyof typeof COLOURS, text: string, stream: Pick<NodeJS.WriteStream, 'isTTY'> = process.stdout): string {
+  return stream.isTTY && !process.env.NO_COLOR ? `{${SECRET}:${COLOURS[colour]}}${text}{${SECRET}:0}` : text;
+}
+
+/** A line with its colours, and with everything else in it made visible. */
+function forTerminal(line: string): string {
+  return line
+    .split(MARKS)
+    .map((piece, index) => (index % 2 === 1 ? `\u001b[${piece.slice(SECRET.length + 2, -1)}m` : visible(piece)))
+    .join('');
 }
 
 /** `ok`, `warn` or `fail`, padded to one width. */
-export function mark(state: 'ok' | 'warn' | 'fail', stream: NodeJS.WriteStream = process.stderr): string {
+export function mark(state: 'ok' | 'warn' | 'fail', stream: Pick<NodeJS.WriteStream, 'isTTY'> = process.stderr): string {
   return paint(state, state.padEnd(4), stream);
 }

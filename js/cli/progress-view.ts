@@ -1,5 +1,7 @@
 import cliProgress from 'cli-progress';
 import type { MigrationProgress } from '../index.js';
+import { visible } from '../node/text.js';
+import { standardError, type TextStream } from './stream.js';
 
 const TITLES: Readonly<Record<MigrationProgress['phase'], string>> = {
   'check-keys': 'checking keys',
@@ -17,17 +19,28 @@ const LONGEST_TITLE = Math.max(...Object.values(TITLES).map((title) => title.len
 
 /** Shows progress on standard error: a bar with rate and time left on a terminal, one line per step elsewhere. */
 export class ProgressView {
-  readonly #stream: NodeJS.WriteStream;
+  readonly #stream: TextStream;
+  readonly #note: (text: string) => void;
   #bar: cliProgress.SingleBar | undefined;
   #current: MigrationProgress | undefined;
   #startedMs = 0;
 
-  constructor(stream: NodeJS.WriteStream = process.stderr) {
+  /** `note` prints a line where there is no terminal. */
+  constructor(note: (text: string) => void, stream: TextStream = standardError) {
+    this.#note = note;
     this.#stream = stream;
   }
 
   /** Takes one tick; pass it as `onProgress`. */
   readonly show = (progress: MigrationProgress): void => {
+    try {
+      this.#show(progress);
+    } catch {
+      // What cannot be shown stops nothing.
+    }
+  };
+
+  #show(progress: MigrationProgress): void {
     const current = this.#current;
     if (
       current === undefined ||
@@ -42,7 +55,7 @@ export class ProgressView {
     this.#current = progress;
     this.#bar?.setTotal(progress.total);
     this.#bar?.update(progress.done, payloadOf(progress));
-  };
+  }
 
   /** Ends the step under way. */
   close(): void {
@@ -55,16 +68,14 @@ export class ProgressView {
       this.#bar = undefined;
     } else {
       const failed = last.failed > 0 ? `, ${last.failed} failed` : '';
-      this.#stream.write(
-        `${titleOf(last)}: ${last.done} of ${last.total}${failed}, ${seconds(performance.now() - this.#startedMs)}\n`,
-      );
+      this.#note(`${titleOf(last)}: ${last.done} of ${last.total}${failed}, ${seconds(performance.now() - this.#startedMs)}`);
     }
   }
 
   #startBar(progress: MigrationProgress): cliProgress.SingleBar {
     const bar = new cliProgress.SingleBar({
-      stream: this.#stream,
-      format: `${titleOf(progress).padEnd(LONGEST_TITLE)}  {bar}  {percentage}%  {value}/{total}  {rate}/s  {left}{failures}`,
+      stream: this.#stream.raw,
+      format: `${visible(titleOf(progress)).replaceAll('{', '(').padEnd(LONGEST_TITLE)}  {bar}  {percentage}%  {value}/{total}  {rate}/s  {left}{failures}`,
       barCompleteChar: '\u2588',
       barIncompleteChar: '\u2591',
       barsize: 28,

@@ -13,7 +13,7 @@ import {
 import type { Connection } from './connection.js';
 import { counted } from './counted.js';
 import { DataClients, type EvidenceFlags, skippedEvidence } from './evidence-options.js';
-import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
+import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { Interrupt } from './interrupt.js';
 import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, withVault } from './keys-command.js';
 import { mark, type Output } from './output.js';
@@ -134,7 +134,7 @@ async function removing(
   const providers = await providersAtHand(['local'], flags, output);
   // Without the SDK, what is under keys of AWS KMS cannot be opened and counts as use.
   await providers.addAws('aws').catch(() => undefined);
-  const progress = new ProgressView();
+  const progress = new ProgressView((text) => output.note(text));
   const interrupt = new Interrupt((text) => {
     progress.close();
     output.note(text);
@@ -142,7 +142,7 @@ async function removing(
   const others = new DataClients();
   try {
     const dataClients = await others.connect(flags.dataUri, output);
-    return await withVault(flags, output, providers, (vault, connection) =>
+    const code = await withVault(flags, output, providers, (vault, connection) =>
       work(vault, connection, {
         keyVault: { client: connection.client, namespace: flags.keyVault },
         kmsProviders: providers.kmsProviders,
@@ -154,6 +154,7 @@ async function removing(
         bson: connection.bson,
       }).finally(() => progress.close()),
     );
+    return interrupt.happened && code !== EXIT_DONE ? interrupt.exitCode : code;
   } finally {
     interrupt.release();
     await others.close();
@@ -180,7 +181,6 @@ function report(result: KeyRemovalReport, output: Output): number {
     output.line(`${mark('fail', process.stdout)}  ${message}  [${code}]`);
     output.line(`      ${remedy}`);
   }
-  if (result.interrupted) return EXIT_INTERRUPTED;
   return result.ok ? EXIT_DONE : EXIT_FAILED;
 }
 

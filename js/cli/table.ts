@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import { visible } from '../node/text.js';
 
 const BORDERS = {
   top: '',
@@ -18,17 +19,16 @@ const BORDERS = {
   middle: '  ',
 } as const;
 
-/** A table without lines, as commands print them: one header row, columns two spaces apart. */
-export function renderTable(head: readonly string[], rows: readonly (readonly string[])[], indent = ''): string {
+/** The lines of a table without rules, as commands print them: one header row, columns two spaces apart. */
+export function renderTable(head: readonly string[], rows: readonly (readonly string[])[], indent = ''): readonly string[] {
   const table = new Table({
     head: [...head],
     chars: BORDERS,
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
   });
-  table.push(...rows.map((row) => [...row]));
+  table.push(...rows.map((row) => row.map(visible)));
   return table
     .toString()
     .split('\n')
-    .map((line) => `${indent}${line.trimEnd()}`)
-    .join('\n');
+    .map((line) => `${indent}${line.trimEnd()}`);
 }

@@ -3,6 +3,7 @@
 import type { BsonBinary, Document } from '../bson.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import type { ErrorCode } from '../error-codes.js';
+import { driverFacts } from '../foreign-error.js';
 import type { KeyVaultCapabilities, KeyVaultStore, KeyWrapping } from '../key-vault.js';
 import { purgeEntry, RETIRED_SUFFIX, restoreDocument, retiredEntries, retireDocument } from './driver-retirement.js';
 
@@ -139,10 +140,10 @@ async function translated<T>(code: ErrorCode, namespace: string, work: () => Pro
       );
     }
     const doing = code === 'KEY_VAULT_NOT_READABLE' ? 'read' : 'written';
-    const retryable = typeof name === 'string' && /^Mongo(Network|ServerSelection|WaitQueueTimeout)/.test(name);
-    throw new CsfleError(code, `the key vault ${namespace} cannot be ${doing}${typeof name === 'string' ? ` (${name})` : ''}`, {
+    const { label, retryable, details } = driverFacts(cause);
+    throw new CsfleError(code, `the key vault ${namespace} cannot be ${doing} (${label})`, {
       cause,
-      details: { namespace },
+      details: { namespace, ...details },
       retryable,
     });
   }

@@ -1,5 +1,7 @@
 import type { BsonBinary, Document } from '../bson.js';
+import type { ErrorCode } from '../error-codes.js';
 import { CsfleError } from '../errors.js';
+import { asCsfleError } from '../foreign-error.js';
 import type { KeyVaultCapabilities } from '../key-vault.js';
 import { counted } from './counted.js';
 import { idText } from './engine.js';
@@ -23,6 +25,13 @@ export interface Unknown {
 export function unknown(detail: string): Unknown {
   return { unknown: detail };
 }
+/** What an error of others is called, by the check that met it. */
+const FOREIGN_CODES: Readonly<Record<string, ErrorCode>> = {
+  'vault-readable': 'KEY_VAULT_NOT_READABLE',
+  'vault-writable': 'KEY_VAULT_NOT_WRITABLE',
+  'alt-name-index': 'KEY_VAULT_NOT_READABLE',
+  'new-master-key': 'KMS_FAILED',
+};
 
 /** A check from what a piece of work returns or throws. */
 async function check(
@@ -39,9 +48,7 @@ async function check(
   } catch (error) {
     // An abort ends the run; it says nothing about what was checked.
     if (isAbort(error)) throw error;
-    const known = CsfleError.is(error)
-      ? error
-      : new CsfleError('INTERNAL', error instanceof Error ? error.message : String(error));
+    const known = asCsfleError(error, FOREIGN_CODES[name] ?? 'HOST_CALLBACK_FAILED', `the check ${name}`);
     return { name, ok: false, required, detail: known.message, code: known.code, ...about };
   }
 }
@@ -120,7 +127,7 @@ export async function unwrapKeys(
       progress.advance(1);
     } catch (error) {
       if (isAbort(error)) return;
-      faults.set(id, CsfleError.is(error) ? error : new CsfleError('INTERNAL', String(error)));
+      faults.set(id, asCsfleError(error, 'KEY_VAULT_NOT_READABLE', 'unwrapping'));
       progress.advance(1, 1);
     }
   });

@@ -2,6 +2,7 @@ import { AbortScope, within } from '../abort.js';
 import { type BsonBinary, binaryBytes, type BsonLibrary, type Document, isBinary, requireBson, serialize } from '../bson.js';
 import { equalBytes } from '../bytes.js';
 import { CsfleError } from '../errors.js';
+import { asCsfleError } from '../foreign-error.js';
 import type { KeyVaultStore, KeyWrapping } from '../key-vault.js';
 import { findDocuments, fromStore } from '../run.js';
 import { refuseUnknownOptions, requireSignal } from '../session.js';
@@ -65,7 +66,7 @@ export async function restoreKeyVault(options: RestoreOptions): Promise<RestoreR
       else unchanged += 1;
     } catch (error) {
       if (aborted() && (isAbort(error) || error === options.signal?.reason)) break;
-      const { code, message, remedy } = CsfleError.is(error) ? error : new CsfleError('INTERNAL', String(error));
+      const { code, message, remedy } = asCsfleError(error, 'KEY_VAULT_NOT_WRITABLE', 'restoring this key');
       failures.push({ kind: 'key', id, keyAltNames: altNamesOf(document), code, message, remedy });
     }
   }

@@ -1,6 +1,8 @@
 import { Limiter } from '../abort.js';
 import type { Document } from '../bson.js';
+import type { ErrorCode } from '../error-codes.js';
 import { CsfleError } from '../errors.js';
+import { asCsfleError } from '../foreign-error.js';
 import type { MasterKeyDocument } from '../key-vault.js';
 import type { Census } from './census.js';
 import type { MigrationCollection } from './collection.js';
@@ -9,6 +11,16 @@ import type { KeyChoice } from './key-choice.js';
 import type { MigrateOptions, MigrationMode, MigrationSchema } from './options.js';
 import { type MigrationPhase, PhaseProgress } from './progress.js';
 import type { MigrationFailure } from './report.js';
+
+/** What an error of others is called, by what it was thrown over. */
+const FOREIGN_CODES: Readonly<Record<MigrationFailure['kind'], ErrorCode>> = {
+  key: 'KEY_VAULT_NOT_READABLE',
+  document: 'MIGRATION_COLLECTION_FAILED',
+  collection: 'MIGRATION_COLLECTION_FAILED',
+  schema: 'MIGRATION_SCHEMA_FAILED',
+  backup: 'MIGRATION_BACKUP_FAILED',
+  check: 'HOST_CALLBACK_FAILED',
+};
 
 /** One run: its settled options, its engine, and what failed so far. */
 export class MigrationRun {
@@ -55,7 +67,7 @@ export class MigrationRun {
   /** Names what failed and lets the rest go on; an abort is no failure. Returns whether it was recorded. */
   fail(subject: Pick<MigrationFailure, 'kind' | 'id' | 'namespace' | 'keyAltNames'>, error: unknown): boolean {
     if (this.isAbort(error)) return false;
-    const known = CsfleError.is(error) ? error : new CsfleError('INTERNAL', messageOf(error), { cause: error });
+    const known = asCsfleError(error, FOREIGN_CODES[subject.kind], `the work on this ${subject.kind}`);
     this.failures.push({ ...subject, code: known.code, message: known.message, remedy: known.remedy });
     return true;
   }

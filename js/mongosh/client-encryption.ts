@@ -2,6 +2,7 @@
 
 import { CsfleError, type Document, type EncryptOptions } from '../index.js';
 import { requireArguments } from './arguments.js';
+import { visible } from '../node/text.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, shellClass } from './help.js';
 import { openSession, type ShellSession } from './session.js';
 import { hostsOf, type ShellInstanceState } from './shell.js';
@@ -70,7 +71,7 @@ export class ShellClientEncryption {
   }
 
   [AS_PRINTABLE](): string {
-    return `ClientEncryption class for ${hostsOf(this.#session.mongo)}, key vault ${this.#session.namespace}`;
+    return `ClientEncryption class for ${hostsOf(this.#session.mongo)}, key vault ${visible(this.#session.namespace)}`;
   }
 
   [INSTANCE_STATE](): ShellInstanceState | undefined {

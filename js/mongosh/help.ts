@@ -1,6 +1,7 @@
 /** Help and method manners in the shell's own style: `.help` and `.help()`, implicit await, Ctrl+C, errors with a code. */
 
 import { CsfleError } from '../index.js';
+import { visible } from '../node/text.js';
 import { printsJson, type ShellInstanceState } from './shell.js';
 
 /** What the shell calls to print a value, and under --json to serialise it. */
@@ -143,7 +144,7 @@ function synchronousMethod(method: Method): Method {
 // under --json, which prints every field, `code`, `details` and `remedy` among them.
 function forShell(error: unknown, state: ShellInstanceState | undefined): unknown {
   if (CsfleError.is(error) && !('codeName' in error) && !printsJson(state)) {
-    Object.assign(error, { codeName: error.code, errInfo: { remedy: error.remedy, ...error.details } });
+    Object.assign(error, { message: visible(error.message), codeName: error.code, errInfo: { remedy: error.remedy, ...error.details } });
   }
   return error;
 }

@@ -3,6 +3,7 @@
 import { CsfleError, type Document, type RewrapManyDataKeyOptions, type RewrapManyDataKeyResult } from '../index.js';
 import { requireArguments } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
+import { visible } from '../node/text.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { deleteKey, listRetired, restoreKey, type ShellDeleteKeyOptions } from './retired-keys.js';
 import { openSession, type ShellSession } from './session.js';
@@ -105,7 +106,7 @@ export class ShellKeyVault {
   }
 
   [AS_PRINTABLE](): string {
-    return `KeyVault class for ${hostsOf(this.#session.vaultMongo)}, key vault ${this.#session.namespace}`;
+    return `KeyVault class for ${hostsOf(this.#session.vaultMongo)}, key vault ${visible(this.#session.namespace)}`;
   }
 
   [INSTANCE_STATE](): ShellInstanceState | undefined {

@@ -1,17 +1,16 @@
 /** Local master keys from files: what is typed into the shell stays in its history, what a file holds does not. */
 
 import { randomBytes } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { CsfleError } from '../index.js';
+import { createFileSync, FileError, readRegularFileSync } from '../node/files.js';
 import { requireOptions } from './arguments.js';
+import { visible } from '../node/text.js';
 import { AS_PRINTABLE } from './help.js';
 
 /** Bytes of a local master key (MongoDB "Client Side Encryption", `kmsProviders.local.key`). */
 const MASTER_KEY_BYTES = 96;
 /** A file larger than this is no key: 96 bytes as base64 are 128 characters, perhaps with line ends. */
 const LARGEST_FILE_BYTES = 256;
-/** The permission bits of the group and of others. */
-const OTHERS = 0o077;
 
 /** Options of `csfle.localKeyFile()`. */
 export interface LocalKeyFileOptions {
@@ -52,43 +51,36 @@ export class LocalKeyFile {
   }
 
   [AS_PRINTABLE](): string {
-    return `local master key in ${this.file}`;
+    return `local master key in ${visible(this.file)}`;
   }
 }
 
 function createIfAbsent(file: string): void {
   const key = randomBytes(MASTER_KEY_BYTES);
   try {
-    // `wx`: never over an existing key, which would make the data under it unreadable.
-    writeFileSync(file, key, { flag: 'wx', mode: 0o600 });
+    // Never over an existing key, which would make the data under it unreadable.
+    createFileSync(file, key);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw refusal(`${file} cannot be written`, file, cause);
+    if (!(cause instanceof FileError)) throw cause;
+    if (cause.code !== 'FILE_EXISTS') throw refusal(`${file} cannot be written`, file, cause);
   } finally {
     key.fill(0);
   }
 }
 
-// The checks and the read use one open file, so that it cannot be replaced in between.
 function readOwnFile(file: string): Buffer {
-  let descriptor: number;
   try {
-    descriptor = openSync(file, 'r');
+    const { buffer, byteOffset, length } = readRegularFileSync(file, { maxBytes: LARGEST_FILE_BYTES, ownerOnly: true });
+    return Buffer.from(buffer, byteOffset, length);
   } catch (cause) {
-    throw refusal(`${file} cannot be read`, file, cause);
+    if (!(cause instanceof FileError)) throw cause;
+    throw refusal(messageOf(cause, file), file, cause);
   }
-  try {
-    const stats = fstatSync(descriptor);
-    if (!stats.isFile()) throw refusal(`${file} is not a file`, file);
-    // Windows has no such bits: access lists guard the file there.
-    if (process.platform !== 'win32' && (stats.mode & OTHERS) !== 0) {
-      throw refusal(`${file} can be read by others than its owner; run: chmod 600 ${quoted(file)}`, file);
-    }
-    if (stats.size > LARGEST_FILE_BYTES) throw refusal(`${file} is too large for a local master key of ${MASTER_KEY_BYTES} bytes`, file);
-    const contents = Buffer.alloc(stats.size);
-    return contents.subarray(0, readSync(descriptor, contents, 0, contents.length, 0));
-  } finally {
-    closeSync(descriptor);
-  }
+}
+
+function messageOf({ code, message }: FileError, file: string): string {
+  if (code === 'FILE_EXPOSED') return `${file} can be read by others than its owner; run: chmod 600 ${quoted(file)}`;
+  return code === 'FILE_TOO_LARGE' ? `${file} is too large for a local master key of ${MASTER_KEY_BYTES} bytes` : message;
 }
 
 function quoted(file: string): string {

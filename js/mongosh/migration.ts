@@ -1,7 +1,8 @@
 /** `csfle.migrate()`: the library's migration with the shell's connection, progress in lines, a result that reads well. */
 
-import { writeFileSync } from 'node:fs';
 import { choiceText, CsfleError, type Document, type MasterKeyDocument, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate, remainingText } from '../index.js';
+import { type ExtendedJson, writeKeyBackup } from '../node/key-backup.js';
+import { visible } from '../node/text.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
@@ -58,7 +59,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         ...(collections === undefined ? {} : { collections: opened('collections', collections) }),
         ...(otherCollections === undefined ? {} : { otherCollections: opened('otherCollections', otherCollections) }),
         ...(dataClients === undefined ? {} : { dataClients: listOf('dataClients', dataClients).map((client) => providerClient(findMongo(client, options))) }),
-        ...(backupFile === undefined ? {} : { onBackup: (documents) => writeBackup(backupFile, documents, place) }),
+        ...(backupFile === undefined ? {} : { onBackup: (documents) => writeBackup(backupFile, documents, place, settings.to ?? null) }),
         bson: place.bson,
         signal,
         onProgress: (tick) => progress.show(tick),
@@ -83,10 +84,9 @@ function namespaceOf(option: string, collection: string | ShellCollection): stri
 }
 
 // Key material in it is wrapped, so a backup is as safe as the old master key. `csfle backup restore` reads it.
-function writeBackup(file: string, documents: readonly Document[], { vaultMongo }: ShellKeyVaultPlace): void {
-  const { EJSON } = vaultMongo._serviceProvider.bsonLibrary as { readonly EJSON: { stringify(value: Document, options: { relaxed: boolean }): string } };
-  // `wx`: a backup is never overwritten.
-  writeFileSync(file, documents.map((document) => `${EJSON.stringify(document, { relaxed: false })}\n`).join(''), { flag: 'wx', mode: 0o600, flush: true });
+function writeBackup(file: string, documents: readonly Document[], { vaultMongo }: ShellKeyVaultPlace, target: MasterKeyDocument | null): Promise<void> {
+  const { EJSON } = vaultMongo._serviceProvider.bsonLibrary as { readonly EJSON: ExtendedJson };
+  return writeKeyBackup(file, documents, EJSON, target);
 }
 
 /** Prints progress as lines: one when a phase ends, and one every two seconds of a long phase. */
@@ -103,7 +103,8 @@ class ProgressLines {
     const nowMs = performance.now();
     if (tick.total === 0 || (tick.done < tick.total && nowMs - this.#lastMs < PROGRESS_INTERVAL_MS)) return;
     this.#lastMs = nowMs;
-    this.#queue = this.#queue.then(() => printLine(this.#state, lineOf(tick)));
+    // A line that cannot be printed stops nothing and hides no report.
+    this.#queue = this.#queue.then(() => printLine(this.#state, lineOf(tick))).catch(() => {});
   }
 
   /** Resolves when every line is out. */
@@ -142,7 +143,7 @@ function summary(report: MigrationReport): string {
     '',
     verdict(report, executable),
   ];
-  return lines.join('\n');
+  return lines.map(visible).join('\n');
 }
 
 function masterKeyText(masterKey: MasterKeyDocument | null): string | undefined {

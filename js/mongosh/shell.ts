@@ -7,6 +7,7 @@
  */
 
 import { CsfleError, type Document } from '../index.js';
+import { visible } from '../node/text.js';
 
 /** A value, or a promise of one: most of the shell's methods return promises that only typed code awaits by itself. */
 export type Awaitable<T> = T | Promise<T>;
@@ -124,13 +125,13 @@ export function printsJson(state: ShellInstanceState | undefined): boolean {
 
 /** Prints one line in the shell; nothing under --json. */
 export async function printLine(state: ShellInstanceState | undefined, line: string): Promise<void> {
-  if (!printsJson(state)) await state?.context?.print?.(line);
+  if (!printsJson(state)) await state?.context?.print?.(visible(line));
 }
 
 /** Prints a warning as the shell prints its own; under --json to standard error. */
 export async function printWarning(state: ShellInstanceState | undefined, message: string): Promise<void> {
-  if (printsJson(state)) process.stderr.write(`Warning: ${message}\n`);
-  else await state?.printWarning?.(message);
+  if (printsJson(state)) process.stderr.write(`Warning: ${visible(message)}\n`);
+  else await state?.printWarning?.(visible(message));
 }
 
 /** Where a connection leads, without credentials: scheme and hosts of its connection string. */

@@ -1,0 +1,9 @@
+// A module of js/ that no entry exports, bundled and loaded as it is.
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { root } from '../../js/dev/paths.mjs';
+
+export async function sourceModule(path) {
+  const { outputFiles: [{ contents }] } = await build({ entryPoints: [join(root, path)], bundle: true, platform: 'node', format: 'esm', write: false, logLevel: 'silent' });
+  return import(`data:text/javascript;base64,${Buffer.from(contents).toString('base64')}`);
+}
