@@ -35,10 +35,11 @@ export function deleteKey(name: string, flags: RemovalFlags, output: Output): Pr
     const id = idOf(key);
     const remove = (execute: boolean): Promise<KeyRemovalReport> =>
       retireKeys({ ...options, keys: [key._id], execute, requestedBy: 'csfle keys delete' });
+    const shown = (result: KeyRemovalReport): number => report(result, output, { id, deletedCount: retiredIn(result) });
     const plan = await remove(false);
-    if (!plan.ok) return report(plan, output);
+    if (!plan.ok) return shown(plan);
     await confirmed(flags, `Retire ${id}? No value under it was found. csfle keys restore brings it back.`, `retiring ${id}`);
-    return report(await remove(true), output);
+    return shown(await remove(true));
   });
 }
 
@@ -168,8 +169,12 @@ async function confirmed(flags: RemovalFlags, message: string, what: string): Pr
   throw new CliError('CLI_CONFIRMATION_MISSING', `${what} was not confirmed`, 'Add --yes when that is what you want.');
 }
 
-function report(result: KeyRemovalReport, output: Output): number {
-  output.document(result);
+function retiredIn({ keys }: KeyRemovalReport): number {
+  return keys.filter(({ outcome }) => outcome === 'retired').length;
+}
+
+function report(result: KeyRemovalReport, output: Output, more: Readonly<Record<string, unknown>> = {}): number {
+  output.document({ ...more, ...result });
   for (const { id, keyAltNames, outcome, uses } of result.keys) {
     const names = keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
     output.line(`${id}${names}: ${outcome}`);

@@ -13,7 +13,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
   let place;
   let keyFile;
   before(async () => {
-    lab = await openLab();
+    lab = await openLab({ ownServer: true });
     folder = await mkdtemp(join(tmpdir(), 'csfle-commands-'));
     place = await hospital(lab, { documents: 5 });
     keyFile = join(folder, 'master-key.bin');
@@ -48,10 +48,42 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.deepEqual((await json('keys', 'alt-name', 'add', aws.id, 'in the cloud')).keyAltNames, ['in the cloud']);
     assert.equal((await json('keys', 'alt-name', 'add', aws.id, 'made')).error.code, 'KEY_VAULT_DUPLICATE_KEY');
     assert.deepEqual((await json('keys', 'alt-name', 'remove', 'made', 'made too')).keyAltNames, ['made']);
-    assert.equal((await run('keys', 'delete', 'made')).code, 2);
-    assert.equal((await json('keys', 'delete', 'made', '--yes')).deletedCount, 1);
-    assert.equal((await json('keys', 'delete', aws.id, '--yes')).deletedCount, 1);
+    // Without the master key nobody knows what the encrypted objects of the collection hold.
+    const blind = await json('keys', 'delete', 'made', '--yes');
+    assert.deepEqual([blind.code, blind.deletedCount, blind.failures[0].code], [1, 0, 'KEY_VAULT_KEY_IN_USE']);
+    assert.deepEqual(blind.keys[0].uses, [{ namespace: place.patientsNamespace, kind: 'unopened', count: 5 }]);
+    const remove = (...args) => json('keys', 'delete', ...args, '--local-key-file', keyFile);
+    assert.equal((await run('keys', 'delete', 'made', '--local-key-file', keyFile)).code, 2);
+    assert.equal((await remove('made', '--yes')).deletedCount, 1);
+    assert.equal((await remove(aws.id, '--yes')).deletedCount, 1);
     assert.equal(await place.vault.countDocuments(), 3);
+  });
+
+  it('keys delete asks every namespace, and keys retired, restore and purge do the rest', async () => {
+    const used = await json('keys', 'delete', 'ssn', '--yes', '--local-key-file', keyFile);
+    assert.deepEqual([used.code, used.deletedCount, used.failures[0].code], [1, 0, 'KEY_VAULT_KEY_IN_USE']);
+    assert.deepEqual(used.keys[0].uses, [{ namespace: place.patientsNamespace, kind: 'value', count: 5 }]);
+    const skip = ['--skip-namespace', place.patientsNamespace];
+    assert.equal((await json('keys', 'delete', 'ssn', '--yes', '--local-key-file', keyFile, ...skip)).error.code, 'CLI_OPTION_INVALID');
+    const told = [...skip, '--skip-reason', 'a test'];
+    assert.equal((await json('keys', 'delete', 'ssn', '--yes', '--local-key-file', keyFile, ...told)).deletedCount, 1);
+    const { retired } = await json('keys', 'retired');
+    assert.ok(retired.some(({ keyAltNames, reason }) => keyAltNames.includes('ssn') && reason.endsWith('(a test)')));
+    assert.equal((await run('keys', 'retired')).code, 0);
+    // Purging asks again, and what is in use stays.
+    const purge = (...args) => json('keys', 'purge', '--local-key-file', keyFile, ...args);
+    assert.deepEqual((await purge('--before', '2020-01-01', '--execute', '--yes')).keys, []);
+    assert.equal((await purge('--before', 'tomorrow')).error.code, 'CLI_OPTION_INVALID');
+    const unasked = await purge('--before', '2999-01-01', '--execute');
+    assert.deepEqual([unasked.code, unasked.error.code], [2, 'CLI_CONFIRMATION_MISSING']);
+    const purged = await purge('--before', '2999-01-01', '--execute', '--yes');
+    assert.equal(purged.code, 1);
+    assert.deepEqual(purged.keys.map(({ outcome }) => outcome).sort(), ['kept', 'purged', 'purged']);
+    assert.equal((await json('keys', 'restore')).error.code, 'CLI_OPTION_INVALID');
+    assert.equal((await json('keys', 'restore', 'nobody')).code, 1);
+    assert.equal((await json('keys', 'restore', 'ssn')).restored.length, 1);
+    assert.equal((await json('keys', 'restore', '--all')).present.length, 1);
+    await place.readsAs({ local: place.local });
   });
 
   it('keys rewrap, one, all, and back', async () => {
@@ -68,10 +100,10 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
   it('keys backup writes what restore reads', async () => {
     const file = join(folder, 'keys.jsonl');
     assert.equal((await json('keys', 'backup', file)).keys, 3);
-    assert.equal((await json('keys', 'restore', file)).unchanged, 3);
+    assert.equal((await json('backup', 'restore', file)).unchanged, 3);
     const broken = join(folder, 'broken.jsonl');
     await writeFile(broken, '{"a":\n');
-    assert.equal((await json('keys', 'restore', broken)).error.code, 'CLI_FILE_INVALID');
+    assert.equal((await json('backup', 'restore', broken)).error.code, 'CLI_FILE_INVALID');
   });
 
   it('decrypt prints documents as extended JSON, one per line, all or one', async () => {

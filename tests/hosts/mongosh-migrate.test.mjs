@@ -8,6 +8,7 @@ import { KMSClient } from '@aws-sdk/client-kms';
 import { EJSON } from 'bson';
 import { awsKms, ClientEncryption } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
+import { startServices } from '../../js/dev/services.mjs';
 import { testServices } from '../env.mjs';
 import { attempt, installForShell } from './mongosh/shell.mjs';
 
@@ -17,6 +18,7 @@ const documents = 25;
 
 describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
   let services;
+  let own;
   let shell;
   let client;
   let to;
@@ -24,7 +26,9 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
   const databases = [];
 
   before(async () => {
-    services = await testServices();
+    // A server of its own: a search for uses of a key finds what these tests put there, and nothing of others.
+    own = await startServices({ kms: false, env: {} });
+    services = { ...(await testServices()), mongodbUri: own.mongodbUri };
     shell = await installForShell({ awsSdk: true });
     await writeFile(join(shell.folder, 'master-key.bin'), masterKey, { mode: 0o600 });
     client = await MongoClient.connect(services.mongodbUri);
@@ -35,6 +39,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     for (const name of databases) await client?.db(name).dropDatabase();
     await client?.close();
     await shell?.remove();
+    await own?.stop();
   });
 
   const run = (script, settings) => shell.run(script, { uri: services.mongodbUri, ...settings });
@@ -46,6 +51,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
 
   // A database with three keys (and more) under the key file and encrypted patients, all made in the shell, and shell code for it.
   async function hospital({ moreKeys = 0 } = {}) {
+    for (const name of databases.splice(0)) await client.db(name).dropDatabase();
     const database = `migrate_${randomUUID().slice(0, 8)}`;
     databases.push(database);
     const awsOptions = JSON.stringify(services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint });
@@ -136,18 +142,34 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual(old.filter((id) => used.has(id)), []);
   });
 
-  it('takes witnesses as collections of the shell, and names options that are none', async () => {
-    const { prelude, database, keys } = await hospital();
+  it('takes other collections as collections of the shell, and names options that are none', async () => {
+    const { prelude, keys } = await hospital();
     const value = await evaluate(
       `${prelude} data.archive.insertOne(data.patients.findOne());
        const migrate = (more) => csfle.migrate({ ...options, to, mode: 'reencrypt', createdBefore: new Date(), collections: [data.patients], ...more });
-       ({ report: migrate({ deleteOldKeys: true, witnesses: [data.archive], execute: true }), collections: fails(() => migrate({ collections: data.patients })), witnesses: fails(() => migrate({ witnesses: data.archive })), witness: fails(() => migrate({ witnesses: [5] })),
+       ({ report: migrate({ deleteOldKeys: true, otherCollections: [data.archive], execute: true }), collections: fails(() => migrate({ collections: data.patients })), others: fails(() => migrate({ otherCollections: data.archive })), other: fails(() => migrate({ otherCollections: [5] })),
+          witnesses: fails(() => migrate({ witnesses: [] })), clients: fails(() => migrate({ dataClients: [5] })),
           region: fails(() => csfle.awsKms({ regio: 'x' })), noOptions: fails(() => csfle.awsKms(null)), create: fails(() => csfle.localKeyFile('master-key.bin', { creat: true })), none: fails(() => csfle.localKeyFile('master-key.bin', null)) })`,
     );
     const { report, ...codes } = value;
-    assert.deepEqual(report.failures.map(({ id, code }) => [id, code]), [[`${database}.archive`, 'MIGRATION_OLD_KEYS_IN_USE']]);
-    assert.equal((await keys()).length, 6);
-    assert.deepEqual(codes, { collections: 'ARGUMENT_INVALID', witnesses: 'ARGUMENT_INVALID', witness: 'ARGUMENT_INVALID', region: 'OPTION_INVALID', noOptions: 'ARGUMENT_INVALID', create: 'OPTION_INVALID', none: 'ARGUMENT_INVALID' });
+    // Two keys with names are used in the archive; the third is not, and was replaced and retired.
+    assert.deepEqual(report.failures.map(({ code }) => code), ['MIGRATION_COLLECTION_MISSING', 'MIGRATION_COLLECTION_MISSING']);
+    assert.deepEqual(report.oldKeys.map(({ outcome }) => outcome), ['retired']);
+    assert.equal((await keys()).length, 3);
+    assert.deepEqual(codes, { collections: 'ARGUMENT_INVALID', others: 'ARGUMENT_INVALID', other: 'ARGUMENT_INVALID', witnesses: 'OPTION_INVALID', clients: 'ARGUMENT_INVALID', region: 'OPTION_INVALID', noOptions: 'ARGUMENT_INVALID', create: 'OPTION_INVALID', none: 'ARGUMENT_INVALID' });
+  });
+
+  it('deletes a key only when nothing needs it, lists it as retired, and brings it back', async () => {
+    const { prelude, keys } = await hospital();
+    const value = await evaluate(
+      `${prelude} const vault = csfle.keyVault(options); const unused = vault.createKey('local', ['unused']); const used = vault.getKeyByAltName('ssn')._id;
+       ({ used: fails(() => vault.deleteKey(used)), unknown: fails(() => vault.deleteKey(unused, { force: true })), deleted: vault.deleteKey(unused), again: vault.deleteKey(unused), gone: vault.getKey(unused),
+          retired: vault.retiredKeys().map(({ requestedBy, key }) => [requestedBy, key.keyAltNames]), restored: vault.restoreKey(unused).keyAltNames, missing: fails(() => vault.restoreKey(UUID())) })`,
+    );
+    assert.deepEqual([value.used, value.unknown, value.missing], ['KEY_VAULT_KEY_IN_USE', 'OPTION_INVALID', 'KEY_VAULT_KEY_NOT_FOUND']);
+    assert.deepEqual([value.deleted, value.again].map(({ acknowledged, deletedCount }) => [acknowledged, Number(deletedCount)]), [[true, 1], [true, 0]]);
+    assert.deepEqual([value.gone, value.retired, value.restored], [null, [['mongosh KeyVault.deleteKey', ['unused']]], ['unused']]);
+    assert.equal((await keys()).length, 4);
   });
 
   it('leaves encryption only when told so in so many words', async () => {

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { Binary, Decimal128, Double, Int32, Long, ObjectId, UUID } from 'bson';
 import { ClientEncryption } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
-import { testServices } from '../env.mjs';
+import { startServices } from '../../js/dev/services.mjs';
 import { attempt, installForShell } from './mongosh/shell.mjs';
 
 const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
@@ -21,7 +21,8 @@ describe('mongosh', { timeout: 300_000 }, () => {
   const databases = [];
 
   before(async () => {
-    services = await testServices();
+    // A server of its own: a search for uses of a key finds what these tests put there, and nothing of others.
+    services = await startServices({ kms: false, env: {} });
     shell = await installForShell();
     await writeFile(join(shell.folder, 'master-key.bin'), masterKey, { mode: 0o600 });
     client = await MongoClient.connect(services.mongodbUri);
@@ -31,6 +32,7 @@ describe('mongosh', { timeout: 300_000 }, () => {
     for (const name of databases) await client?.db(name).dropDatabase();
     await client?.close();
     await shell?.remove();
+    await services?.stop();
   });
 
   // A vault that no other test uses, and shell code that opens it.

@@ -16,7 +16,7 @@ const insertPayload = (id) => payload(11, { d: new bson.Binary(randomBytes(32)),
 
 describe('evidence before a key is removed', { timeout: 300_000 }, () => {
   let lab;
-  let made = [];
+  const made = [];
   before(async () => { lab = await openLab({ ownServer: true }); });
   afterEach(async () => { for (const name of made.splice(0)) await lab.client.db(name).dropDatabase(); });
   after(() => lab.close());
@@ -160,7 +160,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     }
     assert.equal(await place.inVault('plain'), true);
     // A client whose other collection answers with an error, as one does whose shard is down.
-    const dead = { namespace: 'far.away', estimatedCount: async () => 1, async *scan() { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [], write: async () => ({ refused: [] }) };
+    const dead = { namespace: 'far.away', estimatedCount: async () => 1, scan: () => { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [], write: async () => ({ refused: [] }) };
     const report = await place.retire('plain', { otherCollections: [dead], execute: true });
     assert.deepEqual(report.keys[0].uses, [{ namespace: 'far.away', kind: 'unreadable', count: 0, reason: 'it cannot be read (MongoServerError, server code 133)' }]);
     const skipped = await place.retire('plain', { otherCollections: [dead], evidence: { skipNamespaces: ['far.away'], reason: 'it was never encrypted' }, execute: true });

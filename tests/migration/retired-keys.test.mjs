@@ -97,7 +97,8 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const place = await scene();
     let changes = 0;
     const racing = intercepted('__keyVault', 'deleteOne', async (call) => {
-      if (changes < 2) await place.vault.updateOne({ _id: place.keys.ssn }, { $addToSet: { keyAltNames: `late ${(changes += 1)}` } });
+      changes += 1;
+      if (changes <= 2) await place.vault.updateOne({ _id: place.keys.ssn }, { $addToSet: { keyAltNames: `late ${changes}` } });
       return call();
     });
     assert.equal(await driverKeyVaultStore(racing, place.namespace).retireKey(place.keys.ssn, note), 1);
