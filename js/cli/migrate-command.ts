@@ -1,5 +1,5 @@
 import confirm from '@inquirer/confirm';
-import { migrate, type MigrateOptions, type MigrationReport } from '../index.js';
+import { driverKeyVaultStore, migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { DataClients, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
@@ -31,6 +31,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
       onProgress: progress.show,
       signal: interrupt.signal,
     };
+    if (flags.execute) await requireNamedKeys(flags, connection);
     const report = await perform(flags, options);
     progress.close();
     return finish(flags, report, output, interrupt);
@@ -80,6 +81,24 @@ async function optionsOf(
     bson,
     ...(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<MigrateOptions>),
   };
+}
+
+/** Part of what was asked for would be left out without a word. The mode reencrypt knows ids, and says itself which are missing. */
+async function requireNamedKeys({ key, mode, keyVault }: MigrateFlags, { client, bson }: Connection): Promise<void> {
+  const filter = keyFilterOf(key, bson);
+  if (mode === 'reencrypt' || filter === undefined) return;
+  // A vault that cannot be read is a check of the plan.
+  const found = await driverKeyVaultStore(client, keyVault).find(filter).catch(() => undefined);
+  if (found === undefined) return;
+  const known = new Set(found.flatMap(({ _id, keyAltNames }) => [String(_id), ...(Array.isArray(keyAltNames) ? keyAltNames : [])]));
+  const missing = key.find((one) => !known.has(one) && !known.has(one.toLowerCase()));
+  if (missing !== undefined)
+    throw new CliError(
+      'CLI_OPTION_INVALID',
+      `the key vault has no key of the id or alternate name ${JSON.stringify(missing)}: nothing was written`,
+      'See: csfle keys list',
+      EXIT_FAILED,
+    );
 }
 
 async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<MigrationReport> {

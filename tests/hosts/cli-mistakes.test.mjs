@@ -64,6 +64,10 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     const named = await json('migrate', ...target, '--key', 'ssn', '--key', 'nobody');
     assert.deepEqual(named.stderr.match(/^warn .*$/gm), [`warn ${place.namespace} has no key of the id or alternate name "nobody"`]);
     assert.equal(named.document.plan.counts.migrate, 1);
+    const before = await place.dump();
+    const executed = await json('migrate', ...target, '--key', 'ssn', '--key', 'nobody', '--execute');
+    assert.deepEqual([executed.code, executed.document.error?.code], [1, 'CLI_OPTION_INVALID']);
+    assert.deepEqual(await place.dump(), before);
   });
 
   it('decrypt names a collection that is not there, and filters that are none', async () => {
