@@ -1,0 +1,43 @@
+// A disk that is full: a file system in memory of a few pages, filled but for `room` bytes.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const PAGE = 4096;
+const PAGES = 16;
+
+/** `{ folder, fill(room), free(), remove() }`, or `{ reason }` where nothing can be mounted. */
+export function smallDisk() {
+  const folder = mkdtempSync(join(tmpdir(), 'csfle-chaos-disk-'));
+  const filler = join(folder, 'filler');
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${PAGES * PAGE},mode=700`, 'tmpfs', folder], { stdio: 'pipe' });
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    return { reason: `no file system can be mounted here: ${String(error.stderr ?? error.message).trim()}` };
+  }
+  return {
+    folder,
+    /** Takes all room but about `pages` pages. */
+    fill(pages) {
+      for (let taken = PAGES; taken > 0; taken -= 1) {
+        try {
+          writeFileSync(filler, Buffer.alloc(taken * PAGE));
+          break;
+        } catch (error) {
+          if (error.code !== 'ENOSPC') throw error;
+        }
+      }
+      if (pages > 0) {
+        const { size } = { size: execFileSync('stat', ['-c', '%s', filler]).toString().trim() };
+        execFileSync('truncate', ['-s', String(Math.max(0, Number(size) - pages * PAGE)), filler]);
+      }
+    },
+    free() { unlinkSync(filler); },
+    remove() {
+      execFileSync('umount', [folder], { stdio: 'pipe' });
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
