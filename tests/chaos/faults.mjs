@@ -65,6 +65,20 @@ function documentWriter(name) {
   };
 }
 
+/** Writers that change what is being written, at every update. */
+function restlessWriters({ world, rng }) {
+  let acknowledged = 0;
+  return {
+    injected: () => acknowledged > 0,
+    async onCommand(command) {
+      if (!command.isWrite || command.name !== 'update') return;
+      const read = command.read();
+      if (read.update !== 'people') return;
+      for (const id of updatedIds(read)) if (await changeDocument(world, rng.pick(DOCUMENT_WRITERS), id, idText(id))) acknowledged += 1;
+    },
+  };
+}
+
 function keyWriter(name, write) {
   return (context) => {
     const turn = 1 + context.rng.below(3);
@@ -130,6 +144,7 @@ export const FAULTS = {
     },
   },
   ...Object.fromEntries(DOCUMENT_WRITERS.map((name) => [`writer-${name}`, { jobs: rewriting, plan: documentWriter(name) }])),
+  'writers-at-every-update': { slots: 4, jobs: rewriting, plan: restlessWriters },
   ...Object.fromEntries(Object.entries(KEY_WRITERS).map(([name, write]) => [`writer-${name}`, { jobs: writesVault, plan: keyWriter(name, write) }])),
   ...Object.fromEntries(Object.keys(LIES).map((name) => [`kms-${name}`, { jobs: usesKms, plan: lie(name) }])),
   'opposite-runners': { slots: 6, jobs: (job) => job.name in OPPOSITES, plan: opposite },
@@ -140,6 +155,7 @@ export const FAULTS = {
   'stderr-full': { jobs: migrating, via: 'command', plan: streams({ stderr: 'full' }) },
   'stdout-closed-and-kms-denies': { jobs: usesKms, via: 'command', plan: streamsAndFailure({ stdout: 'closed' }) },
   'stdout-full-and-kms-denies': { jobs: usesKms, via: 'command', plan: streamsAndFailure({ stdout: 'full' }) },
+  'file-size-limit': { jobs: withFiles, via: 'command', plan: (context) => ({ fileLimit: context.rng.below(3), withBackup: true, rerun: 'always', injected: () => true }) },
   'disk-full': { jobs: withFiles, via: 'command', plan: fullDisk(0) },
   'disk-with-room-for-one-page': { jobs: withFiles, via: 'command', plan: fullDisk(1) },
   'disk-with-room-for-two-pages': { jobs: withFiles, via: 'command', plan: fullDisk(2) },

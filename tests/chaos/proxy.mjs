@@ -43,14 +43,16 @@ export function updatedIds(command) {
 }
 
 /**
- * Resolves to `{ uri, counts, cut(), stop() }`. `onCommand({ name, isWrite, isRead, write, readNumber, read() })` is awaited before a
+ * Resolves to `{ uri, counts, seen, cut(), stop() }`; `seen` has the names of those `needles` (`{ name, data }`) that were in what the
+ * job sent. `onCommand({ name, isWrite, isRead, write, readNumber, read() })` is awaited before a
  * command goes on and may return `{ before: fn }` or `{ after: fn }`: fn is called instead of passing the command on, or instead of
  * passing its reply on, and the connection ends there.
  */
-export async function startProxy(serverUri, onCommand = () => undefined) {
-  const { hostname, port, search, pathname } = new URL(serverUri);
+export async function startProxy(serverUri, { onCommand = () => undefined, needles = [] } = {}) {
+  const { hostname, port } = new URL(serverUri);
   const sockets = new Set();
   const counts = { writes: 0, reads: 0 };
+  const seen = new Set();
   const cut = () => { for (const socket of sockets) socket.destroy(); };
   const server = createServer((client) => {
     const upstream = connect({ host: hostname, port: Number(port || 27017) });
@@ -64,6 +66,7 @@ export async function startProxy(serverUri, onCommand = () => undefined) {
     }
     const pass = async (message) => {
       if (client.destroyed) return;
+      for (const { name, data } of needles) if (message.includes(data)) seen.add(name);
       const command = commandOf(message);
       if (command.isWrite) counts.writes += 1;
       if (command.isRead) counts.reads += 1;
@@ -90,12 +93,23 @@ export async function startProxy(serverUri, onCommand = () => undefined) {
   });
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   return {
-    uri: `mongodb://127.0.0.1:${server.address().port}${pathname}${search}`,
+    uri: throughProxy(serverUri, server.address().port),
     counts,
+    seen,
     cut,
     async stop() {
       cut();
       await new Promise((resolve) => { server.close(resolve); });
     },
   };
+}
+
+/** The same server by way of the proxy alone: a driver that looks for the members of a replica set would pass it by. */
+function throughProxy(serverUri, port) {
+  const uri = new URL(serverUri);
+  uri.host = `127.0.0.1:${port}`;
+  if (uri.pathname === '') uri.pathname = '/';
+  uri.searchParams.delete('replicaSet');
+  uri.searchParams.set('directConnection', 'true');
+  return uri.href;
 }

@@ -1,9 +1,9 @@
 """The independent reader of the chaos run: libmongocrypt and pymongo alone, with every master key, and nothing of the package.
 
 One JSON object a line in, one a line out; bytes as base64. A request is {id, uri, database, vault, masterKey, kms: [host, port],
-witnesses: {name: base64}, needles: [{name, bytes, but: [collections]}]}. The answer holds, for each collection without key documents,
-every document decrypted as far as it goes; for each witness what it decrypts to; each key document with the collection that has
-it; and the needles that were found in what is stored.
+witnesses: {name: base64}, known: [hex ids of their keys], needles: [{name, bytes, but: [collections]}]}. The answer holds, for each collection without key documents,
+every document decrypted as far as it goes; for each witness what it decrypts to; each key document with the collection that has it,
+and whether it opens when no witness shows that; and the needles that were found in what is stored.
 """
 import base64
 import json
@@ -17,6 +17,7 @@ from bson.codec_options import CodecOptions
 from pymongo import MongoClient
 from pymongocrypt.errors import MongoCryptError
 from pymongocrypt.mongocrypt import MongoCrypt, MongoCryptOptions
+from pymongocrypt.options import ExplicitEncryptOpts
 from pymongocrypt.synchronous.state_machine import MongoCryptCallback, run_state_machine
 
 RAW = CodecOptions(document_class=RawBSONDocument)
@@ -100,6 +101,17 @@ def decrypted(crypt, callback, data):
     return data
 
 
+def opens(crypt, callback, key_id):
+    """Whether something can be encrypted under a key."""
+    options = ExplicitEncryptOpts("AEAD_AES_256_CBC_HMAC_SHA_512-Random", key_id)
+    try:
+        with crypt.explicit_encryption_context(bson.encode({"v": "x"}), options) as context:
+            run_state_machine(context, callback)
+        return True
+    except (MongoCryptError, OSError):
+        return False
+
+
 def is_encrypted(data):
     return has_encrypted(bson.decode(data))
 
@@ -161,6 +173,9 @@ def look(request):
                     witnesses[name] = {"value": bson.decode(run_state_machine(context, callback))["v"]}
             except (MongoCryptError, OSError) as error:
                 witnesses[name] = {"error": str(error)}
+        for key in listed:
+            if key["collection"] == request["vault"] and key["id"] not in request["known"]:
+                key["opens"] = opens(crypt, callback, bytes.fromhex(key["id"]))
     finally:
         crypt.close()
     hits = []

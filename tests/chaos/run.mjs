@@ -53,10 +53,24 @@ export async function runChaos(lab, { faults, seed, indexes, play = playScenario
     }
   };
   await Promise.all(lab.lanes.map(lane));
+  report.found = countsOf(report.findings);
   report.findings.sort((one, other) => one.index - other.index);
   report.seconds = Number(((performance.now() - started) / 1000).toFixed(1));
   report.failed = report.losses + report.leaks > 0 || report.faults < report.asked;
   return report;
+}
+
+/** How often each kind of loss and leak was found, and in how many scenarios. */
+function countsOf(findings) {
+  const counts = {};
+  for (const finding of findings) {
+    for (const what of Object.keys(finding.what)) {
+      const entry = (counts[what] ??= { times: 0, scenarios: 0 });
+      entry.times += finding.what[what];
+      entry.scenarios += 1;
+    }
+  }
+  return counts;
 }
 
 function tally(report, scenario, outcome) {
@@ -74,8 +88,10 @@ function tally(report, scenario, outcome) {
   report.losses += losses.length;
   report.leaks += leaks.length;
   if (losses.length + leaks.length === 0) return;
+  const what = {};
+  for (const { what: name } of [...losses, ...leaks]) what[name] = (what[name] ?? 0) + 1;
   report.findings.push({
-    index, fault: faultName, job: job.name, via, detail: outcome.detail,
+    index, what, fault: faultName, job: job.name, via, detail: outcome.detail,
     losses: { count: losses.length, first: losses.slice(0, SHOWN_PER_FINDING) },
     leaks: { count: leaks.length, first: leaks.slice(0, SHOWN_PER_FINDING) },
     repeat: `npm run chaos -- --json --seed ${seed} --at ${index}`,

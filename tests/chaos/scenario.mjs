@@ -5,7 +5,7 @@ import * as bson from 'bson';
 import { filesOf } from './jobs.mjs';
 import { startProxy } from './proxy.mjs';
 import { runCommand } from './runners.mjs';
-import { judge, readWorld, undoneWork } from './verify.mjs';
+import { judge, needlesOf, readWorld, undoneWork } from './verify.mjs';
 import { buildWorld } from './world.mjs';
 
 /**
@@ -30,13 +30,13 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
     if (plan.liar !== undefined) kms.lie(world.database, plan.liar);
 
     const start = async (started, onCommand, via) => {
-      const proxy = await startProxy(serverUri, onCommand);
+      const proxy = await startProxy(serverUri, { onCommand, needles: needlesOf(world, job).filter(({ but }) => but.length === 0) });
       proxies.push(proxy);
       outcome.jobs += 1;
       const call = { uri: proxy.uri, kmsEndpoint: kms.endpointOf(world.database), disk };
       const startedAt = performance.now();
       const running = via === 'command'
-        ? runCommand(started, world, { ...call, withBackup: plan.withBackup ?? scenario.withBackup, streams: plan.streams, json: scenario.rng.chance(0.5) })
+        ? runCommand(started, world, { ...call, withBackup: plan.withBackup ?? scenario.withBackup, streams: plan.streams, fileLimit: plan.fileLimit, json: scenario.rng.chance(0.5) })
         : await lab.workers.run({ ...call, job: started, database: world.database, masterKey: world.masterKey.toString('base64'), arns: world.arns });
       return { running, proxy, finished: running.finished.then((result) => ({ ...result, startedAt, endedAt: performance.now(), writes: proxy.counts.writes })) };
     };
@@ -52,16 +52,19 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
     const otherResult = await (await other)?.finished;
     const results = [result, ...(otherResult === undefined ? [] : [otherResult])];
     outcome.injected = plan.injected({ overlapped: otherResult !== undefined && otherResult.startedAt < result.endedAt && result.startedAt < otherResult.endedAt && result.writes > 0 && otherResult.writes > 0 });
-    outcome.detail = { ...outcome.detail, code: result.code };
+    outcome.detail = { ...outcome.detail, writes: result.writes, code: result.code };
     if (results.some(({ hung }) => hung)) outcome.losses.push({ what: 'hangs', detail: `longer than the time that a job may take` });
     kms.lie(world.database, undefined);
     plan.disk?.free();
 
     let asked = plan.asked ?? true;
     const rerun = plan.rerun ?? job.rerun ?? (scenario.reruns ? 'sometimes' : 'never');
-    if (plan.mustFinish && !job.partial) outcome.losses.push(...await unfinished(context, lab, result));
+    if (plan.mustFinish && !job.partial) outcome.losses.push(...await unfinished(context, lab, result, 'stopped by a stream'));
     if (outcome.injected && rerun !== 'never' && job.mode !== 'create') {
+      // A second run would make good what the first one only claimed.
+      if (result.ok && asked) outcome.losses.push(...await unfinished(context, lab, result, 'reported done, but is not'));
       plan.streams = undefined;
+      plan.fileLimit = undefined;
       result = await (await start(job, undefined, scenario.via)).finished;
       results.push(result);
       asked = true;
@@ -71,7 +74,7 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
     const found = await readWorld(reader, world, job, serverUri);
     const verdict = await judge({ world, job, found, claims: { ok: result.ok, asked }, outputs: results.map(({ text }) => text), disk });
     outcome.losses.push(...verdict.losses);
-    outcome.leaks.push(...verdict.leaks);
+    outcome.leaks.push(...verdict.leaks, ...proxies.flatMap(({ seen }) => [...seen].map((what) => ({ what, detail: 'a command to the server' }))));
     return outcome;
   } finally {
     await Promise.all(proxies.map((proxy) => proxy.stop()));
@@ -92,10 +95,10 @@ async function prepare(world, job, disk) {
   await vault.deleteOne({ _id: world.keys.files.id });
 }
 
-/** After a fault of streams alone: what the job left undone. */
-async function unfinished({ world, job }, { reader, serverUri }, result) {
+/** What a run left undone, as a loss of the name `what`. */
+async function unfinished({ world, job }, { reader, serverUri }, result, what) {
   const undone = undoneWork(world, job, await readWorld(reader, world, job, serverUri));
-  return undone.slice(0, 1).map((detail) => ({ what: 'stopped by a stream', detail: `${detail}; exit ${result.code}` }));
+  return undone.slice(0, 1).map((detail) => ({ what, detail: `${detail}; exit ${result.code}` }));
 }
 
 /** Why a run failed, as short as it gets. */

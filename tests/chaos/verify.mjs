@@ -2,14 +2,14 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as bson from 'bson';
-import { filesOf } from './jobs.mjs';
+import { AWS_SECRET, filesOf } from './jobs.mjs';
 import { COLLECTIONS, idText } from './world.mjs';
 
 const canonical = (document) => bson.EJSON.stringify(document, { relaxed: false });
 const hexOf = (id) => Buffer.from(id.buffer).toString('hex');
 
-/** What must be found nowhere, in every spelling. `but` are collections where it may be. */
-function needlesOf(world, job) {
+/** What must be found nowhere, in every spelling. `but` are collections where it may be, and then commands may hold it too. */
+export function needlesOf(world, job) {
   const clear = job.mode === 'decrypt' ? COLLECTIONS : [];
   const needles = world.secretTokens.map((token) => ({ name: 'plaintext', data: Buffer.from(token), but: clear, inRequests: true }));
   for (const [index, bytes] of world.keySecrets().entries()) {
@@ -19,6 +19,7 @@ function needlesOf(world, job) {
     needles.push({ name: `${name} in base64`, data: Buffer.from(bytes.toString('base64')), but: [], inRequests });
     needles.push({ name: `${name} in hex`, data: Buffer.from(bytes.toString('hex')), but: [], inRequests });
   }
+  needles.push({ name: 'AWS secret access key', data: Buffer.from(AWS_SECRET), but: [], inRequests: true });
   return needles;
 }
 
@@ -26,6 +27,7 @@ function needlesOf(world, job) {
 export function readWorld(reader, world, job, serverUri) {
   return reader.look({
     uri: serverUri, database: world.database, vault: '__keyVault', masterKey: world.masterKey.toString('base64'), kms: ['127.0.0.1', world.kms.port],
+    known: Object.values(world.keys).map(({ id }) => hexOf(id)),
     witnesses: Object.fromEntries(Object.entries(world.keys).map(([key, { witness }]) => [key, witness.payload])),
     needles: needlesOf(world, job).map(({ name, data, but }) => ({ name, bytes: data.toString('base64'), but })),
   });
@@ -40,6 +42,7 @@ export async function judge({ world, job, found, claims, outputs, disk = world.f
   const lose = (what, detail) => losses.push({ what, detail });
   if (claims.ok) {
     if (claims.asked) for (const detail of undoneWork(world, job, found)) lose('reported done, but is not', detail);
+    for (const { id, opens } of found.keys) if (opens === false) lose('reported done, but is not', `the new key ${id} does not open`);
     for (const [key, { names }] of Object.entries(world.keys)) {
       for (const name of names) {
         if (!found.keys.some((document) => document.collection === '__keyVault' && document.names.includes(name))) lose('alternate name gone', `${name} of ${key}`);
