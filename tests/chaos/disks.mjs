@@ -1,13 +1,13 @@
-// A disk that is full: a file system in memory of a few pages, filled but for `room` bytes.
+// A disk that is full: a file system in memory of a few pages, filled but for as many as a fault leaves.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const PAGE = 4096;
 const PAGES = 16;
 
-/** `{ folder, fill(room), free(), remove() }`, or `{ reason }` where nothing can be mounted. */
+/** `{ folder, fill(pages), free(), remove() }`, or `{ reason }` where nothing can be mounted. */
 export function smallDisk() {
   const folder = mkdtempSync(join(tmpdir(), 'csfle-chaos-disk-'));
   const filler = join(folder, 'filler');
@@ -29,10 +29,7 @@ export function smallDisk() {
           if (error.code !== 'ENOSPC') throw error;
         }
       }
-      if (pages > 0) {
-        const { size } = { size: execFileSync('stat', ['-c', '%s', filler]).toString().trim() };
-        execFileSync('truncate', ['-s', String(Math.max(0, Number(size) - pages * PAGE)), filler]);
-      }
+      truncateSync(filler, Math.max(0, statSync(filler).size - pages * PAGE));
     },
     free() { unlinkSync(filler); },
     remove() {

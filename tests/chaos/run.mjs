@@ -65,9 +65,8 @@ function countsOf(findings) {
   const counts = {};
   for (const finding of findings) {
     for (const what of Object.keys(finding.what)) {
-      const entry = (counts[what] ??= { times: 0, scenarios: 0 });
-      entry.times += finding.what[what];
-      entry.scenarios += 1;
+      const { times = 0, scenarios = 0 } = counts[what] ?? {};
+      counts[what] = { times: times + finding.what[what], scenarios: scenarios + 1 };
     }
   }
   return counts;
@@ -81,8 +80,8 @@ function tally(report, scenario, outcome) {
     report.faults += 1;
     report.kinds[faultName] = (report.kinds[faultName] ?? 0) + 1;
   } else {
-    const entry = (report.notInjected[faultName] ??= { times: 0, reason: outcome.skipped ?? 'the job ended before its turn came' });
-    entry.times += 1;
+    const { times = 0 } = report.notInjected[faultName] ?? {};
+    report.notInjected[faultName] = { times: times + 1, reason: outcome.skipped ?? 'the job ended before its turn came' };
   }
   const { losses, leaks } = outcome;
   report.losses += losses.length;
@@ -100,14 +99,17 @@ function tally(report, scenario, outcome) {
 
 function optionsOf(args) {
   const options = { json: false, faults: DEFAULT_FAULTS, seed: 1, lanes: DEFAULT_LANES };
-  for (let at = 0; at < args.length; at += 1) {
-    const [name, inline] = args[at].replace(/^--/, '').split('=');
-    if (name === 'json') options.json = true;
-    else {
-      const value = Number(inline ?? args[at += 1]);
-      if (!['faults', 'seed', 'at', 'lanes'].includes(name) || !Number.isSafeInteger(value) || value < 0) throw new RangeError(USAGE);
-      options[name] = value;
+  // `--name=value` is `--name value`.
+  const words = args.flatMap((argument) => argument.split('='));
+  while (words.length > 0) {
+    const name = words.shift().replace(/^--/, '');
+    if (name === 'json') {
+      options.json = true;
+      continue;
     }
+    const value = Number(words.shift());
+    if (!['faults', 'seed', 'at', 'lanes'].includes(name) || !Number.isSafeInteger(value) || value < 0) throw new RangeError(USAGE);
+    options[name] = value;
   }
   return options;
 }

@@ -1,24 +1,34 @@
 // Other writers: what an application does to documents and keys between the moment the job read them and the moment it writes.
 
+// An earlier change may have taken away what a change is about; then it does not happen.
+const list = (value) => {
+  if (!Array.isArray(value)) throw new TypeError('no array any more');
+  return value;
+};
+const field = (owner, name) => {
+  if (typeof owner !== 'object' || owner === null || !Object.hasOwn(owner, name)) throw new TypeError('no such field any more');
+  return owner[name];
+};
+
 /** Changes of a document of `people`. `secrets` are the new values that a change needs; a change that returns null removes the document. */
 const DOCUMENT_CHANGES = {
-  'scalar-to-array': { secrets: [['ssn', 'Deterministic']], change: (one, [fresh]) => { one.ssn = [one.ssn, fresh, 'open']; } },
-  'scalar-to-array-of-itself': { change: (one) => { one.card = [one.card]; } },
-  'element-to-array': { secrets: [['notes', 'Random']], change: (one, [fresh]) => { one.notes[0].note = [fresh, one.notes[0].note]; } },
-  'encrypted-object-to-array': { secrets: [['card', 'Random']], change: (one, [fresh]) => { one.insurance = [one.insurance, fresh]; } },
-  'array-to-scalar': { change: (one) => { one.tags = one.tags[0]; } },
-  'array-to-object': { change: (one) => { one.notes = { ...one.notes }; } },
-  'array-reversed': { change: (one) => { one.tags.reverse(); } },
-  'array-longer-in-front': { secrets: [['notes', 'Random']], change: (one, [fresh]) => { one.tags.unshift(fresh); } },
-  'array-shorter': { change: (one) => { one.notes.shift(); } },
-  'field-renamed': { change: (one) => { one.renamed = one.ssn; delete one.ssn; } },
-  'field-moved-inside': { change: (one) => { one.policy = { ssn: one.ssn, ...one.policy }; delete one.ssn; } },
-  'field-removed': { change: (one) => { delete one.policy.text; } },
-  'field-null': { change: (one) => { one.card = null; } },
-  'object-to-array': { secrets: [['unnamed', 'Random']], change: (one, [fresh]) => { one.policy = [one.policy, { number: fresh }]; } },
-  'new-value': { secrets: [['ssn', 'Deterministic'], ['notes', 'Random']], change: (one, [first, second]) => { one.ssn = first; one.notes[0].note = second; } },
+  'scalar-to-array': { secrets: [['ssn', 'Deterministic']], change: (one, [fresh]) => { one.ssn = [field(one, 'ssn'), fresh, 'open']; } },
+  'scalar-to-array-of-itself': { change: (one) => { one.card = [field(one, 'card')]; } },
+  'element-to-array': { secrets: [['notes', 'Random']], change: (one, [fresh]) => { const [first] = list(one.notes); first.note = [fresh, field(first, 'note')]; } },
+  'encrypted-object-to-array': { secrets: [['card', 'Random']], change: (one, [fresh]) => { one.insurance = [field(one, 'insurance'), fresh]; } },
+  'array-to-scalar': { change: (one) => { one.tags = list(one.tags)[0]; } },
+  'array-to-object': { change: (one) => { one.notes = { ...list(one.notes) }; } },
+  'array-reversed': { change: (one) => { list(one.tags).reverse(); } },
+  'array-longer-in-front': { secrets: [['notes', 'Random']], change: (one, [fresh]) => { list(one.tags).unshift(fresh); } },
+  'array-shorter': { change: (one) => { list(one.notes).shift(); } },
+  'field-renamed': { change: (one) => { one.renamed = field(one, 'ssn'); delete one.ssn; } },
+  'field-moved-inside': { change: (one) => { one.policy = { ssn: field(one, 'ssn'), policy: field(one, 'policy') }; delete one.ssn; } },
+  'field-removed': { change: (one) => { field(one.policy, 'text'); delete one.policy.text; } },
+  'field-null': { change: (one) => { field(one, 'card'); one.card = null; } },
+  'object-to-array': { secrets: [['unnamed', 'Random']], change: (one, [fresh]) => { one.policy = [field(one, 'policy'), { number: fresh }]; } },
+  'new-value': { secrets: [['ssn', 'Deterministic'], ['notes', 'Random']], change: (one, [first, second]) => { field(list(one.notes)[0], 'note'); one.ssn = first; one.notes[0].note = second; } },
   'open-value': { change: (one) => { one.ssn = 'open'; } },
-  'document-replaced': { secrets: [['unnamed', 'Random']], change: (one, [fresh]) => ({ _id: one._id, other: fresh, ssn: one.ssn }) },
+  'document-replaced': { secrets: [['unnamed', 'Random']], change: (one, [fresh]) => ({ _id: one._id, other: fresh, ssn: field(one, 'ssn') }) },
   'document-deleted': { change: () => null },
 };
 
@@ -32,14 +42,14 @@ export async function changeDocument(world, name, id, idText) {
   const plain = world.ledger.people.get(idText);
   if (stored === null || plain === undefined) return false;
   const fresh = await Promise.all(secrets.map(([key, algorithm]) => world.secret(world.token(), key, algorithm)));
-  const before = structuredCloneOf(plain);
+  const before = copyOf(plain);
   let storedAfter;
   let plainAfter;
   try {
     storedAfter = changed(change, stored, fresh.map((value) => value.stored));
     plainAfter = changed(change, before, fresh.map((value) => value.plain));
-  } catch {
-    // An earlier change took away what this one is about.
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
     return false;
   }
   if (storedAfter === null) {
@@ -58,10 +68,10 @@ function changed(change, document, fresh) {
 }
 
 // Values of BSON stay the objects they are.
-function structuredCloneOf(value) {
-  if (Array.isArray(value)) return value.map(structuredCloneOf);
+function copyOf(value) {
+  if (Array.isArray(value)) return value.map(copyOf);
   if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, structuredCloneOf(inner)]));
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, copyOf(inner)]));
 }
 
 /** Changes of key documents by another administrator. `leavesTarget`: the key is not where the job puts it afterwards. */
