@@ -48,8 +48,11 @@ export const OPPOSITES = {
 /** Where the files of a job are: `disk` is where what it writes goes. */
 export const filesOf = (disk) => ({ schema: `${disk}/schema-map.json`, backup: `${disk}/backup.jsonl` });
 
+/** The keys that a re-encryption replaces, as text: those that were under its old master key at first. */
+export const oldKeyIds = (job, keys) => Object.values(keys).filter(({ provider, later }) => provider === job.from && !later).map(({ id }) => id.toHexString(true));
+
 /** The arguments of the command. `withBackup` has it write a backup first. */
-export function commandArguments(job, { database, folder, arns }, { disk = folder, withBackup = false, json = true } = {}) {
+export function commandArguments(job, { database, folder, arns, keys }, { disk = folder, withBackup = false, json = true } = {}) {
   const { schema, backup } = filesOf(disk);
   const common = ['--key-vault', `${database}.__keyVault`, ...(json ? ['--json'] : [])];
   const localKey = ['--local-key-file', `${folder}/master-key.bin`];
@@ -69,6 +72,7 @@ export function commandArguments(job, { database, folder, arns }, { disk = folde
         ...(job.from === undefined || job.undo ? [] : ['--from', job.from]), ...(job.to === undefined || job.undo ? [] : to),
         ...(job.collections ?? []).flatMap((collection) => ['--collection', `${database}.${collection}`]),
         ...(job.schemas ? ['--schema-file', schema] : []),
+        ...(job.mode === 'reencrypt' ? oldKeyIds(job, keys).flatMap((id) => ['--key', id]) : []),
         ...(job.deletes ? ['--delete-old-keys'] : []), ...(job.mode === 'decrypt' ? ['--confirm-plaintext'] : []),
         ...(withBackup ? ['--backup-file', backup] : []),
       ];
@@ -83,9 +87,9 @@ export const commandEnvironment = ({ uri, kmsEndpoint }) => ({
 
 /**
  * Does a job through the library, in a process of its own. `call` is plain data: `{ job, uri, kmsEndpoint, database, folder, disk,
- * masterKey (base64), arns }`. Resolves to `{ ok, report }` of plain data.
+ * masterKey (base64), arns, oldKeys }`. Resolves to `{ ok, report }` of plain data.
  */
-export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, masterKey, arns }, onProgress) {
+export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, masterKey, arns, oldKeys }, onProgress) {
   const client = new MongoClient(uri, { serverSelectionTimeoutMS: 4000 });
   const namespace = `${database}.__keyVault`;
   const key = Buffer.from(masterKey, 'base64');
@@ -115,6 +119,7 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
       keyVault: { client, namespace }, kmsProviders, mode: job.mode, execute: true, batchSize: BATCH, onProgress, ...tuning,
       ...(job.from === undefined ? {} : { from: { provider: job.from } }), ...(job.to === undefined ? {} : { to }),
       ...(job.collections === undefined ? {} : { collections: job.collections.map((collection) => ({ client, namespace: `${database}.${collection}` })) }),
+      ...(job.mode === 'reencrypt' ? { keyFilter: { _id: { $in: oldKeys.map((id) => new bson.UUID(id)) } } } : {}),
       ...(job.schemas ? { schemas: [schemaOf(schema)] } : {}), ...(job.deletes ? { deleteOldKeys: true } : {}),
       ...(job.mode === 'decrypt' ? { confirmPlaintext: true } : {}),
     });

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import * as bson from 'bson';
-import { filesOf } from './jobs.mjs';
+import { filesOf, oldKeyIds } from './jobs.mjs';
 import { startProxy } from './proxy.mjs';
 import { runCommand } from './runners.mjs';
 import { judge, needlesOf, readWorld, undoneWork } from './verify.mjs';
@@ -37,7 +37,7 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
       const startedAt = performance.now();
       const running = via === 'command'
         ? runCommand(started, world, { ...call, withBackup: plan.withBackup ?? scenario.withBackup, streams: plan.streams, fileLimit: plan.fileLimit, json: scenario.rng.chance(0.5) })
-        : await lab.workers.run({ ...call, job: started, database: world.database, masterKey: world.masterKey.toString('base64'), arns: world.arns });
+        : await lab.workers.run({ ...call, job: started, database: world.database, masterKey: world.masterKey.toString('base64'), arns: world.arns, oldKeys: oldKeyIds(started, world.keys) });
       return { running, proxy, finished: running.finished.then((result) => ({ ...result, startedAt, endedAt: performance.now(), writes: proxy.counts.writes })) };
     };
     const onCommand = async (command) => plan.onCommand?.(command);

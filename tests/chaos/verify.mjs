@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as bson from 'bson';
-import { AWS_SECRET, filesOf } from './jobs.mjs';
+import { AWS_SECRET, filesOf, oldKeyIds } from './jobs.mjs';
 import { COLLECTIONS, idText } from './world.mjs';
 
 const canonical = (document) => bson.EJSON.stringify(document, { relaxed: false });
@@ -112,7 +112,7 @@ export function undoneWork(world, job, found) {
     case 'create':
       return inVault.some((document) => document.names.includes('made') && isAt(document, job.to)) ? [] : ['there is no new key'];
     case 'reencrypt': {
-      const old = new Set(Object.values(world.keys).filter(({ provider, later }) => provider === job.from && !later).map(({ id }) => hexOf(id)));
+      const old = new Set(oldKeyIds(job, world.keys).map((id) => id.replaceAll('-', '')));
       return job.collections.flatMap((collection) => (found.collections[collection] ?? []).filter(({ keyIds }) => keyIds.some((id) => old.has(id))).map(() => `a document of ${collection} has a value under an old key`));
     }
     default:
@@ -134,7 +134,7 @@ async function lostSchema(world, job, found, claims, disk) {
     losses.push({ what: 'schema file damaged', detail: text === undefined ? 'it is gone' : 'it is no JSON' });
   }
   if (claims.ok && claims.asked && text !== undefined) {
-    const old = Object.values(world.keys).filter(({ provider }) => provider === job.from).map(({ id }) => id.toHexString(true));
+    const old = oldKeyIds(job, world.keys);
     const bytes = old.map((id) => Buffer.from(id.replaceAll('-', ''), 'hex').toString('base64'));
     const names = job.mode === 'decrypt' ? text.includes('"encrypt"') : [...old, ...bytes].some((id) => text.includes(id));
     if (names) losses.push({ what: 'reported done, but is not', detail: 'the schema file is as before' });

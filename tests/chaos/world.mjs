@@ -57,12 +57,11 @@ export async function buildWorld({ client, kms, emulatorArns = [], keysUnder, ne
   const encrypt = (value, key, algorithm = 'Random') => encryption.encrypt(value, { keyId: keys[key].id, algorithm: `${ALGORITHM}${algorithm}` });
 
   /** A key that the reader must be able to open from now on. */
-  async function addKey(key, { provider, names }, masterKeyName = 'a') {
+  async function addKey(key, { provider, names, later = false }) {
     const material = randomBytes(96);
-    const options = { keyMaterial: material, ...(names.length > 0 ? { keyAltNames: names } : {}), ...(provider === 'aws' ? { masterKey: masterKeys[masterKeyName] } : {}) };
+    const options = { keyMaterial: material, ...(names.length > 0 ? { keyAltNames: names } : {}), ...(provider === 'aws' ? { masterKey: masterKeys.a } : {}) };
     const id = await encryption.createDataKey(provider, options);
-    keys[key] = { id: id.toHexString(true), provider, names: [...names], material };
-    keys[key].id = new bson.UUID(keys[key].id);
+    keys[key] = { id: new bson.UUID(id.toHexString(true)), provider, names: [...names], material, later };
     const witness = token();
     keys[key].witness = { plain: witness, payload: Buffer.from((await encrypt(witness, key)).buffer).toString('base64') };
   }

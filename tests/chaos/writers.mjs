@@ -85,5 +85,5 @@ export const KEY_WRITERS = {
     const key = world.keys[rng.pick(Object.keys(world.keys))];
     await world.encryption.rewrapManyDataKey({ _id: key.id }, { provider: 'aws', masterKey: world.masterKeys.b });
   },
-  'key-added': (world) => world.addKey('later', { provider: 'local', names: ['later'] }),
+  'key-added': (world) => world.addKey('later', { provider: 'local', names: ['later'], later: true }),
 };
