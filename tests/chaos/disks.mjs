@@ -7,6 +7,16 @@ import { join } from 'node:path';
 const PAGE = 4096;
 const PAGES = 16;
 
+const mounted = new Set();
+// A run that ends early leaves no file system behind.
+process.on('exit', () => { for (const folder of mounted) removeDisk(folder); });
+
+function removeDisk(folder) {
+  execFileSync('umount', [folder], { stdio: 'pipe' });
+  mounted.delete(folder);
+  rmSync(folder, { recursive: true, force: true });
+}
+
 /** `{ folder, fill(pages), free(), remove() }`, or `{ reason }` where nothing can be mounted. */
 export function smallDisk() {
   const folder = mkdtempSync(join(tmpdir(), 'csfle-chaos-disk-'));
@@ -17,6 +27,7 @@ export function smallDisk() {
     rmSync(folder, { recursive: true, force: true });
     return { reason: `no file system can be mounted here: ${String(error.stderr ?? error.message).trim()}` };
   }
+  mounted.add(folder);
   return {
     folder,
     /** Takes all room but about `pages` pages. */
@@ -32,9 +43,6 @@ export function smallDisk() {
       truncateSync(filler, Math.max(0, statSync(filler).size - pages * PAGE));
     },
     free() { unlinkSync(filler); },
-    remove() {
-      execFileSync('umount', [folder], { stdio: 'pipe' });
-      rmSync(folder, { recursive: true, force: true });
-    },
+    remove: () => removeDisk(folder),
   };
 }

@@ -124,6 +124,7 @@ async function main(args) {
     return;
   }
   const { json, faults, seed, at, lanes } = options;
+  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.once(signal, () => process.exit(code));
   const lab = await openLab({ lanes: at === undefined ? Math.max(1, lanes) : 1 });
   try {
     const onScenario = (report) => { if (!json && process.stderr.isTTY) process.stderr.write(`\r${report.faults} of ${report.asked} faults, ${report.losses} losses, ${report.leaks} leaks`); };
