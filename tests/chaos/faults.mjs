@@ -102,7 +102,7 @@ function keyWriter(name, write) {
 function lie(name) {
   return (context) => {
     const { liar, counts, first } = liarOf(name, context);
-    return { liar, detail: { call: first }, injected: () => counts.lies > 0 };
+    return { liar, hanging: LIES[name].told?.hang === true, detail: { call: first }, injected: () => counts.lies > 0 };
   };
 }
 

@@ -10,7 +10,8 @@ import { MongoClient } from 'mongodb';
 const BATCH = 2;
 /** Must be in no output. */
 export const AWS_SECRET = 'chaos-secret-access-key';
-const KMS_TIMEOUT_MS = 300;
+/** Long enough for a machine that is busy, and for a KMS that hangs as short as it may be. */
+export const KMS_TIMEOUTS_MS = { usual: 8000, hanging: 400 };
 
 /**
  * `mode` and `from`/`to` (`a` and `b` are AWS keys) say what is done; `keysUnder` where the keys of the world are first, `collections`
@@ -52,12 +53,12 @@ export const filesOf = (disk) => ({ schema: `${disk}/schema-map.json`, backup: `
 export const oldKeyIds = (job, keys) => Object.values(keys).filter(({ provider, later }) => provider === job.from && !later).map(({ id }) => id.toHexString(true));
 
 /** The arguments of the command. `withBackup` has it write a backup first. */
-export function commandArguments(job, { database, folder, arns, keys }, { disk = folder, withBackup = false, json = true } = {}) {
+export function commandArguments(job, { database, folder, arns, keys }, { disk = folder, withBackup = false, json = true, kmsTimeoutMs = KMS_TIMEOUTS_MS.usual } = {}) {
   const { schema, backup } = filesOf(disk);
   const common = ['--key-vault', `${database}.__keyVault`, ...(json ? ['--json'] : [])];
   const localKey = ['--local-key-file', `${folder}/master-key.bin`];
   const to = job.to === 'local' ? ['--to', 'local'] : ['--to', 'aws', '--key-arn', arns[job.to]];
-  const tuning = ['--kms-timeout-ms', String(KMS_TIMEOUT_MS)];
+  const tuning = ['--kms-timeout-ms', String(kmsTimeoutMs)];
   switch (job.mode) {
     case 'restore':
       return ['keys', 'restore', backup, '--execute', '--insert-missing', ...common];
@@ -87,9 +88,9 @@ export const commandEnvironment = ({ uri, kmsEndpoint }) => ({
 
 /**
  * Does a job through the library, in a process of its own. `call` is plain data: `{ job, uri, kmsEndpoint, database, folder, disk,
- * masterKey (base64), arns, oldKeys }`. Resolves to `{ ok, report }` of plain data.
+ * masterKey (base64), arns, oldKeys, kmsTimeoutMs }`. Resolves to `{ ok, report }` of plain data.
  */
-export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, masterKey, arns, oldKeys }, onProgress) {
+export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, masterKey, arns, oldKeys, kmsTimeoutMs }, onProgress) {
   const client = new MongoClient(uri, { serverSelectionTimeoutMS: 4000 });
   const namespace = `${database}.__keyVault`;
   const key = Buffer.from(masterKey, 'base64');
@@ -97,7 +98,7 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
   const kmsProviders = { local: { key }, aws: awsKms(({ region }) => new KMSClient({ region, endpoint: kmsEndpoint, credentials, maxAttempts: 1 })) };
   const to = masterKeyOf(job.to, arns);
   const { schema, backup } = filesOf(disk);
-  const tuning = { kmsTimeoutMS: KMS_TIMEOUT_MS, kmsRetries: 1 };
+  const tuning = { kmsTimeoutMS: kmsTimeoutMs, kmsRetries: 1 };
   try {
     await client.connect();
     if (job.mode === 'restore') {
@@ -106,7 +107,7 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
       return { ok: report.ok, report };
     }
     if (job.mode === 'create' || job.mode === 'keys-rewrap') {
-      const encryption = new ClientEncryption(client, { keyVaultNamespace: namespace, kmsProviders, kmsTimeoutMS: KMS_TIMEOUT_MS });
+      const encryption = new ClientEncryption(client, { keyVaultNamespace: namespace, kmsProviders, kmsTimeoutMS: kmsTimeoutMs });
       const { provider, ...described } = to;
       const target = provider === 'local' ? {} : { masterKey: described };
       const result = job.mode === 'create'

@@ -68,8 +68,8 @@ function streamOf(kind) {
 }
 
 /** Starts the command; as `Workers.run`. `fileLimit` is the greatest size of a file in blocks of the shell. */
-export function runCommand(job, world, { uri, kmsEndpoint, disk, withBackup, json, streams = {}, fileLimit }) {
-  const args = [COMMAND, ...commandArguments(job, world, { disk, withBackup, json })];
+export function runCommand(job, world, { uri, kmsEndpoint, kmsTimeoutMs, disk, withBackup, json, streams = {}, fileLimit }) {
+  const args = [COMMAND, ...commandArguments(job, world, { disk, withBackup, json, kmsTimeoutMs })];
   const [program, given] = fileLimit === undefined
     ? [process.execPath, args]
     : ['/bin/sh', ['-c', `ulimit -f ${fileLimit}; exec "$@"`, 'sh', process.execPath, ...args]];

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import * as bson from 'bson';
-import { filesOf, oldKeyIds } from './jobs.mjs';
+import { filesOf, KMS_TIMEOUTS_MS, oldKeyIds } from './jobs.mjs';
 import { startProxy } from './proxy.mjs';
 import { runCommand } from './runners.mjs';
 import { judge, needlesOf, readWorld, undoneWork } from './verify.mjs';
@@ -33,7 +33,7 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
       const proxy = await startProxy(serverUri, { onCommand, needles: needlesOf(world, job).filter(({ but }) => but.length === 0) });
       proxies.push(proxy);
       outcome.jobs += 1;
-      const call = { uri: proxy.uri, kmsEndpoint: kms.endpointOf(world.database), disk };
+      const call = { uri: proxy.uri, kmsEndpoint: kms.endpointOf(world.database), disk, kmsTimeoutMs: KMS_TIMEOUTS_MS[plan.hanging ? 'hanging' : 'usual'] };
       const startedAt = performance.now();
       const running = via === 'command'
         ? runCommand(started, world, { ...call, withBackup: plan.withBackup ?? scenario.withBackup, streams: plan.streams, fileLimit: plan.fileLimit, json: scenario.rng.chance(0.5) })
@@ -65,6 +65,7 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
       if (result.ok && asked) outcome.losses.push(...await unfinished(context, lab, result, 'reported done, but is not'));
       plan.streams = undefined;
       plan.fileLimit = undefined;
+      plan.hanging = false;
       result = await (await start(job, undefined, scenario.via)).finished;
       results.push(result);
       asked = true;
