@@ -11,11 +11,12 @@ const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const MOST_DELAY_MS = 6;
 
 const anyJob = () => true;
-const rewriting = (job) => job.rewrites === true;
-const usesKms = (job) => job.mode !== 'restore' && job.name !== 'create-local-data-key';
-const migrating = (job) => ['rewrap', 'reencrypt', 'decrypt'].includes(job.mode);
+// Jobs that may be refused are for kills and cuts alone.
+const rewriting = (job) => job.rewrites === true && !job.partial;
+const usesKms = (job) => job.mode !== 'restore' && job.name !== 'create-local-data-key' && !job.partial;
+const migrating = (job) => ['rewrap', 'reencrypt', 'decrypt'].includes(job.mode) && !job.partial;
 const withFiles = (job) => migrating(job) && job.schemas === true;
-const writesVault = (job) => ['rewrap', 'reencrypt', 'keys-rewrap'].includes(job.mode);
+const writesVault = (job) => ['rewrap', 'reencrypt', 'keys-rewrap'].includes(job.mode) && !job.partial;
 
 /** The write at which a fault strikes: as rounds go on, every write of the job comes up. */
 function writeOf({ job, round, seed }) {
