@@ -107,5 +107,7 @@ function failureOf({ code, report, error, text, hung }) {
   if (hung) return 'hangs';
   if (error !== undefined) return `${error.code ?? error.name}: ${error.message}`;
   const first = report?.failures?.[0] ?? report?.error;
-  return first === undefined ? `exit ${code}: ${text.trim().slice(-300)}` : `${first.code}: ${first.message}`;
+  if (first !== undefined) return `${first.code}: ${first.message}`;
+  const lines = text.trim().split('\n');
+  return `exit ${code}: ${lines.find((line) => /\[[A-Z_]+\]$/.test(line)) ?? lines.at(-1)}`;
 }
