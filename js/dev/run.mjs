@@ -1,5 +1,5 @@
-// The scripts behind `npm run demo`, `bench`, `conformance` and `differential`: set-up, build, then the script itself with the
-// rest of the arguments. Set-up and build speak on stderr, so that `--json` leaves one document on stdout.
+// The scripts behind `npm run demo`, `bench`, `conformance`, `differential` and `chaos`: set-up, build, then the script itself with
+// the rest of the arguments. Set-up and build speak on stderr, so that `--json` leaves one document on stdout.
 import { join } from 'node:path';
 import { root, vectorsFolder } from './paths.mjs';
 import { ScriptFailure, runInForeground, runScript } from './process.mjs';
@@ -12,6 +12,7 @@ const scripts = {
   bench: { file: 'tests/bench/bench.mjs', needs: [...toBuild, 'libmongocrypt'] },
   conformance: { file: 'tests/conformance/run.mjs', needs: [...toBuild, 'python'] },
   differential: { file: 'tests/interop/differential.mjs', needs: [...toBuild, 'python'] },
+  chaos: { file: 'tests/chaos/run.mjs', needs: [...toBuild, 'python'] },
 };
 
 await runScript('run', async () => {
