@@ -3,17 +3,21 @@
 //   node js/build.mjs          everything
 //   node js/build.mjs --js     bundles and declarations only, with the .wasm of an earlier build
 //   node js/build.mjs --wasm   the .wasm, and the bundles anew if there are any
+//   node js/build.mjs --direct the glue through crate/bindgen instead of wasm-pack; the same bytes
+//   node js/build.mjs --quick  for running from the clone: as --direct, without wasm-opt, declarations and size budget
+//   node js/build.mjs --compile  only cargo's part of --quick, which needs no npm package
 //
 // Settings are read from wasm-pack.toml and .cargo/config.toml.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { withLock } from './dev/lock.mjs';
 import { thirdPartyNotices } from './dev/notices.mjs';
 import { cargoBin, cargoHome, toolEnvironment } from './dev/paths.mjs';
+import { ScriptFailure, runQuietly } from './dev/process.mjs';
 import { readToml } from './dev/toml.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -28,34 +32,61 @@ async function main(options) {
   mkdirSync(dist, { recursive: true });
   const started = performance.now();
   await withLock(join(dist, '.lock'), async () => {
+    if (options.has('--compile')) return compileCrates();
     if (options.has('--js') && existsSync(join(dist, 'csfle.wasm'))) note('keeping dist/csfle.wasm');
-    else buildWasm();
+    else await buildWasm({ isDirect: options.has('--direct') || options.has('--quick'), isQuick: options.has('--quick') });
     writeWasmModule();
     // The bundle for Node knows the sum of the .wasm: it never stays behind.
     if (!options.has('--wasm') || existsSync(join(dist, 'node.cjs'))) await bundle();
     if (!options.has('--wasm')) {
       writeNodeModule();
-      declare();
+      if (!options.has('--quick')) declare();
     }
-    checkBudget();
+    return options.has('--quick') ? undefined : checkBudget();
   });
   note(`done in ${((performance.now() - started) / 1000).toFixed(1)} s`);
 }
 
 // ---- crate/wasm -> js/generated -> dist/csfle.wasm
 
-function buildWasm() {
-  const { crate, target, 'out-name': outName } = settings.build;
+async function buildWasm({ isDirect, isQuick }) {
   const started = performance.now();
+  await (isDirect ? compileDirectly() : compileWithWasmPack());
+  const compiled = join(generated, `${settings.build['out-name']}_bg.wasm`);
+  optimise(compiled, join(dist, 'csfle.wasm'), isQuick);
+  note(`csfle.wasm in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+function compileWithWasmPack() {
+  const { crate, target, 'out-name': outName } = settings.build;
   run(cargoBin('wasm-pack'), [
     ...['--log-level', 'warn', 'build', crate, '--release', '--target', target],
     ...['--out-dir', relative(join(root, crate), generated), '--out-name', outName],
     // `no-install`: wasm-bindgen is the pinned one of js/dev/setup.mjs, never a download.
     ...['--no-pack', '--no-opt', '--mode', 'no-install'],
-  ], { env: { ...toolEnvironment(), CARGO_ENCODED_RUSTFLAGS: rustFlags().join('\x1f') } });
-  optimise(join(generated, `${outName}_bg.wasm`), join(dist, 'csfle.wasm'));
-  note(`csfle.wasm in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  ], { env: wasmEnvironment() });
 }
+
+// What wasm-pack does, without the two programs that take minutes to compile on a new machine.
+async function compileDirectly() {
+  const { 'out-name': outName } = settings.build;
+  await compileCrates();
+  const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+  const program = join(target, 'tool', process.platform === 'win32' ? 'csfle-bindgen.exe' : 'csfle-bindgen');
+  run(program, [join(target, 'wasm32-unknown-unknown', 'release', `${outName}.wasm`), generated, outName]);
+}
+
+// The library and the tool that writes its glue compile at the same time, in profiles of their own.
+async function compileCrates() {
+  const { crate } = settings.build;
+  const cargo = (args, env) => runQuietly(cargoBin('cargo'), ['build', '--quiet', ...args], { env });
+  await Promise.all([
+    cargo(['--manifest-path', join(crate, 'Cargo.toml'), '--release', '--target', 'wasm32-unknown-unknown'], wasmEnvironment()),
+    cargo(['--package', 'csfle-bindgen', '--profile', 'tool'], toolEnvironment()),
+  ]);
+}
+
+const wasmEnvironment = () => ({ ...toolEnvironment(), CARGO_ENCODED_RUSTFLAGS: rustFlags().join('\x1f') });
 
 // Paths reach the artifact through panic locations: without the remapping two checkouts would differ.
 function rustFlags() {
@@ -67,13 +98,19 @@ function rustFlags() {
   ];
 }
 
-function optimise(input, output) {
+// `isQuick`: an optimised file of the same input stays; otherwise the input is used as it is.
+function optimise(input, output, isQuick) {
   const flags = [settings['wasm-opt'].level, ...settings['wasm-opt'].features.map((feature) => `--enable-${feature}`)];
   const stamp = join(generated, 'optimised.json');
   const inputHash = createHash('sha256').update(readFileSync(input)).update(flags.join(' ')).digest('hex');
   const known = existsSync(stamp) ? JSON.parse(readFileSync(stamp, 'utf8')) : {};
   if (known.inputHash === inputHash && existsSync(output) && known.outputHash === hashOf(output)) return;
   const staged = `${output}.new`;
+  if (isQuick) {
+    copyFileSync(input, staged);
+    renameSync(staged, output);
+    return;
+  }
   run(process.execPath, [join(root, 'node_modules', 'binaryen', 'bin', 'wasm-opt'), ...flags, input, '-o', staged]);
   renameSync(staged, output);
   writeFileSync(stamp, JSON.stringify({ inputHash, outputHash: hashOf(output) }));
@@ -213,7 +250,7 @@ function run(command, args, options = {}) {
 try {
   await main(new Set(process.argv.slice(2)));
 } catch (error) {
-  if (!(error instanceof BuildFailure)) throw error;
+  if (!(error instanceof BuildFailure || error instanceof ScriptFailure)) throw error;
   note(error.message);
   process.exitCode = 1;
 }

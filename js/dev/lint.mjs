@@ -4,5 +4,5 @@ import { root } from './paths.mjs';
 import { runInForeground, runScript } from './process.mjs';
 
 await runScript('lint', () => runInForeground(process.execPath, [
-  join(root, 'node_modules', '@biomejs', 'biome', 'bin', 'biome'), 'lint', '--error-on-warnings', ...process.argv.slice(2), 'js', 'tests',
+  join(root, 'tests', 'tools', 'node_modules', '@biomejs', 'biome', 'bin', 'biome'), 'lint', '--error-on-warnings', ...process.argv.slice(2), 'js', 'tests',
 ]));

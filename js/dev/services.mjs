@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root, venvProgram } from './paths.mjs';
 import { ScriptFailure } from './process.mjs';
-import { installPython } from './setup/python.mjs';
+import { installServices } from './setup/python.mjs';
 
 const host = '127.0.0.1';
 const startTimeoutMs = 30_000;
@@ -20,7 +20,7 @@ export async function startServices({ mongo = true, kms = true, venv, log = () =
   let found = venv;
   const stop = async () => { await Promise.all(running.splice(0).map((server) => server.stop())); };
   const environment = async () => {
-    found ??= (await installPython()).venv;
+    found ??= (await installServices()).services;
     return found;
   };
   try {

@@ -7,22 +7,25 @@
 import { pathToFileURL } from 'node:url';
 import { ScriptFailure, runScript } from './process.mjs';
 import { installChromium, installLibmongocrypt } from './setup/debian.mjs';
-import { installNodePackages } from './setup/node-packages.mjs';
+import { installNodePackages, installTestTools } from './setup/node-packages.mjs';
 import { checkPrerequisites } from './setup/prerequisites.mjs';
-import { installPython } from './setup/python.mjs';
+import { installPython, installServices } from './setup/python.mjs';
 import { reporter } from './setup/report.mjs';
-import { installRust } from './setup/rust.mjs';
+import { installRust, installWasmTarget } from './setup/rust.mjs';
 
 const steps = {
+  wasmTarget: installWasmTarget,
   rust: installRust,
   packages: installNodePackages,
+  testTools: installTestTools,
+  services: installServices,
   python: installPython,
   chromium: installChromium,
   libmongocrypt: installLibmongocrypt,
 };
 export const everything = Object.keys(steps);
 
-// `needs`: names of `steps`. Resolves to what the steps found: { venv, python, chromium, libmongocrypt }.
+// `needs`: names of `steps`. Resolves to what the steps found: { services, python, chromium, libmongocrypt }.
 export async function setUp(needs = everything, log = note) {
   checkPrerequisites(needs);
   const started = performance.now();

@@ -30,7 +30,7 @@ await runScript('test', async () => {
   const words = process.argv.slice(2);
   const files = testFiles(words);
   if (files.length === 0) throw new ScriptFailure(`no test file matches ${words.join(' ')}`);
-  const found = await setUp(['rust', 'packages', 'python', 'chromium']);
+  const found = await setUp(['rust', 'packages', 'testTools', 'services', 'python', 'chromium']);
   const results = [];
   if (words.length === 0) for (const check of [...rustChecks, lint]) results.push(await perform(check));
   const built = await perform(build);
@@ -56,7 +56,7 @@ async function perform({ name, command, args, env }) {
 }
 
 // One server, one emulator and one CMK for all test files.
-async function runTests(files, { venv, python, chromium }) {
+async function runTests(files, { services: venv, python, chromium }) {
   note(`node tests (${files.length} files)`);
   const started = performance.now();
   const scratch = mkdtempSync(join(tmpdir(), 'csfle-test-'));

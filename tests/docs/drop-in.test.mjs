@@ -9,6 +9,7 @@ import { serialize } from 'bson';
 import { root } from '../../js/dev/paths.mjs';
 import { alias, mongoshOf, mongoshProject, packedTarball } from '../hosts/projects.mjs';
 import { versions } from '../hosts/versions.mjs';
+import { pinned } from '../tools/versions.mjs';
 import { fencesOf, proseOf, textOf } from './markdown.mjs';
 import { manifest, openProject } from './project.mjs';
 import { runnerOf } from './runners.mjs';
@@ -56,7 +57,7 @@ describe('the snippets of DROP-IN.md', { timeout: 300_000 }, () => {
       assert.deepEqual(JSON.parse(text), { dependencies: { ...changed.dependencies, mongodb: `^${versions.previousDriver}` }, overrides: { [alias]: `$${alias}` } });
     },
     'json shell': async ({ text }) => {
-      assert.deepEqual(JSON.parse(text), { dependencies: { mongosh: manifest.devDependencies.mongosh, [alias]: changed.dependencies[alias] } });
+      assert.deepEqual(JSON.parse(text), { dependencies: { mongosh: pinned.mongosh, [alias]: changed.dependencies[alias] } });
       project.mongoshProgram = mongoshOf(await mongoshProject());
     },
     'js shell': (fence, context) => runnerOf({ ...fence, kind: 'mongosh' }).run(fence, context),
@@ -141,8 +142,8 @@ describe('what DROP-IN.md says', () => {
     assert.ok(prose.includes(`counts its own from ${manifest.version}.`));
     assert.ok(prose.includes(`\`"${alias}": "npm:csfle-wasm@^${manifest.version}"\``));
     assert.ok(prose.includes(`says \`${MongoCrypt.libmongocryptVersion}\``));
-    assert.ok(prose.includes(`mongosh ${manifest.devDependencies.mongosh}:`));
-    const { webpack, esbuild, rollup, vite } = manifest.devDependencies;
+    assert.ok(prose.includes(`mongosh ${pinned.mongosh}:`));
+    const { webpack, esbuild, rollup, vite } = pinned;
     for (const [name, version] of Object.entries({
       webpack, esbuild, rollup: rollup.split('@').at(-1), Vite: vite, 'Next.js': versions.next, Bun: versions.bun, bun: versions.bun, Deno: versions.deno,
       pnpm: versions.pnpm, yarn: versions.yarn, mongoose: versions.mongoose, 'The driver': versions.previousDriver, 'the driver': versions.previousDriver,

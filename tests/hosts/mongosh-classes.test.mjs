@@ -8,6 +8,7 @@ import { tlsFront } from '../mongocrypt/tls.mjs';
 import { startReplyProxy } from '../mongocrypt/reply-proxy.mjs';
 import { testPython, testServices } from '../env.mjs';
 import { runShell } from './mongosh/shell.mjs';
+import { pinned } from '../tools/versions.mjs';
 import { alias, filesOf, makeProject, manifest, mongoshOf, mongoshProject, npm, ours, printed } from './projects.mjs';
 
 const { mongodbUri, kmsEndpoint, keyArn, region } = await testServices();
@@ -53,7 +54,7 @@ describe('the installation', () => {
   });
 
   test('is the same with overrides', { timeout: 120_000 }, async () => {
-    const other = await makeProject('mongosh-overrides', { dependencies: { mongosh: manifest.devDependencies.mongosh, ...ours }, overrides: { [alias]: `$${alias}` } });
+    const other = await makeProject('mongosh-overrides', { dependencies: { mongosh: pinned.mongosh, ...ours }, overrides: { [alias]: `$${alias}` } });
     const { code, stderr } = await npm(other, 'install', '--package-lock-only', '--ignore-scripts');
     assert.equal(code, 0, stderr);
     const of = (project) => JSON.parse(readFileSync(join(project, 'package-lock.json'), 'utf8')).packages;

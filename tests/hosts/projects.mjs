@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { MongoCrypt } from 'csfle-wasm';
 import { withLock } from '../../js/dev/lock.mjs';
 import { root } from '../../js/dev/paths.mjs';
+import { pinned } from '../tools/versions.mjs';
 
 export const alias = 'mongodb-client-encryption';
 export const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -87,7 +88,7 @@ export async function sharedProject(name, manifestOf, ...flags) {
 export const driverProject = () => sharedProject('driver', { dependencies: { mongodb: manifest.devDependencies.mongodb, ...ours } });
 
 /** npm's mongosh on this package. Without scripts: those of other packages in its tree fetch what is not on npm. */
-export const mongoshProject = () => sharedProject('mongosh', { dependencies: { mongosh: manifest.devDependencies.mongosh, ...ours } }, '--ignore-scripts');
+export const mongoshProject = () => sharedProject('mongosh', { dependencies: { mongosh: pinned.mongosh, ...ours } }, '--ignore-scripts');
 
 /** The program of the shell in a project. */
 export const mongoshOf = (folder) => join(folder, 'node_modules', 'mongosh', 'bin', 'mongosh.js');

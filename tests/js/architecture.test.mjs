@@ -182,8 +182,8 @@ test("no committed file names a folder of somebody's machine", () => {
 });
 
 // `npm ci` refuses a lock file that lacks a platform's package, which happens when a registry did not have it.
-test('the lock file has an entry for every dependency, on every platform', () => {
-  const entries = JSON.parse(textOf('package-lock.json')).packages;
+for (const lockFile of ['package-lock.json', 'tests/tools/package-lock.json']) test(`${lockFile} has an entry for every dependency, on every platform`, () => {
+  const entries = JSON.parse(textOf(lockFile)).packages;
   const isFound = (from, name) => {
     for (let folder = from; ; folder = folder.slice(0, Math.max(folder.lastIndexOf('/node_modules/'), 0))) {
       if (entries[`${folder}${folder === '' ? '' : '/'}node_modules/${name}`] !== undefined) return true;

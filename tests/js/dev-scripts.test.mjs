@@ -68,7 +68,7 @@ test('a missing prerequisite is named with the way to get it', () => {
 test('set-up called again finds everything', async () => {
   const said = [];
   // What `npm test` itself has brought already.
-  await setUp(['rust', 'packages', 'python', 'chromium'], (text) => said.push(text));
+  await setUp(['rust', 'packages', 'testTools', 'services', 'python', 'chromium'], (text) => said.push(text));
   assert.ok(said.length > 4);
   assert.deepEqual(said.filter((text) => !/ \(already there\)$|^ready in /.test(text)), []);
 });

@@ -1,24 +1,31 @@
-// `npm ci`, when node_modules is not what package-lock.json says.
+// `npm ci`, where node_modules is not what package-lock.json says.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from '../paths.mjs';
 import { runQuietly } from '../process.mjs';
 
-export async function installNodePackages(report) {
-  if (isCurrent()) report.found('node_modules');
+// What building, the command and the demo need.
+export const installNodePackages = (report) => install(report, root, 'npm ci', 10);
+
+// What only the tests need: the shell, other bundlers, the browser's driver, the linter.
+export const installTestTools = (report) => install(report, join(root, 'tests', 'tools'), 'npm ci in tests/tools', 40);
+
+async function install(report, folder, what, firstTimeSeconds) {
+  if (isCurrent(folder)) report.found(`${what}: node_modules`);
   else {
     // No install scripts: what we use with a native part (esbuild, koffi, typescript) carries its binary as a package.
     const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
-    await report.doing('npm ci', 40, () => runQuietly(npm, ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { shell: process.platform === 'win32' }));
+    const options = { cwd: folder, shell: process.platform === 'win32' };
+    await report.doing(what, firstTimeSeconds, () => runQuietly(npm, ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], options));
   }
   return {};
 }
 
 // npm keeps what it installed in node_modules/.package-lock.json. Packages for other machines are absent there.
-function isCurrent() {
-  const installedPath = join(root, 'node_modules', '.package-lock.json');
+function isCurrent(folder) {
+  const installedPath = join(folder, 'node_modules', '.package-lock.json');
   if (!existsSync(installedPath)) return false;
-  const wanted = readJson(join(root, 'package-lock.json')).packages;
+  const wanted = readJson(join(folder, 'package-lock.json')).packages;
   const installed = readJson(installedPath).packages;
   const direct = new Set(Object.keys(wanted[''].devDependencies).map((name) => `node_modules/${name}`));
   return Object.entries(wanted).every(([path, { version, optional, devOptional }]) => {

@@ -6,8 +6,8 @@ export const minimum = { node: [20, 0], rust: [1, 90], python: [3, 10] };
 
 export function checkPrerequisites(needs) {
   const missing = [checkNode(), checkGit()];
-  if (needs.includes('rust')) missing.push(checkRust());
-  if (needs.includes('python')) missing.push(checkPython());
+  if (needs.includes('rust') || needs.includes('wasmTarget')) missing.push(checkRust());
+  if (needs.includes('python') || needs.includes('services')) missing.push(checkPython());
   const problems = missing.filter((problem) => problem !== undefined);
   if (problems.length > 0) throw new ScriptFailure(`missing:\n  ${problems.join('\n  ')}`);
 }

@@ -1,4 +1,4 @@
-// The wasm target, the two cargo components our checks use, wasm-bindgen's CLI and wasm-pack.
+// The wasm target; for a full build also the two cargo components our checks use, wasm-bindgen's CLI and wasm-pack.
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { withLock } from '../lock.mjs';
@@ -8,16 +8,26 @@ import { answerOf, runQuietly } from '../process.mjs';
 const target = 'wasm32-unknown-unknown';
 const components = ['clippy', 'rustfmt'];
 
+// Enough for a quick build, which uses crate/bindgen.
+export async function installWasmTarget(report) {
+  await alone(() => addTarget(report));
+  return {};
+}
+
 export async function installRust(report) {
-  const cache = cacheFolder();
-  mkdirSync(cache, { recursive: true });
-  await withLock(join(cache, 'rust.lock'), async () => {
+  await alone(async () => {
     await addTarget(report);
     await addComponents(report);
     await installTool(report, 'wasm-bindgen-cli', 'wasm-bindgen', lockedVersion('wasm-bindgen'));
     await installTool(report, 'wasm-pack', 'wasm-pack', '0.15.1');
   });
   return {};
+}
+
+function alone(work) {
+  const cache = cacheFolder();
+  mkdirSync(cache, { recursive: true });
+  return withLock(join(cache, 'rust.lock'), work);
 }
 
 // The CLI has to be of the crate's own version: it reads what the macro wrote.

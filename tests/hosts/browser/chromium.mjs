@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chromium } from 'playwright-core';
+import { chromium } from '../../tools/playwright.mjs';
 import { installChromium } from '../../../js/dev/setup/debian.mjs';
 
 const FLAGS = [

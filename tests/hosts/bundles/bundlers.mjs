@@ -1,12 +1,7 @@
 // Each bundler as its documentation begins: what goes in, what comes out, and that it is for Node. Nothing about this package.
 import { join } from 'node:path';
-import commonjs from '@rollup/plugin-commonjs';
-import json from '@rollup/plugin-json';
-import nodeResolve from '@rollup/plugin-node-resolve';
 import * as esbuild from 'esbuild';
-import { rollup } from 'rollup';
-import * as vite from 'vite';
-import webpack from 'webpack';
+import { commonjs, json, nodeResolve, rollup, vite, webpack } from '../../tools/bundlers.mjs';
 
 function withWebpack(options) {
   return (project, out) => new Promise((resolve, reject) => {

@@ -39,7 +39,8 @@ export async function installForShell({ awsSdk = false } = {}) {
   };
 }
 
-const ownProgram = join(dirname(require.resolve('mongosh/package.json')), require('mongosh/package.json').bin.mongosh);
+const tools = createRequire(new URL('../../tools/package.json', import.meta.url));
+const ownProgram = join(dirname(tools.resolve('mongosh/package.json')), tools('mongosh/package.json').bin.mongosh);
 
 // `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script; `program` is
 // another installation's.
