@@ -81,7 +81,10 @@ function printKeys(output: Output, mode: MigrationReport['mode'], plan: Migratio
 export function printResults(output: Output, report: MigrationReport): void {
   const { mode, plan, keys, collections, schemas, failures, kmsCalls, durationMs, interrupted, ok } = report;
   const unfinished = failures.length > 0 ? 'Not done: see the failures below' : 'Not done: see below what is left';
-  const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? 'Done' : unfinished;
+  // A date that is too early chooses no key: that is to be read as such, and not as work that was done.
+  const nothingChosen = mode === 'reencrypt' && keys.planned === 0 ? plan.checks.find(({ name }) => name === 'keys-chosen') : undefined;
+  const done = nothingChosen === undefined ? 'Done' : 'Nothing to do';
+  const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? done : unfinished;
   output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
   if (mode === 'rewrap') {
     output.line(
@@ -89,7 +92,8 @@ export function printResults(output: Output, report: MigrationReport): void {
     );
     output.line(`${INDENT}${counted(keys.verified, 'key')} unwrapped again from the vault: the same key material as before`);
   }
-  if (mode === 'reencrypt') {
+  if (nothingChosen !== undefined) output.line(`${INDENT}${nothingChosen.detail}`);
+  else if (mode === 'reencrypt') {
     output.line(
       `${INDENT}${keys.migrated} of ${counted(keys.planned, 'key')} replaced by new ones, ${keys.alreadyDone} were done, ${keys.failed} failed; ${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} retired`,
     );

@@ -162,6 +162,7 @@ function resultLine({ keys, durationMs }: MigrationReport): string {
 function verdict(report: MigrationReport, executable: boolean): string {
   if (report.interrupted) return 'Interrupted. Run it again: it goes on where it stopped.';
   const kept = (report.remaining?.notChosen ?? []).length > 0 || report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
+  if (report.executed && report.ok && report.mode === 'reencrypt' && report.keys.planned === 0) return `Nothing to do: ${report.plan.checks.find(({ name }) => name === 'keys-chosen')?.detail}.`;
   if (report.executed) return report.ok ? `Done and verified${kept ? ' for the keys that were chosen; others keep their data key' : ''}.` : 'Not done: see above what failed and what is left. Run it again when that is dealt with.';
   if (report.failures.length > 0) return 'Nothing was written: see what failed above.';
   return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';

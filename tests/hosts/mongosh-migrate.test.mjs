@@ -135,6 +135,8 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     assert.equal(one.code, 0, one.stdout);
     assert.match(one.stdout, new RegExp(`^ {2}not chosen {3}${documents} values stay under 1 key that was not chosen \\(`, 'm'));
     assert.match(one.stdout, /\nDone and verified for the keys that were chosen; others keep their data key\.\n$/);
+    const early = await run(`${prelude} csfle.migrate({ ...options, ${settings}, createdBefore: new Date(0) })`, { json: false });
+    assert.match(early.stdout, /\nNothing to do: no key is made before 1970-01-01T00:00:00\.000Z: the 4 keys there are newer or made by a re-encryption\.\n$/);
     const rest = await evaluate(`${prelude} csfle.migrate({ ...options, ${settings}, createdBefore: ISODate('${new Date().toISOString()}') })`);
     assert.equal(rest.ok, true, JSON.stringify(rest.failures));
     assert.deepEqual(rest.remaining.notChosen, []);
