@@ -27,7 +27,7 @@ export interface TrustOptions {
   readonly trustedMasterKeys?: readonly TrustedMasterKey[] | undefined;
   /**
    * Endpoints, as `host[:port]`, that key documents may name although no cloud runs them. Others are refused with
-   * `KMS_ENDPOINT_NOT_ALLOWED`. Default: none.
+   * `KMS_ENDPOINT_NOT_ALLOWED`. `'*'` leaves this rule out; it widens no pattern of `trustedMasterKeys`. Default: none.
    */
   readonly allowedEndpoints?: readonly string[] | undefined;
 }

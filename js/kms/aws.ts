@@ -61,7 +61,7 @@ export function withoutAwsCommands(cause: unknown): CsfleError {
  *
  * Shape: pass a function `({ region, endpoint }) => client` for master keys in several regions; it is called once per
  * region and endpoint. In browsers pass the class `KMS`, or `{ EncryptCommand, DecryptCommand }` as second argument.
- * The endpoint comes from key documents: where others may write the key vault, check it in that function.
+ * The endpoint comes from key documents: where others may write the key vault, set `trustedMasterKeys`.
  * Credentials, their renewal and the SDK's own retries belong to the client; `maxAttempts: 1` leaves retries to us.
  * Errors: `KMS_REGION_MISMATCH` when a fixed client is of another region than the master key; the SDK's errors by name
  * (`KMS_ACCESS_DENIED`, `KMS_THROTTLED`, `KMS_KEY_NOT_FOUND` ...), with the SDK's own error as `cause`.

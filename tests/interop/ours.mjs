@@ -83,8 +83,10 @@ export class Ours {
       return [id, type === 'local' ? { key: setting } : (callbacks[id] ?? fakeKms(type, kms))];
     }));
     const options = { kmsProviders, keyVaultStore: this.#store, ...(keyExpirationMs !== undefined && { keyExpirationMS: keyExpirationMs }) };
-    this.#raw = new ClientEncryption(null, { ...options, bson: rawBson });
-    this.#plain = new ClientEncryption(null, { ...options, bson: plainBson });
+    // libmongocrypt has no rule about endpoints.
+    const allowedEndpoints = ['*'];
+    this.#raw = new ClientEncryption(null, { ...options, allowedEndpoints, bson: rawBson });
+    this.#plain = new ClientEncryption(null, { ...options, allowedEndpoints, bson: plainBson });
     /** Key documents; only what a filter asks for is answered. */
     this.vault = [];
     /** When set, answered instead, whatever was asked. */

@@ -74,7 +74,7 @@ async function pymongo(kmsProviders, steps) {
 
 // The emulator is reached directly here; the endpoint in the master key is pymongo's way to it.
 const kms = awsKms(({ region }) => new KMSClient({ region, endpoint: process.env.TEST_KMS_ENDPOINT, credentials: { ...CREDENTIALS } }));
-const ours = (kmsProviders) => new ClientEncryption(client, { keyVaultNamespace: keyVault, kmsProviders });
+const ours = (kmsProviders) => new ClientEncryption(client, { keyVaultNamespace: keyVault, kmsProviders, allowedEndpoints: [awsMasterKey.endpoint] });
 const oursLocal = () => ours({ local: { key: localKey } });
 const oursAws = () => ours({ aws: kms });
 const LOCAL = { local: { key: new bson.Binary(localKey) } };

@@ -22,7 +22,7 @@ test('Azure wraps with RSA-OAEP-256 through a client per key URL', async () => {
     wrapKey: async (algorithm, key, options) => { calls.push(['wrapKey', algorithm, options]); return { result: await pad.encrypt({ plaintext: key }), algorithm, keyID: 'id' }; },
     unwrapKey: async (algorithm, key, options) => { calls.push(['unwrapKey', algorithm, options]); return { result: await pad.decrypt({ ciphertext: key }) }; },
   };
-  const encryption = localEncryption({ kmsProviders: { azure: azureKms((target) => { targets.push(target); return client; }) } });
+  const encryption = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms((target) => { targets.push(target); return client; }) } });
   await roundTrip(encryption, 'azure', azureKey);
   await encryption.createDataKey('azure', { masterKey: { keyVaultEndpoint: 'vault.example.net', keyName: 'other' } });
   assert.deepEqual(targets, [
@@ -31,7 +31,7 @@ test('Azure wraps with RSA-OAEP-256 through a client per key URL', async () => {
   ]);
   assert.deepEqual(calls.map(([name, algorithm]) => `${name} ${algorithm}`), ['wrapKey RSA-OAEP-256', 'unwrapKey RSA-OAEP-256', 'wrapKey RSA-OAEP-256']);
   assert.ok(calls.every(([, , options]) => options.abortSignal instanceof AbortSignal));
-  const single = localEncryption({ kmsProviders: { azure: azureKms(client) } });
+  const single = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms(client) } });
   await roundTrip(single, 'azure', azureKey);
   for (const one of [encryption, single]) one.close();
 });
@@ -63,6 +63,7 @@ test('KMIP callbacks may name the object they made', async () => {
   const pad = padKms('kmip');
   const seen = [];
   const encryption = localEncryption({
+    allowedEndpoints: ['kmip.example.com'],
     kmsProviders: {
       kmip: kmipKms({
         encrypt: async (call) => ({ ciphertext: await pad.encrypt(call), keyId: '42' }),
@@ -125,7 +126,7 @@ test('a wrapped key that Azure or Google cannot open is KMS_CIPHERTEXT_REFUSED',
     ['azure', azureKey, (wrap, unwrap) => azureKms({ wrapKey: async (_, key) => ({ result: await wrap({ plaintext: key }) }), unwrapKey: unwrap }), { statusCode: 400, code: 'BadParameter' }],
     ['gcp', gcpKey, (wrap, unwrap) => gcpKms({ encrypt: async (call) => [{ ciphertext: await wrap(call) }], decrypt: unwrap }), { code: 3 }],
   ]) {
-    const encryption = localEncryption({ kmsProviders: { [provider]: make(padKms('x').encrypt, async () => { throw Object.assign(new Error('no'), shape); }) } });
+    const encryption = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { [provider]: make(padKms('x').encrypt, async () => { throw Object.assign(new Error('no'), shape); }) } });
     const keyId = await encryption.createDataKey(provider, { masterKey });
     await failsWith('KMS_CIPHERTEXT_REFUSED', () => encryption.encrypt(1, { algorithm: RANDOM, keyId }));
     encryption.close();
@@ -133,12 +134,12 @@ test('a wrapped key that Azure or Google cannot open is KMS_CIPHERTEXT_REFUSED',
 });
 
 test('replies without bytes are KMS_REPLY_INVALID, clients without methods ARGUMENT_INVALID', async () => {
-  const azure = localEncryption({ kmsProviders: { azure: azureKms({ wrapKey: async () => ({}), unwrapKey: async () => undefined }) } });
+  const azure = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms({ wrapKey: async () => ({}), unwrapKey: async () => undefined }) } });
   await failsWith('KMS_REPLY_INVALID', () => azure.createDataKey('azure', { masterKey: azureKey }));
   const gcp = localEncryption({ kmsProviders: { gcp: gcpKms({ encrypt: async () => [{}], decrypt: async () => [] }) } });
   await failsWith('KMS_REPLY_INVALID', () => gcp.createDataKey('gcp', { masterKey: gcpKey }));
   for (const make of [azureKms, gcpKms, kmipKms]) for (const wrong of [undefined, null, {}, 7]) await failsWith('ARGUMENT_INVALID', () => make(wrong));
-  const lazy = localEncryption({ kmsProviders: { azure: azureKms(() => ({})) } });
+  const lazy = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms(() => ({})) } });
   await failsWith('ARGUMENT_INVALID', () => lazy.createDataKey('azure', { masterKey: azureKey }));
   for (const one of [azure, gcp, lazy]) one.close();
 });

@@ -78,9 +78,10 @@ export async function startAws(certificateFile, { hosts = [`kms.${REGION}.amazon
       const masterKey = { region: REGION, key: JSON.parse(key) };
       return withKey(async () => answered({ KeyId: masterKey.key, CiphertextBlob: base64(await keys.encrypt({ masterKey, plaintext })) }), { missing, invalid });
     }
-    const [, text] = /^\{"CiphertextBlob": "([A-Za-z0-9+/]+={0,2})"\}$/.exec(body) ?? [];
+    // Named only where the master keys are pinned.
+    const [, text, named] = /^\{"CiphertextBlob": "([A-Za-z0-9+/]+={0,2})"(?:, "KeyId": ("[^"]*"))?\}$/.exec(body) ?? [];
     if (target !== 'TrentService.Decrypt' || text === undefined) complain(`${target} with its body`);
-    return withKey(async () => answered({ Plaintext: base64(await keys.decrypt({ masterKey: { region: REGION }, ciphertext: Buffer.from(text ?? '', 'base64') })) }), { missing, invalid });
+    return withKey(async () => answered({ Plaintext: base64(await keys.decrypt({ masterKey: { region: REGION, ...(named && { key: JSON.parse(named) }) }, ciphertext: Buffer.from(text ?? '', 'base64') })) }), { missing, invalid });
   };
 
   aws.kmsProvider = aws.addAccount();

@@ -60,8 +60,8 @@ async function refusedInSilence(work, code = 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED')
 }
 
 afterEach(async () => {
-  alias.setTrustedMasterKeys(undefined);
   delete process.env.CSFLE_TRUSTED_MASTER_KEYS;
+  alias.setTrustedMasterKeys(undefined);
   await place.vault().deleteMany({});
 });
 

@@ -194,7 +194,8 @@ describe('rewrap', { timeout: 240_000 }, () => {
     assert.equal(report.ok, true);
   });
 
-  it('a key that another process wraps meanwhile is not overwritten', async () => {
+  // Under another CMK, it is neither under the source nor under the target: it is refused unless that CMK is trusted.
+  for (const isTrusted of [true, false]) it(`a key that another process wraps meanwhile is not overwritten, its CMK ${isTrusted ? 'being' : 'not being'} trusted`, async () => {
     const place = await hospital(lab, { documents: 0 });
     const { KeyMetadata } = await new KMSClient({ region: lab.region, endpoint: lab.kmsEndpoint }).send(new CreateKeyCommand({}));
     const theirs = { provider: 'aws', region: lab.region, key: KeyMetadata.Arn };
@@ -210,8 +211,14 @@ describe('rewrap', { timeout: 240_000 }, () => {
       }
       return rewrapIf(id, expected, next);
     };
-    const report = await place.migrate({ execute: true, keyVault: store });
+    const trustedMasterKeys = isTrusted ? ['local', lab.to.key, theirs.key] : undefined;
+    const report = await place.migrate({ execute: true, keyVault: store, trustedMasterKeys });
     assert.equal(interfered, true);
+    if (!isTrusted) {
+      assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED' }]);
+      assert.deepEqual((await place.vault.findOne({ _id: place.keys.ssn })).masterKey, theirs);
+      return;
+    }
     // Wrapped by them under another CMK: taken up from there, on the value they wrote.
     assert.equal(report.ok, true, JSON.stringify(report.failures));
     assert.deepEqual((await place.vault.findOne({ _id: place.keys.ssn })).masterKey, lab.to);

@@ -284,7 +284,6 @@ fn an_allowed_endpoint_counts_where_no_pattern_names_one() {
     assert_eq!(refusal(&both, aws_at("127.0.0.1:5001")), NOT_TRUSTED);
     for text in [
         "",
-        "*",
         "*.example",
         "a%2eb",
         "a@b.c",
@@ -299,6 +298,16 @@ fn an_allowed_endpoint_counts_where_no_pattern_names_one() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_star_allows_every_endpoint_and_widens_no_pattern() {
+    let mut unpinned = Admission::default();
+    unpinned.allow_endpoint("*").expect("it is any endpoint");
+    assert_eq!(refusal(&unpinned, aws_at("evil.example")), None);
+    let mut both = pinned(&[text(ARN)]);
+    both.allow_endpoint("*").expect("it is any endpoint");
+    assert_eq!(refusal(&both, aws_at("evil.example")), NOT_TRUSTED);
 }
 
 #[test]

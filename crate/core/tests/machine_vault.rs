@@ -388,7 +388,7 @@ fn the_previous_master_key_is_given_out_as_it_is_stored() {
     // Another driver's order of fields and spelling of the endpoint, which parsing would change.
     let mut stored = csfle_core::raw::begin_document(128);
     for (name, value) in [
-        ("endpoint", "https://kms.example.com/"),
+        ("endpoint", "https://KMS.r.amazonaws.com/"),
         ("key", "k"),
         ("region", "r"),
         ("provider", "aws"),

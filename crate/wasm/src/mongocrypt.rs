@@ -26,9 +26,8 @@ type Answer<T> = std::result::Result<T, JsValue>;
 struct Inner {
     library: mongocrypt::MongoCrypt,
     entropy: HostEntropy,
-    /// The master keys that this library was told to trust, beside what the whole process trusts.
+    /// Beside what the whole process trusts.
     trusted: Option<Vec<TrustedMasterKey>>,
-    /// Of the rules that the library works by.
     generation: u32,
 }
 
@@ -80,8 +79,7 @@ pub struct MongoCrypt(Shared);
 
 #[wasm_bindgen]
 impl MongoCrypt {
-    /// Units: `key_expiration_ms` in milliseconds, 0 = never. Documents are BSON. `trusted` is an array of patterns of master
-    /// keys.
+    /// Units: `key_expiration_ms` in milliseconds, 0 = never. Documents are BSON; `trusted` is a list of patterns.
     ///
     /// # Errors
     /// Those of `csfle_core::mongocrypt::MongoCrypt::new`.

@@ -66,10 +66,15 @@ impl Admission {
         self.targets = Some(patterns);
     }
 
-    /// Allows an endpoint, `host[:port]`, that no cloud runs. Without a port it is the default one of the provider.
+    /// Allows an endpoint, `host[:port]`, that no cloud runs. Without a port it is the default one of the provider. `*` leaves
+    /// the rule about endpoints out; patterns without an endpoint are not widened by it.
     ///
     /// Errors: `OPTION_INVALID` for what is no host of plain characters.
     pub fn allow_endpoint(&mut self, text: &str) -> Result<()> {
+        if text == "*" {
+            self.any_endpoint = true;
+            return Ok(());
+        }
         let endpoint = Endpoint::parse(text, true)
             .ok()
             .filter(|endpoint| Place::of(endpoint, ProviderKind::Aws).is_plain())
