@@ -24,8 +24,7 @@ export async function keysUsedElsewhere(run: MigrationRun, keys: readonly Docume
   const named = keys.filter((key) => altNamesOf(key).some(isOwnName));
   const errors = new Map<string, CsfleError>();
   if (named.length === 0) return errors;
-  const except = new Set(run.collections.map(({ namespace }) => namespace));
-  const uses = await searchForUses(searchOf(run), { nested: false, except });
+  const uses = await searchForUses(searchOf(run), { nested: false, except: run.collections });
   for (const key of named) {
     const id = idText(key._id);
     const found = uses.valuesOf(id);

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { ClientEncryption, MemoryKeyVaultStore, retireKeys } from 'csfle-wasm';
+import { MongoClient } from 'mongodb';
 import { failuresOf, hospital, openLab, RANDOM } from './fixtures.mjs';
 
 const mode = 'reencrypt';
@@ -184,6 +185,20 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
       assert.equal(await place.inVault('plain'), true);
     } finally {
       await far.close();
+    }
+  });
+
+  it('two clients of one deployment count each value once, and know the collections to migrate as the same', async () => {
+    const place = await scene();
+    const second = await new MongoClient(lab.uri).connect();
+    try {
+      await place.other.collection('copy').insertOne({ x: await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain }) });
+      const report = await place.run({ collections: [{ client: second, namespace: place.patientsNamespace }], deleteOldKeys: true });
+      assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.id('plain'), code: 'MIGRATION_OLD_KEYS_IN_USE' }]);
+      assert.deepEqual(usesOf(report, place.id('plain')), [[`${place.otherName}.copy`, 'value', 1]]);
+      assert.equal(report.keys.namesMoved, 3);
+    } finally {
+      await second.close();
     }
   });
 

@@ -1,6 +1,7 @@
 /** Every namespace of a deployment that may hold encrypted values, and what could not be listed. */
 
-import type { Document } from '../../bson.js';
+import { binaryBytes, type Document, isBinary } from '../../bson.js';
+import { hexText } from '../../bytes.js';
 import type { MigrationDriverClient } from '../driver-collection.js';
 
 /** A collection, a view or a time series as `listCollections` describes it. */
@@ -10,6 +11,8 @@ export interface ListedNamespace {
   readonly type: string;
   /** Validator, `encryptedFields`, the source of a view. */
   readonly options: Document;
+  /** Which collection it is, whatever client lists it; views have none. */
+  readonly uuid: string | undefined;
 }
 
 /** A part of a deployment that cannot be searched. */
@@ -99,11 +102,16 @@ async function listDatabase(client: MigrationDriverClient, database: string, opt
   const answer = await client.db(database).command({ listCollections: 1, filter: {}, ...options, cursor: { batchSize: WHOLE_LIST } });
   const { firstBatch, id } = answer['cursor'] as { firstBatch: readonly Document[]; id: unknown };
   if (String(id) !== '0') throw Object.assign(new Error('the list is longer than one reply'), { name: 'ListTooLong' });
-  return firstBatch.map(({ name, type, options }) => ({
+  return firstBatch.map(({ name, type, options, info }) => ({
     namespace: `${database}.${String(name)}`,
     type: String(type ?? 'collection'),
     options: (options ?? {}) as Document,
+    uuid: uuidOf((info as Document | undefined)?.['uuid']),
   }));
+}
+
+function uuidOf(uuid: unknown): string | undefined {
+  return isBinary(uuid) ? hexText(binaryBytes(uuid)) : undefined;
 }
 
 function isReserved(database: string, collection: string, names: ReadonlySet<string>): boolean {

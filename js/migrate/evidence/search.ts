@@ -31,24 +31,31 @@ export interface Search {
 export interface SearchDepth {
   /** Whether encrypted documents and arrays are opened, to find what is encrypted inside. */
   readonly nested: boolean;
-  /** Namespaces that need no look. */
-  readonly except?: ReadonlySet<string>;
+  /** Collections that need no look. */
+  readonly except?: readonly MigrationCollection[];
 }
 
 /** Searches every namespace, and the schemas. What cannot be searched is part of the result. */
-export async function searchForUses(search: Search, { nested, except }: SearchDepth): Promise<KeyUses> {
+export async function searchForUses(search: Search, { nested, except = [] }: SearchDepth): Promise<KeyUses> {
   const skip = skipOf(search.evidence);
   const uses = new KeyUses(search.evidence?.skipNamespaces ?? []);
-  const searched = new Set<string>();
   if (search.clients.length === 0 && !skip('*')) uses.addUnreadable({ namespace: '*', reason: 'no client is known that could list the namespaces' });
-  for (const [number, client] of search.clients.entries()) {
+  const lists: (readonly [MigrationDriverClient, readonly ListedNamespace[]])[] = [];
+  for (const client of search.clients) {
     if (search.signal?.aborted) return uses;
     const { listed, unreadable } = await listNamespaces(client, skip);
     for (const one of unreadable) uses.addUnreadable(one);
+    lists.push([client, listed.filter(({ namespace }) => !skip(namespace))]);
+  }
+  const seen = new Set(lists.flatMap(([client, listed]) => listed.filter((one) => isAmong(except, client, one)).map(identityOf)));
+  const searched = new Set<string>();
+  for (const [client, listed] of lists) {
     for (const one of listed) {
       if (search.signal?.aborted) return uses;
-      if (skip(one.namespace) || except?.has(one.namespace)) continue;
-      if (number === 0) searched.add(one.namespace);
+      // Two clients of one deployment list the same collections.
+      if (seen.has(identityOf(one))) continue;
+      if (one.uuid !== undefined) seen.add(identityOf(one));
+      searched.add(one.namespace);
       addOptions(search, uses, one);
       if (one.type !== 'view') await searchListed(search, uses, client, one.namespace, nested);
     }
@@ -56,8 +63,8 @@ export async function searchForUses(search: Search, { nested, except }: SearchDe
   for (const collection of search.collections) {
     if (search.signal?.aborted) return uses;
     const { namespace, client } = collection;
-    // One that a deployment listed is searched already.
-    if (skip(namespace) || except?.has(namespace) || (searched.has(namespace) && client === search.clients[0])) continue;
+    // What a deployment lists is searched already; a collection of the caller's own making may be something else.
+    if (skip(namespace) || except.includes(collection) || (searched.has(namespace) && client !== undefined)) continue;
     await searchCollection(search, uses, collection, nested);
   }
   for (const schema of search.schemas) {
@@ -69,6 +76,15 @@ export async function searchForUses(search: Search, { nested, except }: SearchDe
     }
   }
   return uses;
+}
+
+/** Whether a listed collection is one of these. One without a client is known by its name alone. */
+function isAmong(collections: readonly MigrationCollection[], client: MigrationDriverClient, { namespace }: ListedNamespace): boolean {
+  return collections.some((one) => one.namespace === namespace && (one.client === undefined || one.client === client));
+}
+
+function identityOf({ namespace, uuid }: ListedNamespace): string {
+  return `${namespace} ${uuid ?? ''}`;
 }
 
 function addOptions({ engine }: Search, uses: KeyUses, { namespace, options }: ListedNamespace): void {
@@ -156,7 +172,9 @@ class Opening {
     const byKey = new Map<string, Uint8Array[]>();
     for (const value of values) {
       const key = value.subarray(KEY_ID_START, KEY_ID_END).join();
-      byKey.set(key, [...(byKey.get(key) ?? []), value]);
+      const group = byKey.get(key);
+      if (group === undefined) byKey.set(key, [value]);
+      else group.push(value);
     }
     for (const group of byKey.values()) await this.#openGroup(group, level);
   }
