@@ -2,7 +2,7 @@ import type { Document, MasterKeyDocument, MigrationSchema } from '../index.js';
 import { createFile, FileError, type FileErrorCode, readRegularFile, replaceFile } from '../node/files.js';
 import { decodedText, readKeyBackup, writeKeyBackup } from '../node/key-backup.js';
 import type { DriverBson } from './connection.js';
-import { CliError, type CliErrorCode } from './failure.js';
+import { CliError } from './failure.js';
 
 const LARGEST_SCHEMA_BYTES = 64 * 1024 * 1024;
 
@@ -87,7 +87,8 @@ async function withFile<T>(work: () => Promise<T>, remedyOfContents = 'Check the
     return await work();
   } catch (cause) {
     if (!(cause instanceof FileError)) throw cause;
-    const code: CliErrorCode = cause.code === 'FILE_EXISTS' ? 'CLI_FILE_EXISTS' : 'CLI_FILE_INVALID';
-    throw new CliError(code, cause.message, REMEDIES[cause.code] ?? remedyOfContents, undefined, { cause });
+    const remedy = REMEDIES[cause.code] ?? remedyOfContents;
+    if (cause.code === 'FILE_EXISTS') throw new CliError('CLI_FILE_EXISTS', cause.message, remedy, undefined, { cause });
+    throw new CliError('CLI_FILE_INVALID', cause.message, remedy, undefined, { cause });
   }
 }

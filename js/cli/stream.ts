@@ -51,6 +51,8 @@ export class TextStream {
 
   /** Resolves when everything is written, or cannot be. */
   async finished(): Promise<void> {
+    // Streams tell of a failure one turn later.
+    await new Promise((resolve) => setImmediate(resolve));
     if (this.#lostCode !== undefined || this.#stream.writableLength === 0) return;
     await new Promise<void>((resolve) => {
       this.#stream.once('error', () => resolve());

@@ -144,7 +144,8 @@ function synchronousMethod(method: Method): Method {
 // under --json, which prints every field, `code`, `details` and `remedy` among them.
 function forShell(error: unknown, state: ShellInstanceState | undefined): unknown {
   if (CsfleError.is(error) && !('codeName' in error) && !printsJson(state)) {
-    Object.assign(error, { message: visible(error.message), codeName: error.code, errInfo: { remedy: error.remedy, ...error.details } });
+    const shown = Object.fromEntries(Object.entries(error.details).map(([name, value]) => [name, typeof value === 'string' ? visible(value) : value]));
+    Object.assign(error, { message: visible(error.message), codeName: error.code, errInfo: { remedy: error.remedy, ...shown } });
   }
   return error;
 }

@@ -1,5 +1,6 @@
 // How csfle behaves as a guest of mongosh: help, printing, errors, secrets, key files, start-up time.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -57,6 +58,21 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     assert.match(stdout, /\n {2}keyVault\.createKey\(kms, [^\n]*\):\n\n {2}Creates a data key/);
     assert.match(stdout, /\n {2}Key Vault Class \(csfle-wasm\):\n/);
     assert.match(stdout, /For more information on usage: https:/);
+  });
+
+  it('refuses a FIFO, a device and a folder as a key file at once', { skip: process.platform === 'win32' && 'no FIFO' }, async () => {
+    assert.equal(spawnSync('mkfifo', ['-m', '600', join(shell.folder, 'fifo')]).status, 0);
+    const refused = await evaluate("['fifo', '/dev/zero', '/dev/stdin', '.'].map((file) => attempt(() => csfle.localKeyFile(file)))");
+    assert.deepEqual(refused.map(({ code }) => code), Array(4).fill('ARGUMENT_INVALID'));
+  });
+
+  it('shows names and messages of others with nothing hidden in them', async () => {
+    const forged = 'x\u001b[2K\r\nforged ok\u202e\u200b';
+    const absent = await run(`${shell.load} csfle.localKeyFile(${JSON.stringify(forged)})`, { json: false });
+    assert.match(`${absent.stdout}${absent.stderr}`, /\\u001b\[2K\\u000d\\u000aforged ok\\u202e\\u200b/);
+    const namespace = `${database}.${forged.replaceAll('\u0000', '')}`;
+    const plan = await run(`${shell.load} print(csfle.migrate({ ...${options}, mode: 'reencrypt', collections: [${JSON.stringify(namespace)}], from: { provider: 'local' }, to: { provider: 'local' } }))`, { json: false });
+    for (const { stdout, stderr } of [absent, plan]) assert.doesNotMatch(`${stdout}${stderr}`, /[\u001b\r\u202e\u200b]|^forged/m);
   });
 
   it('prints objects by what they are for, and connections without credentials', async () => {

@@ -1,0 +1,138 @@
+// What the command writes to files: whole or not at all, never through a planted link, and the same words again go on.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { EJSON } from 'bson';
+import { hospital, openLab } from '../migration/fixtures.mjs';
+import { csfle, slowKms } from './cli/command.mjs';
+
+describe('csfle and its files', { timeout: 300_000, skip: process.platform === 'win32' && 'links and permissions of POSIX' }, () => {
+  let lab;
+  let folder;
+  let keyFile;
+  let masterKey;
+  let count = 0;
+  before(async () => {
+    lab = await openLab();
+    folder = mkdtempSync(join(tmpdir(), 'csfle-cli-files-'));
+    ({ masterKey } = await hospital(lab, { documents: 0 }));
+    keyFile = join(folder, 'master-key.bin');
+    writeFileSync(keyFile, masterKey, { mode: 0o600 });
+  });
+  after(async () => {
+    rmSync(folder, { recursive: true, force: true });
+    await lab.close();
+  });
+
+  const fresh = () => {
+    const path = join(folder, `place-${count++}`);
+    mkdirSync(path);
+    return path;
+  };
+  const run = async (place, args, more = {}) => {
+    const { code, stdout, stderr } = await csfle(['migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', '--json', ...args], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...more.env }, whileRunning: more.whileRunning });
+    return { code, stderr, report: JSON.parse(stdout) };
+  };
+  const reencrypt = (place, path) => ['--mode', 'reencrypt', '--collection', place.patientsNamespace, '--schema-file', path];
+  const schemaOf = ({ keys }, padding = 0) => `${EJSON.stringify({ bsonType: 'object', description: 'x'.repeat(padding), properties: { ssn: { encrypt: { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic', keyId: [keys.ssn] } } } }, undefined, 2)}\n`;
+  const codes = ({ failures }) => failures.map(({ code }) => code);
+
+  it('a schema file keeps its permissions, and the link that leads to it', async () => {
+    const path = fresh();
+    const place = await hospital(lab, { documents: 2, masterKey });
+    writeFileSync(join(path, 'real.json'), schemaOf(place));
+    chmodSync(join(path, 'real.json'), 0o640);
+    symlinkSync('real.json', join(path, 'schema.json'));
+    const before = readFileSync(join(path, 'real.json'), 'utf8');
+    const { code, report } = await run(place, reencrypt(place, join(path, 'schema.json')));
+    assert.equal(code, 0, JSON.stringify(report.failures));
+    assert.equal(readlinkSync(join(path, 'schema.json')), 'real.json');
+    assert.equal(statSync(join(path, 'real.json')).mode & 0o777, 0o640);
+    assert.notEqual(readFileSync(join(path, 'real.json'), 'utf8'), before);
+    assert.equal(readFileSync(join(path, 'schema.json.before-migration'), 'utf8'), before);
+    assert.deepEqual(readdirSync(path).sort(), ['real.json', 'schema.json', 'schema.json.before-migration']);
+  });
+
+  it('a planted link, and a kept original that is not whole, are refused: the schema file stays', async () => {
+    const path = fresh();
+    const place = await hospital(lab, { documents: 2, masterKey });
+    const file = join(path, 'schema.json');
+    const kept = `${file}.before-migration`;
+    writeFileSync(file, schemaOf(place));
+    writeFileSync(join(path, 'whole.json'), schemaOf(place));
+    for (const plant of [() => symlinkSync(join(path, 'elsewhere'), kept), () => symlinkSync('whole.json', kept), () => writeFileSync(kept, ''), () => writeFileSync(kept, schemaOf(place).slice(0, 100))]) {
+      plant();
+      const { code, report } = await run(place, reencrypt(place, file));
+      assert.equal(code, 1);
+      assert.deepEqual(codes(report), ['MIGRATION_SCHEMA_FAILED']);
+      assert.equal(readFileSync(file, 'utf8'), schemaOf(place));
+      assert.equal(existsSync(join(path, 'elsewhere')), false);
+      unlinkSync(kept);
+    }
+    assert.equal((await run(place, reencrypt(place, file))).code, 0);
+    assert.equal(readFileSync(kept, 'utf8'), schemaOf(place));
+  });
+
+  it('a full disk leaves schema file and original whole, and the retry works', async (t) => {
+    const path = fresh();
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', path], { encoding: 'utf8' });
+    if (mounted.status !== 0) return t.skip(`no small file system can be mounted here: ${mounted.stderr ?? mounted.error}`);
+    try {
+      const place = await hospital(lab, { documents: 2, masterKey });
+      const file = join(path, 'schema.json');
+      const original = schemaOf(place, 40_000);
+      writeFileSync(file, original);
+      for (let attempt = 0; attempt < 2; attempt += 1) {
+        const { code, report } = await run(place, reencrypt(place, file));
+        assert.deepEqual([code, codes(report)], [1, ['MIGRATION_SCHEMA_FAILED']]);
+        assert.deepEqual(readdirSync(path), ['schema.json']);
+        assert.equal(readFileSync(file, 'utf8'), original);
+      }
+      // Room for the original that is kept, and none for the new one.
+      spawnSync('mount', ['-o', 'remount,size=100k', path]);
+      assert.equal((await run(place, reencrypt(place, file))).code, 1);
+      assert.equal(readFileSync(file, 'utf8'), original);
+      assert.equal(readFileSync(`${file}.before-migration`, 'utf8'), original);
+      spawnSync('mount', ['-o', 'remount,size=256k', path]);
+      assert.equal((await run(place, reencrypt(place, file))).code, 0);
+      assert.notEqual(readFileSync(file, 'utf8'), original);
+      assert.equal(readFileSync(`${file}.before-migration`, 'utf8'), original);
+
+      const backup = await run(await hospital(lab, { documents: 0, masterKey }), ['--backup-file', join(path, 'absent', 'vault.jsonl')]);
+      assert.deepEqual([backup.code, codes(backup.report)], [1, ['MIGRATION_BACKUP_FAILED']]);
+    } finally {
+      spawnSync('umount', [path]);
+    }
+  });
+
+  it('the same words after a stop go on with the backup of the same run; any other file is refused', async () => {
+    const path = fresh();
+    const place = await hospital(lab, { documents: 0, masterKey });
+    const file = join(path, 'vault.jsonl');
+    let child;
+    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 100, onCall: (calls) => { if (calls === 4) child.kill('SIGTERM'); } });
+    const stopped = await run(place, ['--backup-file', file, '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+    await kms.close();
+    assert.equal(stopped.code, 143);
+    const backup = readFileSync(file, 'utf8');
+    assert.equal(backup.trim().split('\n').length, 3);
+    assert.equal(lstatSync(file).mode & 0o777, 0o600);
+    const again = await run(place, ['--backup-file', file]);
+    assert.equal(again.code, 0, JSON.stringify(again.report.failures));
+    assert.equal(readFileSync(file, 'utf8'), backup);
+
+    const other = await hospital(lab, { documents: 0, masterKey });
+    const before = await other.dump();
+    writeFileSync(join(path, 'cut.jsonl'), backup.slice(0, -40));
+    symlinkSync('vault.jsonl', join(path, 'link.jsonl'));
+    for (const name of ['vault.jsonl', 'cut.jsonl', 'link.jsonl']) {
+      const { code, report } = await run(other, ['--backup-file', join(path, name)]);
+      assert.deepEqual([code, codes(report)], [1, ['MIGRATION_BACKUP_FAILED']], name);
+    }
+    assert.deepEqual(await other.dump(), before);
+    assert.equal(readFileSync(file, 'utf8'), backup);
+  });
+});
