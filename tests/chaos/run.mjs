@@ -14,22 +14,27 @@ const DEFAULT_FAULTS = 300;
 const DEFAULT_LANES = 3;
 const SHOWN_PER_FINDING = 5;
 
-/** Opens what scenarios need; `close()` ends it. */
+/**
+ * Opens what scenarios need; `close()` ends it. Each lane has a server of its own, because the product looks through all databases of a
+ * server before it lets a key go. On the server that MONGODB_URI names there is one lane.
+ */
 export async function openLab({ lanes = DEFAULT_LANES } = {}) {
   const python = await testPython();
-  const services = await startServices({ env: { MONGODB_URI: process.env.TEST_MONGODB_URI ?? process.env.MONGODB_URI, AWS_ENDPOINT_URL_KMS: process.env.TEST_KMS_ENDPOINT ?? process.env.AWS_ENDPOINT_URL_KMS } });
-  const emulatorArns = [(await createCmk(services.kmsEndpoint)).arn, (await createCmk(services.kmsEndpoint)).arn];
-  const kms = await startKms({ emulator: services.kmsEndpoint, emulatorArns });
-  const client = await new MongoClient(services.mongodbUri).connect();
-  const workers = new Workers(lanes + 1);
-  const readers = Array.from({ length: lanes }, () => startReader(python));
+  const { MONGODB_URI, TEST_KMS_ENDPOINT, AWS_ENDPOINT_URL_KMS } = process.env;
+  const servers = await Promise.all(Array.from({ length: MONGODB_URI ? 1 : lanes }, () => startServices({ kms: false, env: { MONGODB_URI } })));
+  const emulator = await startServices({ mongo: false, env: { AWS_ENDPOINT_URL_KMS: TEST_KMS_ENDPOINT ?? AWS_ENDPOINT_URL_KMS } });
+  const emulatorArns = [(await createCmk(emulator.kmsEndpoint)).arn, (await createCmk(emulator.kmsEndpoint)).arn];
+  const kms = await startKms({ emulator: emulator.kmsEndpoint, emulatorArns });
+  const workers = new Workers(servers.length + 1);
+  const places = await Promise.all(servers.map(async ({ mongodbUri }) => ({
+    client: await new MongoClient(mongodbUri).connect(), serverUri: mongodbUri, kms, emulatorArns, reader: startReader(python), workers,
+  })));
   return {
-    lanes: readers.map((reader) => ({ client, serverUri: services.mongodbUri, kms, emulatorArns, reader, workers })),
+    lanes: places,
     async close() {
-      await Promise.all([workers.stop(), ...readers.map((reader) => reader.stop())]);
-      await client.close();
+      await Promise.all([workers.stop(), ...places.flatMap(({ client, reader }) => [reader.stop(), client.close()])]);
       await kms.stop();
-      await services.stop();
+      await Promise.all([emulator, ...servers].map((service) => service.stop()));
     },
   };
 }
