@@ -1,5 +1,6 @@
 // `npm run chaos -- --json --faults N [--seed S] [--at I] [--lanes L]`: injects N faults into jobs of the product and has an
 // independent reader look for what was lost and what leaked. `--at` repeats the one fault with that index.
+import { pathToFileURL } from 'node:url';
 import { MongoClient } from 'mongodb';
 import { createCmk, startServices } from '../../js/dev/services.mjs';
 import { testPython } from '../env.mjs';
@@ -149,4 +150,4 @@ function printReport({ faults, asked, losses, leaks, jobs, seed, seconds, kinds,
   for (const finding of findings) console.log(`  FOUND ${JSON.stringify(finding)}`);
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) await main(process.argv.slice(2));
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main(process.argv.slice(2));
