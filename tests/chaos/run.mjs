@@ -14,6 +14,7 @@ const USAGE = 'usage: npm run chaos -- [--json] [--faults N] [--seed S] [--at IN
 const DEFAULT_FAULTS = 300;
 const DEFAULT_LANES = 3;
 const SHOWN_PER_FINDING = 5;
+const FAULTS_PER_LINE = 50;
 
 /**
  * Opens what scenarios need; `close()` ends it. Each lane has a server of its own, because the product looks through all databases of a
@@ -133,7 +134,7 @@ async function main(args) {
   for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.once(signal, () => process.exit(code));
   const lab = await openLab({ lanes: at === undefined ? Math.max(1, lanes) : 1 });
   try {
-    const onScenario = (report) => { if (!json && process.stderr.isTTY) process.stderr.write(`\r${report.faults} of ${report.asked} faults, ${report.losses} losses, ${report.leaks} leaks`); };
+    const onScenario = progressOn(process.stderr);
     const { failed, ...report } = await runChaos(lab, { faults, seed, indexes: at === undefined ? undefined : [at], onScenario });
     if (json) console.log(JSON.stringify(report, null, 2));
     else printReport(report);
@@ -143,8 +144,21 @@ async function main(args) {
   }
 }
 
+/** Says how far a run is: on a terminal all the time, elsewhere a line now and then. */
+function progressOn(stream) {
+  let told = 0;
+  return ({ faults, asked, losses, leaks }) => {
+    const text = `${faults} of ${asked} faults, ${losses} losses, ${leaks} leaks`;
+    if (stream.isTTY) stream.write(`\r${text}`);
+    else if (faults >= told + FAULTS_PER_LINE) {
+      told = faults;
+      stream.write(`chaos: ${text}\n`);
+    }
+  };
+}
+
 function printReport({ faults, asked, losses, leaks, jobs, seed, seconds, kinds, notInjected, findings }) {
-  console.log(`\r${faults} of ${asked} faults in ${jobs} jobs, ${seconds} s, seed ${seed}: ${losses} losses, ${leaks} leaks`);
+  console.log(`${process.stderr.isTTY ? '\r' : ''}${faults} of ${asked} faults in ${jobs} jobs, ${seconds} s, seed ${seed}: ${losses} losses, ${leaks} leaks`);
   console.log(Object.entries(kinds).map(([name, count]) => `${name} ${count}`).join(', '));
   for (const [name, { times, reason }] of Object.entries(notInjected)) console.log(`  not injected: ${name}, ${times} times: ${reason}`);
   for (const finding of findings) console.log(`  FOUND ${JSON.stringify(finding)}`);
