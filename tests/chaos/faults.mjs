@@ -1,6 +1,7 @@
 // The faults. Each has a list of jobs it makes sense for and a plan: what the proxy, the KMS, the streams or the disk do to that job,
 // and whether it really happened. A fault with several slots is that much more frequent.
-import { LIES, liarOf } from './lies.mjs';
+import { existsSync } from 'node:fs';
+import { concerns, LIES, liarOf } from './lies.mjs';
 import { smallDisk } from './disks.mjs';
 import { OPPOSITES } from './jobs.mjs';
 import { updatedIds } from './proxy.mjs';
@@ -115,10 +116,14 @@ function opposite({ job, rng }) {
 }
 
 /** A stream of the command without a reader or without room; the work has to be done all the same. */
-const streams = (kinds) => () => ({ streams: kinds, mustFinish: true, injected: () => true });
+const streams = (kinds) => () => noFullDevice(kinds) ?? { streams: kinds, mustFinish: true, injected: () => true };
+
+const noFullDevice = (kinds) => (Object.values(kinds).includes('full') && !existsSync('/dev/full') ? { skipped: 'this system has no /dev/full' } : undefined);
 
 /** The same while the KMS denies everything: no exit code may call that done. */
 const streamsAndFailure = (kinds) => (context) => {
+  const skipped = noFullDevice(kinds);
+  if (skipped !== undefined) return skipped;
   const { liar, counts } = liarOf('denies', { ...context, rng: { below: () => 0, pick: (list) => list[0] } });
   return { streams: kinds, liar, injected: () => counts.lies > 0 };
 };
@@ -147,7 +152,7 @@ export const FAULTS = {
   ...Object.fromEntries(DOCUMENT_WRITERS.map((name) => [`writer-${name}`, { jobs: rewriting, plan: documentWriter(name) }])),
   'writers-at-every-update': { slots: 4, jobs: rewriting, plan: restlessWriters },
   ...Object.fromEntries(Object.entries(KEY_WRITERS).map(([name, write]) => [`writer-${name}`, { jobs: writesVault, plan: keyWriter(name, write) }])),
-  ...Object.fromEntries(Object.keys(LIES).map((name) => [`kms-${name}`, { jobs: usesKms, plan: lie(name) }])),
+  ...Object.fromEntries(Object.keys(LIES).map((name) => [`kms-${name}`, { jobs: (job) => usesKms(job) && concerns(name, job), plan: lie(name) }])),
   'opposite-runners': { slots: 6, jobs: (job) => job.name in OPPOSITES, plan: opposite },
   'stdout-closed': { jobs: anyJob, via: 'command', plan: streams({ stdout: 'closed' }) },
   'stderr-closed': { jobs: migrating, via: 'command', plan: streams({ stderr: 'closed' }) },

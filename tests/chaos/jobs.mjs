@@ -75,10 +75,12 @@ export function commandArguments(job, { database, folder, arns, keys }, { disk =
         ...(job.schemas ? ['--schema-file', schema] : []),
         ...(job.mode === 'reencrypt' ? oldKeyIds(job, keys).flatMap((id) => ['--key', id]) : []),
         ...(job.deletes ? ['--delete-old-keys'] : []), ...(job.mode === 'decrypt' ? ['--confirm-plaintext'] : []),
-        ...(withBackup ? ['--backup-file', backup] : []),
+        ...backupArguments(withBackup, backup),
       ];
   }
 }
+
+const backupArguments = (withBackup, file) => (withBackup ? ['--backup-file', file] : []);
 
 /** The environment of the command. */
 export const commandEnvironment = ({ uri, kmsEndpoint }) => ({

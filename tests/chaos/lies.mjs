@@ -41,18 +41,21 @@ export const LIES = {
   'answers-nothing': { operation: /./, at: 'one', told: { text: '{}' } },
 };
 
+/** Whether a lie can come up in a job: a KMS wraps only for a job that moves keys to it. */
+export const concerns = (name, job) => LIES[name].operation !== 'Encrypt' || job.to === 'a' || job.to === 'b';
+
 /** A liar for startKms().lie() with a count of its lies. */
-export function liarOf(name, { world, rng }) {
+export function liarOf(name, { world, rng, job }) {
   const { operation, at, change, wraps, told } = LIES[name];
   const first = rng.below(operation === 'Encrypt' ? 5 : 9);
   const facts = { world, rng };
   const counts = { calls: 0, lies: 0 };
-  const concerns = (call) => (operation instanceof RegExp ? operation.test(call) : operation === call);
+  const isMeant = (call) => (operation instanceof RegExp ? operation.test(call) : operation === call);
   const isTurn = (number) => (at === 'one' ? number === first : at === 'some' ? number >= first && number < first + 2 : number >= first);
-  // The material of one key, however it is wrapped.
-  const victim = world.keys[rng.pick(['card', 'files'])].material;
+  // The material of one key that the job asks the KMS about, however it is wrapped.
+  const victim = rng.pick(Object.values(world.keys).filter(({ provider }) => provider === (job.from ?? 'aws'))).material;
   const liar = async ({ operation: call, body }) => {
-    if (!concerns(call)) return undefined;
+    if (!isMeant(call)) return undefined;
     const number = counts.calls;
     counts.calls += 1;
     if (at === 'key') {

@@ -1,5 +1,6 @@
 // `npm run chaos -- --json --faults N [--seed S] [--at I] [--lanes L]`: injects N faults into jobs of the product and has an
 // independent reader look for what was lost and what leaked. `--at` repeats the one fault with that index.
+import { pathToFileURL } from 'node:url';
 import { MongoClient } from 'mongodb';
 import { createCmk, startServices } from '../../js/dev/services.mjs';
 import { testPython } from '../env.mjs';
@@ -13,23 +14,29 @@ const USAGE = 'usage: npm run chaos -- [--json] [--faults N] [--seed S] [--at IN
 const DEFAULT_FAULTS = 300;
 const DEFAULT_LANES = 3;
 const SHOWN_PER_FINDING = 5;
+const FAULTS_PER_LINE = 50;
 
-/** Opens what scenarios need; `close()` ends it. */
+/**
+ * Opens what scenarios need; `close()` ends it. Each lane has a server of its own, because the product looks through all databases of a
+ * server before it lets a key go. On the server that MONGODB_URI names there is one lane.
+ */
 export async function openLab({ lanes = DEFAULT_LANES } = {}) {
   const python = await testPython();
-  const services = await startServices({ env: { MONGODB_URI: process.env.TEST_MONGODB_URI ?? process.env.MONGODB_URI, AWS_ENDPOINT_URL_KMS: process.env.TEST_KMS_ENDPOINT ?? process.env.AWS_ENDPOINT_URL_KMS } });
-  const emulatorArns = [(await createCmk(services.kmsEndpoint)).arn, (await createCmk(services.kmsEndpoint)).arn];
-  const kms = await startKms({ emulator: services.kmsEndpoint, emulatorArns });
-  const client = await new MongoClient(services.mongodbUri).connect();
-  const workers = new Workers(lanes + 1);
-  const readers = Array.from({ length: lanes }, () => startReader(python));
+  const { MONGODB_URI, TEST_KMS_ENDPOINT, AWS_ENDPOINT_URL_KMS } = process.env;
+  const servers = await Promise.all(Array.from({ length: MONGODB_URI ? 1 : lanes }, () => startServices({ kms: false, env: { MONGODB_URI } })));
+  const emulator = await startServices({ mongo: false, env: { AWS_ENDPOINT_URL_KMS: TEST_KMS_ENDPOINT ?? AWS_ENDPOINT_URL_KMS } });
+  const emulatorArns = [(await createCmk(emulator.kmsEndpoint)).arn, (await createCmk(emulator.kmsEndpoint)).arn];
+  const kms = await startKms({ emulator: emulator.kmsEndpoint, emulatorArns });
+  const workers = new Workers(servers.length + 1);
+  const places = await Promise.all(servers.map(async ({ mongodbUri }) => ({
+    client: await new MongoClient(mongodbUri).connect(), serverUri: mongodbUri, kms, emulatorArns, reader: startReader(python), workers,
+  })));
   return {
-    lanes: readers.map((reader) => ({ client, serverUri: services.mongodbUri, kms, emulatorArns, reader, workers })),
+    lanes: places,
     async close() {
-      await Promise.all([workers.stop(), ...readers.map((reader) => reader.stop())]);
-      await client.close();
+      await Promise.all([workers.stop(), ...places.flatMap(({ client, reader }) => [reader.stop(), client.close()])]);
       await kms.stop();
-      await services.stop();
+      await Promise.all([emulator, ...servers].map((service) => service.stop()));
     },
   };
 }
@@ -127,7 +134,7 @@ async function main(args) {
   for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.once(signal, () => process.exit(code));
   const lab = await openLab({ lanes: at === undefined ? Math.max(1, lanes) : 1 });
   try {
-    const onScenario = (report) => { if (!json && process.stderr.isTTY) process.stderr.write(`\r${report.faults} of ${report.asked} faults, ${report.losses} losses, ${report.leaks} leaks`); };
+    const onScenario = progressOn(process.stderr);
     const { failed, ...report } = await runChaos(lab, { faults, seed, indexes: at === undefined ? undefined : [at], onScenario });
     if (json) console.log(JSON.stringify(report, null, 2));
     else printReport(report);
@@ -137,11 +144,24 @@ async function main(args) {
   }
 }
 
+/** Says how far a run is: on a terminal all the time, elsewhere a line now and then. */
+function progressOn(stream) {
+  let told = 0;
+  return ({ faults, asked, losses, leaks }) => {
+    const text = `${faults} of ${asked} faults, ${losses} losses, ${leaks} leaks`;
+    if (stream.isTTY) stream.write(`\r${text}`);
+    else if (faults >= told + FAULTS_PER_LINE) {
+      told = faults;
+      stream.write(`chaos: ${text}\n`);
+    }
+  };
+}
+
 function printReport({ faults, asked, losses, leaks, jobs, seed, seconds, kinds, notInjected, findings }) {
-  console.log(`\r${faults} of ${asked} faults in ${jobs} jobs, ${seconds} s, seed ${seed}: ${losses} losses, ${leaks} leaks`);
+  console.log(`${process.stderr.isTTY ? '\r' : ''}${faults} of ${asked} faults in ${jobs} jobs, ${seconds} s, seed ${seed}: ${losses} losses, ${leaks} leaks`);
   console.log(Object.entries(kinds).map(([name, count]) => `${name} ${count}`).join(', '));
   for (const [name, { times, reason }] of Object.entries(notInjected)) console.log(`  not injected: ${name}, ${times} times: ${reason}`);
   for (const finding of findings) console.log(`  FOUND ${JSON.stringify(finding)}`);
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) await main(process.argv.slice(2));
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main(process.argv.slice(2));
