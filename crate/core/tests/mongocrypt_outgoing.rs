@@ -758,10 +758,10 @@ fn an_insert_of_many_documents_takes_linear_time() {
         started.elapsed()
     };
     let best = |count| (0..5).map(|_| time(count)).min().unwrap();
-    let (few, many) = (best(1000), best(8000));
+    let (few, many) = (best(2000), best(16_000));
     assert!(
         many < few * 40,
-        "{few:?} for 1,000 documents, {many:?} for 8,000"
+        "{few:?} for 2,000 documents, {many:?} for 16,000"
     );
 }
 
