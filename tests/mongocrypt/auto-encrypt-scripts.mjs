@@ -100,8 +100,8 @@ function* analyses() {
     yield script(`analysis: ${name}`, providers.local, [...whole(harmless), ...analysed(bson(reply)), ['finalize']]);
     yield script(`analysis that lies: ${name}`, providers.local, [...whole(find), ...analysed(bson(reply)), ['finalize']]);
   }
-  const queryable = new Binary(Buffer.concat([Buffer.from([3]), Buffer.from(bson({ v: 'test' }), 'base64')]), 6);
-  const lies = { 'a placeholder of Queryable Encryption': result({ ssn: queryable }), 'one beside a marking': result({ also: queryable }), 'another value': result({ ssn: marking(marked({ v: 'other' })) }), 'a field more': { ...result(), comment: 'test' } };
+  const queryable = new Binary(Buffer.concat([Buffer.from([4]), Buffer.from(bson({ v: 'test' }), 'base64')]), 6);
+  const lies = { 'a value of Queryable Encryption': result({ ssn: queryable }), 'one beside a marking': result({ also: queryable }), 'another value': result({ ssn: marking(marked({ v: 'other' })) }), 'a field more': { ...result(), comment: 'test' } };
   for (const [name, lie] of Object.entries(lies)) yield script(`analysis that lies: ${name}`, providers.local, [...whole(find), ...analysed(analysis(lie)), ...keys(keyDocument(1)), ['finalize']]);
   yield script('analysis: garbage', providers.local, [...whole(find), ...analysed(garbage)]);
   const markings = {

@@ -57,7 +57,9 @@ function places(tree, found = []) {
 
 /** Changes a reply's command at a random place. */
 function mutate(rng, command) {
-  const [holder, name] = rng.pick(places(command));
+  const all = places(command);
+  if (all.length === 0) return;
+  const [holder, name] = rng.pick(all);
   const hidden = () => rng.pick([TOKEN, `x${TOKEN}`, queryable(TOKEN), { $eq: TOKEN }, [TOKEN], { [TOKEN]: 1 }, new Binary(Buffer.from(TOKEN)), new Binary(Buffer.concat([Buffer.alloc(18, 2), Buffer.from(TOKEN.padEnd(64))]), 6), marked(TOKEN), marked('x'), new RegExp(TOKEN)]);
   rng.pick([
     () => { holder[name] = hidden(); },

@@ -53,7 +53,7 @@ function hasBrokenScope(bytes) {
 
 const FORBIDDEN = /^(BSON type invalid for (deterministic )?encryption|BSON binary subtype 6 is invalid for encryption)$/;
 
-const NOT_SENT = /^the command was not sent: /;
+const NOT_SENT = /^(the command was not sent: |Invalid schema containing the 'encrypt' keyword\.$)/;
 
 const OWN_DIFFERENCES = [
   {
