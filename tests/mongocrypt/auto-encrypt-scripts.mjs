@@ -8,7 +8,8 @@ const schema = { bsonType: 'object', properties: { ssn: { encrypt: { keyId: [key
 const collinfo = (name, more = {}) => bson({ name, type: 'collection', options: { validator: { $jsonSchema: schema } }, ...more });
 const marked = (more = {}) => ({ v: 'test', a: new Int32(1), ki: keyId(1), ...more });
 const analysis = (result, more = {}) => bson({ hasEncryptionPlaceholders: true, schemaRequiresEncryption: true, result, ok: 1, ...more });
-const find = { find: 'c', filter: { ssn: 'x' }, $db: 'db' };
+const find = { find: 'c', filter: { ssn: 'test', old: encrypted(9) }, $db: 'db' };
+const harmless = { find: 'c', filter: { name: 'x' }, $db: 'db' };
 const result = (more = {}) => ({ find: 'c', filter: { ssn: marking(marked()), old: encrypted(9), ...more } });
 const collections = (...documents) => [['operation'], ...documents.map((document) => ['feed', document]), ['finishOperation']];
 const analysed = (...replies) => [['operation'], ...replies.map((reply) => ['feed', reply]), ['finishOperation']];
@@ -42,6 +43,9 @@ function* schemas() {
   yield script('local schema', providers.local, [encrypt(find), ['operation']], { schemaMap: bson({ 'db.c': schema }) });
   yield script('local schema of another collection', providers.local, [encrypt(find), ['operation']], { schemaMap: bson({ 'db.d': schema }) });
   yield script('local schema that is none', providers.local, [encrypt(find)], { schemaMap: bson({ 'db.c': 1 }) });
+  for (const fields of [{}, { escCollection: 'x' }, { fields: 1 }, { fields: {} }, { fields: null }, 1]) {
+    yield script(`encryptedFieldsMap ${JSON.stringify(fields)}`, providers.local, [encrypt(find), encrypt({ insert: 'c', documents: [{ ssn: 'test' }] })], { encryptedFieldsMap: bson({ 'db.c': fields }) });
+  }
   const infos = {
     view: collinfo('c', { type: 'view' }), unnamed: bson({ type: 'collection' }), 'another one': collinfo('d'), garbage, 'without options': bson({ name: 'c' }),
     'other validators': collinfo('c', { options: { validator: { $or: [], $jsonSchema: schema } } }), 'no schema': collinfo('c', { options: {} }),
@@ -83,8 +87,8 @@ function* pipelines() {
 
 function* analyses() {
   yield script('whole way', providers.local, [...whole(find), ...analysed(analysis(result())), ...keys(keyDocument(1)), ['finalize'], ['finalize']]);
-  yield script('whole way without $db', providers.local, [...whole({ find: 'c' }), ...analysed(analysis(result())), ...keys(keyDocument(1)), ['finalize']]);
-  yield script('key by name', providers.local, [...whole(find), ...analysed(analysis(result({ b: marking({ v: 1, a: new Int32(1), ka: 'n' }) }))), ...keys(keyDocument(1), keyDocument(2, { keyAltNames: ['n'] })), ['finalize']]);
+  yield script('whole way without $db', providers.local, [...whole({ ...find, $db: undefined }), ...analysed(analysis(result())), ...keys(keyDocument(1)), ['finalize']]);
+  yield script('key by name', providers.local, [...whole({ ...find, filter: { ...find.filter, b: 1 } }), ...analysed(analysis(result({ b: marking({ v: 1, a: new Int32(1), ka: 'n' }) }))), ...keys(keyDocument(1), keyDocument(2, { keyAltNames: ['n'] })), ['finalize']]);
   yield script('key at a KMS', providers.both, [...whole(find), ...analysed(analysis(result())), ...keys(awsKeyDocument(1)), ['nextRequest']]);
   yield script('credentials', providers.onDemand, [...whole(find), ...analysed(analysis(result())), ['provide', bson(providers.aws)], ...keys(keyDocument(1)), ['finalize']]);
   const replies = {
@@ -92,7 +96,13 @@ function* analyses() {
     'result without markings': { result: { find: 'x' } }, 'no result': {}, 'result number': { result: 1 }, 'flag as number': { schemaRequiresEncryption: new Int32(0) },
     'flag as text': { schemaRequiresEncryption: '', result: { find: 'x' } },
   };
-  for (const [name, reply] of Object.entries(replies)) yield script(`analysis: ${name}`, providers.local, [...whole(find), ...analysed(bson(reply)), ['finalize']]);
+  for (const [name, reply] of Object.entries(replies)) {
+    yield script(`analysis: ${name}`, providers.local, [...whole(harmless), ...analysed(bson(reply)), ['finalize']]);
+    yield script(`analysis that lies: ${name}`, providers.local, [...whole(find), ...analysed(bson(reply)), ['finalize']]);
+  }
+  const queryable = new Binary(Buffer.concat([Buffer.from([4]), Buffer.from(bson({ v: 'test' }), 'base64')]), 6);
+  const lies = { 'a value of Queryable Encryption': result({ ssn: queryable }), 'one beside a marking': result({ also: queryable }), 'another value': result({ ssn: marking(marked({ v: 'other' })) }), 'a field more': { ...result(), comment: 'test' } };
+  for (const [name, lie] of Object.entries(lies)) yield script(`analysis that lies: ${name}`, providers.local, [...whole(find), ...analysed(analysis(lie)), ...keys(keyDocument(1)), ['finalize']]);
   yield script('analysis: garbage', providers.local, [...whole(find), ...analysed(garbage)]);
   const markings = {
     'no v': marking({ a: new Int32(1), ki: keyId(1) }), 'no a': marking({ v: 1, ki: keyId(1) }), 'no key': marking({ v: 1, a: new Int32(1) }), 'both keys': marking(marked({ ka: 'n' })),
@@ -100,7 +110,7 @@ function* analyses() {
     'more fields': marking(marked({ z: 1 })), short: new Binary(Buffer.from([0, 5, 0, 0, 0]), 6), garbage: new Binary(Buffer.from([0, 9, 0, 0, 0, 0]), 6),
   };
   for (const [name, value] of Object.entries(markings)) yield script(`marking: ${name}`, providers.local, [...whole(find), ...analysed(analysis({ find: 'c', a: value }))]);
-  yield script('nested explain', providers.local, [encrypt({ explain: { find: 'c' }, $db: 'db' }), ...collections(collinfo('c')), ['operation'], ...analysed(analysis({ explain: { find: 'c', a: marking(marked()) } })), ...keys(keyDocument(1)), ['finalize']]);
+  yield script('nested explain', providers.local, [encrypt({ explain: { find: 'c', a: 'test' }, $db: 'db' }), ...collections(collinfo('c')), ['operation'], ...analysed(analysis({ explain: { find: 'c', a: marking(marked()) } })), ...keys(keyDocument(1)), ['finalize']]);
 }
 
 function* bypassed() {

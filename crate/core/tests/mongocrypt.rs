@@ -195,7 +195,9 @@ fn every_failure_of_automatic_encryption_has_its_code() {
 fn a_value_that_must_not_be_encrypted_is_refused_even_when_it_is_marked() {
     let mut host = Host::local();
     let key = host.data_key("n");
-    let mut context = host.find();
+    let command = rawdoc! { "find": "c", "filter": { "a": [1.5] } };
+    let mut context =
+        MongoCryptContext::encrypt(&mut host.call(), "db", command.as_bytes()).unwrap();
     host.feed(&mut context, &[]);
     let mut marking = vec![0];
     marking.extend_from_slice(rawdoc! { "v": 1.5, "a": 1, "ka": "n" }.as_bytes());

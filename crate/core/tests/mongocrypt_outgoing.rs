@@ -740,32 +740,6 @@ fn a_schema_that_cannot_be_followed_sends_nothing() {
 }
 
 #[test]
-fn an_insert_of_many_documents_takes_linear_time() {
-    let time = |count: usize| {
-        let documents = |value: &dyn Fn() -> Value| {
-            let one = |_| document(vec![("ssn", value()), ("name", text("n"))]);
-            array((0..count).map(one).collect())
-        };
-        let asked = command("insert", vec![("documents", documents(&|| text("tok3n")))]);
-        let result = command(
-            "insert",
-            vec![("documents", documents(&|| marking(&text("tok3n"))))],
-        );
-        let reply = document(vec![("result", result)]);
-        let mut session = Session::new(&schema());
-        let started = std::time::Instant::now();
-        assert_eq!(session.run(&asked, &reply).code(), None);
-        started.elapsed()
-    };
-    let best = |count| (0..5).map(|_| time(count)).min().unwrap();
-    let (few, many) = (best(1000), best(8000));
-    assert!(
-        many < few * 40,
-        "{few:?} for 1,000 documents, {many:?} for 8,000"
-    );
-}
-
-#[test]
 fn whatever_an_analyser_replies_the_token_stays_inside() {
     let cases = std::env::var("CSFLE_CASES").map_or(100_000, |cases| cases.parse().unwrap());
     let counts = analysis_support::mutations::run(cases, 7);

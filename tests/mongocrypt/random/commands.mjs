@@ -1,7 +1,6 @@
 // Commands for automatic encryption, what the server tells of collections, and what an analyser makes of a command.
 import { allowsDeterministic, damageDocument, randomDocument, randomValue } from '../../interop/generate.mjs';
-import { concat, document, field, fields, LATIN1, TYPE, value } from '../../interop/raw-bson.mjs';
-import { NEVER } from '../../interop/samples.mjs';
+import { concat, document, field, fields, LATIN1, RawValue, TYPE, value } from '../../interop/raw-bson.mjs';
 import { toBase64 } from '../reference.mjs';
 import { NAMES } from './world.mjs';
 
@@ -45,7 +44,8 @@ export function commandOf(world) {
   const { rng } = world;
   const database = rng.chance(world.oddness / 3) ? rng.pick(['', 'a.b', 'a b', 'admin']) : 'db';
   const coll = rng.chance(world.oddness / 2) ? rng.pick([value.int(1), value.string(''), value.string('a.b'), value.string('a\0b')]) : value.string(rng.pick(COLLECTIONS));
-  const filter = ['filter', value.object(randomDocument(rng, 2))];
+  const old = rng.chance(0.2) ? [['old', value.encrypted(world.payload())]] : [];
+  const filter = ['filter', value.object(document([...fields(randomDocument(rng, 2), LATIN1), ...old], LATIN1))];
   const schema = rng.chance(0.5) ? [['validator', object(['$jsonSchema', rng.chance(world.oddness) ? value.int(1) : randomSchema(rng)])]] : [];
   const parts = rng.pick([
     () => [['find', coll], filter], () => [['find', coll], filter], () => [['insert', coll], ['documents', value.array([value.object(randomDocument(rng, 2))])]],
@@ -97,16 +97,34 @@ export function analysis(world, asked) {
   const flags = rng.pick([[], [['schemaRequiresEncryption', value.bool(true)]], [['hasEncryptedPlaceholders', value.bool(true)], ['schemaRequiresEncryption', value.bool(true)]], [['hasEncryptionPlaceholders', value.bool(false)]]]);
   const nothing = rng.chance(0.1) ? [[rng.pick(['schemaRequiresEncryption', 'hasEncryptedPlaceholders']), rng.pick([value.bool(false), value.int(0), value.double(0), value.null()])]] : [];
   const command = given.filter(([name]) => !['jsonSchema', 'isRemoteSchema', 'csfleEncryptionSchemas', 'encryptionInformation'].includes(name));
-  const marked = Array.from({ length: rng.below(4) }, (_, index) => [`m${index}`, rng.chance(0.7) ? marking(world) : object(['in', value.array([marking(world)])])]);
-  const result = value.object(document([...command, ...marked, ...(rng.chance(0.2) ? [['old', value.encrypted(world.payload())]] : [])], LATIN1));
+  const left = { markings: rng.below(4) };
+  const marked = command.map(([name, item]) => [name, WITH_VALUES.has(name) ? withMarkings(world, item, left, name === 'documents') : item]);
+  // An analyser that writes another command.
+  const more = rng.chance(0.1) ? [['m', rng.pick([() => marking(world, randomValue(rng, 1)), () => randomValue(rng, 1), () => value.encrypted(world.payload())])()]] : [];
+  const result = value.object(document([...marked, ...more], LATIN1));
   const parts = [...flags, ...nothing, ['result', rng.chance(world.oddness / 2) ? value.int(1) : result]];
   const reply = document(rng.chance(world.oddness / 2) ? parts.slice(0, -1) : parts);
   return rng.chance(world.oddness / 2) ? damaged(rng, reply) : reply;
 }
 
-function marking(world) {
+const WITH_VALUES = new Set(['filter', 'documents', 'updates', 'query', 'pipeline', 'explain']);
+const isEncryptable = ({ type, bytes }) => !(type in NEVER_TYPES) && !(type === TYPE.binData && bytes[4] === 6);
+
+/** A document or an array in which some values are marked; also whole documents, where they are to be stored. */
+function withMarkings(world, item, left, isStored) {
   const { rng } = world;
-  const item = rng.chance(world.oddness / 2) ? rng.pick(Object.values(NEVER)) : randomValue(rng, 1);
+  if (item.type !== TYPE.object && item.type !== TYPE.array) return item;
+  const marked = fields(item.bytes, LATIN1).map(([name, inner]) => {
+    const isMarked = left.markings > 0 && rng.chance(0.4) && (isStored || (inner.type !== TYPE.object && inner.type !== TYPE.array)) && (isEncryptable(inner) || rng.chance(world.oddness / 2));
+    if (!isMarked) return [name, withMarkings(world, inner, left, isStored)];
+    left.markings -= 1;
+    return [name, marking(world, inner)];
+  });
+  return new RawValue(item.type, document(marked, LATIN1));
+}
+
+function marking(world, item) {
+  const { rng } = world;
   const key = rng.pick(world.keys);
   const algorithm = allowsDeterministic(item.type in NEVER_TYPES ? value.string('') : item) && rng.chance(0.5) ? 1 : 2;
   const reference = key.names.length > 0 && rng.chance(0.4) ? ['ka', value.string(rng.pick(key.names))] : ['ki', value.uuid(key.id)];

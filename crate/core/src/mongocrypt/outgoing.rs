@@ -27,7 +27,7 @@ use super::schemas::Schemas;
 use crate::{
     error::{Code, Error, Result},
     payload::{PayloadKind, is_well_formed},
-    raw::{Element, scan},
+    raw::{Element, all_elements, scan},
     schema::encrypted_paths::{EncryptedPaths, ObjectSchema},
 };
 use positions::Reader;
@@ -77,7 +77,7 @@ impl Outgoing {
             return Ok(());
         }
         self.check_positions(command)?;
-        self.check_payloads(command, |payload| is_well_formed(payload))
+        self.check_payloads(command, is_well_formed)
     }
 
     /// Checks what the analyser made of a command.
@@ -188,6 +188,6 @@ fn marked_value<'a>(element: &Element<'a>) -> Option<Element<'a>> {
         return None;
     }
     // Of two fields `v` it is the last one that is encrypted.
-    let fields = crate::raw::elements(&payload[1..]).ok()?;
-    fields.flatten().filter(|field| field.name == b"v").last()
+    let fields = all_elements(&payload[1..]).ok()?;
+    fields.into_iter().rfind(|field| field.name == b"v")
 }

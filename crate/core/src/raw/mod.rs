@@ -49,6 +49,14 @@ pub fn find_field<'a>(document: &'a [u8], name: &str) -> Result<Option<Element<'
     Ok(None)
 }
 
+/// All fields of one document. For schemas and commands: bulk work goes element by element.
+///
+/// Errors: `BSON_MALFORMED`.
+#[inline(never)]
+pub(crate) fn all_elements(document: &[u8]) -> Result<Vec<Element<'_>>> {
+    elements(document)?.collect()
+}
+
 /// A document with the one field `name`.
 #[must_use]
 pub fn single_field_document(name: &str, bson_type: u8, value: &[u8]) -> Vec<u8> {

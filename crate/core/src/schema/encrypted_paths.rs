@@ -16,7 +16,7 @@ use alloc::{
 use super::name_pattern::NamePattern;
 use crate::{
     error::{Code, Error, Result},
-    raw::{Element, MAX_DEPTH, element_type as ty, elements},
+    raw::{Element, MAX_DEPTH, all_elements, element_type as ty},
 };
 
 /// The encrypted paths of one schema.
@@ -142,15 +142,13 @@ fn node(schema: &[u8], path: &str, depth: usize) -> Result<Node> {
     }
     let mut object = ObjectSchema::default();
     let mut is_encrypted = false;
-    for keyword in elements(schema)? {
-        let keyword = keyword?;
+    for keyword in all_elements(schema)? {
         let at = join(path, keyword.name);
         match keyword.name {
             b"encrypt" if keyword.bson_type == ty::DOCUMENT => is_encrypted = true,
             b"encrypt" => return Err(misplaced(&at)),
             b"properties" => {
                 for property in fields_of(&keyword, &at)? {
-                    let property = property?;
                     let node = subschema(&property, &join(&at, property.name), depth)?;
                     match property.name.contains(&b'.') && !matches!(node, Node::Plain) {
                         true => return Err(misplaced(&join(&at, property.name))),
@@ -160,7 +158,6 @@ fn node(schema: &[u8], path: &str, depth: usize) -> Result<Node> {
             }
             b"patternProperties" => {
                 for property in fields_of(&keyword, &at)? {
-                    let property = property?;
                     let at = join(&at, property.name);
                     let node = subschema(&property, &at, depth)?;
                     let pattern = core::str::from_utf8(property.name)
@@ -242,8 +239,7 @@ fn refuse_encrypt(keyword: &Element<'_>, path: &str, depth: usize) -> Result<()>
         if !matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
             continue;
         }
-        for inner in elements(element.value)? {
-            let inner = inner?;
+        for inner in all_elements(element.value)? {
             let at = join(&path, inner.name);
             match inner.name {
                 _ if are_properties => open.push((inner, at, depth + 1, false)),
@@ -257,9 +253,9 @@ fn refuse_encrypt(keyword: &Element<'_>, path: &str, depth: usize) -> Result<()>
     Ok(())
 }
 
-fn fields_of<'a>(keyword: &Element<'a>, path: &str) -> Result<crate::raw::Elements<'a>> {
+fn fields_of<'a>(keyword: &Element<'a>, path: &str) -> Result<Vec<Element<'a>>> {
     match keyword.bson_type {
-        ty::DOCUMENT => elements(keyword.value),
+        ty::DOCUMENT => all_elements(keyword.value),
         _ => Err(invalid("expected a document of properties", path)),
     }
 }

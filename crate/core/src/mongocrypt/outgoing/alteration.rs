@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    raw::{Element, MAX_DEPTH, element_type as ty, elements},
+    raw::{Element, MAX_DEPTH, all_elements, element_type as ty},
 };
 
 /// Fields that analysers write in their own form.
@@ -40,6 +40,13 @@ const ADDED_FLAGS: &[(&[u8], u8)] = &[
     (b"ordered", 1),
     (b"bypassDocumentValidation", 0),
 ];
+const READ_MODES: &[&str] = &[
+    "primary",
+    "primaryPreferred",
+    "secondary",
+    "secondaryPreferred",
+    "nearest",
+];
 const VERBOSITIES: &[&str] = &["queryPlanner", "executionStats", "allPlansExecution"];
 
 pub(super) fn check(schemas: &Outgoing, command: &[u8], marked: &[u8]) -> Result<()> {
@@ -64,7 +71,7 @@ struct Comparison<'a, 's> {
     schemas: &'s Outgoing,
     command: &'a [u8],
     /// What the command holds, once it is asked for.
-    given: Option<Given<'a>>,
+    given: Option<Given>,
 }
 
 impl<'a> Comparison<'a, '_> {
@@ -76,12 +83,11 @@ impl<'a> Comparison<'a, '_> {
     fn command(&mut self, before: &'a [u8], after: &[u8], at: &str, depth: usize) -> Result<()> {
         check_depth(depth)?;
         let mut left = by_name(before).map_err(|_| self.altered(at))?;
-        for field in elements(after)? {
-            let field = field?;
+        for field in all_elements(after)? {
             let path = join(at, field.name);
             match left.remove(field.name) {
                 Some(given) => self.field(&given, &field, &path, depth)?,
-                None if self.may_be_added(&field, at) => {}
+                None if self.may_be_added(&field, at)? => {}
                 // A name that only the analyser knows may be a value: it is not told.
                 None => return Err(self.altered(at)),
             }
@@ -92,8 +98,9 @@ impl<'a> Comparison<'a, '_> {
         }
     }
 
-    fn may_be_added(&self, field: &Element<'_>, at: &str) -> bool {
-        match field.name {
+    /// What drivers say to their analyser comes back with the command.
+    fn may_be_added(&mut self, field: &Element<'_>, at: &str) -> Result<bool> {
+        Ok(match field.name {
             // It is about this database; in an `explain` it is there twice.
             b"$db" => {
                 let database = self.schemas.namespace.split('.').next();
@@ -102,13 +109,23 @@ impl<'a> Comparison<'a, '_> {
             b"verbosity" => field
                 .as_str()
                 .is_some_and(|text| VERBOSITIES.contains(&text)),
+            b"$readPreference" if field.bson_type == ty::DOCUMENT => {
+                all_elements(field.value)?.iter().all(|mode| {
+                    let text = mode.as_str();
+                    mode.name == b"mode" && text.is_some_and(|text| READ_MODES.contains(&text))
+                })
+            }
+            b"maxTimeMS" => {
+                matches!(field.bson_type, ty::INT32 | ty::INT64)
+                    && !self.given()?.is_encrypted(field)
+            }
             name => {
                 field.bson_type == ty::BOOL
                     && ADDED_FLAGS
                         .iter()
                         .any(|(known, value)| *known == name && field.value == [*value])
             }
-        }
+        })
     }
 
     fn field(
@@ -128,11 +145,10 @@ impl<'a> Comparison<'a, '_> {
                 self.command(before.value, after.value, path, depth + 1)
             }
             (ty::ARRAY, ty::ARRAY) if STATEMENTS.contains(&name) => {
-                let mut given = elements(before.value)?;
-                for statement in elements(after.value)? {
-                    let statement = statement?;
+                let mut given = all_elements(before.value)?.into_iter();
+                for statement in all_elements(after.value)? {
                     let path = join(path, statement.name);
-                    match given.next().transpose()? {
+                    match given.next() {
                         Some(given)
                             if (given.bson_type, statement.bson_type)
                                 == (ty::DOCUMENT, ty::DOCUMENT) =>
@@ -158,16 +174,14 @@ impl<'a> Comparison<'a, '_> {
 
     /// Operators in any order, and their fields in any order; or a document.
     fn update(&mut self, before: &'a [u8], after: &[u8], path: &str, depth: usize) -> Result<()> {
-        let has_operators = elements(before)?
-            .next()
-            .transpose()?
+        let has_operators = all_elements(before)?
+            .first()
             .is_some_and(|first| first.name.starts_with(b"$"));
         if !has_operators {
             return self.document(before, after, path, depth + 1);
         }
         let mut left = by_name(before).map_err(|_| self.altered(path))?;
-        for operator in elements(after)? {
-            let operator = operator?;
+        for operator in all_elements(after)? {
             let known = left.remove(operator.name);
             let given = known.ok_or_else(|| self.altered(path))?;
             let at = join(path, operator.name);
@@ -176,8 +190,7 @@ impl<'a> Comparison<'a, '_> {
                 continue;
             }
             let mut fields = by_name(given.value).map_err(|_| self.altered(&at))?;
-            for field in elements(operator.value)? {
-                let field = field?;
+            for field in all_elements(operator.value)? {
                 let known = fields.remove(field.name);
                 let given = known.ok_or_else(|| self.altered(&at))?;
                 let at = join(&at, field.name);
@@ -219,10 +232,9 @@ impl<'a> Comparison<'a, '_> {
 
     fn document(&mut self, before: &'a [u8], after: &[u8], at: &str, depth: usize) -> Result<()> {
         check_depth(depth)?;
-        let mut given = elements(before)?;
-        for field in elements(after)? {
-            let field = field?;
-            let before = given.next().transpose()?;
+        let mut given = all_elements(before)?.into_iter();
+        for field in all_elements(after)? {
+            let before = given.next();
             match before.filter(|given| given.name == field.name) {
                 Some(before)
                     if (before.bson_type, before.value) == (field.bson_type, field.value) => {}
@@ -236,14 +248,16 @@ impl<'a> Comparison<'a, '_> {
         }
     }
 
-    fn rewritten(&mut self, after: &Element<'_>, path: &str) -> Result<()> {
+    fn given(&mut self) -> Result<&Given> {
         let given = match self.given.take() {
             Some(given) => given,
             None => Given::read(self.schemas, self.command)?,
         };
-        let is_alike = given.explains(after)?;
-        self.given = Some(given);
-        match is_alike {
+        Ok(self.given.insert(given))
+    }
+
+    fn rewritten(&mut self, after: &Element<'_>, path: &str) -> Result<()> {
+        match self.given()?.explains(after)? {
             true => Ok(()),
             false => Err(self.altered(path)),
         }
@@ -263,8 +277,7 @@ fn check_depth(depth: usize) -> Result<()> {
 /// The fields of a document. A name that is there twice is an error: which of two counts depends on the reader.
 fn by_name(document: &[u8]) -> core::result::Result<BTreeMap<&[u8], Element<'_>>, String> {
     let mut fields = BTreeMap::new();
-    for field in elements(document).map_err(|error| String::from(error.message()))? {
-        let field = field.map_err(|error| String::from(error.message()))?;
+    for field in all_elements(document).map_err(|error| String::from(error.message()))? {
         if fields.insert(field.name, field).is_some() {
             return Err(String::from("a field is there twice"));
         }

@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use super::positions::{Reader, Scope, join, operator_of};
 use crate::{
     error::Result,
-    raw::{Element, element_type as ty, elements},
+    raw::{Element, all_elements, element_type as ty},
     schema::encrypted_paths::Place,
 };
 
@@ -86,8 +86,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
     /// `{name: expression}`; a name may be that of an encrypted field.
     fn object(&mut self, element: &Element<'a>, scope: &Scope<'s>) -> Result<Gives> {
         let mut gives = Gives::Other;
-        for field in elements(element.value)? {
-            let field = field?;
+        for field in all_elements(element.value)? {
             let kind = self.expression(&field, scope)?;
             if kind == Gives::Constant && !matches!(scope.resolve(field.name), Place::Plain) {
                 self.value(&join("", field.name), &field)?;
@@ -105,8 +104,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         scope: &Scope<'s>,
     ) -> Result<Vec<(Element<'a>, Gives)>> {
         let mut operands = Vec::new();
-        for operand in elements(arguments.value)? {
-            let operand = operand?;
+        for operand in all_elements(arguments.value)? {
             operands.push((operand, self.expression(&operand, scope)?));
         }
         Ok(operands)
@@ -151,8 +149,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         let mut inner = scope.clone();
         let mut gives = Gives::Other;
         let mut body = None;
-        for field in elements(operator.value)? {
-            let field = field?;
+        for field in all_elements(operator.value)? {
             match field.name {
                 b"vars" => inner
                     .variables
@@ -184,7 +181,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 
     fn looped(&mut self, operator: &Element<'a>, scope: &Scope<'s>) -> Result<Gives> {
-        let operands = elements(operator.value)?.collect::<Result<Vec<_>>>()?;
+        let operands = all_elements(operator.value)?;
         let mut inner = scope.clone();
         let mut gives = Gives::Other;
         for operand in operands.iter().filter(|operand| operand.name == b"input") {

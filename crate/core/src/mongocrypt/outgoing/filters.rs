@@ -3,7 +3,7 @@
 use super::positions::{Reader, Scope, join, operator_of};
 use crate::{
     error::Result,
-    raw::{Element, element_type as ty, elements},
+    raw::{Element, all_elements, element_type as ty},
     schema::encrypted_paths::{ObjectSchema, Place},
 };
 
@@ -13,8 +13,8 @@ impl<'a, 's> Reader<'a, 's, '_> {
             return Ok(());
         }
         self.deeper(|reader| {
-            for field in elements(filter)? {
-                reader.predicate(&field?, scope, at)?;
+            for field in all_elements(filter)? {
+                reader.predicate(&field, scope, at)?;
             }
             Ok(())
         })
@@ -28,8 +28,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
     ) -> Result<()> {
         match field.name {
             b"$and" | b"$or" | b"$nor" if field.bson_type == ty::ARRAY => {
-                for inner in elements(field.value)? {
-                    let inner = inner?;
+                for inner in all_elements(field.value)? {
                     if inner.bson_type == ty::DOCUMENT {
                         self.filter(inner.value, scope, at)?;
                     }
@@ -56,15 +55,14 @@ impl<'a, 's> Reader<'a, 's, '_> {
             return self.value(path, operand);
         }
         self.deeper(|reader| {
-            for operation in elements(operand.value)? {
-                let operation = operation?;
+            for operation in all_elements(operand.value)? {
                 match operation.name {
                     // They say whether there is a value, or nothing of it.
                     b"$exists" | b"$comment" => {}
                     b"$not" => reader.compared(&operation, path)?,
                     b"$in" | b"$nin" | b"$all" if operation.bson_type == ty::ARRAY => {
-                        for item in elements(operation.value)? {
-                            reader.value(path, &item?)?;
+                        for item in all_elements(operation.value)? {
+                            reader.value(path, &item)?;
                         }
                     }
                     _ => reader.value(path, &operation)?,
@@ -85,16 +83,15 @@ impl<'a, 's> Reader<'a, 's, '_> {
             return self.nested(operand, objects, path);
         }
         self.deeper(|reader| {
-            for operation in elements(operand.value)? {
-                let operation = operation?;
+            for operation in all_elements(operand.value)? {
                 match operation.name {
                     b"$not" => reader.compared_above(&operation, objects, path)?,
                     b"$elemMatch" if operation.bson_type == ty::DOCUMENT => {
                         reader.filter(operation.value, &Scope::of(objects.to_vec()), path)?;
                     }
                     b"$all" if operation.bson_type == ty::ARRAY => {
-                        for item in elements(operation.value)? {
-                            reader.compared_above(&item?, objects, path)?;
+                        for item in all_elements(operation.value)? {
+                            reader.compared_above(&item, objects, path)?;
                         }
                     }
                     _ => reader.nested(&operation, objects, path)?,

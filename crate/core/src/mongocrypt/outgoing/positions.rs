@@ -8,7 +8,7 @@ use super::{Outgoing, payload_of};
 use crate::{
     error::{Code, Error, Result},
     payload::is_well_formed,
-    raw::{Element, MAX_DEPTH, element_type as ty, elements},
+    raw::{Element, MAX_DEPTH, all_elements, element_type as ty},
     schema::encrypted_paths::{ObjectSchema, Place, resolve, step},
 };
 
@@ -135,8 +135,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     pub(super) fn command(&mut self, command: &'a [u8]) -> Result<()> {
         let scope = Scope::of(self.schemas.target());
         self.deeper(|reader| {
-            for field in elements(command)? {
-                let field = field?;
+            for field in all_elements(command)? {
                 if matches!(field.bson_type, ty::DOCUMENT | ty::ARRAY) {
                     reader.field(command, &field, &scope)?;
                 }
@@ -162,8 +161,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
             b"pipeline" => self.pipeline(field, scope.clone(), false),
             b"explain" if is_document => self.command(field.value),
             b"updates" | b"deletes" | b"ops" | b"indexes" if !is_document => {
-                for statement in elements(field.value)? {
-                    let statement = statement?;
+                for statement in all_elements(field.value)? {
                     if statement.bson_type == ty::DOCUMENT {
                         self.command(statement.value)?;
                     }
@@ -176,8 +174,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     fn validator(&mut self, validator: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
-        for field in elements(validator.value)? {
-            let field = field?;
+        for field in all_elements(validator.value)? {
             if field.name != b"$jsonSchema" {
                 self.predicate(&field, scope, "")?;
             }
@@ -204,8 +201,8 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
             return Ok(());
         }
         self.deeper(|reader| {
-            for field in elements(document)? {
-                reader.document_field(&field?, objects, at)?;
+            for field in all_elements(document)? {
+                reader.document_field(&field, objects, at)?;
             }
             Ok(())
         })
@@ -239,8 +236,8 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
         match element.bson_type {
             ty::DOCUMENT => self.document(element.value, objects, at),
             ty::ARRAY if !objects.is_empty() => self.deeper(|reader| {
-                for item in elements(element.value)? {
-                    reader.nested(&item?, objects, at)?;
+                for item in all_elements(element.value)? {
+                    reader.nested(&item, objects, at)?;
                 }
                 Ok(())
             }),
@@ -254,8 +251,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
             return Ok(());
         }
         self.deeper(|reader| {
-            for field in elements(element.value)? {
-                let field = field?;
+            for field in all_elements(element.value)? {
                 if element.bson_type == ty::DOCUMENT {
                     match scope.resolve(field.name) {
                         Place::Plain => {}
@@ -285,6 +281,11 @@ pub(super) fn operator_of<'a>(element: &Element<'a>) -> Result<Option<Element<'a
     if element.bson_type != ty::DOCUMENT {
         return Ok(None);
     }
-    let first = elements(element.value)?.next().transpose()?;
+    first_operator(element.value)
+}
+
+#[inline(never)]
+fn first_operator(document: &[u8]) -> Result<Option<Element<'_>>> {
+    let first = crate::raw::elements(document)?.next().transpose()?;
     Ok(first.filter(|field| field.name.starts_with(b"$")))
 }

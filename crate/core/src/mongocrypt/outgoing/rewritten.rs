@@ -2,16 +2,12 @@
 //! all such forms. So it is not the form that is compared, but what is in it: each value and each name that stands there in
 //! the clear must stand in the application's command too, at a place that the schema does not encrypt.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{Outgoing, marked_value, positions::Reader};
 use crate::{
     error::{Code, Error, Result},
-    raw::{Element, MAX_DEPTH, element_type as ty, elements},
+    raw::{Element, MAX_DEPTH, all_elements, element_type as ty},
 };
 
 /// Names that analysers put around what was there.
@@ -67,94 +63,124 @@ const NAMES: &[&[u8]] = &[
 ];
 
 /// A value as analysers may write it: numbers in another type, the text of a regular expression as a string.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Key<'a> {
-    Integer(i64),
-    Text(&'a [u8]),
-    Other(u8, &'a [u8]),
+fn key_of(element: &Element<'_>) -> Vec<u8> {
+    let value = element.value;
+    let integer = match element.bson_type {
+        ty::INT32 => <[u8; 4]>::try_from(value)
+            .ok()
+            .map(|bytes| i32::from_le_bytes(bytes).into()),
+        ty::INT64 => <[u8; 8]>::try_from(value).ok().map(i64::from_le_bytes),
+        ty::DOUBLE => <[u8; 8]>::try_from(value)
+            .ok()
+            .and_then(|bytes| exact_integer(f64::from_le_bytes(bytes))),
+        ty::BOOL => Some(i64::from(value != [0])),
+        ty::STRING => return text_key(&value[4..value.len() - 1]),
+        _ => None,
+    };
+    match integer {
+        Some(integer) => integer_key(integer),
+        None => [&[element.bson_type], value].concat(),
+    }
 }
 
-impl<'a> Key<'a> {
-    fn of(element: &Element<'a>) -> Self {
-        let value = element.value;
-        let other = Self::Other(element.bson_type, value);
-        match element.bson_type {
-            ty::INT32 => <[u8; 4]>::try_from(value).map_or(other, |bytes| {
-                Self::Integer(i32::from_le_bytes(bytes).into())
-            }),
-            ty::INT64 => <[u8; 8]>::try_from(value)
-                .map_or(other, |bytes| Self::Integer(i64::from_le_bytes(bytes))),
-            ty::DOUBLE => <[u8; 8]>::try_from(value).map_or(other, |bytes| {
-                let number = f64::from_le_bytes(bytes);
-                #[allow(clippy::cast_possible_truncation, reason = "compared with what it was")]
-                let integer = number as i64;
-                #[allow(clippy::cast_precision_loss, reason = "compared with what it was")]
-                let is_exact = integer as f64 == number;
-                match is_exact {
-                    true => Self::Integer(integer),
-                    false => other,
-                }
-            }),
-            ty::BOOL => Self::Integer(i64::from(value != [0])),
-            ty::STRING => Self::Text(&value[4..value.len() - 1]),
-            _ => other,
-        }
-    }
+fn exact_integer(number: f64) -> Option<i64> {
+    #[allow(clippy::cast_possible_truncation, reason = "compared with what it was")]
+    let integer = number as i64;
+    #[allow(clippy::cast_precision_loss, reason = "compared with what it was")]
+    let is_exact = integer as f64 == number;
+    is_exact.then_some(integer)
+}
 
-    /// What analysers put in of themselves: `$exists: true`, `$sum: 1`, `_id: null`.
-    fn is_filler(self) -> bool {
-        matches!(self, Self::Integer(0 | 1) | Self::Other(ty::NULL, _))
+fn integer_key(integer: i64) -> Vec<u8> {
+    [&[ty::INT64][..], &integer.to_le_bytes()].concat()
+}
+
+fn text_key(text: &[u8]) -> Vec<u8> {
+    [&[ty::STRING], text].concat()
+}
+
+/// Of most values one; of a regular expression its two texts.
+fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
+    if element.bson_type != ty::REGEX {
+        return alloc::vec![key_of(element)];
     }
+    let texts = element.value.split(|byte| *byte == 0).take(2);
+    texts.map(text_key).collect()
+}
+
+/// What is put in without being asked for: `$exists: true`, `$sum: 1`, `_id: null`.
+fn is_filler(key: &[u8]) -> bool {
+    key == [ty::NULL] || key == integer_key(0) || key == integer_key(1)
+}
+
+/// What is noted about something in the application's command.
+#[derive(Clone, Copy)]
+enum Note {
+    /// It is a value, of this type and these bytes.
+    Value = 1,
+    /// It is a name.
+    Name,
+    /// It is a value in the clear, at so many places that the schema does not encrypt.
+    Clear,
+    /// It is a value at an encrypted path.
+    Encrypted,
+    /// It is a value at the encrypted path that is named before it.
+    At,
 }
 
 /// What the application's command holds.
-pub(super) struct Given<'a> {
-    values: BTreeSet<(u8, &'a [u8])>,
-    names: BTreeSet<&'a [u8]>,
-    /// Values in the clear, and at how many places the schema does not encrypt them.
-    clear: BTreeMap<Key<'a>, usize>,
-    encrypted: BTreeSet<Key<'a>>,
-    at: BTreeSet<(String, u8, &'a [u8])>,
+pub(super) struct Given {
+    notes: BTreeMap<Vec<u8>, usize>,
 }
 
-impl<'a> Given<'a> {
-    pub(super) fn read(schemas: &Outgoing, command: &'a [u8]) -> Result<Self> {
+fn noted(note: Note, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = alloc::vec![note as u8];
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+fn at_key(path: &str, element: &Element<'_>) -> Vec<u8> {
+    let parts: [&[u8]; 4] = [path.as_bytes(), &[0], &[element.bson_type], element.value];
+    noted(Note::At, &parts)
+}
+
+impl Given {
+    pub(super) fn read(schemas: &Outgoing, command: &[u8]) -> Result<Self> {
         let mut given = Self {
-            values: BTreeSet::new(),
-            names: BTreeSet::new(),
-            clear: BTreeMap::new(),
-            encrypted: BTreeSet::new(),
-            at: BTreeSet::new(),
+            notes: BTreeMap::new(),
         };
-        let mut found: Vec<(String, Element<'a>)> = Vec::new();
-        let mut keep = |path: &str, element: &Element<'a>| {
-            found.push((path.to_string(), *element));
-            Ok(())
-        };
-        Reader::new(schemas, &mut keep).command(command)?;
         given.add(command, false, 0)?;
-        for (path, element) in found {
-            given.take_out(path, &element)?;
-        }
+        let mut take_out = |path: &str, element: &Element<'_>| given.take_out(path, element);
+        Reader::new(schemas, &mut take_out).command(command)?;
         Ok(given)
     }
 
-    fn add(&mut self, document: &'a [u8], is_array: bool, depth: usize) -> Result<()> {
+    fn has(&self, key: &[u8]) -> bool {
+        self.notes.get(key).is_some_and(|count| *count > 0)
+    }
+
+    fn put(&mut self, key: Vec<u8>) {
+        *self.notes.entry(key).or_default() += 1;
+    }
+
+    fn add(&mut self, document: &[u8], is_array: bool, depth: usize) -> Result<()> {
         check_depth(depth)?;
-        for field in elements(document)? {
-            let field = field?;
+        for field in all_elements(document)? {
             if !is_array {
                 self.add_name(field.name);
             }
-            self.values.insert((field.bson_type, field.value));
             match field.bson_type {
                 ty::DOCUMENT | ty::ARRAY => {
                     self.add(field.value, field.bson_type == ty::ARRAY, depth + 1)?;
                 }
                 _ => {
                     for key in keys_of(&field) {
-                        *self.clear.entry(key).or_default() += 1;
+                        self.put(noted(Note::Clear, &[&key]));
                     }
+                    // Whole documents cannot be asked for: no marking in a filter holds one.
+                    self.put(noted(Note::Value, &[&[field.bson_type], field.value]));
                 }
             }
         }
@@ -162,28 +188,27 @@ impl<'a> Given<'a> {
     }
 
     /// A path, and the names in it.
-    fn add_name(&mut self, name: &'a [u8]) {
-        self.names.insert(name);
+    fn add_name(&mut self, name: &[u8]) {
+        self.put(noted(Note::Name, &[name]));
         if name.contains(&b'.') {
-            self.names.extend(name.split(|byte| *byte == b'.'));
+            for part in name.split(|byte| *byte == b'.') {
+                self.put(noted(Note::Name, &[part]));
+            }
         }
     }
 
     /// A value at an encrypted path is not in the clear. A document and an array are what is in them, too.
-    fn take_out(&mut self, path: String, element: &Element<'a>) -> Result<()> {
+    fn take_out(&mut self, path: &str, element: &Element<'_>) -> Result<()> {
         let mut open = alloc::vec![*element];
         while let Some(element) = open.pop() {
-            self.at
-                .insert((path.clone(), element.bson_type, element.value));
             if matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
-                for inner in elements(element.value)? {
-                    open.push(inner?);
-                }
+                open.extend(all_elements(element.value)?);
                 continue;
             }
+            self.put(at_key(path, &element));
             for key in keys_of(&element) {
-                self.encrypted.insert(key);
-                if let Some(count) = self.clear.get_mut(&key) {
+                self.put(noted(Note::Encrypted, &[&key]));
+                if let Some(count) = self.notes.get_mut(&noted(Note::Clear, &[&key])) {
                     *count = count.saturating_sub(1);
                 }
             }
@@ -192,9 +217,14 @@ impl<'a> Given<'a> {
     }
 
     /// Whether the command has this value at this encrypted path.
-    pub(super) fn has_at(&self, path: &str, value: &Element<'a>) -> bool {
-        self.at
-            .contains(&(path.to_string(), value.bson_type, value.value))
+    pub(super) fn has_at(&self, path: &str, value: &Element<'_>) -> bool {
+        self.has(&at_key(path, value))
+    }
+
+    /// Whether the command has this value, in whatever type of number, at an encrypted path.
+    pub(super) fn is_encrypted(&self, element: &Element<'_>) -> bool {
+        let mut keys = keys_of(element).into_iter();
+        keys.any(|key| self.has(&noted(Note::Encrypted, &[&key])))
     }
 
     /// Whether all that stands in an element in the clear may stand there, and all markings hold values of the command.
@@ -205,13 +235,13 @@ impl<'a> Given<'a> {
     fn explains_at(&self, element: &Element<'_>, depth: usize) -> Result<bool> {
         check_depth(depth)?;
         if let Some(value) = marked_value(element) {
-            return Ok(self.values.contains(&(value.bson_type, value.value)));
+            let key = noted(Note::Value, &[&[value.bson_type], value.value]);
+            return Ok(self.has(&key));
         }
         if !matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
-            return Ok(keys_of(element).iter().all(|key| self.is_clear(*key)));
+            return Ok(keys_of(element).iter().all(|key| self.is_clear(key)));
         }
-        for field in elements(element.value)? {
-            let field = field?;
+        for field in all_elements(element.value)? {
             let is_known = element.bson_type == ty::ARRAY || self.knows(field.name);
             if !is_known || !self.explains_at(&field, depth + 1)? {
                 return Ok(false);
@@ -220,28 +250,17 @@ impl<'a> Given<'a> {
         Ok(true)
     }
 
-    fn is_clear(&self, key: Key<'_>) -> bool {
-        let is_given = self.clear.get(&key).is_some_and(|count| *count > 0);
-        is_given || (key.is_filler() && !self.encrypted.contains(&key))
+    fn is_clear(&self, key: &[u8]) -> bool {
+        let is_given = self.has(&noted(Note::Clear, &[key]));
+        is_given || (is_filler(key) && !self.has(&noted(Note::Encrypted, &[key])))
     }
 
     /// Names of the command, those that analysers put in, and strings of the command, as `$count` makes names of them.
     fn knows(&self, name: &[u8]) -> bool {
-        self.names.contains(name) || NAMES.contains(&name) || self.is_clear(Key::Text(name))
+        NAMES.contains(&name)
+            || self.has(&noted(Note::Name, &[name]))
+            || self.is_clear(&text_key(name))
     }
-}
-
-/// Of most values one; of a regular expression its two texts.
-fn keys_of<'a>(element: &Element<'a>) -> Vec<Key<'a>> {
-    if element.bson_type != ty::REGEX {
-        return alloc::vec![Key::of(element)];
-    }
-    element
-        .value
-        .split(|byte| *byte == 0)
-        .take(2)
-        .map(Key::Text)
-        .collect()
 }
 
 fn check_depth(depth: usize) -> Result<()> {

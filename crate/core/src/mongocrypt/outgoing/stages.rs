@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    raw::{Element, element_type as ty, elements, find_field},
+    raw::{Element, all_elements, element_type as ty, find_field},
     schema::encrypted_paths::{ObjectSchema, Place},
 };
 
@@ -50,8 +50,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             return Ok(());
         }
         self.deeper(|reader| {
-            for stage in elements(pipeline.value)? {
-                let stage = stage?;
+            for stage in all_elements(pipeline.value)? {
                 if let Some(operator) = operator_of(&stage)? {
                     reader.stage(&operator, &mut scope, is_update)?;
                 }
@@ -70,8 +69,8 @@ impl<'a, 's> Reader<'a, 's, '_> {
             b"$match" if is_document => self.filter(stage.value, scope, ""),
             b"$lookup" | b"$unionWith" | b"$graphLookup" if is_document => self.join(stage, scope),
             b"$facet" if is_document => {
-                for pipeline in elements(stage.value)? {
-                    self.pipeline(&pipeline?, scope.clone(), false)?;
+                for pipeline in all_elements(stage.value)? {
+                    self.pipeline(&pipeline, scope.clone(), false)?;
                 }
                 Ok(())
             }
@@ -112,8 +111,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         }
         let mut constants = Vec::new();
         let mut has_encrypted = false;
-        for field in elements(stage.value)? {
-            let field = field?;
+        for field in all_elements(stage.value)? {
             match self.expression(&field, scope)? {
                 Gives::Encrypted if field.name == b"groupBy" => has_encrypted = true,
                 Gives::Constant => constants.push(field),
@@ -133,8 +131,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         let named = text("from")?.or(text("coll")?);
         let objects = named.map_or_else(Vec::new, |name| self.schemas.collection(name.as_bytes()));
         let mut inner = Scope::of(objects.clone());
-        for field in elements(stage.value)? {
-            let field = field?;
+        for field in all_elements(stage.value)? {
             match field.name {
                 b"let" => inner.variables = self.encrypted_variables(&field, scope)?,
                 b"restrictSearchWithMatch" if field.bson_type == ty::DOCUMENT => {
@@ -146,8 +143,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 _ => {}
             }
         }
-        for field in elements(stage.value)? {
-            let field = field?;
+        for field in all_elements(stage.value)? {
             if field.name == b"pipeline" {
                 self.pipeline(&field, inner.clone(), false)?;
             }
@@ -179,8 +175,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 objects: objects.to_vec(),
                 ..scope.clone()
             };
-            for field in elements(fields.value)? {
-                let field = field?;
+            for field in all_elements(fields.value)? {
                 let path = join(at, field.name);
                 let operator = operator_of(&field)?;
                 match names.resolve(field.name) {

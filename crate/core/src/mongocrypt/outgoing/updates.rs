@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::positions::{Reader, Scope, join, operator_of};
 use crate::{
     error::Result,
-    raw::{Element, element_type as ty, elements, find_field},
+    raw::{Element, all_elements, element_type as ty, find_field},
     schema::encrypted_paths::{Place, resolve},
 };
 
@@ -14,8 +14,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         if update.bson_type == ty::ARRAY {
             return self.pipeline(update, scope.clone(), true);
         }
-        for field in elements(update.value)? {
-            let field = field?;
+        for field in all_elements(update.value)? {
             match field.name.starts_with(b"$") {
                 true => self.modifier(&field, scope)?,
                 false => self.document_field(&field, &scope.objects, "")?,
@@ -28,8 +27,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         if modifier.name == b"$unset" || modifier.bson_type != ty::DOCUMENT {
             return Ok(());
         }
-        for field in elements(modifier.value)? {
-            let field = field?;
+        for field in all_elements(modifier.value)? {
             let path = join("", field.name);
             let place = scope.resolve(field.name);
             if modifier.name == b"$rename" {
@@ -41,8 +39,8 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 Place::Encrypted | Place::Inside => self.value(&path, &field)?,
                 // `$each` of a `$push`, operators of a `$pull`.
                 Place::Above(objects) if operator_of(&field)?.is_some() => {
-                    for operand in elements(field.value)? {
-                        self.nested(&operand?, &objects, &path)?;
+                    for operand in all_elements(field.value)? {
+                        self.nested(&operand, &objects, &path)?;
                     }
                 }
                 Place::Above(objects) => self.nested(&field, &objects, &path)?,
@@ -77,19 +75,17 @@ impl<'a, 's> Reader<'a, 's, '_> {
             if update.bson_type != ty::DOCUMENT {
                 continue;
             }
-            for modifier in elements(update.value)? {
-                let modifier = modifier?;
+            for modifier in all_elements(update.value)? {
                 if modifier.bson_type != ty::DOCUMENT {
                     continue;
                 }
-                for field in elements(modifier.value)? {
-                    add_identifiers(field?.name, scope, &mut elements_of);
+                for field in all_elements(modifier.value)? {
+                    add_identifiers(field.name, scope, &mut elements_of);
                 }
             }
         }
         if filters.bson_type == ty::ARRAY {
-            for filter in elements(filters.value)? {
-                let filter = filter?;
+            for filter in all_elements(filters.value)? {
                 if filter.bson_type == ty::DOCUMENT {
                     self.filter(filter.value, &elements_of, "")?;
                 }
