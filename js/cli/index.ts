@@ -157,6 +157,7 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
   connected(keys.command('restore'))
     .argument('<file>', 'file that --backup-file or keys backup wrote')
     .description('put wrapped key material and master key of a backup back; plans only, unless --execute is given')
+    .addOption(localKey())
     .option('--execute', 'carry it out', false)
     .option('--insert-missing', 'add keys again that are no longer there', false)
     .action(run((flags: never, output, [file]) => restoreKeys(file as string, flags, output)));
