@@ -235,7 +235,7 @@ export class ClientEncryption {
     if (typeof filter !== 'object' || filter === null) throw argumentError(`filter must be an object, found ${kindOf(filter)}`);
     refuseUnknownOptions(options, ['provider', 'masterKey', 'verify', 'signal'], 'rewrapManyDataKey');
     const { provider, masterKey, signal } = options;
-    const verify: unknown = options.verify ?? true;
+    const verify: unknown = options.verify === undefined ? true : options.verify;
     if (typeof verify !== 'boolean')
       throw argumentError(`verify must be a boolean, found ${kindOf(verify)}`, { argument: 'verify' });
     if (!verify)

@@ -222,6 +222,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
   connected(backup.command('restore'))
     .argument('<file>', 'file that --backup-file or keys backup wrote')
     .description('put wrapped key material and master key of a backup back; plans only, unless --execute is given')
+    .addOption(localKey())
     .option('--execute', 'carry it out', false)
     .option('--insert-missing', 'add keys again that are no longer there', false)
     .action(run((flags: never, output, [file]) => restoreBackup(file as string, flags, output)));

@@ -1,4 +1,4 @@
-import { ClientEncryption, type KeyDocument, type MasterKeyDocument, restoreKeyVault } from '../index.js';
+import { ClientEncryption, driverKeyVaultStore, type KeyDocument, type MasterKeyDocument, restoreKeyVault } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
@@ -176,14 +176,15 @@ export function restoreBackup(
   return withVault(flags, output, undefined, async (_, { client, bson }) => {
     const documents = await readBackup(file, bson);
     const { execute, insertMissing } = flags;
-    const report = await restoreKeyVault({
-      keyVault: { client, namespace: flags.keyVault },
-      documents,
-      execute,
-      insertMissing,
-      bson,
-    });
+    const keyVault = { client, namespace: flags.keyVault };
+    const present = await driverKeyVaultStore(client, flags.keyVault).find({});
+    const ids = [...documents, ...present].map((document) => String((document.masterKey as Partial<MasterKeyDocument> | undefined)?.provider));
+    const providers = await providersAtHand(ids, flags, output);
+    const { kmsProviders } = providers;
+    const report = await restoreKeyVault({ keyVault, documents, kmsProviders, execute, insertMissing, bson }).finally(() => providers.wipe());
     output.document(report);
+    if (report.unproven.length > 0)
+      output.warn(`${counted(report.unproven.length, 'key')} not tried before: their master key is not at hand`);
     const verb = execute ? '' : 'would be ';
     output.line(
       `${counted(report.restored.length, 'key')} ${verb}restored, ${report.inserted.length} ${verb}added again, ${report.unchanged} are as in the backup, ${report.failures.length} failed`,

@@ -40,6 +40,7 @@ export async function replacementOf(run: MigrationRun, state: PlanState, old: Do
     }
   }
   const { id, isOurs } = await createReplacement(run, old);
+  await requireOnlyReplacement(run, old);
   // Unwrapped from what the vault holds: nothing is encrypted under a key that cannot be had back.
   const values = isOurs ? await run.engine.trialValue(id, run.signal) : valuesOf(id);
   return { id, fingerprint: await proveKey(run, id, values, !isOurs), isNew: true };
@@ -66,6 +67,16 @@ async function createReplacement(run: MigrationRun, old: Document): Promise<{ id
     if (theirs === undefined) throw error;
     return { id: theirs._id as BsonBinary, isOurs: false };
   }
+}
+
+/** Without the unique index on names two runs could each make a replacement; that is found out before one is used. */
+async function requireOnlyReplacement(run: MigrationRun, old: Document): Promise<void> {
+  const marked = await run.engine.find({ keyAltNames: keyMarker(idText(old._id)) });
+  if (marked.length === 1) return;
+  const ids = marked.map(({ _id }) => idText(_id));
+  throw new CsfleError('MIGRATION_INDEX_MISSING', `${ids.length} keys carry the mark of its replacement: ${ids.join(', ')}`, {
+    details: { keyId: idText(old._id) },
+  });
 }
 
 /** Whether a replacement cannot be opened by its master key, and nothing is known to need it. */

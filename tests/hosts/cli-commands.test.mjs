@@ -152,7 +152,23 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.equal(good.ok, true);
     const names = new Set(good.findings.map(({ name }) => name));
     for (const name of ['node', 'csfle-wasm', 'webassembly', 'bson', 'mongodb', 'local key file', 'server', 'key vault', 'key vault writable', 'alternate name index', 'data key']) assert.ok(names.has(name), name);
-    assert.equal(good.findings.filter(({ name, state }) => name === 'data key' && state === 'ok').length, 3);
+    assert.equal(good.findings.filter(({ name, state }) => name === 'data key' && state !== 'fail').length, 3);
+
+    const detailOf = (found) => found.findings.filter(({ name }) => name === 'data key').map(({ detail }) => detail.split(': ')[1]);
+    for (const detail of detailOf(good)) assert.match(detail, /^opens [45] of 5 sampled values$/);
+    const elsewhere = await json('doctor', '--local-key-file', keyFile, '--collection', `${place.database}.absent`);
+    assert.deepEqual([elsewhere.code, ...detailOf(elsewhere)], [0, ...Array(3).fill('unwraps, no value found')]);
+    // Two keys exchanged: both unwrap, and neither opens a value.
+    const exchange = async () => {
+      const [one, two] = await Promise.all([place.keys.ssn, place.keys.notes].map((_id) => place.vault.findOne({ _id })));
+      await place.vault.updateOne({ _id: one._id }, { $set: { keyMaterial: two.keyMaterial } });
+      await place.vault.updateOne({ _id: two._id }, { $set: { keyMaterial: one.keyMaterial } });
+    };
+    await exchange();
+    const exchanged = await json('doctor', '--local-key-file', keyFile, '--collection', place.patientsNamespace);
+    await exchange();
+    assert.equal(exchanged.code, 1);
+    assert.deepEqual(exchanged.findings.filter(({ state }) => state === 'fail').map(({ code }) => code), Array(2).fill('CRYPTO_AUTHENTICATION_FAILED'));
 
     await chmod(keyFile, 0o640);
     const exposed = await json('doctor', '--local-key-file', keyFile);

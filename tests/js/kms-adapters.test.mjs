@@ -29,7 +29,7 @@ test('Azure wraps with RSA-OAEP-256 through a client per key URL', async () => {
     { keyId: 'https://vault.example.net/keys/name/v1', keyVaultEndpoint: 'vault.example.net', keyName: 'name', keyVersion: 'v1' },
     { keyId: 'https://vault.example.net/keys/other', keyVaultEndpoint: 'vault.example.net', keyName: 'other' },
   ]);
-  assert.deepEqual(calls.map(([name, algorithm]) => `${name} ${algorithm}`), ['wrapKey RSA-OAEP-256', 'unwrapKey RSA-OAEP-256', 'wrapKey RSA-OAEP-256']);
+  assert.deepEqual(calls.map(([name, algorithm]) => `${name} ${algorithm}`), ['wrapKey', 'unwrapKey', 'unwrapKey', 'wrapKey', 'unwrapKey'].map((name) => `${name} RSA-OAEP-256`));
   assert.ok(calls.every(([, , options]) => options.abortSignal instanceof AbortSignal));
   const single = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms(client) } });
   await roundTrip(single, 'azure', azureKey);
@@ -47,7 +47,7 @@ test('Google Cloud KMS is asked by resource name, on decrypt never with a versio
     const encryption = localEncryption({ kmsProviders: { gcp: gcpKms(client) } });
     await roundTrip(encryption, 'gcp', gcpKey);
     const key = 'projects/p/locations/global/keyRings/r/cryptoKeys/k';
-    assert.deepEqual(names, [`${key}/cryptoKeyVersions/7`, key]);
+    assert.deepEqual(names, [`${key}/cryptoKeyVersions/7`, key, key]);
     encryption.close();
   }
 });
@@ -73,7 +73,7 @@ test('KMIP callbacks may name the object they made', async () => {
   });
   const keyId = await roundTrip(encryption, 'kmip', { endpoint: 'kmip.example.com:5696' });
   assert.deepEqual((await encryption.getKey(keyId)).masterKey, { provider: 'kmip', endpoint: 'kmip.example.com:5696', keyId: '42' });
-  assert.deepEqual(seen, ['42']);
+  assert.deepEqual(seen, ['42', '42']);
   encryption.close();
 });
 
@@ -127,8 +127,7 @@ test('a wrapped key that Azure or Google cannot open is KMS_CIPHERTEXT_REFUSED',
     ['gcp', gcpKey, (wrap, unwrap) => gcpKms({ encrypt: async (call) => [{ ciphertext: await wrap(call) }], decrypt: unwrap }), { code: 3 }],
   ]) {
     const encryption = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { [provider]: make(padKms('x').encrypt, async () => { throw Object.assign(new Error('no'), shape); }) } });
-    const keyId = await encryption.createDataKey(provider, { masterKey });
-    await failsWith('KMS_CIPHERTEXT_REFUSED', () => encryption.encrypt(1, { algorithm: RANDOM, keyId }));
+    await failsWith('KMS_CIPHERTEXT_REFUSED', () => encryption.createDataKey(provider, { masterKey }));
     encryption.close();
   }
 });

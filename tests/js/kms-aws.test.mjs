@@ -89,7 +89,7 @@ test('requests are those that other drivers send: no EncryptionContext, KeyId on
   for (const [key, sendsKeyId] of Object.entries(keys)) {
     mock.resetHistory();
     const encryption = localEncryption({ kmsProviders: { aws: awsKms(client) } });
-    const keyId = await encryption.createDataKey('aws', { masterKey: { region: 'eu-central-1', key } });
+    const keyId = await encryption.createDataKey('aws', { masterKey: { region: 'eu-central-1', key }, keyMaterial: new Uint8Array(96).fill(2) });
     await encryption.encrypt(1, { algorithm: RANDOM, keyId });
     const [wrap, unwrap] = mock.calls().map((call) => call.args[0].input);
     assert.deepEqual(Object.keys(wrap).sort(), ['KeyId', 'Plaintext']);

@@ -70,6 +70,25 @@ describe('backup and restore', { timeout: 240_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
+  it('a wrapping that unwraps to other key material than the present one is not restored', async () => {
+    const place = await hospital(lab, { documents: 3 });
+    let documents;
+    await place.migrate({ execute: true, onBackup: (given) => { documents = given; } });
+    const mixed = documents.map((document, index) => (index === 0 ? { ...document, keyMaterial: documents[1].keyMaterial } : document));
+    const before = await place.dump();
+    const options = { keyVault: keyVaultOf(place), documents: mixed, kmsProviders: place.kmsProviders };
+    const expected = [{ kind: 'key', id: mixed[0]._id.toHexString(true), code: 'KMS_REPLY_MISMATCH' }];
+    assert.deepEqual(failuresOf(await restoreKeyVault(options)), expected);
+    assert.deepEqual(await place.dump(), before);
+    const report = await restoreKeyVault({ ...options, execute: true });
+    assert.deepEqual([failuresOf(report), report.restored.length, report.unproven], [expected, 2, []]);
+    await place.readsAs(place.kmsProviders);
+    // A key that its present wrapping does not open is what a backup is for; one whose provider is not at hand is not tried.
+    const unproven = await restoreKeyVault({ ...options, documents, kmsProviders: { aws: lab.aws }, execute: true });
+    assert.deepEqual([unproven.ok, unproven.unproven], [true, [documents[0]._id.toHexString(true)]]);
+    await place.readsAs(place.kmsProviders);
+  });
+
   it('a key that is gone is named, or added again when asked for', async () => {
     const place = await hospital(lab, { documents: 3 });
     const documents = await place.vault.find().toArray();

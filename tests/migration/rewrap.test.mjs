@@ -139,6 +139,42 @@ describe('rewrap', { timeout: 240_000 }, () => {
     assert.deepEqual([again.ok, again.plan.counts.malformed], [true, 1]);
   });
 
+  it('from a KMS, values beside the key vault prove its answers, and a key that opens none of them stays as it is', async () => {
+    const place = await hospital(lab, { documents: 4 });
+    assert.equal((await place.migrate({ execute: true })).ok, true);
+    const back = { from: { provider: 'aws' }, to: { provider: 'local' } };
+    const proven = ({ plan }) => plan.checks.find(({ name }) => name === 'keys-proven')?.detail;
+    assert.match(proven(await place.migrate(back)), /^3 of 3 keys open values/);
+    assert.equal(proven(await place.migrate({ ...back, witnesses: [] })), undefined);
+    const before = await place.dump();
+    const other = new Uint8Array(randomBytes(96));
+    const decrypt = async (call) => (call.dataKeyId === place.keys.ssn.toHexString(true) || Buffer.from(call.dataKeyId ?? []).equals(Buffer.from(place.keys.ssn.buffer)) ? other.slice() : lab.aws.decrypt(call));
+    const lying = { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } };
+    const report = await place.migrate({ ...back, kmsProviders: lying, execute: true, keyFilter: { _id: place.keys.ssn } });
+    assert.equal(report.ok, false);
+    assert.deepEqual(await place.dump(), before);
+    const rest = await place.migrate({ ...back, kmsProviders: lying, execute: true });
+    assert.deepEqual(failuresOf(rest), [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'CRYPTO_AUTHENTICATION_FAILED' }]);
+    assert.equal(rest.keys.migrated, 2);
+    await place.readsAs(place.kmsProviders);
+  });
+
+  it('a wrapping inside an array is not the wrapping that was read, and other fields may change meanwhile', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const [key] = await place.vault.find({ _id: place.keys.ssn }, { promoteBuffers: false }).toArray();
+    const read = { keyMaterial: key.keyMaterial, masterKey: key.masterKey };
+    for (const change of [{ masterKey: [key.masterKey] }, { keyMaterial: [key.keyMaterial, 1] }, { masterKey: { ...key.masterKey, endpoint: 'x' } }]) {
+      await place.vault.updateOne({ _id: key._id }, { $set: change });
+      const before = await place.dump();
+      assert.equal(await place.store.rewrapIf(key._id, read, read), false);
+      assert.deepEqual(await place.dump(), before);
+      await place.vault.updateOne({ _id: key._id }, { $set: read });
+    }
+    await place.vault.updateOne({ _id: key._id }, { $push: { keyAltNames: 'meanwhile' } });
+    assert.equal(await place.store.rewrapIf(key._id, read, read), true);
+    assert.ok((await place.vault.findOne({ _id: key._id })).keyAltNames.includes('meanwhile'));
+  });
+
   it('a CMK that denies access is found by the probe', async () => {
     const place = await hospital(lab, { documents: 0 });
     const before = await place.dump();

@@ -463,7 +463,7 @@ fn is_addressable(name: &[u8]) -> bool {
 fn array_index(name: &[u8]) -> Option<i32> {
     let text = core::str::from_utf8(name).ok()?;
     let index: i32 = text.parse().ok()?;
-    (index >= 0 && index < i32::MAX && index.to_string() == text).then_some(index)
+    ((0..i32::MAX).contains(&index) && index.to_string() == text).then_some(index)
 }
 
 fn check_levels(levels: usize) -> Result<()> {
