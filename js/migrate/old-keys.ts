@@ -12,6 +12,7 @@ import { retireUnused } from './evidence/retire.js';
 import { type Search, searchForUses } from './evidence/search.js';
 import { isOwnName, keyMarker } from './markers.js';
 import type { ReplacedKey } from './modes/reencrypt.js';
+import type { MigrationRemaining } from './report.js';
 import { failKey } from './rewrap.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
 
@@ -40,6 +41,19 @@ export async function keysUsedElsewhere(run: MigrationRun, keys: readonly Docume
     );
   }
   return errors;
+}
+
+/** Values under the chosen keys outside of the collections to migrate; null where no client is known that could list them. */
+export async function valuesElsewhere(
+  run: MigrationRun,
+  isWanted: (keyId: string) => boolean,
+): Promise<MigrationRemaining['elsewhere']> {
+  const search = searchOf(run);
+  if (search.clients.length === 0 && run.otherCollections.length === 0) return null;
+  const uses = await searchForUses(search, { nested: false, except: run.collections });
+  const found = uses.valuesByNamespace(isWanted);
+  // Without a client only the collections that the caller named can be read: the rest is nobody's claim.
+  return search.clients.length === 0 ? found.filter(({ namespace }) => namespace !== '*') : found;
 }
 
 /** Moves old keys that nothing needs any more to the retired keys; the others are named as failures with their uses. */

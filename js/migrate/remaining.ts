@@ -1,12 +1,12 @@
 import { throwIfAborted } from '../abort.js';
 import type { CsfleError } from '../errors.js';
-import { asCollectionError, type Census, takeCensus } from './census.js';
-import type { MigrationCollection } from './collection.js';
+import type { Census } from './census.js';
 import { idText } from './engine.js';
 import { isOwnName, reservedName } from './markers.js';
 import { modeOf } from './modes/index.js';
 import { byId, type ChosenKey, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';
 import { findReplacements, idsNotInVault, lastReplacements, type ReplacedKey } from './modes/reencrypt.js';
+import { valuesElsewhere } from './old-keys.js';
 import type { PlanState } from './plan.js';
 import type { CollectionResults, MigrationRemaining, SchemaResults } from './report.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
@@ -132,34 +132,4 @@ function namesToMove(documents: Parameters<typeof byId>[0], replaced: readonly R
     }
   }
   return names;
-}
-
-async function valuesElsewhere(
-  run: MigrationRun,
-  isWanted: (keyId: string) => boolean,
-): Promise<MigrationRemaining['elsewhere']> {
-  if (run.otherCollections.length === 0) return null;
-  const found: { readonly namespace: string; readonly values: number | null }[] = [];
-  for (const other of run.otherCollections) {
-    const { namespace } = other;
-    const values = await valuesIn(run, other, isWanted);
-    if (values !== 0) found.push({ namespace, values });
-  }
-  return found;
-}
-
-async function valuesIn(
-  run: MigrationRun,
-  other: MigrationCollection,
-  isWanted: (keyId: string) => boolean,
-): Promise<number | null> {
-  try {
-    const census = run.censuses.get(other) ?? (await takeCensus(run, other, 'verify-documents'));
-    return census.under(isWanted);
-  } catch (error) {
-    const failure = asCollectionError(other.namespace, error);
-    if (!run.failures.some(({ kind, id }) => kind === 'collection' && id === other.namespace))
-      run.fail({ kind: 'collection', id: other.namespace }, failure);
-    return null;
-  }
 }

@@ -89,6 +89,19 @@ export class KeyUses {
     return [...values, ...unread];
   }
 
+  /** Values under the keys that `isWanted` says, by namespace; null for a namespace that may hold some and cannot be read. */
+  valuesByNamespace(isWanted: (keyId: string) => boolean): readonly { readonly namespace: string; readonly values: number | null }[] {
+    const found = new Map<string, number | null>();
+    for (const [keyId, uses] of this.#ofKey) {
+      if (!isWanted(keyId)) continue;
+      for (const { namespace, kind, count } of uses)
+        if (kind === 'value') found.set(namespace, (found.get(namespace) ?? 0) + count);
+    }
+    for (const { namespace, kind } of this.#ofAnyKey)
+      if (kind === 'unreadable' && !this.#views.has(namespace)) found.set(namespace, null);
+    return [...found].map(([namespace, values]) => ({ namespace, values }));
+  }
+
   #add(uses: Map<string, KeyUse[]>, key: string, use: KeyUse): void {
     const known = uses.get(key);
     if (known === undefined) uses.set(key, [use]);
