@@ -3,6 +3,8 @@
 
 pub(crate) mod encrypted_paths;
 mod name_pattern;
+#[cfg(test)]
+mod name_pattern_tests;
 mod path;
 mod rewrite;
 #[cfg(test)]
