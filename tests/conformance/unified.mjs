@@ -32,14 +32,14 @@ export async function runUnified(open) {
     const suite = new Suite(`unified/${name}`);
     if (!files.has(name)) throw new Error(`unified/${name}.json is not there`);
     for (const unifiedTest of files.get(name).tests) {
-      await suite.case(unifiedTest.description, () => runTest(files.get(name), unifiedTest));
+      await suite.case(unifiedTest.description, () => runTest(files.get(name), unifiedTest, name === 'deleteKey' ? readableDeletion : readable));
     }
     suites.push(suite);
   }
   return suites;
 }
 
-async function runTest(published, { description }) {
+async function runTest(published, { description }, readable) {
   const file = withDatabases(published, `csfle_conformance_${randomBytes(4).toString('hex')}_`);
   const test = file.tests.find((one) => one.description === description);
   const [{ MongoClient }, csfle] = await Promise.all([import('mongodb'), import('csfle-wasm')]);
@@ -110,6 +110,33 @@ function readable(commands) {
     const last = out.at(-1);
     if (last?.rewrap) last.command.updates.push(plain);
     else out.push({ ...entry, rewrap: true, command: { ...command, updates: [plain] } });
+  }
+  return out;
+}
+
+/**
+ * DIFFERS: deleting a key looks for its document, copies it to the retired keys, reads the copy back, and deletes exactly
+ * what was copied; the drivers delete on the id alone. The commands are read as the drivers' one, after checking that the
+ * copy comes first and that the delete names the whole document.
+ */
+function readableDeletion(commands) {
+  const out = [];
+  for (let at = 0; at < commands.length; at += 1) {
+    const { command: look } = commands[at];
+    match({ find: look.find, filter: Object.keys(look.filter ?? {}) }, { find: 'datakeys', filter: ['_id'] }, { root: false, path: 'deletion' });
+    const plain = { delete: 'datakeys', deletes: [{ q: { _id: look.filter._id }, limit: 1 }], writeConcern: { w: 'majority' } };
+    out.push({ ...commands[at], commandName: 'delete', command: plain });
+    // A key that is not there is not deleted either.
+    if (commands[at + 1] === undefined) break;
+    const steps = commands.slice(at + 1, at + 8).map(({ command }) => command);
+    const shown = steps.map((command) => `${Object.keys(command)[0]} ${Object.values(command)[0]}`);
+    const retired = 'datakeys.retired';
+    match(shown, ['find datakeys', `find ${retired}`, `insert ${retired}`, `find ${retired}`, `find ${retired}`, `update ${retired}`, 'delete datakeys'], { root: false, path: 'steps' });
+    const [copy] = steps[2].documents;
+    const [{ q, limit }] = steps[6].deletes;
+    match({ q, limit }, { q: { _id: look.filter._id, $expr: { $eq: ['$$ROOT', { $literal: copy.key }] } }, limit: 1 }, { root: false, path: 'delete' });
+    match(steps[6].writeConcern, { w: 'majority' }, { root: false, path: 'delete' });
+    at += 7;
   }
   return out;
 }
