@@ -44,8 +44,8 @@ export const LIES = {
   'answers-nothing': { operation: /./, at: 'one', told: { text: '{}' } },
 };
 
-/** Whether a lie can come up in a job: a KMS wraps only for a job that moves keys to it. */
-export const concerns = (name, job) => LIES[name].operation !== 'Encrypt' || job.to === 'a' || job.to === 'b';
+/** Whether a lie can come up in a job: a KMS wraps only for a job that moves keys to it, and knows no key that is not made yet. */
+export const concerns = (name, job) => (LIES[name].operation !== 'Encrypt' || job.to === 'a' || job.to === 'b') && (LIES[name].at !== 'key' || job.mode !== 'create');
 
 /** A liar for startKms().lie() with a count of its lies. */
 export function liarOf(name, { world, rng, job }) {
