@@ -23,6 +23,9 @@ export const LIES = {
   'right-then-wrong': { operation: 'Decrypt', at: 'from', change: withPlaintext((bytes) => flipped(bytes)) },
   'right-then-another-key': { operation: 'Decrypt', at: 'from', change: withPlaintext(otherMaterial) },
   'wrong-for-one-key': { operation: 'Decrypt', at: 'key', change: withPlaintext((bytes) => flipped(bytes)) },
+  'wrong-encryption-key-for-one-key': { operation: 'Decrypt', at: 'key', change: withPlaintext((bytes) => flipped(bytes, 40)) },
+  // Only deterministic values show what the last 32 bytes are.
+  'wrong-iv-key-for-one-key': { operation: 'Decrypt', at: 'key', victims: ['ssn', 'card'], change: withPlaintext((bytes) => flipped(bytes, 90)) },
   'another-key-for-one-key': { operation: 'Decrypt', at: 'key', change: withPlaintext((bytes, { world }) => world.keys.card.material.equals(bytes) ? world.keys.files.material : world.keys.card.material) },
   'wraps-another-key': { operation: 'Encrypt', at: 'one', wraps: otherMaterial },
   'wraps-random-bytes': { operation: 'Encrypt', at: 'one', wraps: () => randomBytes(96) },
@@ -41,19 +44,20 @@ export const LIES = {
   'answers-nothing': { operation: /./, at: 'one', told: { text: '{}' } },
 };
 
-/** Whether a lie can come up in a job: a KMS wraps only for a job that moves keys to it. */
-export const concerns = (name, job) => LIES[name].operation !== 'Encrypt' || job.to === 'a' || job.to === 'b';
+/** Whether a lie can come up in a job: a KMS wraps only for a job that moves keys to it, and knows no key that is not made yet. */
+export const concerns = (name, job) => (LIES[name].operation !== 'Encrypt' || job.to === 'a' || job.to === 'b') && (LIES[name].at !== 'key' || job.mode !== 'create');
 
 /** A liar for startKms().lie() with a count of its lies. */
 export function liarOf(name, { world, rng, job }) {
-  const { operation, at, change, wraps, told } = LIES[name];
+  const { operation, at, change, wraps, told, victims = Object.keys(world.keys) } = LIES[name];
   const first = rng.below(operation === 'Encrypt' ? 5 : 9);
   const facts = { world, rng };
   const counts = { calls: 0, lies: 0 };
   const isMeant = (call) => (operation instanceof RegExp ? operation.test(call) : operation === call);
   const isTurn = (number) => (at === 'one' ? number === first : at === 'some' ? number >= first && number < first + 2 : number >= first);
   // The material of one key that the job asks the KMS about, however it is wrapped.
-  const victim = rng.pick(Object.values(world.keys).filter(({ provider }) => provider === (job.from ?? 'aws'))).material;
+  const asked = victims.map((key) => world.keys[key]).filter(({ provider }) => provider === (job.from ?? job.keysUnder ?? 'aws'));
+  const { material: victim } = rng.pick(asked);
   const liar = async ({ operation: call, body }) => {
     if (!isMeant(call)) return undefined;
     const number = counts.calls;

@@ -2,7 +2,8 @@
 
 One JSON object a line in, one a line out; bytes as base64. A request is {id, uri, database, vault, masterKey, kms: [host, port],
 witnesses: {name: base64}, known: [hex ids of their keys], needles: [{name, bytes, but: [collections]}]}. The answer holds, for each collection without key documents,
-every document decrypted as far as it goes; for each witness what it decrypts to; each key document with the collection that has it,
+every document decrypted as far as it goes; for each witness what it decrypts to, and whether encrypting that
+deterministically gives the same bytes, as it does under the same key material alone; each key document with the collection that has it,
 and whether it opens when no witness shows that; and the needles that were found in what is stored.
 """
 import base64
@@ -22,6 +23,8 @@ from pymongocrypt.synchronous.state_machine import MongoCryptCallback, run_state
 
 RAW = CodecOptions(document_class=RawBSONDocument)
 KEY_FIELDS = ("_id", "version", "keyAltNames", "keyMaterial", "creationDate", "updateDate", "status", "masterKey")
+DETERMINISTIC = "AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic"
+RANDOM = "AEAD_AES_256_CBC_HMAC_SHA_512-Random"
 MOST_LAYERS = 4
 CLIENTS = {}
 
@@ -101,12 +104,16 @@ def decrypted(crypt, callback, data):
     return data
 
 
+def encrypted(crypt, callback, key_id, value, algorithm):
+    options = ExplicitEncryptOpts(algorithm, key_id)
+    with crypt.explicit_encryption_context(bson.encode({"v": value}), options) as context:
+        return bytes(bson.decode(run_state_machine(context, callback))["v"])
+
+
 def opens(crypt, callback, key_id):
     """Whether something can be encrypted under a key."""
-    options = ExplicitEncryptOpts("AEAD_AES_256_CBC_HMAC_SHA_512-Random", key_id)
     try:
-        with crypt.explicit_encryption_context(bson.encode({"v": "x"}), options) as context:
-            run_state_machine(context, callback)
+        encrypted(crypt, callback, key_id, "x", RANDOM)
         return True
     except (MongoCryptError, OSError):
         return False
@@ -170,7 +177,10 @@ def look(request):
         for name, payload in request["witnesses"].items():
             try:
                 with crypt.explicit_decryption_context(bson.encode({"v": Binary(base64.b64decode(payload), 6)})) as context:
-                    witnesses[name] = {"value": bson.decode(run_state_machine(context, callback))["v"]}
+                    value = bson.decode(run_state_machine(context, callback))["v"]
+                data = base64.b64decode(payload)
+                again = encrypted(crypt, callback, data[1:17], value, DETERMINISTIC)
+                witnesses[name] = {"value": value, "same": again == data}
             except (MongoCryptError, OSError) as error:
                 witnesses[name] = {"error": str(error)}
         for key in listed:

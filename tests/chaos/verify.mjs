@@ -89,8 +89,8 @@ function firstDifference(wanted, read, path) {
 
 function lostKeys(world, found) {
   return Object.entries(world.keys).flatMap(([key, { id, witness }]) => {
-    const { value, error } = found.witnesses[key];
-    if (value === witness.plain) return [];
+    const { value, same, error } = found.witnesses[key];
+    if (value === witness.plain) return same ? [] : [{ what: 'key encrypts deterministically to other bytes', detail: `${key}: queries by equality find nothing any more` }];
     const there = found.keys.filter((document) => document.id === hexOf(id));
     if (there.length === 0) return [{ what: 'key document gone', detail: key }];
     return [{ what: 'key does not open what was encrypted under it', detail: `${key} under ${there[0].provider}: ${error ?? 'another value'}` }];

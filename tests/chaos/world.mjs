@@ -63,7 +63,7 @@ export async function buildWorld({ client, kms, emulatorArns = [], keysUnder, ne
     const id = await encryption.createDataKey(provider, options);
     keys[key] = { id: new bson.UUID(id.toHexString(true)), provider, names: [...names], material, later };
     const witness = token();
-    keys[key].witness = { plain: witness, payload: Buffer.from((await encrypt(witness, key)).buffer).toString('base64') };
+    keys[key].witness = { plain: witness, payload: Buffer.from((await encrypt(witness, key, 'Deterministic')).buffer).toString('base64') };
   }
   await Promise.all(Object.entries(KEYS).map(([key, { provider, names }]) => addKey(key, { provider: keysUnder ?? provider, names })));
 
