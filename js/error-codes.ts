@@ -98,6 +98,15 @@ const CORE_CODES = {
     'Run the command on the collection itself, not on a view, and check what listCollections says about it.',
   ),
   AUTO_ENCRYPTION_ANALYSIS_INVALID: stays('Check that the query analyser is one of MongoDB, in a version that matches the server.'),
+  BACKUP_NOT_RECOGNIZED: stays('Give a file that createBackup() or `csfle backup create` made.'),
+  BACKUP_VERSION_UNSUPPORTED: stays('Use a release of this library that knows the version of the backup.'),
+  BACKUP_HEADER_INVALID: stays('The header of the backup was cut or damaged: use another copy of the file.'),
+  BACKUP_LIMIT_EXCEEDED: stays('Keep to the limits that the message names; a file beyond them was not made by this library.'),
+  BACKUP_PASSPHRASE_INVALID: stays('Use a passphrase of at least 8 characters and at most 1,024 bytes of UTF-8.'),
+  BACKUP_KEY_MISSING: stays('Give the passphrase of the backup, or the kmsProviders of its master key, as the message says.'),
+  BACKUP_KEY_WRONG: stays('Give the passphrase or master key that the backup was made with; try another copy of the file.'),
+  BACKUP_CHUNK_DAMAGED: stays('The backup was altered, cut or added to: use another copy of the file.'),
+  BACKUP_CONTENT_INVALID: stays('The backup was made by a faulty writer: use another backup, and report it.'),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** Codes that only the JavaScript layer raises. */
@@ -158,6 +167,11 @@ const JS_CODES = {
   ),
   MIGRATION_SCHEMA_FAILED: stays('See `cause`. Check that the schema can be read and written, and run the migration again.'),
   MIGRATION_OLD_KEYS_IN_USE: stays('Migrate the collection that the message names too, before old keys are removed.'),
+  BACKUP_RESTORE_UNPROVEN: stays(
+    'Give kmsProviders that open both wrappings, so that they can be compared; set allowUnproven only if you know that the backup is right.',
+  ),
+  BACKUP_COLLECTION_FAILED: stays('See `cause`. Check that the collection exists and that its options can be read and changed.'),
+  BACKUP_VERIFICATION_FAILED: stays('What was read back is not what was written. Look for another writer, and run it again.'),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** A code of the core. */

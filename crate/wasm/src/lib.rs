@@ -11,12 +11,14 @@ mod host;
 mod machine;
 mod mongocrypt;
 mod report;
+mod sealed_backup;
 
 pub use engine::Engine;
 pub use host::set_host_primitives;
 pub use machine::Machine;
 pub use mongocrypt::{MongoCrypt, MongoCryptContext};
 pub use report::{assess_vault, census, parse_master_key, rewrite_schema, strip_schema};
+pub use sealed_backup::{describe_backup, sha256};
 
 use wasm_bindgen::prelude::*;
 
