@@ -150,7 +150,7 @@ const JS_CODES = {
   KEY_VAULT_CONFLICT: passes('Another process changed the keys that the message names meanwhile; run the operation again.'),
   MIGRATION_CONFIRMATION_MISSING: stays('Set confirmPlaintext when documents shall really be stored in the clear.'),
   MIGRATION_BACKUP_FAILED: stays(
-    'Nothing was written. See `cause`: give the backup a place that can be written, or leave onBackup out.',
+    'Nothing was written. See `cause`: give the backup a place that can be written and is not taken yet, or leave it out.',
   ),
   MIGRATION_INDEX_MISSING: stays(
     'Create the unique index: createIndex({ keyAltNames: 1 }, { unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } }).',

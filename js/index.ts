@@ -85,6 +85,8 @@ export {
   driverMigrationCollection,
   type KeyResults,
   type MigrateOptions,
+  type MigrationBackup,
+  type MigrationBackupResult,
   type MigrationCheck,
   type MigrationCollection,
   type MigrationCollectionInput,

@@ -1,6 +1,6 @@
 import { type BsonBinary, type BsonLibrary, binaryBytes, type Document, deserialize, EXACT_TYPES, isBinary, requireBson, serialize } from '../bson.js';
 import { equalBytes, hexText, wipe } from '../bytes.js';
-import { CsfleError } from '../errors.js';
+import { argumentError, CsfleError } from '../errors.js';
 import type { KeyVaultStore, KeyWrapping } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
 import { idText } from '../migrate/engine.js';
@@ -12,7 +12,8 @@ import { refuseUnknownOptions, requireSignal, Session } from '../session.js';
 import { restoreCollections } from './collections.js';
 import { createBackup, type SealedBackup } from './create.js';
 import type { BackupKey, BackupOpeningKey } from './key.js';
-import { type BackupContents, readBackup } from './read.js';
+import { readBackup } from './read.js';
+import type { BackupRecords } from './records.js';
 import { VaultSource } from './source.js';
 
 /** Where the present state goes before a key document is replaced. */
@@ -24,9 +25,12 @@ export interface PresentStateBackup {
 
 /** Options of `restoreBackup()`. */
 export interface RestoreBackupOptions {
-  readonly bytes: Uint8Array;
-  /** What opens the backup. */
-  readonly key: BackupOpeningKey;
+  /** The sealed backup. */
+  readonly bytes?: Uint8Array | undefined;
+  /** What opens it. */
+  readonly key?: BackupOpeningKey | undefined;
+  /** Instead of a sealed backup, key documents, as `onBackup` of `migrate()` receives them. */
+  readonly documents?: readonly Document[] | undefined;
   readonly keyVault: KeyVaultStore | NamespacedClient;
   /** Writes only when this is `true`. Default: `false`, which compares and tells. */
   readonly execute?: boolean | undefined;
@@ -73,6 +77,7 @@ export interface RestoreBackupReport {
 const OPTION_NAMES: readonly (keyof RestoreBackupOptions)[] = [
   'bytes',
   'key',
+  'documents',
   'keyVault',
   'execute',
   'overwrite',
@@ -102,7 +107,7 @@ export async function restoreBackup(options: RestoreBackupOptions): Promise<Rest
   }
   const bson = requireBson(options.bson);
   const source = new VaultSource(options.keyVault, bson);
-  const contents = await readBackup(options.bytes, options.key, { bson, signal: options.signal });
+  const contents = await contentsOf(options, bson);
   for (const { key } of contents.localMasterKeys) wipe(key);
   const run = new Restore(options, bson, source);
   try {
@@ -111,6 +116,18 @@ export async function restoreBackup(options: RestoreBackupOptions): Promise<Rest
     run.close();
   }
   return run.report();
+}
+
+async function contentsOf({ bytes, key, documents, signal }: RestoreBackupOptions, bson: BsonLibrary): Promise<BackupRecords> {
+  if (documents === undefined && bytes !== undefined && key !== undefined) return readBackup(bytes, key, { bson, signal });
+  if (!Array.isArray(documents) || bytes !== undefined)
+    throw argumentError('restoreBackup() takes bytes with their key, or documents', { argument: 'bytes' });
+  const keyDocuments = documents.map((document: Document, index) => {
+    const { _id, keyMaterial, masterKey } = document ?? {};
+    if (isBinary(_id, 4) && isBinary(keyMaterial, 0) && typeof masterKey === 'object' && masterKey !== null) return serialize(bson, document, 'a key document');
+    throw argumentError(`documents[${index}] is no key document`, { index });
+  });
+  return { keyDocuments, indexes: [], collections: [], schemas: [], localMasterKeys: [] };
 }
 
 class Restore {
@@ -138,7 +155,7 @@ class Restore {
     return this.options.signal?.aborted ?? false;
   }
 
-  async perform(contents: BackupContents): Promise<void> {
+  async perform(contents: BackupRecords): Promise<void> {
     // The unique index first: a key that takes the name of another one is refused then.
     await this.#restoreIndexes(contents);
     const documents = contents.keyDocuments.map((bytes) => deserialize(this.bson, bytes, EXACT_TYPES));
@@ -184,7 +201,7 @@ class Restore {
     }
   }
 
-  async #restoreIndexes({ indexes }: BackupContents): Promise<void> {
+  async #restoreIndexes({ indexes }: BackupRecords): Promise<void> {
     const { namespace } = this.source;
     if (namespace === null) return;
     const present = await this.source.indexes();
@@ -286,7 +303,7 @@ class Restore {
     if (stored === undefined || !sameWrapping(this.bson, stored, backup)) throw notAsWritten(id);
   }
 
-  async #restoreCollections({ collections }: BackupContents): Promise<void> {
+  async #restoreCollections({ collections }: BackupRecords): Promise<void> {
     const wanted = this.options.collections;
     if (wanted === undefined || this.#isInterrupted) return;
     const chosen = collections.filter(({ namespace }) => wanted === true || wanted.includes(namespace));

@@ -21,7 +21,8 @@ export type CliErrorCode =
   | 'CLI_FILE_EXISTS'
   | 'CLI_FILE_INVALID'
   | 'CLI_CONFIRMATION_MISSING'
-  | 'CLI_SERVER_UNREACHABLE';
+  | 'CLI_SERVER_UNREACHABLE'
+  | 'CLI_PASSPHRASE_MISSING';
 
 /** An error with its code and what to do about it. */
 export class CliError extends Error {

@@ -4,41 +4,6 @@ import type { Document, MigrationSchema } from '../index.js';
 import type { DriverBson } from './connection.js';
 import { CliError } from './failure.js';
 
-const OWNER_ONLY = 0o600;
-
-/** A key document as canonical extended JSON, one line each: what `mongoimport` and this command read back. */
-export function backupLines(documents: readonly Document[], { EJSON }: DriverBson): string {
-  return documents.map((document) => `${EJSON.stringify(document, { relaxed: false })}\n`).join('');
-}
-
-/**
- * Writes a backup that is on the disk when this returns. An existing file is never overwritten.
- * Errors: `CLI_FILE_EXISTS`, `CLI_FILE_INVALID` when it cannot be written.
- */
-export async function writeBackup(path: string, documents: readonly Document[], bson: DriverBson): Promise<void> {
-  let file: FileHandle;
-  try {
-    file = await open(path, 'wx', OWNER_ONLY);
-  } catch (cause) {
-    const { code = 'unknown error' } = cause as NodeJS.ErrnoException;
-    if (code !== 'EEXIST') throw new CliError('CLI_FILE_INVALID', `${path} cannot be written (${code})`, 'Check the path.', undefined, { cause });
-    throw new CliError(
-      'CLI_FILE_EXISTS',
-      `${path} is there already`,
-      'Choose another name: backups are never overwritten.',
-      undefined,
-      { cause },
-    );
-  }
-  try {
-    await file.writeFile(backupLines(documents, bson));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await syncFolderOf(path);
-}
-
 // A new name is on the disk only once its folder is.
 async function syncFolderOf(path: string): Promise<void> {
   if (process.platform === 'win32') return;
@@ -48,25 +13,6 @@ async function syncFolderOf(path: string): Promise<void> {
   } finally {
     await folder.close();
   }
-}
-
-/** Reads a backup. Errors: `CLI_FILE_INVALID`, naming the line. */
-export async function readBackup(path: string, { EJSON }: DriverBson): Promise<readonly Document[]> {
-  const text = await readText(path);
-  return text.split('\n').flatMap((line, index) => {
-    if (line.trim() === '') return [];
-    try {
-      return [EJSON.parse(line) as Document];
-    } catch (cause) {
-      throw new CliError(
-        'CLI_FILE_INVALID',
-        `line ${index + 1} of ${path} is no extended JSON`,
-        'Give a file that --backup-file wrote.',
-        undefined,
-        { cause },
-      );
-    }
-  });
 }
 
 /** A schema in a file of extended JSON. Writing keeps what was there in `<file>.before-migration`. */

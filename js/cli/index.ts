@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { addBackupCommands, withPassphrase } from './backup-program.js';
 import { decryptCommand } from './decrypt-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { EXIT_DONE, EXIT_USAGE } from './failure.js';
-import { backupKeys, changeAltName, createKey, deleteKey, listKeys, restoreKeys, rewrapKeys, showKey } from './keys-command.js';
+import { changeAltName, createKey, deleteKey, listKeys, movedToBackup, rewrapKeys, showKey } from './keys-command.js';
 import { migrateCommand } from './migrate-command.js';
 import { Output } from './output.js';
 
@@ -68,7 +69,7 @@ function program(): Command {
     .showHelpAfterError('(add --help for all options)')
     .exitOverride();
 
-  withNewMasterKey(connected(csfle.command('migrate')))
+  withPassphrase(withNewMasterKey(connected(csfle.command('migrate'))))
     .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')
     .addOption(
       new Option(
@@ -92,7 +93,8 @@ function program(): Command {
       collect,
       [],
     )
-    .option('--backup-file <file>', 'write the key documents as they are to this new file first')
+    .option('--backup-file <file>', 'name of the sealed backup that --execute takes first (default: a new file in this folder)')
+    .option('--no-backup', 'take no backup')
     .option('--execute', 'carry the plan out', false)
     .option('--undo', 'exchange source and target: undo a rewrap', false)
     .option('--confirm-plaintext', 'mode decrypt: documents may be stored in the clear', false)
@@ -150,16 +152,14 @@ Exit codes: 0 done, 1 some keys or documents failed (each is named), 2 bad usage
         ),
       ),
     );
-  connected(keys.command('backup'))
-    .argument('<file>', 'file to create')
-    .description('write the key documents to a file')
-    .action(run((flags: never, output, [file]) => backupKeys(file as string, flags, output)));
-  connected(keys.command('restore'))
-    .argument('<file>', 'file that --backup-file or keys backup wrote')
-    .description('put wrapped key material and master key of a backup back; plans only, unless --execute is given')
-    .option('--execute', 'carry it out', false)
-    .option('--insert-missing', 'add keys again that are no longer there', false)
-    .action(run((flags: never, output, [file]) => restoreKeys(file as string, flags, output)));
+  for (const [name, command] of [['backup', 'create'], ['restore', 'restore']] as const) {
+    connected(keys.command(name, { hidden: true }))
+      .argument('<file>', 'a file')
+      .allowUnknownOption()
+      .action(run((_flags: never, _output, [file]) => movedToBackup(command, file as string)));
+  }
+
+  addBackupCommands(csfle, { connected, withNewMasterKey, localKey, collect, run });
 
   connected(csfle.command('decrypt'))
     .argument('<namespace>', 'database.collection')

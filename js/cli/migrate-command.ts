@@ -2,8 +2,9 @@ import confirm from '@inquirer/confirm';
 import { migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './failure.js';
-import { schemaFile, writeBackup } from './files.js';
+import { schemaFile } from './files.js';
 import { Interrupt } from './interrupt.js';
+import { migrationBackup } from './migrate-backup.js';
 import { type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
@@ -13,6 +14,10 @@ import { printPlan, printResults } from './report-view.js';
 export async function migrateCommand(flags: MigrateFlags, output: Output): Promise<number> {
   const uri = connectionString(flags.uri, output);
   const endpoints = await endpointsOf(flags, output);
+  const backup = await migrationBackup(flags, endpoints, output).catch((error: unknown) => {
+    endpoints.providers.wipe();
+    throw error;
+  });
   const connection = await connect(uri, output);
   const progress = new ProgressView();
   const interrupt = new Interrupt((text) => {
@@ -21,7 +26,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   });
   try {
     const options: MigrateOptions = {
-      ...(await optionsOf(flags, endpoints, connection)),
+      ...(await optionsOf(flags, endpoints, connection, backup)),
       onProgress: progress.show,
       signal: interrupt.signal,
     };
@@ -36,10 +41,14 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   }
 }
 
-async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bson }: Connection): Promise<MigrateOptions> {
+async function optionsOf(
+  flags: MigrateFlags,
+  endpoints: Endpoints,
+  { client, bson }: Connection,
+  backup: MigrateOptions['backup'],
+): Promise<MigrateOptions> {
   const { from, to, kmsProviders } = endpoints;
   const keyFilter = keyFilterOf(flags.key, bson);
-  const { backupFile } = flags;
   const given = {
     from,
     to,
@@ -47,10 +56,7 @@ async function optionsOf(flags: MigrateFlags, endpoints: Endpoints, { client, bs
     batchSize: flags.batchSize,
     kmsConcurrency: flags.kmsConcurrency,
     kmsTimeoutMS: flags.kmsTimeoutMs,
-    onBackup:
-      backupFile === undefined
-        ? undefined
-        : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson),
+    backup,
     witnesses: flags.deleteOldKeys ? await otherCollections(flags, { client, bson }) : undefined,
   };
   return {

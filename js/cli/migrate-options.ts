@@ -22,7 +22,10 @@ export interface MigrateFlags {
   readonly key: readonly string[];
   readonly collection: readonly string[];
   readonly schemaFile: readonly string[];
+  /** False with `--no-backup`. */
+  readonly backup: boolean;
   readonly backupFile?: string;
+  readonly passphraseFile?: string;
   readonly execute: boolean;
   readonly undo: boolean;
   readonly confirmPlaintext: boolean;

@@ -105,6 +105,8 @@ export function printResults(output: Output, report: MigrationReport): void {
   }
   for (const { name, changes, written } of schemas)
     if (written) output.line(`${INDENT}${name}: ${counted(changes, 'place')} rewritten`);
+  if (report.backup !== null)
+    output.line(`${INDENT}backup${report.backup.kept ? ' of an earlier run' : ''}: ${report.backup.file ?? 'stored'}, ${counted(report.backup.keys, 'key')}`);
   output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);
   // No failures of this run, and yet keys that "Done" alone would hide.
   for (const { name, ok: passed, detail } of plan.checks)

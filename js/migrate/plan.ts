@@ -1,4 +1,5 @@
 import { throwIfAborted } from '../abort.js';
+import { backupKmsCalls } from './backup.js';
 import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { AssessedKey } from '../wasm.js';
@@ -119,7 +120,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     counts: { migrate: count('migrate'), done: count('done'), other: count('other'), malformed: count('malformed') },
     collections,
     schemas: planned.schemas,
-    kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections),
+    kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections) + (keys.length === 0 ? 0 : backupKmsCalls(run.options.backup)),
   };
   return { plan, documents, keys, fingerprints, faults, replacements };
 }

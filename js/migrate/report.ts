@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from '../error-codes.js';
 import type { MasterKeyDocument } from '../key-vault.js';
+import type { MigrationBackupResult } from './backup.js';
 import type { MigrationMode } from './options.js';
 
 /** One thing that was looked at before anything is written. */
@@ -142,6 +143,8 @@ export interface MigrationReport {
   readonly collections: readonly CollectionResults[];
   readonly schemas: readonly SchemaResults[];
   readonly failures: readonly MigrationFailure[];
+  /** The sealed backup that was taken, or kept from an earlier run, before the first write. */
+  readonly backup: MigrationBackupResult | null;
   /** KMS calls of this run by kind. */
   readonly kmsCalls: { readonly wrap: number; readonly unwrap: number };
   readonly startedAt: string;
