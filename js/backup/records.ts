@@ -11,7 +11,7 @@ import {
   serialize,
   splitDocuments,
 } from '../bson.js';
-import { concatBytes } from '../bytes.js';
+import { concatBytes, wipe } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 
 /** An index of the key vault. */
@@ -88,7 +88,9 @@ export function decodeContent(bson: BsonLibrary, content: Uint8Array): { manifes
     schemas: [],
     localMasterKeys: [],
   };
-  for (const bytes of others) {
+  for (const view of others) {
+    // A BSON library may hand out views of what it reads, and the content is about to be wiped.
+    const bytes = new Uint8Array(view);
     const record = deserialize(bson, bytes, EXACT_TYPES);
     const text = (name: string): string => String(record[name]);
     switch (String(record.type)) {
@@ -106,6 +108,7 @@ export function decodeContent(bson: BsonLibrary, content: Uint8Array): { manifes
         break;
       case 'localMasterKey':
         records.localMasterKeys.push({ provider: text('provider'), key: bytesOf(record.key) });
+        wipe(bytes);
         break;
     }
   }
@@ -145,5 +148,6 @@ function keyDocumentOf(record: Uint8Array): Uint8Array {
 
 function bytesOf(value: unknown): Uint8Array {
   if (!isBinary(value)) throw new CsfleError('BACKUP_CONTENT_INVALID', 'a record has a field of another type than binary');
-  return binaryBytes(value).slice();
+  // slice() of a Buffer would be a view.
+  return new Uint8Array(binaryBytes(value));
 }
