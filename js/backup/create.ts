@@ -58,8 +58,8 @@ const LOCAL_KEY_LENGTH = 96;
  * files and, on request, local master keys, in one encrypted file whose every change is found when it is opened.
  *
  * Shape: bytes out; nothing is written anywhere. Under a master key, what its KMS wrapped is unwrapped again by a second
- * call and compared before the file is given out. Under a passphrase, Argon2id keeps this thread busy for about half a
- * second and takes 64 MiB.
+ * call and compared before the file is given out. Under a passphrase, Argon2id keeps this thread busy for about 0.2 s
+ * and takes 64 MiB.
  * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, `BACKUP_PASSPHRASE_INVALID`, `BACKUP_LIMIT_EXCEEDED`,
  * `BACKUP_COLLECTION_FAILED` for a collection that was named, `KEY_VAULT_NOT_READABLE`, `KMS_*`.
  */
