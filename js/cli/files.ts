@@ -1,4 +1,4 @@
-import { type FileHandle, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { open, readFile, rename, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Document, MigrationSchema } from '../index.js';
 import type { DriverBson } from './connection.js';
