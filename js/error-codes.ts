@@ -113,6 +113,15 @@ const CORE_CODES = {
   AUTO_ENCRYPTION_COMMAND_ALTERED: stays(
     'Nothing was sent. Check that the query analyser is one of MongoDB, in a version that matches the server.',
   ),
+  BACKUP_NOT_RECOGNIZED: stays('Give a file that createBackup() or `csfle backup create` made.'),
+  BACKUP_VERSION_UNSUPPORTED: stays('Use a release of this library that knows the version of the backup.'),
+  BACKUP_HEADER_INVALID: stays('The header of the backup was cut or damaged: use another copy of the file.'),
+  BACKUP_LIMIT_EXCEEDED: stays('Keep to the limits that the message names; a file beyond them was not made by this library.'),
+  BACKUP_PASSPHRASE_INVALID: stays('Use a passphrase of at least 8 characters and at most 1,024 bytes of UTF-8.'),
+  BACKUP_KEY_MISSING: stays('Give the passphrase of the backup, or the kmsProviders of its master key, as the message says.'),
+  BACKUP_KEY_WRONG: stays('Give the passphrase or master key that the backup was made with; try another copy of the file.'),
+  BACKUP_CHUNK_DAMAGED: stays('The backup was altered, cut or added to: use another copy of the file.'),
+  BACKUP_CONTENT_INVALID: stays('The backup was made by a faulty writer: use another backup, and report it.'),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** Codes that only the JavaScript layer raises. */
@@ -156,7 +165,7 @@ const JS_CODES = {
   KEY_VAULT_CONFLICT: passes('Another process changed the keys that the message names meanwhile; run the operation again.'),
   MIGRATION_CONFIRMATION_MISSING: stays('Set confirmPlaintext when documents shall really be stored in the clear.'),
   MIGRATION_BACKUP_FAILED: stays(
-    'Nothing was written. See `cause`: give the backup a place that can be written, or leave onBackup out.',
+    'Nothing was written. See `cause`: give the backup a place that can be written and is not taken yet, or leave it out.',
   ),
   MIGRATION_INDEX_MISSING: stays(
     'Create the unique index: createIndex({ keyAltNames: 1 }, { unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } }).',
@@ -191,6 +200,11 @@ const JS_CODES = {
   MIGRATION_NO_KEYS_CHOSEN: stays(
     'Nothing was written. Check the key vault, the source `from` and the choice of data keys: together they name no key.',
   ),
+  BACKUP_RESTORE_UNPROVEN: stays(
+    'Give kmsProviders that open both wrappings, so that they can be compared; set allowUnproven only if you know that the backup is right.',
+  ),
+  BACKUP_COLLECTION_FAILED: stays('See `cause`. Check that the collection exists and that its options can be read and changed.'),
+  BACKUP_VERIFICATION_FAILED: stays('What was read back is not what was written. Look for another writer, and run it again.'),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** A code of the core. */

@@ -1,5 +1,33 @@
 /** The public names of csfle-wasm, the same in every entry. */
 
+export {
+  type BackedUpKey,
+  type BackupCollection,
+  type BackupContents,
+  type BackupDescription,
+  type BackupIndex,
+  type BackupKey,
+  type BackupLocalMasterKey,
+  type BackupManifest,
+  type BackupMasterKey,
+  type BackupOpeningKey,
+  type BackupPassphrase,
+  type BackupRecords,
+  type BackupSchema,
+  type BackupSummary,
+  type CreateBackupOptions,
+  createBackup,
+  describeSealedBackup,
+  isSealedBackup,
+  type OpenBackupOptions,
+  type PresentStateBackup,
+  type RestoreBackupOptions,
+  type RestoreBackupReport,
+  readBackup,
+  restoreBackup,
+  type SealedBackup,
+  verifyBackup,
+} from './backup/index.js';
 export type { BsonBinary, BsonLibrary, BsonUuid, DeserializeOptions, Document } from './bson.js';
 export {
   type Algorithm,
@@ -69,6 +97,8 @@ export {
   type KeyResults,
   type KeyUse,
   type MigrateOptions,
+  type MigrationBackup,
+  type MigrationBackupResult,
   type MigrationCheck,
   type MigrationCollection,
   type MigrationCollectionInput,

@@ -68,6 +68,15 @@ export interface CensusReport {
 
 /** Lists of patterns of master keys: each pattern its short form, or the bytes of its document. */
 export type TrustLists = readonly (readonly (string | Uint8Array)[])[];
+/** What the header of a sealed backup tells without a key. */
+export interface BackupHeader {
+  readonly method: 'passphrase' | 'masterKey';
+  readonly memoryKiB?: number | undefined;
+  readonly iterations?: number | undefined;
+  readonly lanes?: number | undefined;
+  /** BSON of the master key. */
+  readonly masterKey?: Uint8Array | undefined;
+}
 
 interface MachineHandle {
   free(): void;
@@ -110,6 +119,15 @@ interface EngineHandle {
   encryptDocuments(documents: Uint8Array, rules: Uint8Array): MachineHandle;
   reencryptDocuments(documents: Uint8Array, mapping: Uint8Array): MachineHandle;
   leaveDocuments(documents: Uint8Array, keyIds: Uint8Array): MachineHandle;
+  sealBackup(masterKey: Uint8Array, facts: Uint8Array, records: Uint8Array): MachineHandle;
+  sealBackupWithPassphrase(
+    passphrase: Uint8Array,
+    memoryKiB: number,
+    iterations: number,
+    facts: Uint8Array,
+    records: Uint8Array,
+  ): MachineHandle;
+  openBackup(file: Uint8Array, passphrase: Uint8Array | null | undefined): MachineHandle;
 }
 
 /**
@@ -139,6 +157,8 @@ interface Glue {
   rewriteSchema(schema: Uint8Array, mapping: Uint8Array): Uint8Array;
   stripSchema(schema: Uint8Array): Uint8Array;
   parseMasterKey(masterKey: Uint8Array): Uint8Array;
+  describeBackup(file: Uint8Array): unknown;
+  sha256(bytes: Uint8Array): Uint8Array;
 }
 
 const glue: Glue = generated;
@@ -349,6 +369,26 @@ export class Engine {
     return this.#machine((handle) => handle.leaveDocuments(documents, keyIds));
   }
 
+  sealBackup(masterKey: Uint8Array, facts: Uint8Array, records: Uint8Array): Machine {
+    return this.#machine((handle) => handle.sealBackup(masterKey, facts, records));
+  }
+
+  /** 0 for `memoryKiB` and `iterations` means the default. */
+  sealBackupWithPassphrase(
+    passphrase: Uint8Array,
+    cost: { readonly memoryKiB: number; readonly iterations: number },
+    facts: Uint8Array,
+    records: Uint8Array,
+  ): Machine {
+    return this.#machine((handle) =>
+      handle.sealBackupWithPassphrase(passphrase, cost.memoryKiB, cost.iterations, facts, records),
+    );
+  }
+
+  openBackup(file: Uint8Array, passphrase: Uint8Array | undefined): Machine {
+    return this.#machine((handle) => handle.openBackup(file, passphrase));
+  }
+
   free(): void {
     const handle = this.#handle;
     this.#handle = undefined;
@@ -414,4 +454,14 @@ export function stripSchema(schema: Uint8Array): Uint8Array {
 /** Checks a master key descriptor and returns it as key documents store it. */
 export function parseMasterKey(masterKey: Uint8Array): Uint8Array {
   return call(() => glue.parseMasterKey(masterKey));
+}
+
+/** Reads the header of a sealed backup. */
+export function describeBackup(file: Uint8Array): BackupHeader {
+  return call(() => glue.describeBackup(file)) as BackupHeader;
+}
+
+/** The SHA-256 hash of bytes. */
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return call(() => glue.sha256(bytes));
 }

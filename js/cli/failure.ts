@@ -23,7 +23,8 @@ export type CliErrorCode =
   | 'CLI_CONFIRMATION_MISSING'
   | 'CLI_SERVER_UNREACHABLE'
   | 'CLI_SERVER_FAILED'
-  | 'CLI_OUTPUT_LOST';
+  | 'CLI_OUTPUT_LOST'
+  | 'CLI_PASSPHRASE_MISSING';
 
 /** An error with its code and what to do about it. */
 export class CliError extends Error {

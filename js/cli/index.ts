@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { addBackupCommands, withPassphrase } from './backup-program.js';
 import { decryptCommand } from './decrypt-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_OF_SIGNAL, EXIT_USAGE } from './failure.js';
-import { backupKeys, changeAltName, createKey, listKeys, restoreBackup, rewrapKeys, showKey } from './keys-command.js';
+import { changeAltName, createKey, listKeys, movedToBackup, rewrapKeys, showKey } from './keys-command.js';
 import { migrateCommand } from './migrate-command.js';
 import { isoDate } from './migrate-options.js';
 import { Output } from './output.js';
@@ -98,7 +99,7 @@ function program(): Command {
     .showHelpAfterError('(add --help for all options)')
     .exitOverride();
 
-  withTrust(withEvidence(withNewMasterKey(connected(csfle.command('migrate')))))
+  withPassphrase(withTrust(withEvidence(withNewMasterKey(connected(csfle.command('migrate'))))))
     .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')
     .addOption(
       new Option(
@@ -131,7 +132,8 @@ function program(): Command {
       collect,
       [],
     )
-    .option('--backup-file <file>', 'write the key documents as they are to this new file first')
+    .option('--backup-file <file>', 'name of the sealed backup that --execute takes first (default: a new file in this folder)')
+    .option('--no-backup', 'take no backup')
     .option('--execute', 'carry the plan out', false)
     .option('--undo', 'exchange source and target: undo a rewrap', false)
     .option('--confirm-plaintext', 'mode decrypt: documents may be stored in the clear', false)
@@ -213,19 +215,12 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
         ),
       ),
     );
-  connected(keys.command('backup'))
-    .argument('<file>', 'file to create')
-    .description('write the key documents to a file')
-    .action(run((flags: never, output, [file]) => backupKeys(file as string, flags, output)));
+  connected(keys.command('backup', { hidden: true }))
+    .argument('<file>', 'a file')
+    .allowUnknownOption()
+    .action(run((_flags: never, _output, [file]) => movedToBackup(file as string)));
 
-  const backup = csfle.command('backup').description('work with backup files of a key vault');
-  connected(backup.command('restore'))
-    .argument('<file>', 'file that --backup-file or keys backup wrote')
-    .description('put wrapped key material and master key of a backup back; plans only, unless --execute is given')
-    .addOption(localKey())
-    .option('--execute', 'carry it out', false)
-    .option('--insert-missing', 'add keys again that are no longer there', false)
-    .action(run((flags: never, output, [file]) => restoreBackup(file as string, flags, output)));
+  addBackupCommands(csfle, { connected: (command) => withTrust(connected(command)), withNewMasterKey, localKey, collect, run });
 
   withTrust(connected(csfle.command('decrypt')))
     .argument('<namespace>', 'database.collection')

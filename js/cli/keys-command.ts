@@ -1,10 +1,9 @@
-import { ClientEncryption, driverKeyVaultStore, type KeyDocument, type MasterKeyDocument, restoreKeyVault } from '../index.js';
+import { ClientEncryption, driverKeyVaultStore, type KeyDocument, type MasterKeyDocument } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
-import { readBackup, writeBackup } from './files.js';
 import { keyFilterOf } from './migrate-options.js';
-import { mark, type Output } from './output.js';
+import type { Output } from './output.js';
 import { awsMasterKey, providersAtHand, providersFor, providerType, type ProviderSet, refuseAwsKeyOptions } from './providers.js';
 import { masterKeyText } from './report-view.js';
 import { renderTable } from './table.js';
@@ -154,46 +153,9 @@ export async function rewrapKeys(
   });
 }
 
-/** `csfle keys backup <file>` */
-export function backupKeys(file: string, flags: KeysFlags, output: Output): Promise<number> {
-  return withVault(flags, output, undefined, async (vault, { bson }) => {
-    const keys = await vault.getKeys().toArray();
-    await writeBackup(file, keys, bson);
-    output.document({ file, keys: keys.length });
-    output.line(
-      `${counted(keys.length, 'key document')} in ${file}; the key material is wrapped, only the master keys open it`,
-    );
-    return EXIT_DONE;
-  });
-}
-
-/** `csfle backup restore <file>` */
-export function restoreBackup(
-  file: string,
-  flags: KeysFlags & { readonly execute: boolean; readonly insertMissing: boolean },
-  output: Output,
-): Promise<number> {
-  return withVault(flags, output, undefined, async (_, { client, bson }) => {
-    const documents = await readBackup(file, bson);
-    const { execute, insertMissing } = flags;
-    const keyVault = { client, namespace: flags.keyVault };
-    const present = await driverKeyVaultStore(client, flags.keyVault).find({});
-    const ids = [...documents, ...present].map((document) => String((document.masterKey as Partial<MasterKeyDocument> | undefined)?.provider));
-    const providers = await providersAtHand(ids, flags, output);
-    const { kmsProviders } = providers;
-    const report = await restoreKeyVault({ keyVault, documents, kmsProviders, execute, insertMissing, bson }).finally(() => providers.wipe());
-    output.document(report);
-    if (report.unproven.length > 0)
-      output.warn(`${counted(report.unproven.length, 'key')} not tried before: their master key is not at hand`);
-    const verb = execute ? '' : 'would be ';
-    output.line(
-      `${counted(report.restored.length, 'key')} ${verb}restored, ${report.inserted.length} ${verb}added again, ${report.unchanged} are as in the backup, ${report.failures.length} failed`,
-    );
-    for (const { id, message, code } of report.failures)
-      output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`);
-    if (!execute) output.line('Nothing was written. Add --execute to carry this out.');
-    return report.ok ? EXIT_DONE : EXIT_FAILED;
-  });
+/** `csfle keys backup`, which is a command of its own now. */
+export async function movedToBackup(file: string): Promise<number> {
+  throw new CliError('CLI_OPTION_INVALID', 'this is now csfle backup create', `Run: csfle backup create ${file}, and see its --help.`);
 }
 
 function targetOf(flags: NewMasterKeyFlags, fallback: string): MasterKeyDocument {

@@ -3,8 +3,9 @@ import { driverKeyVaultStore, migrate, type MigrateOptions, type MigrationReport
 import { type Connection, connect, connectionString } from './connection.js';
 import { DataClients, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
-import { schemaFile, writeBackup } from './files.js';
+import { schemaFile } from './files.js';
 import { Interrupt } from './interrupt.js';
+import { migrationBackup } from './migrate-backup.js';
 import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
@@ -18,6 +19,10 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   const evidence = skippedEvidence(flags);
   if (evidence !== undefined && flags.mode !== 'reencrypt')
     throw new CliError('CLI_OPTION_INVALID', '--skip-namespace is of the mode reencrypt', 'Leave it out.');
+  const backup = await migrationBackup(flags, endpoints, output).catch((error: unknown) => {
+    endpoints.providers.wipe();
+    throw error;
+  });
   const connection = await connect(uri, output);
   const others = new DataClients();
   const progress = new ProgressView((text) => output.note(text));
@@ -27,7 +32,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   });
   try {
     const options: MigrateOptions = {
-      ...(await optionsOf(flags, endpoints, connection, await others.connect(flags.dataUri, output))),
+      ...(await optionsOf(flags, endpoints, connection, await others.connect(flags.dataUri, output), backup)),
       onProgress: progress.show,
       signal: interrupt.signal,
     };
@@ -49,11 +54,11 @@ async function optionsOf(
   endpoints: Endpoints,
   { client, bson }: Connection,
   dataClients: NonNullable<MigrateOptions['dataClients']>,
+  backup: MigrateOptions['backup'],
 ): Promise<MigrateOptions> {
   const { from, to, kmsProviders } = endpoints;
   const choice = choiceOf(flags, bson);
   const keyFilter = flags.mode === 'reencrypt' ? undefined : keyFilterOf(flags.key, bson);
-  const { backupFile } = flags;
   const given = {
     from,
     to,
@@ -62,10 +67,7 @@ async function optionsOf(
     batchSize: flags.batchSize,
     kmsConcurrency: flags.kmsConcurrency,
     kmsTimeoutMS: flags.kmsTimeoutMs,
-    onBackup:
-      backupFile === undefined
-        ? undefined
-        : (documents: Parameters<NonNullable<MigrateOptions['onBackup']>>[0]) => writeBackup(backupFile, documents, bson, to ?? null),
+    backup,
     dataClients: dataClients.length === 0 ? undefined : dataClients,
     evidence: skippedEvidence(flags),
   };

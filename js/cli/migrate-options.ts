@@ -26,7 +26,10 @@ export interface MigrateFlags extends EvidenceFlags, TrustFlags {
   readonly allKeys: boolean;
   readonly collection: readonly string[];
   readonly schemaFile: readonly string[];
+  /** False with `--no-backup`. */
+  readonly backup: boolean;
   readonly backupFile?: string;
+  readonly passphraseFile?: string;
   readonly execute: boolean;
   readonly undo: boolean;
   readonly confirmPlaintext: boolean;

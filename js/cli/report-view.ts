@@ -111,6 +111,8 @@ export function printResults(output: Output, report: MigrationReport): void {
     for (const { namespace, kind, count, reason } of uses.slice(0, FAILURES_SHOWN))
       output.line(`${INDENT}${INDENT}${namespace}  ${kind}${count === 0 ? '' : `  ${count}`}${reason === undefined ? '' : `  ${reason}`}`);
   }
+  if (report.backup !== null)
+    output.line(`${INDENT}backup${report.backup.kept ? ' of an earlier run' : ''}: ${report.backup.file ?? 'stored'}, ${counted(report.backup.keys, 'key')}`);
   output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);
   const { left, stays } = remainingText(report);
   for (const line of left) output.line(`${INDENT}${mark('fail', process.stdout)}  left: ${line}`);

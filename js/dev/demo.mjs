@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deserialize, EJSON, Int32 } from 'bson';
-import { awsKms, ClientEncryption, CsfleError } from 'csfle-wasm';
+import { awsKms, ClientEncryption, CsfleError, readBackup } from 'csfle-wasm';
 import { DETERMINISTIC, fields, keyNames, patient, ssnOf, typeCount } from './demo/patients.mjs';
 import { openPlace } from './demo/place.mjs';
 import { count, fact, paint, print, proof, seconds, step } from './demo/screen.mjs';
@@ -67,7 +67,7 @@ async function demonstrate(place, signal) {
   await csfle(place, command, signal);
 
   step('The migration');
-  const backup = join(place.folder, 'key-vault-backup.jsonl');
+  const backup = join(place.folder, 'key-vault.csfle-backup');
   const executedIn = performance.now();
   const status = await csfle(place, [...command, '--backup-file', backup, '--execute'], signal);
   fact('took', seconds(performance.now() - executedIn));
@@ -188,10 +188,11 @@ async function prove(place, { originals, before, backup, status }) {
       return `${after.keys.length} keys and a document tried, with this library and with node:crypto`;
     });
 
-    await show('the backup holds the keys as they were, wrapped, in a file for its owner alone', async () => {
+    await show('the sealed backup holds the keys as they were, in a file for its owner alone', async () => {
       expect(process.platform === 'win32' || ((await stat(backup)).mode & 0o777) === 0o600, 'the file is open to others');
-      const lines = (await readFile(backup, 'utf8')).trim().split('\n').map((line) => EJSON.parse(line));
-      expect(EJSON.stringify(lines.sort(byId)) === EJSON.stringify(before.keys.sort(byId)), 'the backup differs');
+      const { keyDocuments } = await readBackup(new Uint8Array(await readFile(backup)), { kmsProviders: { aws: awsKms(kms) } });
+      const keys = keyDocuments.map((bytes) => deserialize(bytes));
+      expect(EJSON.stringify(keys.sort(byId)) === EJSON.stringify(before.keys.sort(byId)), 'the backup differs');
     });
     return results;
   } finally {

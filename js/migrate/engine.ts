@@ -270,7 +270,8 @@ function changesOf(output: Uint8Array): readonly ComputedChange[] {
   return splitDocuments(output).map((bytes) => ({ bytes }));
 }
 
-function countCalls(providers: KmsProviders, calls: { wrap: number; unwrap: number }): KmsProviders {
+/** The same providers, with their calls counted. */
+export function countCalls(providers: KmsProviders, calls: { wrap: number; unwrap: number }): KmsProviders {
   const counted: Record<string, unknown> = {};
   for (const [id, provider] of Object.entries(providers) as [string, Partial<KmsCallbacks> | undefined][]) {
     if (typeof provider?.encrypt !== 'function' || typeof provider.decrypt !== 'function') {

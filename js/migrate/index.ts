@@ -1,5 +1,6 @@
 /** The migration: from one master key to another, to new data keys, or back to plaintext. */
 
+export type { MigrationBackup, MigrationBackupResult } from './backup.js';
 export type { CollectionFacts, DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
 export {
   type DriverMigrationCollection,

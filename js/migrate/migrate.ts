@@ -1,4 +1,5 @@
 import { CsfleError } from '../errors.js';
+import { type MigrationBackupResult, takeBackup } from './backup.js';
 import { executeDecrypt } from './decrypt.js';
 import { reportedChoice } from './key-choice.js';
 import type { MigrateOptions } from './options.js';
@@ -34,11 +35,12 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
     let results = nothingDone(0);
     let remaining: MigrationRemaining | null = null;
     let executed = false;
+    const backup: Backups = { sealed: null };
     try {
       const state = await makePlan(run);
       plan = state.plan;
       results = nothingDone(plannedKeys(run, plan));
-      executed = wanted && !run.interrupted && mayExecute(run, plan) && (await backedUp(run, state)) && !run.interrupted;
+      executed = wanted && !run.interrupted && mayExecute(run, plan) && (await backedUp(run, state, backup)) && !run.interrupted;
       if (executed) {
         results = withDoneBefore(run, plan, await execute(run, state));
         failMalformed(run, plan);
@@ -69,6 +71,7 @@ export async function migrate(options: MigrateOptions): Promise<MigrationReport>
       oldKeys,
       remaining,
       failures: [...run.failures],
+      backup: backup.sealed,
       kmsCalls: { ...run.engine.calls },
       startedAt: startedAt.toISOString(),
       durationMs: Math.round(performance.now() - startedMs),
@@ -141,15 +144,23 @@ function failMalformed(run: MigrationRun, plan: MigrationPlan): void {
   }
 }
 
-async function backedUp(run: MigrationRun, state: PlanState): Promise<boolean> {
-  const { onBackup } = run.options;
-  if (onBackup === undefined || state.keys.length === 0) return true;
+interface Backups {
+  sealed: MigrationBackupResult | null;
+}
+
+async function backedUp(run: MigrationRun, state: PlanState, backups: Backups): Promise<boolean> {
+  const { onBackup, backup } = run.options;
+  if (state.keys.length === 0) return true;
+  let id = 'onBackup';
   try {
-    await onBackup(state.documents);
+    await onBackup?.(state.documents);
+    id = 'backup';
+    if (backup !== undefined) backups.sealed = await takeBackup(run, backup);
     return true;
   } catch (cause) {
+    if (run.isAbort(cause)) throw cause;
     run.fail(
-      { kind: 'backup', id: 'onBackup' },
+      { kind: 'backup', id },
       new CsfleError('MIGRATION_BACKUP_FAILED', `the backup failed: ${messageOf(cause)}`, { cause }),
     );
     return false;

@@ -1,6 +1,7 @@
 import type { BsonBinary, BsonLibrary, Document } from '../bson.js';
 import type { DriverClient, KeyVaultStore, MasterKeyDocument } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
+import type { MigrationBackup } from './backup.js';
 import type { MigrationCollection } from './collection.js';
 import type { DriverMigrationCollection } from './driver-collection.js';
 import type { EvidenceOptions } from './evidence/options.js';
@@ -90,6 +91,8 @@ export interface MigrateOptions extends EvidenceOptions, TrustOptions {
    * material is wrapped, so a backup is as safe as the old master key.
    */
   readonly onBackup?: ((documents: readonly Document[]) => Promise<void> | void) | undefined;
+  /** Takes a sealed backup of the whole key vault before the first write. A backup that fails stops the run. */
+  readonly backup?: MigrationBackup | undefined;
   /** Documents per read and write. Default: 500, which keeps a batch well below the 48 MB of one command. */
   readonly batchSize?: number | undefined;
   /** KMS calls at the same time. Default: 8, which stays far below the request quotas of the providers. */

@@ -3,6 +3,7 @@
 import type { ErrorCode } from '../error-codes.js';
 import type { MasterKeyDocument } from '../key-vault.js';
 import type { KeyOutcome } from './evidence/outcome.js';
+import type { MigrationBackupResult } from './backup.js';
 import type { MigrationMode } from './options.js';
 
 /** One thing that was looked at before anything is written. */
@@ -220,6 +221,8 @@ export interface MigrationReport {
   /** What is left of what was asked for; null when nothing was executed, or when the last look failed or was interrupted. */
   readonly remaining: MigrationRemaining | null;
   readonly failures: readonly MigrationFailure[];
+  /** The sealed backup that was taken, or kept from an earlier run, before the first write. */
+  readonly backup: MigrationBackupResult | null;
   /** KMS calls of this run by kind. */
   readonly kmsCalls: { readonly wrap: number; readonly unwrap: number };
   readonly startedAt: string;

@@ -30,6 +30,7 @@ const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
   'evidence',
   'deleteOldKeys',
   'onBackup',
+  'backup',
   'batchSize',
   'kmsConcurrency',
   'kmsTimeoutMS',
@@ -57,6 +58,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
   if (!MODES.includes(mode))
     throw new CsfleError('OPTION_INVALID', `mode must be one of ${MODES.join(', ')}`, { details: { option: 'mode' } });
   refuseOptionsOfOtherModes(mode, options);
+  requireBackup(options.backup);
   const { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints } = options;
   const engine = new MigrationEngine(
     { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints },
@@ -118,6 +120,13 @@ function validatorOf(collection: MigrationCollection): MigrationSchema[] {
       write: (rewritten) => writeSchema.call(collection, rewritten),
     },
   ];
+}
+
+function requireBackup(backup: MigrateOptions['backup']): void {
+  if (backup === undefined) return;
+  const { key, write, read = write } = (backup ?? {}) as Partial<NonNullable<MigrateOptions['backup']>>;
+  if (typeof key === 'object' && key !== null && typeof write === 'function' && typeof read === 'function') return;
+  throw argumentError(`backup must be { key, write, read? }, found ${kindOf(backup)}`, { argument: 'backup' });
 }
 
 function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions): void {

@@ -2,6 +2,7 @@
 
 import type { KmsCallbacks, MigrationReport } from '../index.js';
 import { type AwsKmsOptions, awsKms } from './aws-kms.js';
+import { ShellBackup } from './backup.js';
 import { ShellClientEncryption } from './client-encryption.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, shellClass } from './help.js';
 import { ShellKeyVault } from './key-vault.js';
@@ -12,6 +13,7 @@ import { knownInstanceState, rememberShell, type ShellGlobal, type ShellInstance
 import { type ShellStatus, statusOf } from './status.js';
 
 export type { AwsCredentials, AwsKmsOptions } from './aws-kms.js';
+export type { ShellBackup, ShellBackupKey, ShellBackupResult, ShellCreateBackupOptions, ShellRestoreBackupOptions } from './backup.js';
 export type { ShellClientEncryption } from './client-encryption.js';
 export type { ShellKeyVault } from './key-vault.js';
 export type { ShellKmsProviders, ShellLocalProvider, ShellRemoteProvider } from './kms-providers.js';
@@ -26,6 +28,8 @@ const ATTACH: unique symbol = Symbol.for('csfle-wasm.attach') as never;
 
 /** Everything that the shell gets. Methods that return promises are awaited by the shell. */
 class Csfle {
+  /** Sealed backups of a key vault. */
+  readonly backup: ShellBackup = new ShellBackup();
   /** What was opened last: `status()` without options tells about it. */
   #lastSession: ShellSession | undefined;
 
@@ -97,7 +101,7 @@ const HELP: ClassHelp = {
     migrate: {
       usage: "csfle.migrate({ keyVaultNamespace, kmsProviders, from: { provider: 'local' }, to: { provider: 'aws', region, key }, execute })",
       description:
-        "Moves data keys to another master key. Without execute: true it only plans and checks. mode is 'rewrap' (the default), 'reencrypt' or 'decrypt'; the latter two rewrite collections: [db.patients]. 'reencrypt' replaces the data keys that createdBefore: ISODate('2026-11-01'), keyIds: [id] or all: true choose, whatever wraps them now. backupFile keeps the key documents first.",
+        "Moves data keys to another master key. Without execute: true it only plans and checks. mode is 'rewrap' (the default), 'reencrypt' or 'decrypt'; the latter two rewrite collections: [db.patients]. 'reencrypt' replaces the data keys that createdBefore: ISODate('2026-11-01'), keyIds: [id] or all: true choose, whatever wraps them now. A sealed backup is taken before the first write: backupFile names it, backup: false says no.",
     },
     status: {
       usage: 'csfle.status({ keyVaultNamespace, kmsProviders } | keyVault)',

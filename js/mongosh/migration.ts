@@ -1,10 +1,11 @@
 /** `csfle.migrate()`: the library's migration with the shell's connection, progress in lines, a result that reads well. */
 
-import { choiceText, CsfleError, type Document, type MasterKeyDocument, type MigrateOptions, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate, remainingText } from '../index.js';
-import { type ExtendedJson, writeKeyBackup } from '../node/key-backup.js';
+import { choiceText, CsfleError, type MasterKeyDocument, type MigrateOptions, type MigrationBackup, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate, remainingText } from '../index.js';
 import { visible } from '../node/text.js';
+import { sealingKey } from './backup.js';
+import { backupName, existingFile, type ShellPassphrase, writeNewFile } from './backup-files.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
-import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
+import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
 import { findKeyVault, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
 import { findMongo, printLine, type ShellInstanceState } from './shell.js';
@@ -15,7 +16,7 @@ export interface ShellCollection {
 }
 
 /** Options of `csfle.migrate()`: those of the library's `migrate()`, with the key vault and collections named the shell's way. */
-export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | 'kmsProviders' | 'collections' | 'otherCollections' | 'dataClients' | 'onProgress' | 'bson' | 'signal'> {
+export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOptions, 'backup' | 'keyVault' | 'kmsProviders' | 'collections' | 'otherCollections' | 'dataClients' | 'onProgress' | 'bson' | 'signal'> {
   /** The connection: a Mongo or a Database of the shell. Default: that of `db`. */
   readonly client?: unknown;
   /** The key vault, `database.collection`. */
@@ -23,8 +24,13 @@ export interface ShellMigrateOptions extends Omit<MigrateOptions, 'keyVault' | '
   /** The connection of the key vault. Default: `client`. */
   readonly keyVaultClient?: unknown;
   readonly kmsProviders?: ShellKmsProviders;
-  /** Writes the key documents as they are to this new file first, one line of extended JSON each. */
+  /**
+   * Name of the sealed backup that is taken before the first write; under the passphrase if there is one, else under the
+   * master key of `to` (mode decrypt: of `from`). Default: a new file in the working folder.
+   */
   readonly backupFile?: string;
+  /** `false` takes no backup. */
+  readonly backup?: boolean;
   /** Collections of the shell, or their names as `database.collection`. */
   readonly collections?: readonly (string | ShellCollection)[];
   /** Collections to search for uses of old keys, beside those that the connections list. */
@@ -43,7 +49,7 @@ const PROGRESS_INTERVAL_MS = 2000;
 export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, ...settings } = complete;
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, ...settings } = complete;
   // One client for one connection: what it lists is searched once.
   const dataClient = place.mongo === place.vaultMongo ? place.vaultClient : providerClient(place.mongo);
   const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
@@ -51,6 +57,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   const providers = resolveKmsProviders(kmsProviders, place.state);
   const progress = new ProgressLines(place.state);
   try {
+    const backup = wantsBackup === false ? undefined : backupOf(complete, providers, place);
     const report = await interruptible(place.state, (signal) =>
       migrate({
         ...settings,
@@ -59,7 +66,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         ...(collections === undefined ? {} : { collections: opened('collections', collections) }),
         ...(otherCollections === undefined ? {} : { otherCollections: opened('otherCollections', otherCollections) }),
         ...(dataClients === undefined ? {} : { dataClients: listOf('dataClients', dataClients).map((client) => providerClient(findMongo(client, options))) }),
-        ...(backupFile === undefined ? {} : { onBackup: (documents) => writeBackup(backupFile, documents, place, settings.to ?? null) }),
+        ...(backup === undefined ? {} : { backup }),
         bson: place.bson,
         signal,
         onProgress: (tick) => progress.show(tick),
@@ -83,10 +90,31 @@ function namespaceOf(option: string, collection: string | ShellCollection): stri
   throw new CsfleError('ARGUMENT_INVALID', `${option}: expected collections such as db.patients, or names such as "hospital.patients"`, { details: { argument: option } });
 }
 
-// Key material in it is wrapped, so a backup is as safe as the old master key. `csfle backup restore` reads it.
-function writeBackup(file: string, documents: readonly Document[], { vaultMongo }: ShellKeyVaultPlace, target: MasterKeyDocument | null): Promise<void> {
-  const { EJSON } = vaultMongo._serviceProvider.bsonLibrary as { readonly EJSON: ExtendedJson };
-  return writeKeyBackup(file, documents, EJSON, target);
+/** The backup before the first write. A plan that has no key for it goes without: it only counts its calls. */
+function backupOf(options: ShellMigrateOptions, providers: ResolvedProviders, place: ShellKeyVaultPlace): MigrationBackup | undefined {
+  const { backupFile, passphrase, passphraseFile, from, to, execute, trustedMasterKeys, allowedEndpoints } = options;
+  const masterKey = to ?? from;
+  try {
+    const key = sealingKey({ passphrase, passphraseFile, masterKey: isWhole(masterKey) ? masterKey : undefined, trustedMasterKeys, allowedEndpoints }, providers, place.state);
+    const file = backupFile ?? backupName(place.namespace);
+    return {
+      key,
+      file,
+      read: () => existingFile(file),
+      write: async ({ bytes }) => {
+        writeNewFile(file, bytes);
+        await printLine(place.state, `backup: ${file}`);
+      },
+    };
+  } catch (error) {
+    if (execute === true) throw error;
+    return undefined;
+  }
+}
+
+/** Whether something can be wrapped under it: `from` may be no more than a provider. */
+function isWhole(masterKey: MasterKeyDocument | undefined): boolean {
+  return masterKey !== undefined && (masterKey.provider.split(':', 1)[0] === 'local' || Object.keys(masterKey).length > 1);
 }
 
 /** Prints progress as lines: one when a phase ends, and one every two seconds of a long phase. */
@@ -135,6 +163,7 @@ function summary(report: MigrationReport): string {
     ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),
     ...schemas.map((one) => `  schema       ${one.name}: ${one.changes} changes`),
     ...checks.map((check) => `  check        ${checkLine(check)}`),
+    ...(report.backup === null ? [] : [`  backup       ${report.backup.file ?? 'stored'}${report.backup.kept ? ' of an earlier run' : ''}: ${report.backup.keys} keys`]),
     report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
     ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft ?? 'not known how many'} left`) : []),
     ...left.map((line) => `  left         ${line}`),

@@ -111,7 +111,7 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
   });
 
   it('every command says in the help of its parent what it does', async () => {
-    for (const parent of [[], ['keys'], ['keys', 'alt-name']]) {
+    for (const parent of [[], ['keys'], ['keys', 'alt-name'], ['backup']]) {
       const { stdout } = await csfle([...parent, '--help']);
       const commands = stdout.slice(stdout.indexOf('Commands:')).match(/^ {2}\S.*$/gm);
       assert.ok(commands.length > 1);
@@ -120,7 +120,7 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
   });
 
   it('a backup that cannot be written is a mistake in the path', async () => {
-    const { code, document } = await json('keys', 'backup', join(folder, 'no', 'where.jsonl'));
+    const { code, document } = await json('backup', 'create', join(folder, 'no', 'where'), '--no-collections', '--to', 'local', '--local-key-file', keyFile);
     assert.deepEqual([code, document.error?.code], [2, 'CLI_FILE_INVALID']);
   });
 });

@@ -28,19 +28,28 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
     const withPassword = `mongodb://canary-user:${password}@127.0.0.1:9/?serverSelectionTimeoutMS=300`;
     const badOption = `mongodb://canary-user:${password}@${host}/?tlsCertificateKeyFilePassword=canary-tls-pass&unknownOption=1`;
     const wrongKey = randomBytes(96);
-    const files = { right: join(folder, 'right.bin'), wrong: join(folder, 'wrong.bin'), exposed: join(folder, 'exposed.bin'), text: join(folder, 'text.bin') };
+    const files = { right: join(folder, 'right.bin'), wrong: join(folder, 'wrong.bin'), exposed: join(folder, 'exposed.bin'), text: join(folder, 'text.bin'), passphrase: join(folder, 'passphrase.txt'), backup: join(folder, 'backup') };
     await writeFile(files.right, place.masterKey, { mode: 0o600 });
     await writeFile(files.wrong, wrongKey, { mode: 0o600 });
     await writeFile(files.exposed, place.masterKey);
     await chmod(files.exposed, 0o604);
     await writeFile(files.text, 'canary-not-a-key', { mode: 0o600 });
+    await writeFile(files.passphrase, 'canary-passphrase\n', { mode: 0o600 });
     const secrets = [
-      password, decodeURIComponent(password), 'canary-tls-pass', 'canary-aws-secret', 'canary-session-token', 'canary-not-a-key',
+      password, decodeURIComponent(password), 'canary-tls-pass', 'canary-aws-secret', 'canary-session-token', 'canary-not-a-key', 'canary-passphrase', 'canary-environment',
       ...[place.masterKey, wrongKey].flatMap((key) => [key.toString('base64'), key.toString('hex'), key.toString('latin1'), key.subarray(0, 32).toString('hex')]),
     ];
     const env = { AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, AWS_SECRET_ACCESS_KEY: 'canary-aws-secret', AWS_SESSION_TOKEN: 'canary-session-token' };
     const migrate = (file, ...more) => ['migrate', '--key-vault', place.namespace, '--local-key-file', file, '--to', 'aws', '--key-arn', lab.to.key, ...more];
+    const backup = (command, ...more) => ['backup', command, files.backup, ...more];
+    const inVault = ['--key-vault', place.namespace, '--no-collections', '--include-local-key', '--local-key-file', files.right];
+    assert.equal((await csfle(backup('create', ...inVault, '--passphrase-file', files.passphrase), { env: { MONGODB_URI: lab.uri } })).code, 0);
     const runs = [
+      [backup('create', ...inVault, '--passphrase-file', files.passphrase), { MONGODB_URI: lab.uri }, 2],
+      [backup('verify', '--passphrase-file', files.passphrase), {}, 0],
+      [backup('verify'), { CSFLE_BACKUP_PASSPHRASE: 'canary-environment' }, 1],
+      [backup('verify', '--passphrase-file', files.exposed), {}, 2],
+      [backup('restore', '--key-vault', place.namespace, '--passphrase-file', files.passphrase), { MONGODB_URI: lab.uri }, 0],
       [migrate(files.right), { MONGODB_URI: lab.uri }, 0],
       [migrate(files.wrong, '--execute'), { MONGODB_URI: lab.uri }, 1],
       [migrate(files.exposed), { MONGODB_URI: lab.uri }, 2],

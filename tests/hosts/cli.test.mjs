@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -162,38 +162,11 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 0);
   });
 
-  it('--backup-file is written first, for its owner alone, and never over another file', async () => {
-    const place = await ward({ documents: 0 });
-    const before = await place.vault.find().toArray();
-    const backup = join(folder, `${place.database}.jsonl`);
-    assert.equal((await place.run(['--execute', '--backup-file', backup])).code, 0);
-    assert.equal((await stat(backup)).mode & 0o777, 0o600);
-    const lines = (await readFile(backup, 'utf8')).trim().split('\n').map((line) => bson.EJSON.parse(line));
-    assert.deepEqual(lines.map(({ _id }) => String(_id)).sort(), before.map(({ _id }) => String(_id)).sort());
-    const kept = await readFile(backup, 'utf8');
-    const again = await place.run(['--execute', '--undo', '--backup-file', backup]);
-    assert.equal(again.code, 1);
-    assert.match(again.stdout, /MIGRATION_BACKUP_FAILED/);
-    assert.equal(await readFile(backup, 'utf8'), kept);
-    assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 3);
-
-    const keys = (...args) => csfle(['keys', ...args, '--key-vault', place.namespace, '--json'], { env: place.env });
-    // The former name of this command says what it is called now.
-    const former = JSON.parse((await keys('restore', backup)).stdout).error;
-    assert.equal(former.code, 'CLI_OPTION_INVALID');
-    assert.match(former.remedy, /csfle backup restore/);
-    const restore = (...args) => csfle(['backup', 'restore', ...args, '--key-vault', place.namespace, '--json'], { env: place.env });
-    const plan = JSON.parse((await restore(backup)).stdout);
-    assert.deepEqual([plan.executed, plan.restored.length], [false, 3]);
-    assert.equal((await restore(backup, '--execute')).code, 0);
-    assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 3);
-  });
-
   it('SIGINT finishes the write in flight: exit code 130, and the next run goes on', async () => {
     const place = await ward({ documents: 2 });
     let child;
-    // The probe takes two calls; the third wraps the first key.
-    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 5) child.kill('SIGINT'); } });
+    // The probe takes two calls and the backup two; the fifth wraps the first key.
+    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 7) child.kill('SIGINT'); } });
     const { code, stdout, stderr } = await place.run(['--execute', '--json', '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
     await kms.close();
     assert.equal(code, 130, stderr);

@@ -5,8 +5,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { KMSClient } from '@aws-sdk/client-kms';
-import { EJSON } from 'bson';
-import { awsKms, ClientEncryption } from 'csfle-wasm';
+import { deserialize, EJSON } from 'bson';
+import { awsKms, ClientEncryption, readBackup } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
 import { startServices } from '../../js/dev/services.mjs';
 import { testServices } from '../env.mjs';
@@ -84,15 +84,15 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
   it('moves keys from a file to AWS KMS, and nothing is lost', async () => {
     const { database, prelude, keys } = await hospital();
     const before = await keys();
-    const report = await evaluate(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to, execute: true, backupFile: '${database}.jsonl' })`);
+    const report = await evaluate(`${prelude} csfle.migrate({ ...options, from: { provider: 'local' }, to, execute: true, backupFile: '${database}.backup' })`);
     assert.deepEqual([report.mode, report.executed, report.ok, report.failures], ['rewrap', true, true, []]);
     assert.deepEqual([report.keys.migrated, report.keys.verified, report.keys.failed].map(Number), [3, 3, 0]);
     const after = await keys();
     assert.deepEqual(after.map(({ masterKey: { provider, key } }) => ({ provider, key })), Array(3).fill({ provider: 'aws', key: services.keyArn }));
     assert.deepEqual(after.map(({ _id, keyAltNames, creationDate }) => ({ _id, keyAltNames, creationDate })), before.map(({ _id, keyAltNames, creationDate }) => ({ _id, keyAltNames, creationDate })));
 
-    const backup = (await readFile(join(shell.folder, `${database}.jsonl`), 'utf8')).trimEnd().split('\n');
-    assert.deepEqual(backup.sort(), before.map((key) => EJSON.stringify(key, { relaxed: false })).sort());
+    const { keyDocuments } = await readBackup(new Uint8Array(await readFile(join(shell.folder, `${database}.backup`))), { kmsProviders: { aws: awsKms(new KMSClient({ region: services.region, ...(services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint }) })) } });
+    assert.deepEqual(keyDocuments.map((bytes) => EJSON.stringify(deserialize(bytes), { relaxed: false })).sort(), before.map((key) => EJSON.stringify(key, { relaxed: false })).sort());
 
     const inShell = await evaluate(
       `${prelude} const encryption = open({ aws }); const { _id: keyId } = csfle.keyVault(encryption).getKeyByAltName('ssn');

@@ -40,7 +40,7 @@ test('compiled to wasm, only the bson crate brings JavaScript into the core', ()
 });
 
 // From the lowest up, as in js/ below. `lib` re-exports and may name all.
-const crateLayers = [['error'], ['secret'], ['crypto', 'raw', 'payload'], ['key_vault', 'kms'], ['schema', 'census', 'value_cipher'], ['key_cache'], ['engine'], ['machine'], ['mongocrypt'], ['lib']];
+const crateLayers = [['error'], ['secret'], ['crypto', 'raw', 'payload'], ['key_vault', 'kms'], ['schema', 'census', 'value_cipher', 'sealed_backup'], ['key_cache'], ['engine'], ['machine'], ['mongocrypt'], ['lib']];
 const crateLayerOf = (module) => crateLayers.findIndex((layer) => layer.includes(module));
 
 const crateEdges = readdirSync(join(root, 'crate', 'core', 'src'), { recursive: true })
@@ -84,7 +84,7 @@ const layers = [
   ['host', /^js\/node\//],
   ['ground', /^js\/(error-codes|errors|foreign-error|bytes|node-crypto|wasm|wasm-handles|compile|abort)\.ts$/],
   ['services', /^js\/((run|rewrap|session|trust|documents|key-vault|key-cursor|bson)\.ts$|key-vault\/|kms\/|run\/)/],
-  ['work', /^js\/(client-encryption\.ts$|client-encryption\/|migrate\/|mongocrypt\/)/],
+  ['work', /^js\/(client-encryption\.ts$|client-encryption\/|backup\/|migrate\/|mongocrypt\/)/],
   ['index', /^js\/index\.ts$/],
   ['entries', /^js\/entry\//],
   ['products', /^js\/(mongosh|cli)\//],

@@ -163,6 +163,24 @@ codes! {
     /// The query analyser's command is another one than the command it was asked about, apart from the markings. Nothing was
     /// sent. Check the query analyser and its version.
     AutoEncryptionCommandAltered = "AUTO_ENCRYPTION_COMMAND_ALTERED",
+    /// The bytes do not begin as a sealed backup does. Check that the file is one.
+    BackupNotRecognized = "BACKUP_NOT_RECOGNIZED",
+    /// The sealed backup was written in a newer version of the format. Use a release that knows this version.
+    BackupVersionUnsupported = "BACKUP_VERSION_UNSUPPORTED",
+    /// The header of a sealed backup is cut, or a field of it is damaged. Use another copy of the file.
+    BackupHeaderInvalid = "BACKUP_HEADER_INVALID",
+    /// A parameter of a sealed backup is outside of the limits, which keep a hostile file from taking memory or time.
+    BackupLimitExceeded = "BACKUP_LIMIT_EXCEEDED",
+    /// The passphrase is shorter than 8 characters, longer than 1,024 bytes, or no Unicode text. Choose another one.
+    BackupPassphraseInvalid = "BACKUP_PASSPHRASE_INVALID",
+    /// The sealed backup needs a key of another kind than was given: a passphrase, or the providers of its master key.
+    BackupKeyMissing = "BACKUP_KEY_MISSING",
+    /// The key does not open the sealed backup: the passphrase or master key is another one, or the header was altered.
+    BackupKeyWrong = "BACKUP_KEY_WRONG",
+    /// Encrypted bytes of a sealed backup were altered, cut, reordered or added to; the details name the chunk.
+    BackupChunkDamaged = "BACKUP_CHUNK_DAMAGED",
+    /// The decrypted content of a sealed backup does not follow the format: it was made by a faulty writer.
+    BackupContentInvalid = "BACKUP_CONTENT_INVALID",
 }
 
 /// An error with its code, a message for people, and public details for programs.

@@ -4,7 +4,8 @@
 //! socket and no JavaScript: time and [`Entropy`] are arguments, and a machine says what it wants next.
 //!
 //! **Data written by any release stays readable by every later one.** The stored formats are MongoDB's: subtype-6 values
-//! of kind 1 and 2, and key documents of version 0, byte for byte what libmongocrypt reads and writes.
+//! of kind 1 and 2, and key documents of version 0, byte for byte what libmongocrypt reads and writes. The one format of
+//! our own is the sealed backup, described in `docs/sealed-backup.md`.
 
 #![forbid(unsafe_code)]
 #![no_std]
@@ -25,6 +26,7 @@ pub mod mongocrypt;
 pub mod payload;
 pub mod raw;
 pub mod schema;
+pub mod sealed_backup;
 pub mod secret;
 pub mod value_cipher;
 

@@ -121,6 +121,62 @@ impl SecretBytes {
     }
 }
 
+/// Length in bytes of a key for AES-256.
+pub const SYMMETRIC_KEY_LEN: usize = 32;
+
+/// The 32 bytes of a key for AES-256, boxed in place and wiped on drop.
+pub struct SymmetricKey(Box<[u8; SYMMETRIC_KEY_LEN]>);
+
+impl SymmetricKey {
+    /// Lets `fill` write the bytes in place, so that they never exist anywhere else.
+    ///
+    /// Errors: whatever `fill` returns; the memory is wiped then as well.
+    pub fn fill_with(
+        fill: impl FnOnce(&mut [u8; SYMMETRIC_KEY_LEN]) -> Result<()>,
+    ) -> Result<Self> {
+        let mut key = Self(Box::new([0; SYMMETRIC_KEY_LEN]));
+        fill(&mut key.0)?;
+        Ok(key)
+    }
+
+    /// Lends the bytes out.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; SYMMETRIC_KEY_LEN] {
+        &self.0
+    }
+}
+
+impl Drop for SymmetricKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Working memory of a password hash, wiped on drop.
+pub struct SecretBlocks<T: Zeroize>(Vec<T>);
+
+impl<T: Zeroize + Clone + Default> SecretBlocks<T> {
+    /// Allocates `count` blocks, or returns `None` when the host does not have the memory.
+    #[must_use]
+    pub fn allocate(count: usize) -> Option<Self> {
+        let mut blocks = Vec::new();
+        blocks.try_reserve_exact(count).ok()?;
+        blocks.resize(count, T::default());
+        Some(Self(blocks))
+    }
+
+    /// Lends the blocks out for writing.
+    pub fn expose_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
+
+impl<T: Zeroize> Drop for SecretBlocks<T> {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(Zeroize::zeroize);
+    }
+}
+
 /// Overwrites `bytes` with zeros in a way the compiler must keep.
 pub fn wipe(bytes: &mut [u8]) {
     bytes.zeroize();

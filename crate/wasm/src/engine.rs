@@ -47,7 +47,7 @@ pub(crate) fn with_context<T>(
 
 /// Providers and cached data keys. `free()` wipes them.
 #[wasm_bindgen]
-pub struct Engine(Shared);
+pub struct Engine(pub(crate) Shared);
 
 impl Drop for Engine {
     fn drop(&mut self) {
@@ -301,7 +301,7 @@ impl Engine {
         ))
     }
 
-    fn machine(
+    pub(crate) fn machine(
         &self,
         machine: Result<csfle_core::Machine>,
     ) -> std::result::Result<Machine, JsValue> {

@@ -11,6 +11,7 @@ mod host;
 mod machine;
 mod mongocrypt;
 mod report;
+mod sealed_backup;
 mod trust;
 
 pub use engine::Engine;
@@ -20,6 +21,7 @@ pub use mongocrypt::{MongoCrypt, MongoCryptContext};
 pub use report::{
     assess_vault, census, containers, parse_master_key, rewrite_schema, strip_schema,
 };
+pub use sealed_backup::{describe_backup, sha256};
 pub use trust::trust_master_keys;
 
 use wasm_bindgen::prelude::*;

@@ -1,9 +1,10 @@
 // Runs the real `csfle` as a child process, and slows AWS KMS down where a test needs time to interfere.
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import { createRequire } from 'node:module';
 import { connect, createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 const manifest = createRequire(import.meta.url).resolve('csfle-wasm/package.json');
@@ -12,9 +13,13 @@ const program = join(dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8'
 // Everything a test may have set is left out unless it says so.
 const cleanEnvironment = () => Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(MONGODB_URI|CSFLE_|AWS_ENDPOINT|NODE_OPTIONS|FORCE_COLOR)/.test(name)));
 
+// Where backups go that are given no name.
+const folder = mkdtempSync(join(tmpdir(), 'csfle-command-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+
 // Starts the command; resolves to { code, signal, stdout, stderr }. `whileRunning(child)` may send signals.
-export function csfle(args, { env = {}, input, whileRunning } = {}) {
-  const child = spawn(process.execPath, [program, ...args], { env: { ...cleanEnvironment(), ...env }, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+export function csfle(args, { env = {}, input, whileRunning, cwd = folder } = {}) {
+  const child = spawn(process.execPath, [program, ...args], { cwd, env: { ...cleanEnvironment(), ...env }, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
   const output = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr']) child[stream].setEncoding('utf8').on('data', (text) => { output[stream] += text; });
   whileRunning?.(child);

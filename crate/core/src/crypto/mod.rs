@@ -2,13 +2,19 @@
 
 mod aead;
 mod batch;
+mod chunks;
+mod derivation;
 mod host_primitives;
 mod key_wrap;
+mod password_key;
 
 pub use aead::{AeadKey, BLOCK_LEN, IV_LEN, MIN_SEALED_LEN, TAG_LEN, sealed_len};
 pub use batch::{OpenBatch, SealBatch};
+pub use chunks::{ChunkCipher, GCM_TAG_LEN, NONCE_PREFIX_LEN};
+pub use derivation::{HASH_LEN, derive_key, sha256};
 pub use host_primitives::HostPrimitives;
 pub use key_wrap::LocalMasterKey;
+pub use password_key::{Argon2Parameters, SALT_LEN};
 
 use crate::error::Result;
 

@@ -99,24 +99,26 @@ impl Admission {
     /// Errors: `KEY_VAULT_MASTER_KEY_NOT_TRUSTED`, `KMS_ENDPOINT_NOT_ALLOWED`; with the key's id and names, and with
     /// provider, master key and endpoint.
     pub fn check_stored(&self, document: &KeyDocument) -> Result<()> {
-        let master_key = &document.master_key;
-        let refused = if !self.is_trusted(master_key) {
-            Some(not_trusted(master_key))
-        } else if !self.is_pinned() && !self.any_endpoint && !self.allows_endpoint(master_key) {
-            Some(endpoint_not_allowed(master_key))
-        } else {
-            None
-        };
-        match refused {
-            None => Ok(()),
-            Some(error) => {
-                let error = error.with("keyId", document.id);
-                Err(match document.key_alt_names.is_empty() {
-                    true => error,
-                    false => error.with("keyAltNames", document.key_alt_names.join(", ")),
-                })
+        self.check_source(&document.master_key).map_err(|error| {
+            let error = error.with("keyId", document.id);
+            match document.key_alt_names.is_empty() {
+                true => error,
+                false => error.with("keyAltNames", document.key_alt_names.join(", ")),
             }
+        })
+    }
+
+    /// Admits a master key that something stored names: a key document, or the header of a sealed backup.
+    ///
+    /// Errors: `KEY_VAULT_MASTER_KEY_NOT_TRUSTED`, `KMS_ENDPOINT_NOT_ALLOWED`; with provider, master key and endpoint.
+    pub fn check_source(&self, master_key: &MasterKey) -> Result<()> {
+        if !self.is_trusted(master_key) {
+            return Err(not_trusted(master_key));
         }
+        if !self.is_pinned() && !self.any_endpoint && !self.allows_endpoint(master_key) {
+            return Err(endpoint_not_allowed(master_key));
+        }
+        Ok(())
     }
 
     /// Admits a master key for a new wrapping.

@@ -16,6 +16,7 @@ pub(crate) mod key_lookup;
 pub(crate) mod keyed;
 mod kms_round;
 mod options;
+mod sealed_backup;
 mod transform;
 mod vault;
 

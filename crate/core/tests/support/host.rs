@@ -63,6 +63,19 @@ impl Host {
         }
     }
 
+    /// A host with the provider `local` alone.
+    pub(crate) fn without_remote(key: &[u8]) -> Self {
+        let mut host = Self::with_local_key(key);
+        host.engine = Engine::new(60_000.0, 100);
+        host.engine
+            .add_local(
+                KmsProvider::parse("local").unwrap(),
+                &KeyMaterial::copy_from(key).unwrap(),
+            )
+            .unwrap();
+        host
+    }
+
     pub(crate) fn context(&mut self) -> Context<'_> {
         Context {
             engine: &mut self.engine,

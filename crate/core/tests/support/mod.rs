@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each integration test uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+pub(crate) mod backup;
+pub(crate) mod backup_faults;
 pub(crate) mod host;
 pub(crate) mod key_documents;
 

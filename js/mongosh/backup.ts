@@ -1,0 +1,195 @@
+/** `csfle.backup`: sealed backups of a key vault in files, from the shell. */
+
+import {
+  type BackupKey,
+  type BackupOpeningKey,
+  type BackupSummary,
+  CsfleError,
+  createBackup,
+  describeSealedBackup,
+  type MasterKeyDocument,
+  type RestoreBackupReport,
+  restoreBackup,
+  type TrustOptions,
+  verifyBackup,
+} from '../index.js';
+import { requireArguments, requireOptions } from './arguments.js';
+import { backupName, passphraseOf, readFile, type ShellPassphrase, writeNewFile } from './backup-files.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
+import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
+import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
+import { knownInstanceState, type ShellInstanceState } from './shell.js';
+
+/** What opens a backup in the shell. */
+export interface ShellBackupKey extends ShellPassphrase, TrustOptions {
+  readonly kmsProviders?: ShellKmsProviders;
+}
+
+/** Options of `csfle.backup.create()`. */
+export interface ShellCreateBackupOptions extends ShellBackupKey, Pick<ShellEncryptionOptions, 'client' | 'keyVaultNamespace' | 'keyVaultClient'> {
+  /** The master key to seal under, instead of a passphrase. */
+  readonly masterKey?: MasterKeyDocument;
+  /** Names of the collections whose validators and encryptedFields go in. Default: all that can be read. */
+  readonly collections?: readonly string[];
+  /** Schema files to put in. */
+  readonly schemaFiles?: readonly string[];
+}
+
+/** Options of `csfle.backup.restore()`. */
+export interface ShellRestoreBackupOptions extends ShellBackupKey, Pick<ShellEncryptionOptions, 'client' | 'keyVaultNamespace' | 'keyVaultClient'> {
+  readonly execute?: boolean;
+  readonly overwrite?: boolean;
+  readonly allowUnproven?: boolean;
+  readonly collections?: readonly string[] | true;
+  /** Where `overwrite` keeps the state before. Default: a new file in the working folder. */
+  readonly replacedFile?: string;
+}
+
+/** Result of `csfle.backup.create()`. */
+export interface ShellBackupResult {
+  readonly file: string;
+  readonly sha256: string;
+  readonly keys: number;
+  readonly collections: number;
+  readonly notRead: readonly string[];
+}
+
+const PLACE = ['client', 'keyVaultNamespace', 'keyVaultClient'] as const;
+const KEY = ['kmsProviders', 'passphrase', 'passphraseFile', 'trustedMasterKeys', 'allowedEndpoints'] as const;
+
+/** The methods of `csfle.backup`; they return promises that the shell awaits. */
+export class ShellBackup {
+  async create(file: string, options: ShellCreateBackupOptions): Promise<ShellBackupResult> {
+    requireArguments('csfle.backup.create', [file], ['string']);
+    const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [...PLACE, ...KEY, 'masterKey', 'collections', 'schemaFiles']);
+    const place = findKeyVault(complete);
+    const providers = complete.masterKey === undefined ? undefined : resolveKmsProviders(complete.kmsProviders, place.state);
+    try {
+      const key = sealingKey(complete, providers, place.state);
+      const schemas = (complete.schemaFiles ?? []).map((name) => ({ name, bytes: readFile(name) }));
+      const { collections } = complete;
+      const made = await interruptible(place.state, (signal) =>
+        createBackup({ keyVault: vaultOf(place), key, schemas, signal, bson: place.bson, ...(collections === undefined ? {} : { collections }) }),
+      );
+      writeNewFile(file, made.bytes);
+      const { sha256, keys, notRead } = made;
+      return { file, sha256, keys, collections: made.collections, notRead };
+    } finally {
+      providers?.wipe();
+    }
+  }
+
+  async verify(file: string, options: ShellBackupKey = {}): Promise<BackupSummary> {
+    requireArguments('csfle.backup.verify', [file], ['string']);
+    requireOptions('csfle.backup.verify', options, KEY);
+    const bytes = readFile(file);
+    const { key, wipe } = openingKey(bytes, options, knownInstanceState());
+    try {
+      return await interruptible(knownInstanceState(), (signal) => verifyBackup(bytes, key, { signal }));
+    } finally {
+      wipe();
+    }
+  }
+
+  async restore(file: string, options: ShellRestoreBackupOptions = {}): Promise<RestoreBackupReport & { readonly replacedFile: string | null }> {
+    requireArguments('csfle.backup.restore', [file], ['string']);
+    const complete = completed<ShellRestoreBackupOptions>('csfle.backup.restore', options, [...PLACE, ...KEY, 'execute', 'overwrite', 'allowUnproven', 'collections', 'replacedFile']);
+    const place = findKeyVault(complete);
+    const bytes = readFile(file);
+    const { key, wipe } = openingKey(bytes, complete, place.state);
+    const proof = complete.overwrite === true && complete.kmsProviders !== undefined ? resolveKmsProviders(complete.kmsProviders, place.state) : undefined;
+    const { execute, overwrite, allowUnproven, collections, replacedFile = backupName(place.namespace, '-replaced') } = complete;
+    try {
+      const report = await interruptible(place.state, (signal) =>
+        restoreBackup({
+          bytes,
+          key,
+          keyVault: vaultOf(place),
+          execute,
+          overwrite,
+          allowUnproven,
+          collections,
+          kmsProviders: proof?.kmsProviders,
+          ...trustIn(complete),
+          replaced: { key, write: (backup) => writeNewFile(replacedFile, backup.bytes) },
+          signal,
+          bson: place.bson,
+        }),
+      );
+      return { ...report, replacedFile: report.replacedBackup === null ? null : replacedFile };
+    } finally {
+      proof?.wipe();
+      wipe();
+    }
+  }
+
+  [AS_PRINTABLE](): string {
+    return 'csfle.backup: sealed backups of a key vault. See csfle.backup.help()';
+  }
+
+  [INSTANCE_STATE](): ShellInstanceState | undefined {
+    return knownInstanceState();
+  }
+}
+
+const HELP: ClassHelp = {
+  name: 'CsfleBackup',
+  description: 'Sealed backups of a key vault, in encrypted files of mode 600',
+  methods: {
+    create: {
+      usage: "csfle.backup.create(file, { keyVaultNamespace, passphraseFile | passphrase: passwordPrompt() | masterKey, kmsProviders, collections, schemaFiles })",
+      description: 'Writes key documents, indexes, validators and encryptedFields to a new file. It is sealed under a passphrase, or under a master key of kmsProviders.',
+    },
+    verify: {
+      usage: 'csfle.backup.verify(file, { passphraseFile | passphrase | kmsProviders })',
+      description: 'Checks every byte of a backup and tells what it holds.',
+    },
+    restore: {
+      usage: 'csfle.backup.restore(file, { keyVaultNamespace, passphraseFile | passphrase | kmsProviders, execute, overwrite, collections })',
+      description:
+        'Puts back what is gone from the key vault. Without execute: true it only compares. overwrite puts the wrapping of the backup back where it differs, after a backup of the state before.',
+    },
+  },
+};
+shellClass(ShellBackup, HELP);
+
+function completed<Options>(method: string, options: unknown, known: readonly string[]): Options {
+  requireOptions(method, options, known);
+  return { ...(options as object), ...withOptionsOfMongo(options) } as Options;
+}
+
+function vaultOf({ vaultClient, namespace }: ShellKeyVaultPlace): { client: ShellKeyVaultPlace['vaultClient']; namespace: string } {
+  return { client: vaultClient, namespace };
+}
+
+/** What a new backup is sealed with: the passphrase, or the master key. */
+export function sealingKey(
+  given: ShellPassphrase & TrustOptions & { readonly masterKey?: MasterKeyDocument | undefined },
+  providers: ResolvedProviders | undefined,
+  state: ShellInstanceState | undefined,
+): BackupKey {
+  const passphrase = passphraseOf(given, state);
+  if (passphrase !== undefined) return { passphrase };
+  if (given.masterKey !== undefined && providers !== undefined) return { kmsProviders: providers.kmsProviders, masterKey: given.masterKey, ...trustIn(given) };
+  throw new CsfleError('BACKUP_KEY_MISSING', 'a backup needs passphraseFile, passphrase, or masterKey with its kmsProviders');
+}
+
+function openingKey(
+  bytes: Uint8Array,
+  given: ShellBackupKey,
+  state: ShellInstanceState | undefined,
+): { key: BackupOpeningKey & BackupKey; wipe: () => void } {
+  const description = describeSealedBackup(bytes);
+  if (description.method === 'passphrase') {
+    const passphrase = passphraseOf(given, state);
+    if (passphrase !== undefined) return { key: { passphrase }, wipe: () => undefined };
+    throw new CsfleError('BACKUP_KEY_MISSING', 'this backup needs passphraseFile or passphrase');
+  }
+  const providers = resolveKmsProviders(given.kmsProviders, state);
+  return { key: { kmsProviders: providers.kmsProviders, masterKey: description.masterKey, ...trustIn(given) }, wipe: () => providers.wipe() };
+}
+
+/** The options about trust among others. */
+function trustIn({ trustedMasterKeys, allowedEndpoints }: TrustOptions): TrustOptions {
+  return { trustedMasterKeys, allowedEndpoints };
+}

@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import * as bson from 'bson';
+import { createBackup, readBackup } from 'csfle-wasm';
+import { hospital, openLab } from '../migration/fixtures.mjs';
+import { csfle, slowKms } from './cli/command.mjs';
+
+const passphrase = 'correct horse';
+
+describe('csfle backup', { timeout: 900_000 }, () => {
+  let lab;
+  let folder;
+  before(async () => {
+    lab = await openLab();
+    folder = await mkdtemp(join(tmpdir(), 'csfle-backup-'));
+    await writeFile(join(folder, 'passphrase.txt'), `${passphrase}\n`, { mode: 0o600 });
+  });
+  after(async () => {
+    await rm(folder, { recursive: true, force: true });
+    await lab.close();
+  });
+
+  const words = () => ['--passphrase-file', join(folder, 'passphrase.txt')];
+
+  async function ward(options = { documents: 0 }) {
+    const place = await hospital(lab, options);
+    const keyFile = join(folder, `${place.database}.bin`);
+    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
+    const cwd = await mkdtemp(join(folder, 'cwd-'));
+    const run = async (args, settings = {}) => csfle(args, { cwd, ...settings, env: { ...env, ...settings.env } });
+    const json = async (args, settings) => {
+      const { code, stdout, stderr } = await run([...args, '--json'], settings);
+      assert.notEqual(stdout, '', stderr);
+      return { code, ...JSON.parse(stdout) };
+    };
+    const vault = ['--key-vault', place.namespace];
+    const migrate = ['migrate', ...vault, '--from', 'local', '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key];
+    const stored = async () => (await place.vault.find({}, { raw: true }).toArray()).map((bytes) => Buffer.from(bytes).toString('hex'));
+    return { ...place, keyFile, cwd, run, json, vaultFlags: vault, migrateArgs: migrate, stored, file: join(cwd, 'backup') };
+  }
+
+  it('create, verify and restore, under a passphrase', async () => {
+    const place = await ward();
+    const schema = join(place.cwd, 'schema.json');
+    await writeFile(schema, '{ "a": 1 }\n');
+    const create = ['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections', '--schema-file', schema, '--include-local-key', '--local-key-file', place.keyFile];
+    const made = await place.json(create);
+    assert.deepEqual([made.code, made.keys, made.collections, made.file], [0, 3, 0, place.file]);
+    assert.equal((await stat(place.file)).mode & 0o777, 0o600);
+    const verified = await place.json(['backup', 'verify', place.file, ...words()], { env: { MONGODB_URI: '' } });
+    assert.deepEqual([verified.code, verified.sha256, verified.keys.length, verified.schemas, verified.localMasterKeys], [0, made.sha256, 3, [schema], ['local']]);
+
+    const before = await place.stored();
+    await place.vault.drop();
+    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--schemas-to', place.cwd, '--local-key-to', join(place.cwd, 'local.bin')];
+    const plan = await place.json(restore);
+    assert.deepEqual([plan.code, plan.executed, plan.inserted.length, await place.stored()], [0, false, 3, []]);
+    assert.deepEqual((await readdir(place.cwd)).sort(), ['backup', 'schema.json']);
+    await rm(schema);
+    const report = await place.json([...restore, '--execute']);
+    assert.deepEqual([report.code, report.inserted.length, report.indexes], [0, 3, ['keyAltNames_1']]);
+    assert.deepEqual((await place.stored()).sort(), before.sort());
+    assert.equal(await readFile(schema, 'utf8'), '{ "a": 1 }\n');
+    assert.deepEqual(await readFile(join(place.cwd, 'local.bin')), place.masterKey);
+    assert.equal((await stat(join(place.cwd, 'local.bin'))).mode & 0o777, 0o600);
+  });
+
+  it('under a master key, local or of a KMS', async () => {
+    const place = await ward();
+    for (const [name, flags, opening] of [
+      ['kms', ['--to', 'aws', '--key-arn', lab.to.key], []],
+      ['local', ['--to', 'local', '--local-key-file', place.keyFile], ['--local-key-file', place.keyFile]],
+    ]) {
+      const file = join(place.cwd, name);
+      assert.equal((await place.json(['backup', 'create', file, ...place.vaultFlags, '--no-collections', ...flags])).code, 0);
+      assert.equal((await place.json(['backup', 'verify', file, ...opening])).keys.length, 3);
+    }
+    const missing = await place.json(['backup', 'verify', join(place.cwd, 'local')]);
+    assert.deepEqual([missing.code, missing.error.code], [2, 'CLI_MASTER_KEY_MISSING']);
+  });
+
+  it('never writes over a file, nor through a link', async () => {
+    const place = await ward();
+    await writeFile(place.file, 'mine');
+    const link = join(place.cwd, 'link');
+    await symlink(join(place.cwd, 'nowhere'), link);
+    for (const file of [place.file, link]) {
+      const { code, error } = await place.json(['backup', 'create', file, ...place.vaultFlags, ...words(), '--no-collections']);
+      assert.deepEqual([code, error.code], [2, 'CLI_FILE_EXISTS']);
+    }
+    assert.equal(await readFile(place.file, 'utf8'), 'mine');
+    assert.deepEqual((await readdir(place.cwd)).sort(), ['backup', 'link']);
+  });
+
+  it('mistakes have codes, and leave no file', async () => {
+    const place = await ward();
+    const create = ['backup', 'create', place.file, ...place.vaultFlags, '--no-collections'];
+    const refused = async (args, code, exit = 2, settings = {}) => {
+      const result = await place.json(args, settings);
+      assert.deepEqual([result.code, result.error?.code], [exit, code], args.join(' '));
+    };
+    await refused(create, 'CLI_PASSPHRASE_MISSING');
+    await refused(create, 'BACKUP_PASSPHRASE_INVALID', 1, { env: { CSFLE_BACKUP_PASSPHRASE: 'short' } });
+    await refused([...create, ...words(), '--to', 'aws', '--key-arn', lab.to.key], 'CLI_OPTION_INVALID');
+    await refused([...create, ...words(), '--collection', 'a.b'], 'CLI_OPTION_INVALID');
+    await refused(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--collection', `${place.database}.nobody`], 'BACKUP_COLLECTION_FAILED', 1);
+    const exposed = join(place.cwd, 'exposed.txt');
+    await writeFile(exposed, passphrase);
+    await chmod(exposed, 0o644);
+    await refused([...create, '--passphrase-file', exposed], 'CLI_KEY_FILE_EXPOSED');
+    await refused([...create, '--passphrase-file', join(place.cwd, 'nowhere')], 'CLI_FILE_INVALID');
+    assert.deepEqual(await readdir(place.cwd), ['exposed.txt']);
+
+    await place.json([...create, ...words()]);
+    await refused(['backup', 'verify', place.file], 'CLI_PASSPHRASE_MISSING');
+    await refused(['backup', 'verify', place.file], 'BACKUP_KEY_WRONG', 1, { env: { CSFLE_BACKUP_PASSPHRASE: 'another horse' } });
+    await refused(['backup', 'verify', exposed, ...words()], 'BACKUP_NOT_RECOGNIZED', 1);
+    await refused(['backup', 'restore', exposed, ...place.vaultFlags, ...words()], 'CLI_FILE_INVALID');
+    await refused(['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--local-key-to', join(place.cwd, 'key')], 'CLI_OPTION_INVALID', 1);
+    const cut = await readFile(place.file);
+    await writeFile(join(place.cwd, 'cut'), cut.subarray(0, -1));
+    await refused(['backup', 'verify', join(place.cwd, 'cut'), ...words()], 'BACKUP_CHUNK_DAMAGED', 1);
+  });
+
+  it('restore --overwrite replaces on proof and keeps the state before', async () => {
+    const place = await ward({ documents: 2 });
+    await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
+    await place.migrate({ execute: true });
+    const now = await place.stored();
+    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--execute'];
+    const left = await place.json(restore);
+    assert.deepEqual([left.code, left.differing.length, left.replaced], [0, 3, []]);
+    assert.deepEqual(await place.stored(), now);
+    const unproven = await place.json([...restore, '--overwrite']);
+    assert.deepEqual([unproven.code, unproven.failures.map(({ code }) => code)], [1, Array(3).fill('BACKUP_RESTORE_UNPROVEN')]);
+    assert.deepEqual(await place.stored(), now);
+    const report = await place.json([...restore, '--overwrite', '--local-key-file', place.keyFile]);
+    assert.deepEqual([report.code, report.replaced.length, report.failures], [0, 3, []]);
+    const kept = await readBackup(new Uint8Array(await readFile(join(place.cwd, report.replacedFile))), { passphrase });
+    assert.deepEqual(kept.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), now);
+    await place.readsAs({ local: place.local });
+  });
+
+  it('restore reads the lines of extended JSON that earlier versions wrote', async () => {
+    const place = await ward();
+    const documents = await place.vault.find().toArray();
+    await writeFile(place.file, documents.map((document) => `${bson.EJSON.stringify(document, { relaxed: false })}\n`).join(''));
+    assert.equal((await place.json(['backup', 'restore', place.file, ...place.vaultFlags])).unchanged.length, 3);
+    await place.vault.deleteOne({ _id: place.keys.plain });
+    const report = await place.json(['backup', 'restore', place.file, ...place.vaultFlags, '--execute']);
+    assert.deepEqual([report.code, report.inserted.length], [0, 1]);
+    await writeFile(join(place.cwd, 'broken'), '{"a":\n');
+    assert.equal((await place.json(['backup', 'restore', join(place.cwd, 'broken'), ...place.vaultFlags])).error.code, 'CLI_FILE_INVALID');
+  });
+
+  it('migrate --execute takes one first, under the target, with a name that it prints', async () => {
+    const place = await ward({ documents: 2 });
+    const before = await place.stored();
+    const plan = await place.json(place.migrateArgs);
+    assert.deepEqual([plan.backup, await readdir(place.cwd)], [null, []]);
+    const { code, stdout, stderr } = await place.run([...place.migrateArgs, '--execute', '--json']);
+    assert.equal(code, 0, stderr);
+    const report = JSON.parse(stdout);
+    const [name] = await readdir(place.cwd);
+    assert.ok(name.startsWith(`${place.namespace}-`), name);
+    assert.deepEqual([report.backup.file, report.backup.keys, report.backup.kept], [name, 3, false]);
+    assert.ok(stderr.includes(`backup: ${name}`), stderr);
+    assert.equal((await stat(join(place.cwd, name))).mode & 0o777, 0o600);
+    assert.equal(report.kmsCalls.wrap + report.kmsCalls.unwrap, plan.plan.kmsCalls);
+    const contents = await readBackup(new Uint8Array(await readFile(join(place.cwd, name))), { kmsProviders: { aws: lab.aws } });
+    assert.deepEqual(contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), before);
+    // Nothing is left to do, so nothing is backed up.
+    assert.equal((await place.json([...place.migrateArgs, '--execute'])).backup, null);
+    assert.equal((await readdir(place.cwd)).length, 1);
+  });
+
+  it('migrate takes none with --no-backup, and writes nothing when it cannot take one', async () => {
+    const place = await ward();
+    const nowhere = await place.json([...place.migrateArgs, '--execute', '--backup-file', join(place.cwd, 'no', 'where')]);
+    assert.deepEqual([nowhere.code, nowhere.executed, nowhere.failures[0].code], [1, false, 'MIGRATION_BACKUP_FAILED']);
+    assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 0);
+    const both = await place.json([...place.migrateArgs, '--execute', '--no-backup', '--backup-file', place.file]);
+    assert.equal(both.error.code, 'CLI_OPTION_INVALID');
+    const decrypting = ['migrate', ...place.vaultFlags, '--mode', 'decrypt', '--from', 'aws', '--collection', place.patientsNamespace, '--confirm-plaintext', '--execute'];
+    assert.equal((await place.json(decrypting)).error.code, 'CLI_OPTION_INVALID');
+    const without = await place.json([...place.migrateArgs, '--execute', '--no-backup']);
+    assert.deepEqual([without.code, without.backup], [0, null]);
+    assert.deepEqual(await readdir(place.cwd), []);
+  });
+
+  it('the same command after a stop keeps the backup; another one does not get its name', async () => {
+    const place = await ward();
+    const before = await place.stored();
+    const command = [...place.migrateArgs, '--execute', '--backup-file', place.file, '--kms-concurrency', '1'];
+    let child;
+    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 7) child.kill('SIGKILL'); } });
+    const killed = await place.run(command, { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+    await kms.close();
+    assert.equal(killed.signal, 'SIGKILL');
+    const kept = await readFile(place.file);
+    const again = await place.json(command);
+    assert.deepEqual([again.code, again.backup.kept], [0, true], JSON.stringify(again.failures));
+    assert.deepEqual(await readFile(place.file), kept);
+    const contents = await readBackup(new Uint8Array(kept), { kmsProviders: { aws: lab.aws } });
+    assert.deepEqual(contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), before);
+    const undo = await place.json([...command, '--undo']);
+    assert.deepEqual([undo.code, undo.executed, undo.failures[0].code], [1, false, 'MIGRATION_BACKUP_FAILED']);
+    assert.deepEqual(await readFile(place.file), kept);
+    assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 3);
+  });
+
+  it('what the library made, the command verifies', async () => {
+    const place = await ward();
+    const { bytes, sha256 } = await createBackup({ keyVault: place.store, key: { passphrase } });
+    await writeFile(place.file, bytes);
+    assert.equal((await place.json(['backup', 'verify', place.file, ...words()])).sha256, sha256);
+  });
+});
