@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { Binary, EJSON, Long } from 'bson';
-import { awsKms, ClientEncryption, MemoryKeyVaultStore } from 'csfle-wasm';
+import { awsKms, ClientEncryption, MemoryKeyVaultStore, verifyBackup } from 'csfle-wasm';
 import { build } from 'esbuild';
 import { startServices } from '../../js/dev/services.mjs';
 import { startChromium } from './browser/chromium.mjs';
@@ -135,6 +135,12 @@ describe('in Chromium', { timeout: 120_000 }, () => {
     assert.deepEqual(results['rewrap local to AWS'], { provider: 'aws', region, key: cmks[0] });
     assert.deepEqual(results['rewrap AWS to another CMK'], [cmks[1], cmks[1]]);
     assert.equal(results['values from before the rewraps still decrypt'], true);
+  });
+
+  it('makes and verifies backups, and Node opens them', async () => {
+    assert.deepEqual([results['back up under a passphrase, and verify'], results['back up under a CMK, and verify']], [3, 3]);
+    assert.equal(results['refuse a damaged backup'], 'BACKUP_CHUNK_DAMAGED');
+    assert.equal((await verifyBackup(Uint8Array.from(results.backup), { passphrase: 'correct horse' })).keys.length, 3);
   });
 
   it('decrypts what Node wrote, and Node decrypts what it wrote', async () => {

@@ -1,7 +1,7 @@
 // The page: everything a browser user does, one step after the other, each shown as a row. The test reads the rows.
 import { DecryptCommand, EncryptCommand, KMSClient } from '@aws-sdk/client-kms';
 import * as bson from 'bson';
-import { awsKms, ClientEncryption, init, MemoryKeyVaultStore } from 'csfle-wasm';
+import { awsKms, ClientEncryption, createBackup, init, MemoryKeyVaultStore, verifyBackup } from 'csfle-wasm';
 import * as slim from 'csfle-wasm/slim';
 
 const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
@@ -80,6 +80,20 @@ async function main() {
     damaged.buffer[40] ^= 1;
     return codeOf(() => reader.decrypt(damaged));
   });
+
+  const words = { passphrase: 'correct horse' };
+  const backup = await createBackup({ keyVault: store, key: words });
+  await step('back up under a passphrase, and verify', async () => (await verifyBackup(backup.bytes, words)).keys.length);
+  await step('back up under a CMK, and verify', async () => {
+    const { bytes } = await createBackup({ keyVault: store, key: { kmsProviders, masterKey: { provider: 'aws', ...aws(firstCmk) } } });
+    return (await verifyBackup(bytes, { kmsProviders })).keys.length;
+  });
+  await step('refuse a damaged backup', () => {
+    const damaged = Uint8Array.from(backup.bytes);
+    damaged[damaged.length - 1] ^= 1;
+    return codeOf(() => verifyBackup(damaged, words));
+  });
+  results.backup = Array.from(backup.bytes);
 
   await slimSteps();
 
