@@ -171,7 +171,7 @@ export async function rewrapKeys(
   });
 }
 
-/** `csfle keys backup` and `csfle keys restore`, which are commands of their own since version 7.3. */
+/** `csfle keys backup` and `csfle keys restore`, which moved to `csfle backup`. */
 export async function movedToBackup(command: 'create' | 'restore', file: string): Promise<number> {
   throw new CliError(
     'CLI_OPTION_INVALID',
