@@ -52,7 +52,7 @@ export async function schemasOf(paths: readonly string[]): Promise<readonly Back
 }
 
 /**
- * The key documents of a file that `keys backup` and `migrate --backup-file` wrote before version 7.3: one line of extended
+ * The key documents of a file that `keys backup` and `migrate --backup-file` wrote before backups were sealed: one line of extended
  * JSON each. Errors: `CLI_FILE_INVALID`, naming the line.
  */
 export function plainBackup(path: string, bytes: Uint8Array, { EJSON }: DriverBson): readonly Document[] | undefined {

@@ -22,14 +22,17 @@ fn rehashed(file: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     [&header, &hash[..], &file[end..]].concat()
 }
 
-/// Name, comment, file, passphrase and expected code (or `ok`) of each vector.
-pub(crate) fn faults() -> Vec<(
+/// Name, comment, file, passphrase and expected code (or `ok`) of a vector.
+pub(crate) type Fault = (
     &'static str,
     &'static str,
     Vec<u8>,
     Option<&'static str>,
     &'static str,
-)> {
+);
+
+/// Every vector.
+pub(crate) fn faults() -> Vec<Fault> {
     let file = seal("local");
     let words = seal_with_passphrase();
     let start = header_len(&file);
