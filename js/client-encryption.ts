@@ -191,10 +191,7 @@ export class ClientEncryption {
     return new KeyCursor(() => this.#session.during(() => findDocuments(store, {}) as Promise<readonly KeyDocument[]>));
   }
 
-  /**
-   * Moves a key to the retired keys; `restoreRetiredKeys()` brings it back. Only `retireKeys()` searches for its uses.
-   * Errors: `KEY_VAULT_RETIREMENT_UNSUPPORTED` for a store of your own that keeps no retired keys.
-   */
+  /** Moves a key to the retired keys; only `retireKeys()` searches for uses. Errors: `KEY_VAULT_RETIREMENT_UNSUPPORTED`. */
   async deleteKey(id: BsonBinary): Promise<DeleteResult> {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
