@@ -191,16 +191,12 @@ export class ClientEncryption {
     return new KeyCursor(() => this.#session.during(() => findDocuments(store, {}) as Promise<readonly KeyDocument[]>));
   }
 
-  /**
-   * Moves a key from the key vault to the retired keys beside it. What was encrypted with it cannot be read until
-   * `restoreRetiredKeys()` brings it back. Nobody looks here whether values need it: `retireKeys()` does.
-   * Errors: `KEY_VAULT_RETIREMENT_UNSUPPORTED` for a store of your own that keeps no retired keys.
-   */
+  /** Moves a key to the retired keys; only `retireKeys()` searches for uses. Errors: `KEY_VAULT_RETIREMENT_UNSUPPORTED`. */
   async deleteKey(id: BsonBinary): Promise<DeleteResult> {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
-    const note = { reason: 'deleted', requestedBy: 'ClientEncryption.deleteKey' };
-    return { acknowledged: true, deletedCount: await this.#changing(async () => requireRetirement(store).retireKey(key, note)) };
+    const retire = async () => requireRetirement(store).retireKey(key, { reason: 'deleted', requestedBy: 'ClientEncryption.deleteKey' });
+    return { acknowledged: true, deletedCount: await this.#changing(retire) };
   }
 
   /**
@@ -363,10 +359,9 @@ function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncr
   if (options.keyVaultStore !== undefined) {
     if (typeof options.keyVaultStore !== 'object' || options.keyVaultStore === null)
       throw argumentError(`keyVaultStore must be an object, found ${kindOf(options.keyVaultStore)}`);
-    for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName'] as const) {
+    for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName'] as const)
       if (typeof options.keyVaultStore[method] !== 'function')
         throw argumentError(`keyVaultStore lacks the method ${method}`, { method });
-    }
     return options.keyVaultStore;
   }
   const vaultClient = options.keyVaultClient ?? client ?? undefined;
