@@ -235,9 +235,7 @@ export class ClientEncryption {
     if (typeof verify !== 'boolean')
       throw argumentError(`verify must be a boolean, found ${kindOf(verify)}`, { argument: 'verify' });
     if (!verify)
-      throw new CsfleError('OPTION_INVALID', 'a wrapping that nobody unwrapped is never written: leave verify out', {
-        details: { option: 'verify' },
-      });
+      throw new CsfleError('OPTION_INVALID', 'verify cannot be false: leave it out', { details: { option: 'verify' } });
     requireSignal(signal);
     if (provider === undefined && masterKey !== undefined)
       throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });

@@ -209,16 +209,16 @@ class CollectionWork {
   #prepareOne(bytes: Uint8Array, id: BsonElement, before: Uint8Array): PreparedChange {
     const { bson } = this.#run.engine;
     const parts = new Map([...elementsOf(bytes)].map((element) => [element.name, element]));
-    const valueOf = (name: string): Uint8Array => (parts.get(name) as BsonElement).value;
+    const bytesOf = (name: string): Uint8Array => (parts.get(name) as BsonElement).value;
     const update = exactValue(parts.get('u') as BsonElement, bson) as Stage | readonly Stage[];
     const change: DocumentChange = {
-      filter: exactDocument(valueOf('q'), bson),
+      filter: exactDocument(bytesOf('q'), bson),
       // Drivers look for operators among the own properties of an update.
       update: Array.isArray(update) ? update.map(Object.fromEntries) : Object.fromEntries(update as Stage),
       before,
-      after: valueOf('r'),
+      after: bytesOf('r'),
     };
-    const values = new DataView(valueOf('values').slice().buffer).getInt32(0, true);
+    const values = new DataView(bytesOf('values').slice().buffer).getInt32(0, true);
     const changed = changedValues(before, change.after);
     return { id, values, change, oldValues: changed.old, newValues: changed.new };
   }

@@ -259,7 +259,7 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     assert.deepEqual(await prove(place.honest, []), Array(KEYS).fill([true, 0, 0]));
     const told = await prove(kms, [place.collection]);
     assert.equal(told.filter(([unwraps, tried, opened]) => unwraps && tried === 2 && opened === 0).length, 1);
-    const broken = { ...place.collection, namespace: 'a.b', async *scan() { throw new Error('no'); } };
+    const broken = { ...place.collection, namespace: 'a.b', scan() { throw new Error('no'); } };
     assert.deepEqual((await proveKeys({ keyVault: place.store, kmsProviders: {}, collections: [broken] })).unread, ['a.b']);
     assert.deepEqual((await proveKeys({ keyVault: place.store, kmsProviders: {}, collections: [] })).keys.map(({ code }) => code), Array(KEYS).fill('KMS_PROVIDER_NOT_CONFIGURED'));
   });
