@@ -1,5 +1,8 @@
 /** Standard output and standard error as places that may go away: a pipe whose reader leaves, a full disk, a terminal that is gone. */
 
+import { closeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+
 /** A stream that takes text until it fails, and from then on nothing. It never throws and never blocks the work. */
 export class TextStream {
   readonly #stream: NodeJS.WriteStream;
@@ -69,3 +72,17 @@ export class TextStream {
 export const standardOutput = new TextStream(process.stdout);
 /** Standard error. */
 export const standardError = new TextStream(process.stderr);
+
+// Node restores the settings of its terminal when it ends, and aborts when the terminal is gone: the exit code would be lost. A
+// descriptor that is closed is left alone.
+const terminals = [0, 1, 2].filter((descriptor) => isatty(descriptor));
+process.on('exit', () => {
+  for (const descriptor of terminals) {
+    if (isatty(descriptor)) continue;
+    try {
+      closeSync(descriptor);
+    } catch {
+      // It is closed already.
+    }
+  }
+});

@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { UUID } from 'bson';
 import { hospital, openLab } from '../migration/fixtures.mjs';
 import { csfle, refusingKms, slowKms, stallingServer } from './cli/command.mjs';
@@ -105,6 +106,22 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     }
     assert.equal((await csfle(migration(place), { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } })).code, 0);
     assert.deepEqual(await providersOf(place), ['aws']);
+  });
+
+  it('a terminal that is gone stops nothing, and its hang-up is a signal like others', async () => {
+    for (const [kind, expected, providers] of [['lost', 0, ['aws']], ['hangup', 129, undefined]]) {
+      const place = await hospital(lab, { documents: 0, masterKey });
+      let child;
+      const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 3) child.stdin.end('\n'); } });
+      const script = fileURLToPath(new URL('./cli/terminal.py', import.meta.url));
+      child = spawn(process.env.TEST_PYTHON ?? 'python3', [script, kind, process.execPath, program, ...migration(place, '--kms-concurrency', '1')], { env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['pipe', 'pipe', 'inherit'] });
+      let printed = '';
+      child.stdout.setEncoding('utf8').on('data', (text) => { printed += text; });
+      await new Promise((resolve) => child.on('close', resolve));
+      await kms.close();
+      assert.equal(Number(printed), expected, kind);
+      if (providers !== undefined) assert.deepEqual(await providersOf(place), providers);
+    }
   });
 
   it('a server that accepts and says nothing, and a KMS that hangs, end by themselves', async () => {
