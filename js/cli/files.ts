@@ -1,29 +1,9 @@
-import type { Document, MasterKeyDocument, MigrationSchema } from '../index.js';
+import type { Document, MigrationSchema } from '../index.js';
 import { createFile, FileError, type FileErrorCode, readRegularFile, replaceFile } from '../node/files.js';
-import { decodedText, readKeyBackup, writeKeyBackup } from '../node/key-backup.js';
 import type { DriverBson } from './connection.js';
 import { CliError } from './failure.js';
 
 const LARGEST_SCHEMA_BYTES = 64 * 1024 * 1024;
-
-/**
- * Writes a backup that is on the disk when this returns. An existing file is never overwritten; with `target`, one of the same run,
- * which was stopped, is continued.
- * Errors: `CLI_FILE_EXISTS`, `CLI_FILE_INVALID` when it cannot be written.
- */
-export async function writeBackup(
-  path: string,
-  documents: readonly Document[],
-  { EJSON }: DriverBson,
-  target?: MasterKeyDocument | null,
-): Promise<void> {
-  await withFile(() => writeKeyBackup(path, documents, EJSON, target));
-}
-
-/** Reads a backup. Errors: `CLI_FILE_INVALID`, naming the line. */
-export async function readBackup(path: string, { EJSON }: DriverBson): Promise<readonly Document[]> {
-  return withFile(() => readKeyBackup(path, EJSON) as Promise<readonly Document[]>, 'Give a file that --backup-file wrote.');
-}
 
 /** A schema in a file of extended JSON. Writing keeps what was there in `<file>.before-migration`. */
 export function schemaFile(path: string, { EJSON }: DriverBson): MigrationSchema {
@@ -90,5 +70,14 @@ async function withFile<T>(work: () => Promise<T>, remedyOfContents = 'Check the
     const remedy = REMEDIES[cause.code] ?? remedyOfContents;
     if (cause.code === 'FILE_EXISTS') throw new CliError('CLI_FILE_EXISTS', cause.message, remedy, undefined, { cause });
     throw new CliError('CLI_FILE_INVALID', cause.message, remedy, undefined, { cause });
+  }
+}
+
+/** Bytes of a file as text. Bytes that are no UTF-8 would be lost where the text is written back, so they are refused. */
+function decodedText(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new FileError('FILE_MALFORMED', path, `${path} is no UTF-8 text`, undefined, { cause });
   }
 }

@@ -32,7 +32,6 @@ export type {
   ValuesNotChosen,
 } from './report.js';
 export { choiceText, remainingText } from './report-text.js';
-export { type RestoreOptions, type RestoreReport, restoreKeyVault } from './restore.js';
 export {
   type KeyRemovalOptions,
   type KeyRemovalReport,

@@ -4,7 +4,7 @@ import { constants } from 'node:fs';
 import { copyFile, readFile, rename, writeFile } from 'node:fs/promises';
 import { KMSClient } from '@aws-sdk/client-kms';
 import * as bson from 'bson';
-import { awsKms, ClientEncryption, migrate, restoreKeyVault } from 'csfle-wasm';
+import { awsKms, ClientEncryption, migrate, restoreBackup } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
 
 const BATCH = 2;
@@ -105,7 +105,9 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
     await client.connect();
     if (job.mode === 'restore') {
       const lines = (await readFile(backup, 'utf8')).split('\n').filter(Boolean);
-      const report = await restoreKeyVault({ keyVault: { client, namespace }, documents: lines.map((line) => bson.EJSON.parse(line, { relaxed: false })), execute: true, insertMissing: true });
+      const documents = lines.map((line) => bson.EJSON.parse(line, { relaxed: false }));
+      const replaced = { key: { passphrase: 'chaos passphrase', argon2: { memoryKiB: 19_456, iterations: 2 } }, write: () => {} };
+      const report = await restoreBackup({ keyVault: { client, namespace }, documents, overwrite: true, kmsProviders, replaced, execute: true });
       return { ok: report.ok, report };
     }
     if (job.mode === 'create' || job.mode === 'keys-rewrap') {

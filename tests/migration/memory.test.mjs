@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
 import * as bson from 'bson';
-import { ClientEncryption, CsfleError, MemoryKeyVaultStore, migrate, restoreKeyVault } from 'csfle-wasm';
+import { ClientEncryption, CsfleError, MemoryKeyVaultStore, migrate, restoreBackup } from 'csfle-wasm';
 
 const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 const to = { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:111122223333:key/1' };
@@ -60,7 +60,8 @@ describe('migration in memory', () => {
     const report = await run({ to, onBackup: (given) => { documents = given; } });
     assert.equal(report.ok, true, JSON.stringify(report));
     assert.deepEqual(await notes({ aws: kmsProviders.aws }), ['note 0', 'note 1', 'note 2']);
-    assert.equal((await restoreKeyVault({ keyVault: store, documents, execute: true })).restored.length, 1);
+    const replaced = { key: { passphrase: 'correct horse', argon2: { memoryKiB: 19_456, iterations: 2 } }, write: () => {} };
+    assert.equal((await restoreBackup({ keyVault: store, documents, overwrite: true, kmsProviders, replaced, execute: true })).replaced.length, 1);
     assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
   });
 

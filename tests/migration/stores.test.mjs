@@ -1,7 +1,7 @@
 // Key vault stores of the caller's own that lie or never answer: each is an error with a code, and an abort ends the wait.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { restoreKeyVault } from 'csfle-wasm';
+import { restoreBackup } from 'csfle-wasm';
 import { countingStore, failedChecks, failuresOf, hospital, openLab } from './fixtures.mjs';
 
 // Answers that no `find` may give.
@@ -32,7 +32,7 @@ describe('key vault stores that misbehave', { timeout: 120_000 }, () => {
     const report = await place.migrate({ keyVault: store, execute: true, keyFilter: { _id: place.keys.ssn } });
     const expected = [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'HOST_CALLBACK_FAILED' }];
     assert.deepEqual(failuresOf(report), expected);
-    const restored = await restoreKeyVault({ keyVault: { ...countingStore(place.store), find: async () => 5 }, documents, execute: true });
+    const restored = await restoreBackup({ keyVault: { ...countingStore(place.store), find: async () => 5 }, documents, execute: true });
     assert.deepEqual(failuresOf(restored), expected);
   });
 
@@ -47,13 +47,13 @@ describe('key vault stores that misbehave', { timeout: 120_000 }, () => {
     }
     const controller = new AbortController();
     const store = { ...countingStore(place.store), find: () => { setTimeout(() => controller.abort(), 10); return never(); } };
-    const report = await restoreKeyVault({ keyVault: store, documents, execute: true, signal: controller.signal });
+    const report = await restoreBackup({ keyVault: store, documents, execute: true, signal: controller.signal });
     assert.deepEqual([report.interrupted, report.ok, report.failures], [true, false, []]);
   });
 
   it('a signal that is none is refused', async () => {
     const place = await hospital(lab, { documents: 0 });
     await assert.rejects(place.migrate({ signal: 5 }), { code: 'ARGUMENT_INVALID' });
-    await assert.rejects(restoreKeyVault({ keyVault: place.store, documents: [], signal: {} }), { code: 'ARGUMENT_INVALID' });
+    await assert.rejects(restoreBackup({ keyVault: place.store, documents: [], signal: {} }), { code: 'ARGUMENT_INVALID' });
   });
 });
