@@ -1,3 +1,4 @@
+import { AbortScope, within } from '../abort.js';
 import { type BsonBinary, type BsonLibrary, binaryBytes, type Document, deserialize, EXACT_TYPES, isBinary, requireBson, serialize } from '../bson.js';
 import { equalBytes, hexText, wipe } from '../bytes.js';
 import { argumentError, CsfleError } from '../errors.js';
@@ -222,18 +223,25 @@ class Restore {
     }
   }
 
-  async #read(id: unknown): Promise<Document | undefined> {
-    return (await findDocuments(this.source.store, { _id: id }))[0];
+  /** Waits no longer than the caller wants. What was written is read back in any case. */
+  async #read(id: unknown, signal: AbortSignal | undefined): Promise<Document | undefined> {
+    const scope = new AbortScope(undefined, signal);
+    try {
+      scope.throwIfAborted();
+      return (await within(scope, findDocuments(this.source.store, { _id: id })))[0];
+    } finally {
+      scope.release();
+    }
   }
 
   /** Inserts a key that is gone; returns one that is wrapped otherwise. */
   async #compare(backup: Document): Promise<Differing | undefined> {
     const id = requireId(backup._id);
-    const present = await this.#read(id);
+    const present = await this.#read(id, this.options.signal);
     if (present === undefined) {
       if (this.options.execute === true) {
         await fromStore(() => this.source.store.insert(backup));
-        const stored = await this.#read(id);
+        const stored = await this.#read(id, undefined);
         if (stored === undefined || !sameWrapping(this.bson, stored, backup)) throw notAsWritten(id);
       }
       this.#inserted.push(idText(id));
@@ -301,7 +309,7 @@ class Restore {
         details: { keyId: idText(id) },
       });
     }
-    const stored = await this.#read(id);
+    const stored = await this.#read(id, undefined);
     if (stored === undefined || !sameWrapping(this.bson, stored, backup)) throw notAsWritten(id);
   }
 

@@ -1,5 +1,6 @@
 // The chaos run must be able to fail: things are broken on purpose here, and it has to find each. `npm run chaos` is the run itself.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -105,6 +106,21 @@ test('a key that was moved to a collection beside the vault is not lost', async 
     },
   });
   assert.deepEqual(losses, []);
+});
+
+test('a new key of material that the KMS chose is found', async () => {
+  const planted = [randomBytes(96)];
+  let done = false;
+  const plan = ({ world }) => ({
+    planted, rerun: 'never', injected: () => done,
+    async onCommand({ isWrite }) {
+      if (done || !isWrite) return;
+      done = true;
+      await world.encryption.createDataKey('aws', { masterKey: world.masterKeys.a, keyMaterial: planted[0] });
+    },
+  });
+  const { losses } = await play('create-data-key', { fault: { plan } });
+  assert.deepEqual(kindsOf(losses), ['new key of material that the KMS chose']);
 });
 
 test('a schema file that was emptied is found', async () => {

@@ -103,8 +103,8 @@ function keyWriter(name, write) {
 
 function lie(name) {
   return (context) => {
-    const { liar, counts, first } = liarOf(name, context);
-    return { liar, hanging: LIES[name].told?.hang === true, detail: { call: first }, injected: () => counts.lies > 0 };
+    const { liar, counts, first, planted } = liarOf(name, context);
+    return { liar, planted, hanging: LIES[name].told?.hang === true, detail: { call: first }, injected: () => counts.lies > 0 };
   };
 }
 

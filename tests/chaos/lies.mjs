@@ -47,12 +47,15 @@ export const LIES = {
 /** Whether a lie can come up in a job: a KMS wraps only for a job that moves keys to it, and knows no key that is not made yet. */
 export const concerns = (name, job) => (LIES[name].operation !== 'Encrypt' || job.to === 'a' || job.to === 'b') && (LIES[name].at !== 'key' || job.mode !== 'create');
 
-/** A liar for startKms().lie() with a count of its lies. */
+/** A liar for startKms().lie() with a count of its lies, and the key material that it wrapped in the place of what it was given. */
 export function liarOf(name, { world, rng, job }) {
   const { operation, at, change, wraps, told, victims = Object.keys(world.keys) } = LIES[name];
-  const first = rng.below(operation === 'Encrypt' ? 5 : 9);
+  // One key is made with a call or two, and a vault of them is moved with many.
+  const [mostWraps, mostCalls] = job.mode === 'create' ? [1, 2] : [5, 9];
+  const first = rng.below(operation === 'Encrypt' ? mostWraps : mostCalls);
   const facts = { world, rng };
   const counts = { calls: 0, lies: 0 };
+  const planted = [];
   const isMeant = (call) => (operation instanceof RegExp ? operation.test(call) : operation === call);
   const isTurn = (number) => (at === 'one' ? number === first : at === 'some' ? number >= first && number < first + 2 : number >= first);
   // The material of one key that the job asks the KMS about, however it is wrapped.
@@ -72,7 +75,9 @@ export function liarOf(name, { world, rng, job }) {
     if (!isTurn(number)) return undefined;
     if (wraps !== undefined) {
       counts.lies += 1;
-      const blob = await world.kms.encrypt(body.KeyId, wraps(decoded(body.Plaintext), facts));
+      const material = Buffer.from(wraps(decoded(body.Plaintext), facts));
+      planted.push(material);
+      const blob = await world.kms.encrypt(body.KeyId, material);
       return { change: (answer) => ({ ...answer, CiphertextBlob: blob.toString('base64') }) };
     }
     if (told !== undefined) {
@@ -81,5 +86,5 @@ export function liarOf(name, { world, rng, job }) {
     }
     return { change(answer) { counts.lies += 1; return change(answer, facts); } };
   };
-  return { liar, counts, first };
+  return { liar, counts, first, planted };
 }

@@ -55,6 +55,7 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
     outcome.detail = { ...outcome.detail, writes: result.writes, code: result.code };
     if (results.some(({ hung }) => hung)) outcome.losses.push({ what: 'hangs', detail: `longer than the time that a job may take` });
     kms.lie(world.database, undefined);
+    if (plan.planted?.length > 0) outcome.losses.push(...await plantedKeys(world, plan.planted));
     plan.disk?.free();
 
     let asked = plan.asked ?? true;
@@ -94,6 +95,20 @@ async function prepare(world, job, disk) {
   await writeFile(backup, documents.map((document) => `${bson.EJSON.stringify(document, { relaxed: false })}\n`).join(''));
   await world.encryption.rewrapManyDataKey({}, { provider: 'aws', masterKey: world.masterKeys.a });
   await vault.deleteOne({ _id: world.keys.files.id });
+}
+
+/** New keys whose material is not what the product made, but what the KMS put in its place. */
+async function plantedKeys({ client, database, kms, keys }, planted) {
+  const known = Object.values(keys).map(({ id }) => id.toHexString(true));
+  const stored = await client.db(database).collection('__keyVault').find({ 'masterKey.provider': 'aws' }).toArray();
+  const losses = [];
+  for (const { _id, keyMaterial, masterKey } of stored) {
+    const id = _id.toString('hex');
+    if (known.some((one) => one.replaceAll('-', '') === id.replaceAll('-', ''))) continue;
+    const material = await kms.decrypt(masterKey.key, keyMaterial.buffer).catch(() => undefined);
+    if (material !== undefined && planted.some((bytes) => bytes.equals(material))) losses.push({ what: 'new key of material that the KMS chose', detail: `key ${id}` });
+  }
+  return losses;
 }
 
 /** What a run left undone, as a loss of the name `what`. */
