@@ -6,6 +6,7 @@ import test from 'node:test';
 import { root } from '../../js/dev/paths.mjs';
 import { anchorsOf, linksOf, markdownFiles, proseOf, textOf } from './markdown.mjs';
 import { manifest } from './project.mjs';
+import { pinned as npmVersions } from '../tools/versions.mjs';
 
 const files = markdownFiles();
 
@@ -46,7 +47,7 @@ test('no TypeScript doc comment holds a fence, which nothing would run', () => {
 test('versions that the README names are the pinned ones', () => {
   const requirements = ['services', 'tests'].map((name) => textOf(`js/dev/requirements/${name}.txt`)).join('');
   const python = Object.fromEntries([...requirements.matchAll(/^([\w-]+)(?:\[.*\])?==(\S+)$/gm)].map(([, name, version]) => [name, version]));
-  const pinned = { ...python, ...ofNpm };
+  const pinned = { ...python, ...npmVersions };
   const named = [...textOf('README.md').matchAll(/`([@\w/-]+)` (\d+\.\d+\.\d+)/g)].map(([, name, version]) => ({ name, version }));
   assert.ok(named.length > 5);
   assert.deepEqual(named.filter(({ name, version }) => pinned[name] !== version), []);
