@@ -209,7 +209,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         })
     }
 
-    /// What is computed for an encrypted path: another field, or nothing that is in the command.
+    /// What is computed for an encrypted path: another encrypted field, or nothing that is in the command.
     fn assigned_encrypted(
         &mut self,
         field: &Element<'a>,
@@ -221,10 +221,19 @@ impl<'a, 's> Reader<'a, 's, '_> {
             field.bson_type,
             ty::BOOL | ty::INT32 | ty::INT64 | ty::DOUBLE
         );
-        let is_field = field.as_str().is_some_and(|text| text.starts_with('$'));
+        let text = field.as_str().filter(|text| text.starts_with('$'));
         let is_operation = operator_of(field)?;
         match is_operation {
-            _ if is_field || (is_choice && naming == Naming::Projection) => Ok(()),
+            _ if is_choice && naming == Naming::Projection => Ok(()),
+            // A variable may hold a value that stands elsewhere in the command; a plain field is no ciphertext to store.
+            _ if text.is_some() => match (self.expression(field, scope)?, naming) {
+                (Gives::Encrypted, _) => Ok(()),
+                (Gives::Other, Naming::Update) if text != Some("$$REMOVE") => {
+                    self.value(path, field)
+                }
+                (Gives::Other, _) => Ok(()),
+                (Gives::Constant, _) => self.value(path, field),
+            },
             Some(operator)
                 if matches!(operator.name, b"$slice" | b"$meta")
                     && naming == Naming::Projection =>
