@@ -2,10 +2,13 @@ import { argumentError, CsfleError, kindOf } from '../errors.js';
 import { driverKeyVaultStore, type KeyVaultStore, type MasterKeyDocument } from '../key-vault.js';
 import { refuseUnknownOptions, requireSignal } from '../session.js';
 import { TRUST_OPTION_NAMES } from '../trust.js';
+import { checkedCollection } from './checked-collection.js';
 import type { MigrationCollection } from './collection.js';
 import { type DriverMigrationCollection, driverMigrationCollection } from './driver-collection.js';
 import { MigrationEngine } from './engine.js';
-import { checkEvidenceOptions } from './evidence/options.js';
+import { requireRetirement } from '../key-vault/retirement.js';
+import { deploymentsOf } from './evidence/deployments.js';
+import { checkEvidenceOptions, skipOf } from './evidence/options.js';
 import { keyChoiceOf } from './key-choice.js';
 import type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 import { MigrationRun } from './run-state.js';
@@ -68,7 +71,10 @@ export function setUp(options: MigrateOptions): MigrationRun {
     const { from, to } = endpoints(mode, options, engine);
     engine.pin(from, to, options.trustedMasterKeys !== undefined);
     const collections = (options.collections ?? []).map(openCollection);
+    const otherCollections = (options.otherCollections ?? []).map(openCollection);
     const schemas = [...collections.flatMap(validatorOf), ...(options.schemas ?? [])];
+    if (mode === 'reencrypt') requireSearchable(options, [...collections, ...otherCollections]);
+    if (options.deleteOldKeys === true) requireRetirement(engine.store);
     return new MigrationRun(
       mode,
       options,
@@ -76,7 +82,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
       from,
       to,
       collections,
-      (options.otherCollections ?? []).map(openCollection),
+      otherCollections,
       schemas,
       mode === 'reencrypt' ? keyChoiceOf(options) : null,
     );
@@ -84,6 +90,17 @@ export function setUp(options: MigrateOptions): MigrationRun {
     engine.close();
     throw error;
   }
+}
+
+/** A re-encryption looks for other uses of its keys. Where nothing can list them, the caller has to say that there are none. */
+function requireSearchable({ keyVault, dataClients, evidence }: MigrateOptions, collections: readonly MigrationCollection[]): void {
+  if (deploymentsOf(keyVault, collections, dataClients).length > 0 || skipOf(evidence)('*')) return;
+  throw new CsfleError(
+    'OPTION_INVALID',
+    'no client is known that could list the namespaces in which these keys may be in use: name one in dataClients, or say that ' +
+      "no other namespace needs a search: evidence: { skipNamespaces: ['*'], reason: '...' }, with otherCollections for those to search",
+    { details: { option: 'evidence' } },
+  );
 }
 
 /** A key vault, given as such or as a collection of a `MongoClient`. */
@@ -100,7 +117,7 @@ export function openKeyVault(input: KeyVaultStore | NamespacedClient): KeyVaultS
 /** A collection to read, given as such or as a collection of a `MongoClient`. */
 export function openCollection(input: MigrationCollectionInput): MigrationCollection {
   if (typeof input === 'object' && input !== null) {
-    if ('scan' in input && typeof input.scan === 'function') return input;
+    if ('scan' in input && typeof input.scan === 'function') return checkedCollection(input);
     if ('client' in input && typeof input.namespace === 'string')
       return driverMigrationCollection(input as DriverMigrationCollection);
   }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
 import * as bson from 'bson';
-import { ClientEncryption, CsfleError, MemoryKeyVaultStore, migrate, restoreBackup } from 'csfle-wasm';
+import { ClientEncryption, CsfleError, MemoryKeyVaultStore, migrate, restoreBackup, retireKeys } from 'csfle-wasm';
 
 const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 const to = { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:111122223333:key/1' };
@@ -69,9 +69,8 @@ describe('migration in memory', () => {
     const { store, kmsProviders, collection, notes, run } = await ward();
     await new Promise((resolve) => setTimeout(resolve, 2));
     const createdBefore = new Date();
-    // Nothing here can list a deployment: without a word of the caller the rest of the world counts as in use.
-    const blind = await run({ to, mode: 'reencrypt', createdBefore, collections: [collection], deleteOldKeys: true });
-    assert.deepEqual(blind.failures.map(({ code }) => code), ['MIGRATION_EVIDENCE_INCOMPLETE']);
+    // Nothing here can list a deployment: the caller has to say that there is nothing else to search.
+    await assert.rejects(run({ to, mode: 'reencrypt', createdBefore, collections: [collection], deleteOldKeys: true }), { code: 'OPTION_INVALID' });
     assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
     const evidence = { skipNamespaces: ['*'], reason: 'there is no server' };
     const report = await run({ to, mode: 'reencrypt', createdBefore, collections: [collection], deleteOldKeys: true, evidence });
@@ -99,5 +98,45 @@ describe('migration in memory', () => {
       const report = await run({ to, signal: controller.signal, kmsProviders: { ...kmsProviders, aws: { ...kmsProviders.aws, decrypt } } });
       assert.deepEqual([report.interrupted, report.ok, report.executed, report.failures, report.plan.checks], [true, false, false, [], []]);
     }
+  });
+
+  const everywhere = { skipNamespaces: ['*'], reason: 'there is no server' };
+
+  it('searches a collection that the caller names, though all other namespaces are skipped', async () => {
+    const { store, kmsProviders, collection, notes } = await ward();
+    const [{ _id }] = await store.find({});
+    const shared = { keyVault: store, kmsProviders, otherCollections: [collection], evidence: everywhere, execute: true };
+    const report = await retireKeys({ ...shared, keys: [_id] });
+    assert.deepEqual([report.ok, report.keys.map(({ outcome }) => outcome)], [false, ['kept']]);
+    assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
+  });
+
+  // Each gives what a page may have at hand instead of BSON bytes; read as "no documents", the old key would be retired.
+  for (const [what, scanOf] of [
+    ['objects', (rows) => [rows.map((bytes) => bson.deserialize(bytes))]],
+    ['ArrayBuffers', (rows) => [rows.map((bytes) => Uint8Array.from(bytes).buffer)]],
+    ['one document at a time', (rows) => rows],
+    ['texts', (rows) => [rows.map((bytes) => JSON.stringify(bson.deserialize(bytes)))]],
+    ['bytes that were cut', (rows) => [rows.map((bytes) => bytes.subarray(0, -1))]],
+  ]) {
+    it(`refuses a scan that gives ${what}`, async () => {
+      const { kmsProviders, collection, notes, run } = await ward();
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      const given = { ...collection, async *scan() { yield* scanOf([...collection.rows.values()]); } };
+      for (const options of [{ mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, deleteOldKeys: true }, { mode: 'decrypt', confirmPlaintext: true }]) {
+        const report = await run({ ...options, collections: [given] });
+        assert.deepEqual([report.ok, report.executed, report.failures.map(({ code }) => code)], [false, false, ['HOST_CALLBACK_FAILED']], options.mode);
+      }
+      assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
+    });
+  }
+
+  it('refuses a scan that goes on where the last one ended', async () => {
+    const { collection, run } = await ward();
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const once = collection.scan();
+    const report = await run({ mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, collections: [{ ...collection, scan: () => once }] });
+    assert.equal(report.ok, false);
+    assert.ok(report.failures.some(({ code }) => code === 'HOST_CALLBACK_FAILED'), JSON.stringify(report.failures));
   });
 });

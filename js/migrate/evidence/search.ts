@@ -49,6 +49,7 @@ export async function searchForUses(search: Search, { nested, except = [] }: Sea
   }
   const seen = new Set(lists.flatMap(([client, listed]) => listed.filter((one) => isAmong(except, client, one)).map(identityOf)));
   const searched = new Set<string>();
+  const isNamed = (namespace: string): boolean => search.evidence?.skipNamespaces.includes(namespace) === true;
   for (const [client, listed] of lists) {
     for (const one of listed) {
       if (search.signal?.aborted) return uses;
@@ -63,8 +64,9 @@ export async function searchForUses(search: Search, { nested, except = [] }: Sea
   for (const collection of search.collections) {
     if (search.signal?.aborted) return uses;
     const { namespace, client } = collection;
-    // What a deployment lists is searched already; a collection of the caller's own making may be something else.
-    if (skip(namespace) || except.includes(collection) || (searched.has(namespace) && client !== undefined)) continue;
+    // What a deployment lists is searched already; a collection of the caller's own making may be something else. One that
+    // the caller names is searched, unless it is skipped by the same name.
+    if (isNamed(namespace) || except.includes(collection) || (searched.has(namespace) && client !== undefined)) continue;
     await searchCollection(search, uses, collection, nested);
   }
   for (const schema of search.schemas) {
