@@ -97,11 +97,13 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('keys backup and keys restore say where they went', async () => {
-    for (const command of ['backup', 'restore']) {
-      const { error } = await json('keys', command, join(folder, 'keys.jsonl'));
+  it('keys backup and keys restore of a file say where they went', async () => {
+    const file = join(folder, 'keys.jsonl');
+    await writeFile(file, '');
+    for (const [command, next] of [['backup', 'create'], ['restore', 'restore']]) {
+      const { error } = await json('keys', command, file);
       assert.equal(error.code, 'CLI_OPTION_INVALID');
-      assert.match(error.remedy, new RegExp(`csfle backup ${command === 'backup' ? 'create' : 'restore'} `));
+      assert.match(error.remedy, new RegExp(`csfle backup ${next} `));
     }
   });
 

@@ -185,12 +185,14 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     for (const path of [fifo, '/dev/zero', '/dev/stdin', folder]) {
       for (const [args, expected] of [
         [['migrate', '--local-key-file', path, '--to', 'aws', '--key-arn', lab.to.key], 'CLI_KEY_FILE_UNREADABLE'],
-        [['keys', 'restore', path], 'CLI_FILE_INVALID'],
+        [['backup', 'restore', path], 'CLI_FILE_INVALID'],
+        [['backup', 'verify', path], 'CLI_FILE_INVALID'],
       ]) {
-        const { code, stdout } = await csfle([...args, '--key-vault', place.namespace, '--json'], { env, input: 'a pipe', whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 60_000).unref() });
+        const vault = args[1] === 'verify' ? [] : ['--key-vault', place.namespace];
+        const { code, stdout } = await csfle([...args, ...vault, '--json'], { env, input: 'a pipe', whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 60_000).unref() });
         assert.deepEqual([code, JSON.parse(stdout).error?.code], [2, expected], `${args.join(' ')}`);
       }
-      const { code, stdout } = await csfle(migration(place, '--mode', 'reencrypt', '--collection', `${place.database}.patients`, '--schema-file', path, '--json'), { env });
+      const { code, stdout } = await csfle(migration(place, '--mode', 'reencrypt', '--all-keys', '--no-backup', '--collection', `${place.database}.patients`, '--schema-file', path, '--json'), { env });
       assert.notEqual(code, 0);
       assert.ok(JSON.parse(stdout).failures.some((one) => one.code === 'MIGRATION_SCHEMA_FAILED' || one.code === 'MIGRATION_COLLECTION_FAILED'), stdout);
     }

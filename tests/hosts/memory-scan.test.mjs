@@ -87,12 +87,12 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
   async function moves(sealed) {
     await session.run(engine.reencryptDocuments(sealed, document({ v: [{ from: localId, to: awsId }] })));
     await session.run(engine.leaveDocuments(sealed, document({ v: [] })));
-    await session.run(engine.fingerprint(document({})));
+    await session.run(engine.fingerprint(document({}), document({}), false));
     await session.run(engine.probe(document(AWS)));
     await session.run(engine.probe(document(LOCAL)));
     const targets = [AWS, { provider: 'local:other' }, LOCAL];
     for (const target of targets) {
-      const { v } = read(await session.run(engine.rewrap(document({}), document(target), true)));
+      const { v } = read(await session.run(engine.rewrap(document({}), document(target), undefined)));
       const wrapped = (key) => v.find(({ _id }) => _id.equals(key._id));
       const keys = await session.keys();
       await session.store(keys.map((key) => document({ ...key, keyMaterial: wrapped(key).keyMaterial, masterKey: wrapped(key).masterKey })));
@@ -138,7 +138,7 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     waiting.step(Date.now());
     const creating = engine.createDataKey(document(AWS), [], Uint8Array.from(awsMaterial), Date.now());
     assert.equal(await session.runUntilKms(creating), STEP_NEED_KMS);
-    const rewrapping = engine.rewrap(document({ _id: localId }), document(AWS), true);
+    const rewrapping = engine.rewrap(document({ _id: localId }), document(AWS), undefined);
     assert.equal(await session.runUntilKms(rewrapping), STEP_NEED_KMS);
     const finished = engine.decrypt(await encryptValue(words.value, { algorithm: RANDOM, keyId: localId }));
     finished.step(Date.now());

@@ -89,15 +89,15 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     assert.deepEqual(report.schemas, [`validator of ${place.patientsNamespace}`, 'schema of ours'].map((name) => ({ name, changes: 0, written: false })));
   });
 
-  it('reencrypt: a witness that holds values of the chosen keys keeps it from being done, also without deleteOldKeys', async () => {
+  it('reencrypt: another collection that holds values of the chosen keys keeps it from being done, also without deleteOldKeys', async () => {
     const place = await hospital(lab, { documents: 1 });
     const archive = lab.client.db(place.database).collection('archive');
     await archive.insertOne({ value: await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain }) });
-    const witnesses = [{ client: lab.client, namespace: `${place.database}.archive` }];
-    const report = await reencrypt(place, { witnesses });
+    const otherCollections = [{ client: lab.client, namespace: `${place.database}.archive` }];
+    const report = await reencrypt(place, { otherCollections });
     assert.deepEqual([report.ok, report.failures, report.remaining.elsewhere], [false, [], [{ namespace: `${place.database}.archive`, values: 1 }]]);
     await archive.deleteMany({});
-    assert.deepEqual((({ ok, remaining }) => [ok, remaining.elsewhere])(await reencrypt(place, { witnesses })), [true, []]);
+    assert.deepEqual((({ ok, remaining }) => [ok, remaining.elsewhere])(await reencrypt(place, { otherCollections })), [true, []]);
   });
 
   it('documents that no census can look through, and values that tell no key, are not proven to be done', async () => {
