@@ -87,7 +87,7 @@ async function attemptOnce(
   scope.onAbort((reason) => controller.abort(reason));
   const deadline = setTimeout(() => scope.abort(timedOut(timeoutMs)), timeoutMs);
   // Each attempt has its own copy: an attempt that timed out may still be reading while the next one runs.
-  const input = request.input.slice();
+  const input = Uint8Array.from(request.input);
   const call = {
     provider: request.provider,
     masterKey,
@@ -102,7 +102,7 @@ async function attemptOnce(
     }
     const unwrapped = await within(scope, (async () => provider.decrypt({ ...call, ciphertext: input }))(), wipeIfBytes);
     if (!isBytes(unwrapped)) throw replyInvalid('decrypt', 'bytes', unwrapped);
-    return { reply: unlessGone(unwrapped) };
+    return { reply: requireMaterial(Uint8Array.from(unlessGone(unwrapped)), unwrapped) };
   } finally {
     clearTimeout(deadline);
     scope.release();
@@ -118,7 +118,18 @@ function checkWrapped(wrapped: Uint8Array | KmsWrapped, plaintext: Uint8Array): 
   // Stored like this the data key would lie open in the key vault.
   if (equalBytes(ciphertext, plaintext))
     throw new CsfleError('KMS_REPLY_INVALID', 'encrypt returned the bytes it was given, unencrypted');
-  return { reply: unlessGone(ciphertext).slice(), keyId };
+  return { reply: Uint8Array.from(unlessGone(ciphertext)), keyId };
+}
+
+/**
+ * The copy of an answer; the answer itself is wiped. Key material of zeros is what a callback gives that keeps its answers and
+ * gives a wiped one again: a key of zeros would encrypt for everybody.
+ */
+function requireMaterial(copy: Uint8Array, answer: Uint8Array): Uint8Array {
+  wipe(answer);
+  if (copy.length > 0 && copy.every((byte) => byte === 0))
+    throw new CsfleError('KMS_REPLY_INVALID', 'decrypt returned nothing but zeros: each call has to return bytes of its own, which are overwritten after use');
+  return copy;
 }
 
 /** The bytes, or none: a reply that was handed over to another thread has no length, and cannot be read or copied. */

@@ -27,7 +27,7 @@ export class SharedCalls {
     const flight = this.#flights.get(name) ?? this.#begin(name, start);
     flight.waiting += 1;
     try {
-      return (await within(scope, flight.reply)).slice();
+      return Uint8Array.from(await within(scope, flight.reply));
     } finally {
       flight.waiting -= 1;
       if (flight.waiting === 0) {
