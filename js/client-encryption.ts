@@ -196,7 +196,12 @@ export class ClientEncryption {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
     const retire = async () => requireRetirement(store).retireKey(key, { reason: 'deleted', requestedBy: 'ClientEncryption.deleteKey' });
-    return { acknowledged: true, deletedCount: await this.#changing(retire) };
+    return { acknowledged: true, deletedCount: (await this.#changing(retire)) === null ? 0 : 1 };
+  }
+
+  /** Wipes the unwrapped data keys, so that the key vault is asked again for each: after a change that was not made through this object. */
+  forgetKeys(): void {
+    this.#session.forgetKeys();
   }
 
   /**

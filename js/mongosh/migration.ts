@@ -79,12 +79,14 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   }
 }
 
-function listOf<T>(option: string, given: readonly T[]): readonly T[] {
+/** Requires an array. Errors: `ARGUMENT_INVALID`. */
+export function listOf<T>(option: string, given: readonly T[]): readonly T[] {
   if (Array.isArray(given)) return given;
   throw new CsfleError('ARGUMENT_INVALID', `${option}: expected an array, such as [db.patients]`, { details: { argument: option } });
 }
 
-function namespaceOf(option: string, collection: string | ShellCollection): string {
+/** The name of a collection that was given by name or as one of the shell. Errors: `ARGUMENT_INVALID`. */
+export function namespaceOf(option: string, collection: string | ShellCollection): string {
   if (typeof collection === 'string') return collection;
   if (typeof collection?.getFullName === 'function') return collection.getFullName();
   throw new CsfleError('ARGUMENT_INVALID', `${option}: expected collections such as db.patients, or names such as "hospital.patients"`, { details: { argument: option } });

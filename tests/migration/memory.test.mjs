@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
 import * as bson from 'bson';
-import { ClientEncryption, CsfleError, MemoryKeyVaultStore, migrate, restoreBackup } from 'csfle-wasm';
+import { ClientEncryption, CsfleError, MemoryKeyVaultStore, migrate, restoreBackup, retireKeys } from 'csfle-wasm';
 
 const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 const to = { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:111122223333:key/1' };
@@ -89,6 +89,33 @@ describe('migration in memory', () => {
     const report = await run({ mode: 'decrypt', collections: [collection], confirmPlaintext: true });
     assert.equal(report.ok, true, JSON.stringify(report));
     assert.deepEqual([...collection.rows.values()].map((bytes) => bson.deserialize(bytes).note), ['note 0', 'note 1', 'note 2']);
+  });
+
+  it('a search for uses leaves nothing of what it decrypted in the arrays that it made', async () => {
+    const { store, kmsProviders, collection } = await ward();
+    const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
+    const secret = 'a secret that is long enough to be found';
+    const sealed = await encryption.encryptDocument(bson.serialize({ _id: 9, note: { secret } }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } });
+    collection.rows.set(9, sealed);
+    const keyId = await encryption.createDataKey('local');
+    encryption.close();
+    // Every array that others are copied into, apart from the memory of the core.
+    const { set } = Uint8Array.prototype;
+    const copies = new Set();
+    Uint8Array.prototype.set = function (...args) {
+      if (this.length < 65_536) copies.add(this);
+      return set.apply(this, args);
+    };
+    let isDecrypted = false;
+    try {
+      const report = await retireKeys({ keyVault: store, kmsProviders, keys: [keyId], otherCollections: [collection] });
+      isDecrypted = report.keys[0].uses.every(({ kind }) => kind !== 'unopened');
+    } finally {
+      Uint8Array.prototype.set = set;
+    }
+    assert.equal(isDecrypted, true);
+    assert.ok(copies.size > 0);
+    assert.equal([...copies].some((bytes) => Buffer.from(bytes).includes(secret)), false);
   });
 
   it('an abort before the plan is whole leaves no plan', async () => {
