@@ -172,6 +172,13 @@ export function requireKeyId(bson: BsonLibrary, id: unknown, name = 'keyId'): Bs
   return new bson.Binary(bytes, SUBTYPE_UUID);
 }
 
+/** Milliseconds of a date of any realm, those of a shell's context included; undefined for what is no date. */
+export function timeOf(value: unknown): number | undefined {
+  if (Object.prototype.toString.call(value) !== '[object Date]') return undefined;
+  const time = (value as Date).getTime();
+  return Number.isNaN(time) ? undefined : time;
+}
+
 /** Splits BSON documents that lie end to end into views, by the length each begins with (bsonspec.org, "document"). */
 export function splitDocuments(bytes: Uint8Array): Uint8Array[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -21,6 +21,7 @@ import { requireRetirement } from './key-vault/retirement.js';
 import { type BulkWriteResult, rewrapKeys } from './rewrap.js';
 import { findDocuments, fromStore, requireStore } from './run.js';
 import { refuseUnknownOptions, requireSignal, SESSION_OPTION_NAMES, Session, type SessionOptions } from './session.js';
+import { requireRules } from './field-rules.js';
 
 /** The algorithms of client-side field level encryption. Deterministic values can be queried for equality. */
 export type Algorithm = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' | 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
@@ -196,7 +197,12 @@ export class ClientEncryption {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
     const retire = async () => requireRetirement(store).retireKey(key, { reason: 'deleted', requestedBy: 'ClientEncryption.deleteKey' });
-    return { acknowledged: true, deletedCount: await this.#changing(retire) };
+    return { acknowledged: true, deletedCount: (await this.#changing(retire)) === null ? 0 : 1 };
+  }
+
+  /** Wipes the unwrapped data keys, so that the key vault is asked again for each: after a change that was not made through this object. */
+  forgetKeys(): void {
+    this.#session.forgetKeys();
   }
 
   /**
@@ -336,9 +342,7 @@ export class ClientEncryption {
   readonly #decrypting: BulkWork = (documents) => this.#session.run((engine) => engine.decryptDocuments(documents));
 
   #encrypting(options: EncryptDocumentOptions): BulkWork {
-    const fields = options?.fields;
-    if (typeof fields !== 'object' || fields === null)
-      throw argumentError(`options.fields must map paths to options, found ${kindOf(fields)}`);
+    const fields = requireRules(options);
     const rules = Object.entries(fields).map(([path, field]) => [
       path,
       this.#fieldOptions(field, `fields[${JSON.stringify(path)}]`),

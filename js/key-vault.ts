@@ -76,15 +76,14 @@ export interface KeyVaultStore {
   addKeyAltName(id: BsonBinary, name: string): Promise<Document | null>;
   /** Removes an alternate name, and the field with the last one; returns the document before, or null. */
   removeKeyAltName(id: BsonBinary, name: string): Promise<Document | null>;
-  /** No longer called: it would destroy the last copy of a wrapped key. Implement `retireKey` instead. */
-  deleteKey?(id: BsonBinary): Promise<number>;
   /**
    * Moves a key document to the retired keys: stores a copy of exactly the document, reads the copy back, and only then
-   * removes the document from the vault, on the condition that it is still what was copied. Returns how many were
-   * removed, 0 or 1. Without this method keys cannot be deleted: `KEY_VAULT_RETIREMENT_UNSUPPORTED`.
+   * removes the document from the vault, on the condition that it is still what was copied. Returns the entry of the
+   * copy, or null when the vault has no such key. Without this method keys cannot be deleted:
+   * `KEY_VAULT_RETIREMENT_UNSUPPORTED`.
    */
-  retireKey?(id: BsonBinary, note: RetirementNote): Promise<number>;
-  /** The retired keys, of one data key when `id` is given, the latest first. */
+  retireKey?(id: BsonBinary, note: RetirementNote): Promise<RetiredKey | null>;
+  /** The retired keys, of one data key when `id` is given, the latest first. What is no such entry is left out. */
   retiredKeys?(id?: BsonBinary): Promise<readonly RetiredKey[]>;
   /**
    * Puts a retired key document back into the vault, without the alternate names in `withoutNames`, and reads it back.

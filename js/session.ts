@@ -11,8 +11,21 @@ import { type Host, run } from './run.js';
 import { allowedEndpointsOf, TRUST_OPTION_NAMES, trustedMasterKeysOf, trustLists, type TrustOptions } from './trust.js';
 import { Engine, type Machine, type TrustLists } from './wasm.js';
 
+/** Limits of KMS calls. */
+export interface KmsLimits {
+  /** How many KMS calls run at a time. Default: 8, well below the request quotas of the clouds. */
+  readonly kmsConcurrency?: number | undefined;
+  /** Milliseconds for one attempt of a KMS call. Default: 10000. */
+  readonly kmsTimeoutMS?: number | undefined;
+  /** How often a KMS call that was throttled, timed out or lost on the way is repeated. Default: 3. */
+  readonly kmsRetries?: number | undefined;
+}
+
+/** The names of `KmsLimits`, for refusing others. */
+export const KMS_LIMIT_NAMES = ['kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries'] as const;
+
 /** Options that every class with keys takes. Times are in milliseconds. */
-export interface SessionOptions extends TrustOptions {
+export interface SessionOptions extends KmsLimits, TrustOptions {
   /** The providers, by the identifier that key documents carry. */
   readonly kmsProviders: KmsProviders;
   /** How long an unwrapped data key is kept; 0 keeps it for ever. Default: 60000. */
@@ -21,12 +34,6 @@ export interface SessionOptions extends TrustOptions {
   readonly maxCachedKeys?: number | undefined;
   /** The BSON library to use. Default: the one that the entry brings. */
   readonly bson?: BsonLibrary | undefined;
-  /** How many KMS calls run at a time. Default: 8, well below the request quotas of the clouds. */
-  readonly kmsConcurrency?: number | undefined;
-  /** Time for one attempt of a KMS call. Default: 10000. */
-  readonly kmsTimeoutMS?: number | undefined;
-  /** How often a KMS call that was throttled, timed out or lost on the way is repeated. Default: 3. */
-  readonly kmsRetries?: number | undefined;
   /** Ends every operation when it is aborted. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -37,9 +44,7 @@ export const SESSION_OPTION_NAMES = [
   'keyExpirationMS',
   'maxCachedKeys',
   'bson',
-  'kmsConcurrency',
-  'kmsTimeoutMS',
-  'kmsRetries',
+  ...KMS_LIMIT_NAMES,
   'signal',
   ...TRUST_OPTION_NAMES,
 ] as const;
@@ -173,7 +178,7 @@ export function refuseUnknownOptions(options: object, known: readonly string[], 
   }
 }
 
-function wholeNumber(name: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): number {
+export function wholeNumber(name: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): number {
   if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
     const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
     const found = typeof value === 'number' ? value : kindOf(value);

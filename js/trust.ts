@@ -82,12 +82,14 @@ export function allowedEndpointsOf(given: unknown): readonly string[] {
 }
 
 /**
- * The patterns of the environment; `undefined` when the variable is not there or empty.
+ * The patterns of the environment; `undefined` when the variable is not there.
  * Errors: `OPTION_INVALID` for what is no JSON array of patterns.
  */
 export function trustedByEnvironment(): readonly TrustedMasterKey[] | undefined {
   const text = environment();
-  if (text === undefined || text === '') return undefined;
+  if (text === undefined) return undefined;
+  // A variable that was to hold a restriction and came out empty must not end as none.
+  if (text.trim() === '') throw invalid(`${TRUST_VARIABLE} is set and empty: unset it, or give a JSON array of patterns`);
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);

@@ -63,6 +63,16 @@ function withEvidence(command: Command): Command {
     .option('--skip-reason <text>', 'why these namespaces need no search; kept with the retired keys');
 }
 
+/** Options of the commands that remove keys and nothing else. */
+function withSchemas(command: Command): Command {
+  return command.option(
+    '--schema-file <file>',
+    'JSON schema, schemaMap or encryptedFieldsMap as extended JSON, searched for uses of a key; repeat for more',
+    collect,
+    [],
+  );
+}
+
 /**
  * Wraps a command: errors become a message and an exit code, which the work alone decides. `printing` says that to print is all the
  * work: then it has failed when its output is lost.
@@ -173,7 +183,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
       .description(change === 'add' ? 'give a data key one more alternate name' : 'take an alternate name from a data key')
       .action(run((flags: never, output, [key, name]) => changeAltName(change, key as string, name as string, flags, output)));
   }
-  withTrust(withEvidence(connected(keys.command('delete'))))
+  withTrust(withSchemas(withEvidence(connected(keys.command('delete')))))
     .argument('<key>', 'id or alternate name')
     .description('retire a data key that nothing in any namespace needs: keys restore brings it back')
     .addOption(localKey())
@@ -194,10 +204,10 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
         ),
       ),
     );
-  withTrust(withEvidence(connected(keys.command('purge'))))
+  withTrust(withSchemas(withEvidence(connected(keys.command('purge')))))
     .description('destroy retired keys that nothing in any namespace needs; plans only, unless --execute is given')
     .addOption(localKey())
-    .requiredOption('--before <date>', 'only keys that were retired before this date')
+    .requiredOption('--before <date>', 'only keys that were retired before this ISO date', pastOrPresentDate)
     .option('--execute', 'carry it out', false)
     .option('--yes', 'do not ask', false)
     .action(run(purgeKeys));

@@ -15,13 +15,12 @@ export class Interrupt {
   readonly #controller = new AbortController();
   readonly #onSignal: (signal: Signal) => void;
   #first: Signal | undefined;
-  #deadline: NodeJS.Timeout | undefined;
 
   constructor(note: (text: string) => void) {
     this.#onSignal = (signal) => {
       if (this.#first !== undefined) endAtOnce(signal);
       this.#first = signal;
-      this.#deadline = setTimeout(() => endAtOnce(signal), PATIENCE_MS).unref();
+      setTimeout(() => endAtOnce(signal), PATIENCE_MS).unref();
       note(`stopping after the write in flight, in ${PATIENCE_MS / 1000} seconds at the latest; press Ctrl-C again to stop at once`);
       this.#controller.abort();
     };
@@ -41,8 +40,8 @@ export class Interrupt {
     return EXIT_OF_SIGNAL[this.#first ?? 'SIGINT'];
   }
 
+  /** The deadline of a signal that came stays: output that nobody reads does not hold the process either. */
   release(): void {
-    clearTimeout(this.#deadline);
     for (const signal of SIGNALS) process.off(signal, this.#onSignal);
   }
 }

@@ -42,15 +42,20 @@ function splitUri(uri: string): { scheme: string; user: string; password: string
   const after = uri.slice(scheme.length);
   const authority = /^[^/?#]*/.exec(after)?.[0] ?? '';
   const at = authority.includes('@') ? authority.lastIndexOf('@') : after.lastIndexOf('@');
+  // Without an `@`, what is no host and port is user and password of a string whose host was forgotten or encoded.
+  if (at < 0 && !authority.split(',').every((host) => /^(?:\[[^\]]*\]|[\w.-]*)(?::\d*)?$/.test(host))) {
+    const [user = '', ...secret] = decoded(authority).split(/[:;]/);
+    return { scheme, user, password: secret.join(':') || undefined, rest: after.slice(authority.length) };
+  }
   const userInfo = at < 0 ? '' : after.slice(0, at);
   // An `@` among the options only: the hosts before it are no user.
   if (at >= 0 && !authority.includes('@') && parsed(uri) !== undefined && !userInfo.slice(0, authority.length).includes(':'))
     return { scheme, user: '', password: undefined, rest: after };
-  const colon = userInfo.indexOf(':');
+  const colon = userInfo.search(/[:;]|%3a/i);
   return {
     scheme,
     user: colon < 0 ? userInfo : userInfo.slice(0, colon),
-    password: colon < 0 ? undefined : userInfo.slice(colon + 1),
+    password: colon < 0 ? undefined : userInfo.slice(colon).replace(/^(?:[:;]|%3a)/i, ''),
     rest: after.slice(at + 1),
   };
 }
@@ -115,7 +120,9 @@ export class Redactor {
   addUri(uri: string): void {
     this.#uris.set(uri, redactUri(uri));
     const ofParser = parsed(uri)?.password;
-    for (const secret of [passwordOf(uri), ofParser, ...secretOptionsOf(uri)]) {
+    // Messages quote parts of a malformed string: the password up to what the parser took for a separator.
+    const parts = (passwordOf(uri) ?? '').split(/[@\s,/:;?]|%40|%3a/i);
+    for (const secret of [passwordOf(uri), ofParser, ...parts, ...secretOptionsOf(uri)]) {
       if (secret === undefined || secret === '') continue;
       for (const form of [secret, secret.replaceAll('+', ' ')])
         for (const text of [form, decoded(form), encodeURIComponent(decoded(form)), encodeURI(decoded(form))]) this.add(text);

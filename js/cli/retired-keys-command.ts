@@ -14,6 +14,7 @@ import type { Connection } from './connection.js';
 import { counted } from './counted.js';
 import { DataClients, type EvidenceFlags, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
+import { schemaFile } from './files.js';
 import { Interrupt } from './interrupt.js';
 import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, withVault } from './keys-command.js';
 import { mark, type Output } from './output.js';
@@ -26,7 +27,7 @@ import { trustOf } from './trust-options.js';
 const USES_SHOWN = 10;
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
-type RemovalFlags = KeysFlags & EvidenceFlags & { readonly yes: boolean };
+type RemovalFlags = KeysFlags & EvidenceFlags & { readonly schemaFile: readonly string[]; readonly yes: boolean };
 
 /** `csfle keys delete <key>`: moves a key that nothing needs to the retired keys. */
 export function deleteKey(name: string, flags: RemovalFlags, output: Output): Promise<number> {
@@ -44,10 +45,8 @@ export function deleteKey(name: string, flags: RemovalFlags, output: Output): Pr
 }
 
 /** `csfle keys purge`: destroys retired keys that nothing needs. */
-export function purgeKeys(flags: RemovalFlags & { readonly before: string; readonly execute: boolean }, output: Output): Promise<number> {
-  const before = new Date(flags.before);
-  if (Number.isNaN(before.getTime()))
-    throw new CliError('CLI_OPTION_INVALID', '--before is no date', 'For example: --before 2026-01-31 or --before 2026-01-31T12:00:00Z');
+export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonly execute: boolean }, output: Output): Promise<number> {
+  const { before } = flags;
   return removing(flags, output, async (_vault, _connection, options) => {
     const plan = await purgeRetiredKeys({ ...options, before });
     const purgeable = plan.keys.filter(({ outcome }) => outcome === 'unused').length;
@@ -148,6 +147,7 @@ async function removing(
         keyVault: { client: connection.client, namespace: flags.keyVault },
         kmsProviders: providers.kmsProviders,
         dataClients,
+        schemas: flags.schemaFile.map((path) => schemaFile(path, connection.bson)),
         ...trustOf(flags),
         ...(evidence === undefined ? {} : { evidence }),
         signal: interrupt.signal,

@@ -5,7 +5,7 @@
  * bytes that the vault had: the order of its fields and the type of each value included.
  */
 
-import { type BsonBinary, type Document, keyIdText } from '../bson.js';
+import { type BsonBinary, binaryBytes, type Document, isBinary, keyIdText, SUBTYPE_UUID, timeOf } from '../bson.js';
 import { equalBytes } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { RetiredKey, RetirementNote } from '../key-vault.js';
@@ -42,19 +42,26 @@ export async function retireDocument(
   { vault, retired }: RetirementCollections,
   id: BsonBinary,
   note: RetirementNote,
-): Promise<number> {
+): Promise<RetiredKey | null> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     const stored = await rawDocument(vault, { _id: id });
-    if (stored === undefined) return 0;
+    if (stored === undefined) return null;
     const [document] = await vault.find({ _id: id }, EXACT).toArray();
-    if (document === undefined) return 0;
+    if (document === undefined) return null;
     if ((await entryWith(retired, id, stored)) === undefined) await retired.insertOne(entryOf(document, note));
     const entry = await entryWith(retired, id, stored);
     // The document changed between the reads, or it cannot be written with the bytes it has: it stays in the vault.
     if (entry === undefined) continue;
-    await retired.updateOne({ _id: entry['_id'] }, { $set: noteOf(note) });
+    const fields = noteOf(note);
+    const { matchedCount } = await retired.updateOne({ _id: entry['_id'] }, { $set: fields });
+    // An entry of an earlier retirement may be purged meanwhile: without a copy nothing is removed.
+    if (matchedCount === 0) continue;
     const { deletedCount } = await vault.deleteOne(exactly(id, document), BYTEWISE);
-    if (deletedCount > 0) return deletedCount;
+    if (deletedCount === 0) continue;
+    const stamped = { ...entry, ...fields };
+    // A purge that began before the removal took the copy for one that is not the last.
+    if ((await entryWith(retired, id, stored)) === undefined) await retired.insertOne(stamped);
+    return retiredKeyOf(stamped);
   }
   throw new CsfleError(
     'KEY_VAULT_COPY_MISMATCH',
@@ -63,10 +70,10 @@ export async function retireDocument(
   );
 }
 
-/** The entries of the retired keys, the latest first. */
+/** The entries of the retired keys, the latest first. What is no entry, or is one of another key than it says, is left out. */
 export async function retiredEntries(retired: DriverCollection, id: BsonBinary | undefined): Promise<readonly RetiredKey[]> {
   const entries = await retired.find(id === undefined ? {} : { keyId: id }, EXACT).toArray();
-  return entries.map(retiredKeyOf).sort((a, b) => Number(b.retiredAt) - Number(a.retiredAt));
+  return entries.filter(isEntry).map(retiredKeyOf).sort((a, b) => Number(b.retiredAt) - Number(a.retiredAt));
 }
 
 /** Puts a key document back, and compares what the vault has then. */
@@ -82,6 +89,7 @@ export async function restoreDocument(
       details: { keyId: keyIdText(entry.keyId) },
     });
   }
+  if (!isEntry(found) || !sameId(found['keyId'], entry.keyId)) throw otherCopy(entry.keyId, 'its entry among the retired keys holds another document');
   const present = await rawDocument(vault, { _id: entry.keyId });
   if (present !== undefined) {
     if (holdsKey(bytes, present)) return 'present';
@@ -96,9 +104,7 @@ export async function restoreDocument(
   const [readBack] = await vault.find({ _id: entry.keyId }, EXACT).toArray();
   const isWhole = withoutNames.length === 0 ? stored !== undefined && holdsKey(bytes, stored) : readBack !== undefined;
   if (isWhole) return 'restored';
-  throw new CsfleError('KEY_VAULT_COPY_MISMATCH', `key ${keyIdText(entry.keyId)} is not in the key vault as it was retired`, {
-    details: { keyId: keyIdText(entry.keyId) },
-  });
+  throw otherCopy(entry.keyId, 'it is not in the key vault as it was retired');
 }
 
 /** Removes one entry if nothing of it changed since it was read. */
@@ -164,6 +170,22 @@ function withoutThose(document: Document, names: readonly string[]): Document {
   const { keyAltNames: _names, ...rest } = document;
   // The field goes with the last name, as the partial index on it wants.
   return others.length === 0 ? rest : { ...rest, keyAltNames: others };
+}
+
+/** Whether a document is an entry: the copy of the key that it names, with the time of its retirement. */
+function isEntry({ key, keyId, retiredAt }: Document): boolean {
+  return timeOf(retiredAt) !== undefined && typeof key === 'object' && key !== null && sameId((key as Document)['_id'], keyId);
+}
+
+function sameId(a: unknown, b: unknown): boolean {
+  const areIds = isBinary(a, SUBTYPE_UUID) && isBinary(b, SUBTYPE_UUID) && binaryBytes(a).length === 16;
+  return areIds && equalBytes(binaryBytes(a), binaryBytes(b));
+}
+
+function otherCopy(id: BsonBinary, message: string): CsfleError {
+  return new CsfleError('KEY_VAULT_COPY_MISMATCH', `key ${keyIdText(id)} cannot be restored: ${message}`, {
+    details: { keyId: keyIdText(id) },
+  });
 }
 
 function taken(id: BsonBinary, message: string): CsfleError {

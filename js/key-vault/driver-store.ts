@@ -85,7 +85,6 @@ export function driverKeyVaultStore(client: DriverClient, namespace: string): Ke
     },
     addKeyAltName: (id, name) => updateNames(id, { $addToSet: { keyAltNames: name } }),
     removeKeyAltName: (id, name) => updateNames(id, withoutName(name)),
-    deleteKey: (id) => writing(() => retireDocument(both(), id, { reason: 'deleted', requestedBy: 'KeyVaultStore.deleteKey' })),
     retireKey: (id, note) => writing(() => retireDocument(both(), id, note)),
     retiredKeys: (id) => reading(() => retiredEntries(openRetired(), id)),
     restoreKey: (retired, withoutNames = []) => writing(() => restoreDocument(both(), retired, withoutNames)),

@@ -62,16 +62,13 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
     return before;
   }
 
-  async deleteKey(id: BsonBinary): Promise<number> {
-    return this.retireKey(id, { reason: 'deleted', requestedBy: 'KeyVaultStore.deleteKey' });
-  }
-
-  async retireKey(id: BsonBinary, note: RetirementNote): Promise<number> {
+  async retireKey(id: BsonBinary, note: RetirementNote): Promise<RetiredKey | null> {
     const stored = this.#byId(id);
-    if (stored === undefined) return 0;
-    this.#retired.unshift({ ...note, retiredId: {}, keyId: id, retiredAt: new Date(), document: copyOf(stored) });
+    if (stored === undefined) return null;
+    const entry: RetiredKey = { ...note, retiredId: {}, keyId: id, retiredAt: new Date(), document: copyOf(stored) };
+    this.#retired.unshift(entry);
     this.#documents.splice(this.#documents.indexOf(stored), 1);
-    return 1;
+    return { ...entry, document: copyOf(entry.document) };
   }
 
   async retiredKeys(id?: BsonBinary): Promise<readonly RetiredKey[]> {

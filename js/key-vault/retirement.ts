@@ -6,7 +6,7 @@ import type { KeyVaultStore, RetiredKey, RetirementNote } from '../key-vault.js'
 
 /** A store that keeps retired keys. */
 export interface RetiringStore extends KeyVaultStore {
-  retireKey(id: BsonBinary, note: RetirementNote): Promise<number>;
+  retireKey(id: BsonBinary, note: RetirementNote): Promise<RetiredKey | null>;
   retiredKeys(id?: BsonBinary): Promise<readonly RetiredKey[]>;
   restoreKey(retired: RetiredKey, withoutNames?: readonly string[]): Promise<'restored' | 'present'>;
   purgeRetiredKey(retired: RetiredKey): Promise<boolean>;

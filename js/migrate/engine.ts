@@ -10,7 +10,7 @@ import {
   serialize,
   splitDocuments,
 } from '../bson.js';
-import { concatBytes, hexText, uuidText } from '../bytes.js';
+import { concatBytes, hexText, uuidText, wipe } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { KeyVaultStore, KeyWrapping, MasterKeyDocument } from '../key-vault.js';
 import type { KmsCallbacks, KmsProviders } from '../kms/index.js';
@@ -209,12 +209,12 @@ export class MigrationEngine {
 
   /** Counts encrypted values from their headers. */
   census(documents: readonly Uint8Array[]): CensusReport {
-    return census(concatBytes(documents));
+    return inOneArray(documents, census);
   }
 
   /** The values of documents whose plaintext may hold encrypted values, each as a document `{v: value}`. */
   containers(documents: readonly Uint8Array[]): readonly Uint8Array[] {
-    return splitDocuments(containers(concatBytes(documents)));
+    return splitDocuments(inOneArray(documents, containers));
   }
 
   /** A document of this library's BSON values as bytes. */
@@ -248,6 +248,16 @@ export class MigrationEngine {
 
   #bytes(document: Document, what: string): Uint8Array {
     return serialize(this.bson, document, what);
+  }
+}
+
+/** Hands over documents end to end, and wipes that copy: it may hold what was decrypted. */
+function inOneArray<T>(documents: readonly Uint8Array[], work: (joined: Uint8Array) => T): T {
+  const joined = concatBytes(documents);
+  try {
+    return work(joined);
+  } finally {
+    wipe(joined);
   }
 }
 

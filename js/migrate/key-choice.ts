@@ -1,4 +1,4 @@
-import { binaryBytes, type Document, isBinary, SUBTYPE_UUID } from '../bson.js';
+import { binaryBytes, type Document, isBinary, SUBTYPE_UUID, timeOf } from '../bson.js';
 import { uuidText } from '../bytes.js';
 import { CsfleError, kindOf } from '../errors.js';
 import type { MigrateOptions } from './options.js';
@@ -69,13 +69,6 @@ function idsOf(value: unknown): ReadonlySet<string> {
       );
     }),
   );
-}
-
-/** Milliseconds of a date of any realm: those of mongosh are of another one. */
-function timeOf(value: unknown): number | undefined {
-  if (Object.prototype.toString.call(value) !== '[object Date]') return undefined;
-  const time = (value as Date).getTime();
-  return Number.isNaN(time) ? undefined : time;
 }
 
 /** Whether a key was made before a date; one whose document does not tell counts as made before. */

@@ -111,6 +111,8 @@ export interface MigrateOptions extends EvidenceOptions, TrustOptions {
 
 /** The documents of one read, and the bytes after which a read ends early. */
 export const DEFAULT_BATCH_SIZE = 500;
+/** More than this the driver's own count of a batch, a 32-bit number, does not hold. A negative one would read a single batch. */
+export const LARGEST_BATCH = 1_000_000;
 /** Input, output and verification of a batch are in memory together: 8 MiB keeps their sum far below 100 MiB. */
 export const BATCH_BYTES = 8 * 1024 * 1024;
 /** A write that loses against another writer is computed again this often before its document is named as failed. */

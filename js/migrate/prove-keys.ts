@@ -1,9 +1,10 @@
 import { Limiter } from '../abort.js';
 import type { BsonBinary, BsonLibrary, Document } from '../bson.js';
-import { CsfleError, type ErrorCode } from '../errors.js';
+import type { ErrorCode } from '../errors.js';
+import { asCsfleError } from '../foreign-error.js';
 import type { KeyVaultStore } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
-import { refuseUnknownOptions, requireSignal } from '../session.js';
+import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, requireSignal } from '../session.js';
 import { TRUST_OPTION_NAMES, type TrustOptions } from '../trust.js';
 import { idText, MigrationEngine } from './engine.js';
 import type { MigrationCollectionInput, NamespacedClient } from './options.js';
@@ -13,15 +14,13 @@ import { altNamesOf, isAbort } from './run-state.js';
 import { openCollection, openKeyVault } from './setup.js';
 
 /** Options of `proveKeys()`. */
-export interface ProveKeysOptions extends TrustOptions {
+export interface ProveKeysOptions extends KmsLimits, TrustOptions {
   readonly keyVault: KeyVaultStore | NamespacedClient;
   readonly kmsProviders: KmsProviders;
   /** Where to look for values; the first 2,000 documents of each at most, and no more than it takes. */
   readonly collections: readonly MigrationCollectionInput[];
   /** Restricts the keys, in MongoDB's query language. Default: every key. */
   readonly keyFilter?: Document | undefined;
-  /** KMS calls at the same time. Default: 8. */
-  readonly kmsConcurrency?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly bson?: BsonLibrary | undefined;
 }
@@ -50,7 +49,7 @@ export interface KeyProofReport {
   readonly unread: readonly string[];
 }
 
-const OPTION_NAMES = ['keyVault', 'kmsProviders', 'collections', 'keyFilter', 'kmsConcurrency', 'signal', 'bson', ...TRUST_OPTION_NAMES] as const;
+const OPTION_NAMES = ['keyVault', 'kmsProviders', 'collections', 'keyFilter', 'signal', 'bson', ...KMS_LIMIT_NAMES, ...TRUST_OPTION_NAMES] as const;
 
 /**
  * Unwraps every data key and tries what was unwrapped on values under it. That a key unwraps shows only that its master
@@ -62,8 +61,9 @@ const OPTION_NAMES = ['keyVault', 'kmsProviders', 'collections', 'keyFilter', 'k
 export async function proveKeys(options: ProveKeysOptions): Promise<KeyProofReport> {
   refuseUnknownOptions(options, OPTION_NAMES, 'proveKeys()');
   requireSignal(options.signal);
-  const { kmsProviders, kmsConcurrency, bson, signal, trustedMasterKeys, allowedEndpoints } = options;
-  const engine = new MigrationEngine({ kmsProviders, kmsConcurrency, bson, trustedMasterKeys, allowedEndpoints }, () => openKeyVault(options.keyVault));
+  const { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, signal, trustedMasterKeys, allowedEndpoints } = options;
+  const settings = { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints };
+  const engine = new MigrationEngine(settings, () => openKeyVault(options.keyVault));
   try {
     const documents = await engine.find(options.keyFilter ?? {}, signal);
     const values = new ValueSamples();
@@ -94,7 +94,7 @@ async function proveOne(
     return { ...common, unwraps: true, tried, opened };
   } catch (error) {
     if (isAbort(error)) throw error;
-    const { code, message, remedy } = CsfleError.is(error) ? error : new CsfleError('INTERNAL', String(error));
+    const { code, message, remedy } = asCsfleError(error, 'KEY_VAULT_NOT_READABLE', 'unwrapping');
     return { ...common, unwraps: false, tried: 0, opened: 0, code, message, remedy };
   }
 }

@@ -1,12 +1,13 @@
 /** Retired keys: retiring on evidence, listing, restoring, and destroying for good. */
 
-import { type BsonBinary, type BsonLibrary, type Document, requireKeyId } from '../bson.js';
+import { type BsonBinary, type BsonLibrary, type Document, requireKeyId, timeOf } from '../bson.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
+import { asCsfleError } from '../foreign-error.js';
 import type { KeyVaultStore, RetiredKey } from '../key-vault.js';
 import { altNamesIn, requireRetirement, type RetiringStore } from '../key-vault/retirement.js';
 import type { KmsProviders } from '../kms/index.js';
 import { findDocuments, fromStore } from '../run.js';
-import { refuseUnknownOptions, requireSignal } from '../session.js';
+import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, requireSignal, wholeNumber } from '../session.js';
 import { idText, MigrationEngine } from './engine.js';
 import { deploymentsOf } from './evidence/deployments.js';
 import { usesText } from './evidence/key-uses.js';
@@ -15,15 +16,16 @@ import { type KeyOutcome, outcomeOf } from './evidence/outcome.js';
 import { retireUnused } from './evidence/retire.js';
 import { type Search, searchForUses } from './evidence/search.js';
 import { keyMarker } from './markers.js';
+import { LARGEST_BATCH } from './options.js';
 import type { MigrationSchema, NamespacedClient } from './options.js';
 import { type MigrationProgress, PhaseProgress } from './progress.js';
 import { TRUST_OPTION_NAMES, type TrustOptions } from '../trust.js';
 import { deepFreeze, type MigrationFailure } from './report.js';
-import { isAbort, messageOf } from './run-state.js';
+import { isAbort } from './run-state.js';
 import { openCollection, openKeyVault } from './setup.js';
 
 /** What retiring and purging keys have in common. */
-export interface KeyRemovalOptions extends EvidenceOptions, TrustOptions {
+export interface KeyRemovalOptions extends EvidenceOptions, KmsLimits, TrustOptions {
   readonly keyVault: KeyVaultStore | NamespacedClient;
   /** Opens encrypted documents and arrays, to find what is encrypted inside. What does not open counts as use. */
   readonly kmsProviders?: KmsProviders | undefined;
@@ -49,7 +51,7 @@ export interface RetireKeysOptions extends KeyRemovalOptions {
 
 /** Options of `purgeRetiredKeys()`. */
 export interface PurgeRetiredKeysOptions extends KeyRemovalOptions {
-  /** Only keys that were retired before this time. */
+  /** Only keys that were retired before this time, which is not in the future. */
   readonly before: Date;
 }
 
@@ -94,6 +96,7 @@ const REMOVAL_OPTIONS = [
   'dataClients',
   'otherCollections',
   'evidence',
+  ...KMS_LIMIT_NAMES,
   ...TRUST_OPTION_NAMES,
 ] as const;
 
@@ -133,34 +136,46 @@ export async function retireKeys(options: RetireKeysOptions): Promise<KeyRemoval
       },
       keys,
     );
-    return [...outcomes, ...missing];
+    const all = [...outcomes, ...missing];
+    for (const { id, keyAltNames, outcome } of all) {
+      const error = new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault has no key ${id}`, { details: { keyId: id } });
+      if (outcome === 'gone') removal.failures.push(keyFailure(id, keyAltNames, error));
+    }
+    return all;
   });
 }
 
 /**
- * Destroys retired keys for good: those that were retired before `before`, and that a search finds no use of. A copy of
- * a key that is in the vault again with the same key material is destroyed without a search: it is not the last.
- * Errors: as `retireKeys()`.
+ * Destroys retired keys for good: those that were retired before `before`, and that a search finds no use of. A use by an
+ * alternate name counts as one of the retired key as long as no key of the vault has that name. A copy of a key that is in
+ * the vault again with the same key material is destroyed whatever the search finds: it is not the last.
+ * Errors: as `retireKeys()`; `ARGUMENT_INVALID` also for a time in the future.
  */
 export async function purgeRetiredKeys(options: PurgeRetiredKeysOptions): Promise<KeyRemovalReport> {
-  if (!(options?.before instanceof Date) || Number.isNaN(options.before.getTime()))
-    throw argumentError(`before must be a Date, found ${kindOf(options?.before)}`, { argument: 'before' });
+  const before = timeOf(options?.before);
+  if (before === undefined) throw argumentError(`before must be a Date, found ${kindOf(options?.before)}`, { argument: 'before' });
+  if (before > Date.now()) throw argumentError(`before is in the future (${new Date(before).toISOString()})`, { argument: 'before' });
   return removing(options, ['before'], 'purgeRetiredKeys()', async ({ store, engine, search, fail }) => {
-    const entries = (await fromStore(() => store.retiredKeys())).filter(({ retiredAt }) => retiredAt < options.before);
+    const entries = (await fromStore(() => store.retiredKeys())).filter(({ retiredAt }) => (timeOf(retiredAt) ?? before) < before);
     if (entries.length === 0) return [];
     const uses = await searchForUses(search, { nested: true });
+    const isTaken = await namesOfVault(engine, entries, options.signal);
     const outcomes: KeyOutcome[] = [];
     for (const entry of entries) {
       if (options.signal?.aborted) break;
-      // Alternate names mean the key that has them now.
-      const found = uses.of({ id: idText(entry.keyId), keyAltNames: [] });
+      // Alternate names mean the key that has them now. A name that none has may be one of this key.
+      const keyAltNames = altNamesIn(entry.document).filter((name) => !isTaken(name));
+      const found = uses.of({ id: idText(entry.keyId), keyAltNames });
       const isCopy = await isInVault(engine, entry);
       if (found.length > 0 && !isCopy) outcomes.push(outcomeOf(entry.document, 'kept', found));
       else if (options.execute !== true) outcomes.push(outcomeOf(entry.document, 'unused'));
       else
         try {
           const purged = await fromStore(() => store.purgeRetiredKey(entry));
-          outcomes.push(outcomeOf(entry.document, purged ? 'purged' : 'gone'));
+          // What was a copy was the last one, if the key was retired anew in between.
+          const isLost = purged && found.length > 0 && !(await isInVault(engine, entry));
+          if (isLost) await fromStore(() => store.insert(entry.document));
+          outcomes.push(isLost ? outcomeOf(entry.document, 'restored', found) : outcomeOf(entry.document, purged ? 'purged' : 'gone'));
         } catch (error) {
           fail(entry.document, error);
           outcomes.push(outcomeOf(entry.document, 'failed'));
@@ -211,6 +226,7 @@ interface Removal {
   readonly store: RetiringStore;
   readonly engine: MigrationEngine;
   readonly search: Search;
+  readonly failures: MigrationFailure[];
   readonly fail: (key: Document, error: unknown) => boolean;
 }
 
@@ -223,9 +239,13 @@ async function removing(
   refuseUnknownOptions(options, [...REMOVAL_OPTIONS, ...own], name);
   checkEvidenceOptions(options);
   requireSignal(options.signal);
-  const { keyVault, kmsProviders = {}, bson, signal, onProgress, batchSize, evidence, schemas = [], trustedMasterKeys, allowedEndpoints } = options;
+  if (options.batchSize !== undefined) wholeNumber('batchSize', options.batchSize, 1, LARGEST_BATCH);
+  const { keyVault, signal, onProgress, batchSize, evidence, schemas = [] } = options;
+  if (!Array.isArray(schemas)) throw argumentError(`schemas must be an array, found ${kindOf(schemas)}`, { argument: 'schemas' });
+  const { kmsProviders = {}, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints } = options;
   const collections = (options.otherCollections ?? []).map(openCollection);
-  const engine = new MigrationEngine({ kmsProviders, bson, trustedMasterKeys, allowedEndpoints }, () => openKeyVault(keyVault));
+  const settings = { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints };
+  const engine = new MigrationEngine(settings, () => openKeyVault(keyVault));
   const failures: MigrationFailure[] = [];
   const fail = (key: Document, error: unknown): boolean => {
     if (signal?.aborted && isAbort(error)) return false;
@@ -245,7 +265,7 @@ async function removing(
     };
     let keys: readonly KeyOutcome[] = [];
     try {
-      keys = await work({ store: requireRetirement(engine.store), engine, search, fail });
+      keys = await work({ store: requireRetirement(engine.store), engine, search, failures, fail });
     } catch (error) {
       if (!(signal?.aborted && (isAbort(error) || error === signal.reason))) throw error;
     }
@@ -259,13 +279,23 @@ async function removing(
 
 function inUse(id: string, keyAltNames: readonly string[], outcome: KeyOutcome['outcome'], text: string): MigrationFailure {
   const what = outcome === 'restored' ? 'was retired and is in the key vault again' : 'stays';
-  const { code, message, remedy } = new CsfleError('KEY_VAULT_KEY_IN_USE', `key ${id} ${what}: ${text}`);
-  return { kind: 'key', id, keyAltNames, code, message, remedy };
+  return keyFailure(id, keyAltNames, new CsfleError('KEY_VAULT_KEY_IN_USE', `key ${id} ${what}: ${text}`));
 }
 
 function failureOf(key: Document, error: unknown): MigrationFailure {
-  const { code, message, remedy } = CsfleError.is(error) ? error : new CsfleError('INTERNAL', messageOf(error));
-  return { kind: 'key', id: idText(key['_id']), keyAltNames: altNamesIn(key), code, message, remedy };
+  return keyFailure(idText(key['_id']), altNamesIn(key), asCsfleError(error, 'KEY_VAULT_NOT_READABLE', 'the work on this key'));
+}
+
+function keyFailure(id: string, keyAltNames: readonly string[], { code, message, remedy }: CsfleError): MigrationFailure {
+  return { kind: 'key', id, keyAltNames, code, message, remedy };
+}
+
+/** Says which alternate names of these entries the keys of the vault have. */
+async function namesOfVault(engine: MigrationEngine, entries: readonly RetiredKey[], signal: AbortSignal | undefined): Promise<(name: string) => boolean> {
+  const names = [...new Set(entries.flatMap(({ document }) => altNamesIn(document)))];
+  const owners = names.length === 0 ? [] : await engine.find({ keyAltNames: { $in: names } }, signal);
+  const taken = new Set(owners.flatMap(altNamesIn));
+  return (name) => taken.has(name);
 }
 
 /** Whether the vault has this key with the key material and master key that were retired. */

@@ -2,7 +2,8 @@ import type { Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import { check } from './checks.js';
 import { counted } from './counted.js';
-import type { Replacement } from './engine.js';
+import { idText, type Replacement } from './engine.js';
+import { schemaKeys } from './evidence/schema-keys.js';
 import type { MigrationSchema } from './options.js';
 import type { MigrationCheck, PlannedSchema, SchemaResults } from './report.js';
 import { messageOf, type MigrationRun } from './run-state.js';
@@ -20,7 +21,7 @@ export async function planSchemas(
       true,
       async () => {
         const before = await reading(schema);
-        const changes = before === null ? 0 : rewritten(run, before, replacements).changed;
+        const changes = before === null ? 0 : requireFollowed(schema.name, rewritten(run, before, replacements), replacements).changed;
         schemas.push({ name: schema.name, changes });
         return before === null ? 'there is none' : counted(changes, 'place changes', 'places change');
       },
@@ -82,6 +83,14 @@ function rewritten(
   const whole = isMap ? { properties: schema } : schema;
   const result = run.mode === 'decrypt' ? run.engine.stripSchema(whole) : run.engine.rewriteSchema(whole, replacements);
   return isMap ? { schema: result.schema.properties as Document, changed: result.changed } : result;
+}
+
+/** A schema of another shape would keep the old key ids, and count as one in which nothing is to change. */
+function requireFollowed<T extends { readonly schema: Document; readonly changed: number }>(name: string, result: T, replacements: readonly Replacement[]): T {
+  const { keyIds } = schemaKeys(result.schema);
+  const left = replacements.find(({ from, to }) => keyIds.has(idText(from)) && (idText(from) !== idText(to) || result.changed === 0));
+  if (left === undefined) return result;
+  throw failed(name, `it names key ${idText(left.from)} where a JSON schema has no key id: give a JSON schema, or a map of namespaces to schemas`);
 }
 
 async function reading(schema: MigrationSchema): Promise<Document | null> {

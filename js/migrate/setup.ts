@@ -1,6 +1,6 @@
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import { driverKeyVaultStore, type KeyVaultStore, type MasterKeyDocument } from '../key-vault.js';
-import { refuseUnknownOptions, requireSignal } from '../session.js';
+import { refuseUnknownOptions, requireSignal, wholeNumber } from '../session.js';
 import { TRUST_OPTION_NAMES } from '../trust.js';
 import { checkedCollection } from './checked-collection.js';
 import type { MigrationCollection } from './collection.js';
@@ -10,6 +10,7 @@ import { requireRetirement } from '../key-vault/retirement.js';
 import { deploymentsOf } from './evidence/deployments.js';
 import { checkEvidenceOptions, skipOf } from './evidence/options.js';
 import { keyChoiceOf } from './key-choice.js';
+import { LARGEST_BATCH } from './options.js';
 import type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 import { MigrationRun } from './run-state.js';
 
@@ -57,6 +58,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
   refuseUnknownOptions(options, OPTION_NAMES, 'migrate()');
   checkEvidenceOptions(options);
   requireSignal(options.signal);
+  if (options.batchSize !== undefined) wholeNumber('batchSize', options.batchSize, 1, LARGEST_BATCH);
   const mode = options.mode ?? 'rewrap';
   if (!MODES.includes(mode))
     throw new CsfleError('OPTION_INVALID', `mode must be one of ${MODES.join(', ')}`, { details: { option: 'mode' } });

@@ -192,7 +192,7 @@ const HELP: ClassHelp = {
       docs: `${MANUAL}/KeyVault.getKeys`,
     },
     deleteKey: {
-      usage: "keyVault.deleteKey(keyId, { evidence: { skipNamespaces: ['logs.*'], reason }, dataClients })",
+      usage: "keyVault.deleteKey(keyId, { evidence: { skipNamespaces: ['logs.*'], reason }, dataClients, otherCollections, schemas })",
       description: 'Moves a data key to the retired keys, if no value in any namespace needs it. What cannot be read counts as in use. keyVault.restoreKey() brings it back.',
       docs: `${MANUAL}/KeyVault.deleteKey`,
     },

@@ -79,12 +79,14 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   }
 }
 
-function listOf<T>(option: string, given: readonly T[]): readonly T[] {
+/** Requires an array. Errors: `ARGUMENT_INVALID`. */
+export function listOf<T>(option: string, given: readonly T[]): readonly T[] {
   if (Array.isArray(given)) return given;
   throw new CsfleError('ARGUMENT_INVALID', `${option}: expected an array, such as [db.patients]`, { details: { argument: option } });
 }
 
-function namespaceOf(option: string, collection: string | ShellCollection): string {
+/** The name of a collection that was given by name or as one of the shell. Errors: `ARGUMENT_INVALID`. */
+export function namespaceOf(option: string, collection: string | ShellCollection): string {
   if (typeof collection === 'string') return collection;
   if (typeof collection?.getFullName === 'function') return collection.getFullName();
   throw new CsfleError('ARGUMENT_INVALID', `${option}: expected collections such as db.patients, or names such as "hospital.patients"`, { details: { argument: option } });
@@ -93,7 +95,8 @@ function namespaceOf(option: string, collection: string | ShellCollection): stri
 /** The backup before the first write. A plan that has no key for it goes without: it only counts its calls. */
 function backupOf(options: ShellMigrateOptions, providers: ResolvedProviders, place: ShellKeyVaultPlace): MigrationBackup | undefined {
   const { backupFile, passphrase, passphraseFile, from, to, execute, trustedMasterKeys, allowedEndpoints } = options;
-  const masterKey = to ?? from;
+  const ofLocal = 'local' in providers.kmsProviders ? { provider: 'local' } : undefined;
+  const masterKey = to ?? from ?? ofLocal;
   try {
     const key = sealingKey({ passphrase, passphraseFile, masterKey: isWhole(masterKey) ? masterKey : undefined, trustedMasterKeys, allowedEndpoints }, providers, place.state);
     const file = backupFile ?? backupName(place.namespace);

@@ -50,6 +50,8 @@ export interface ShellSession extends ShellKeyVaultPlace {
   /** As they were given: master keys are read anew where they are needed again. */
   readonly kmsProviders: ShellKmsProviders | undefined;
   readonly trust: TrustOptions;
+  /** Limits of KMS calls, as they were given. */
+  readonly kmsLimits: Pick<ShellEncryptionOptions, 'kmsConcurrency' | 'kmsTimeoutMS' | 'kmsRetries'>;
 }
 
 /**
@@ -110,8 +112,8 @@ export function openSession(options: unknown): ShellSession {
   const providers = resolveKmsProviders(kmsProviders, place.state);
   try {
     const encryption = new ClientEncryption(null, { ...limits, keyVaultStore: place.store, kmsProviders: providers.kmsProviders, bson: place.bson });
-    const { trustedMasterKeys, allowedEndpoints } = complete;
-    return { ...place, encryption, kmsProviders, trust: { trustedMasterKeys, allowedEndpoints } };
+    const { trustedMasterKeys, allowedEndpoints, kmsConcurrency, kmsTimeoutMS, kmsRetries } = complete;
+    return { ...place, encryption, kmsProviders, trust: { trustedMasterKeys, allowedEndpoints }, kmsLimits: { kmsConcurrency, kmsTimeoutMS, kmsRetries } };
   } finally {
     providers.wipe();
   }

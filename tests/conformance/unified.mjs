@@ -115,9 +115,9 @@ function readable(commands) {
 }
 
 /**
- * DIFFERS: deleting a key looks for its document, copies it to the retired keys, reads the copy back, and deletes exactly
- * what was copied; the drivers delete on the id alone. The commands are read as the drivers' one, after checking that the
- * copy comes first and that the delete names the whole document.
+ * DIFFERS: deleting a key looks for its document, copies it to the retired keys, reads the copy back, deletes exactly
+ * what was copied, and looks whether the copy is still there; the drivers delete on the id alone. The commands are read as
+ * the drivers' one, after checking that the copy comes first and that the delete names the whole document.
  */
 function readableDeletion(commands) {
   const out = [];
@@ -128,15 +128,15 @@ function readableDeletion(commands) {
     out.push({ ...commands[at], commandName: 'delete', command: plain });
     // A key that is not there is not deleted either.
     if (commands[at + 1] === undefined) break;
-    const steps = commands.slice(at + 1, at + 8).map(({ command }) => command);
+    const steps = commands.slice(at + 1, at + 10).map(({ command }) => command);
     const shown = steps.map((command) => `${Object.keys(command)[0]} ${Object.values(command)[0]}`);
     const retired = 'datakeys.retired';
-    match(shown, ['find datakeys', `find ${retired}`, `insert ${retired}`, `find ${retired}`, `find ${retired}`, `update ${retired}`, 'delete datakeys'], { root: false, path: 'steps' });
+    match(shown, ['find datakeys', `find ${retired}`, `insert ${retired}`, `find ${retired}`, `find ${retired}`, `update ${retired}`, 'delete datakeys', `find ${retired}`, `find ${retired}`], { root: false, path: 'steps' });
     const [copy] = steps[2].documents;
     const [{ q, limit }] = steps[6].deletes;
     match({ q, limit }, { q: { _id: look.filter._id, $expr: { $eq: ['$$ROOT', { $literal: copy.key }] } }, limit: 1 }, { root: false, path: 'delete' });
     match(steps[6].writeConcern, { w: 'majority' }, { root: false, path: 'delete' });
-    at += 7;
+    at += 9;
   }
   return out;
 }

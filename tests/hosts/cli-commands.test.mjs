@@ -54,6 +54,12 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.deepEqual(blind.keys[0].uses, [{ namespace: place.patientsNamespace, kind: 'unopened', count: 5 }]);
     const remove = (...args) => json('keys', 'delete', ...args, '--local-key-file', keyFile);
     assert.equal((await run('keys', 'delete', 'made', '--local-key-file', keyFile)).code, 2);
+    // A schema file that names the key, and one that cannot be read, count as use.
+    const schema = join(folder, 'schema.json');
+    await writeFile(schema, JSON.stringify({ fields: [{ path: 'x', keyAltName: 'made' }] }));
+    const named = await remove('made', '--yes', '--schema-file', schema);
+    assert.deepEqual([named.deletedCount, named.keys[0].uses.map(({ namespace, kind }) => [namespace, kind])], [0, [[`schema file ${schema}`, 'schema']]]);
+    assert.equal((await remove('made', '--yes', '--schema-file', join(folder, 'none.json'))).keys[0].uses[0].kind, 'unreadable');
     assert.equal((await remove('made', '--yes')).deletedCount, 1);
     assert.equal((await remove(aws.id, '--yes')).deletedCount, 1);
     assert.equal(await place.vault.countDocuments(), 3);
@@ -73,10 +79,14 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     // Purging asks again, and what is in use stays.
     const purge = (...args) => json('keys', 'purge', '--local-key-file', keyFile, ...args);
     assert.deepEqual((await purge('--before', '2020-01-01', '--execute', '--yes')).keys, []);
-    assert.equal((await purge('--before', 'tomorrow')).error.code, 'CLI_OPTION_INVALID');
-    const unasked = await purge('--before', '2999-01-01', '--execute');
+    for (const before of ['tomorrow', '30', '2026-02-30', '2999-01-01']) assert.equal((await purge('--before', before)).error.code, 'CLI_OPTION_INVALID', before);
+    const now = new Date().toISOString();
+    const schema = join(folder, 'schema.json');
+    await writeFile(schema, JSON.stringify({ fields: [{ path: 'x', keyAltName: 'made' }] }));
+    assert.deepEqual((await purge('--before', now, '--schema-file', schema)).keys.map(({ outcome }) => outcome).sort(), ['kept', 'kept', 'unused']);
+    const unasked = await purge('--before', now, '--execute');
     assert.deepEqual([unasked.code, unasked.error.code], [2, 'CLI_CONFIRMATION_MISSING']);
-    const purged = await purge('--before', '2999-01-01', '--execute', '--yes');
+    const purged = await purge('--before', now, '--execute', '--yes');
     assert.equal(purged.code, 1);
     assert.deepEqual(purged.keys.map(({ outcome }) => outcome).sort(), ['kept', 'purged', 'purged']);
     assert.equal((await json('keys', 'restore')).error.code, 'CLI_OPTION_INVALID');
@@ -97,11 +107,10 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('keys backup and keys restore of a file say where they went', async () => {
-    const file = join(folder, 'keys.jsonl');
-    await writeFile(file, '');
-    for (const [command, next] of [['backup', 'create'], ['restore', 'restore']]) {
-      const { error } = await json('keys', command, file);
+  it('keys backup and keys restore say where they went', async () => {
+    await writeFile(join(folder, 'keys.jsonl'), '');
+    for (const command of ['backup', 'restore']) {
+      const { error } = await json('keys', command, join(folder, 'keys.jsonl'));
       assert.equal(error.code, 'CLI_OPTION_INVALID');
       assert.match(error.remedy, new RegExp(`csfle backup ${next} `));
     }

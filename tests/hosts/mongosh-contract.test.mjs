@@ -28,6 +28,28 @@ function fakeMongo({ classes = bson, provider = {}, state } = {}) {
   };
 }
 
+// An id as text, whichever class of binary it is.
+const textOf = (id) => (id?.sub_type === 4 ? Buffer.from(id.buffer).toString('hex') : String(id));
+
+// The shell's Ctrl+C: who listens, and what tells all of them.
+function interruptions() {
+  const interruption = new Error('execution was interrupted');
+  const listeners = new Set();
+  const interrupted = {
+    checkpoint: () => {},
+    asPromise() {
+      let listener;
+      const promise = new Promise((_, reject) => {
+        listener = reject;
+      });
+      listeners.add(listener);
+      promise.catch(() => {});
+      return { promise, destroy: () => void listeners.delete(listener) };
+    },
+  };
+  return { interrupted, interruption, listeners, interrupt: () => { for (const listener of [...listeners]) listener(interruption); } };
+}
+
 const optionsFor = (client) => ({ client, keyVaultNamespace: 'encryption.__keyVault', kmsProviders: { local: { key: masterKey } } });
 
 describe('csfle against a shell', () => {
@@ -65,20 +87,7 @@ describe('csfle against a shell', () => {
   });
 
   it('ends with the interruption of the shell on Ctrl+C, and listens no longer', async () => {
-    const interruption = new Error('execution was interrupted');
-    const listeners = new Set();
-    const interrupted = {
-      checkpoint: () => {},
-      asPromise() {
-        let listener;
-        const promise = new Promise((_, reject) => {
-          listener = reject;
-        });
-        listeners.add(listener);
-        promise.catch(() => {});
-        return { promise, destroy: () => void listeners.delete(listener) };
-      },
-    };
+    const { interrupted, interrupt, listeners, interruption } = interruptions();
     const mongo = fakeMongo({ state: { interrupted } });
     const vault = await csfle.keyVault(optionsFor(mongo));
     await vault.createKey('local');
@@ -87,12 +96,71 @@ describe('csfle against a shell', () => {
     const pending = vault.rewrapManyDataKey({});
     await new Promise((resolve) => setImmediate(resolve));
     assert.ok(listeners.size > 0);
-    for (const listener of [...listeners]) listener(interruption);
+    interrupt();
     await assert.rejects(pending, interruption);
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(listeners.size, 0, 'the rewrap itself ended too');
     interrupted.checkpoint = () => { throw interruption; };
     await assert.rejects(vault.getKeyByAltName('x'), interruption);
+  });
+
+  it('an interrupted search retires no key, and a key that was retired before the interruption is back', async () => {
+    for (const isRetiredFirst of [false, true]) {
+      const { interrupted, interrupt, listeners, interruption } = interruptions();
+      const collections = { __keyVault: [], '__keyVault.retired': [] };
+      const fits = ({ _id, keyId }, wanted) => [[_id, wanted._id], [keyId, wanted.keyId]].every(([found, given]) => given === undefined || textOf(found) === textOf(given));
+      const rows = (name, filter) => (collections[name] ?? []).filter((row) => fits(row, filter));
+      let writes = 0;
+      const provider = {
+        find: (_database, name, filter, { raw } = {}) => ({ toArray: async () => rows(name, filter).map((row) => (raw ? bson.serialize(row) : row)) }),
+        insertOne: async (_database, name, document) => { writes += 1; collections[name].push({ _id: new bson.ObjectId(), ...document }); },
+        updateOne: async (_database, name, filter, { $set }) => { const found = rows(name, filter); for (const row of found) Object.assign(row, $set); return { matchedCount: found.length }; },
+        deleteOne: async (_database, name, filter) => {
+          const [found] = rows(name, filter);
+          collections[name] = collections[name].filter((row) => row !== found);
+          if (isRetiredFirst) interrupt();
+          return { deletedCount: found === undefined ? 0 : 1 };
+        },
+        runCommandWithCheck: async () => { if (!isRetiredFirst) interrupt(); return { databases: [] }; },
+      };
+      const vault = await csfle.keyVault(optionsFor(fakeMongo({ provider, state: { interrupted } })));
+      const id = await vault.createKey('local');
+      const [key] = collections.__keyVault;
+      writes = 0;
+      await assert.rejects(vault.deleteKey(id), interruption);
+      for (let turn = 0; turn < 200 && listeners.size > 0; turn += 1) await new Promise((resolve) => setTimeout(resolve, 5));
+      assert.equal(listeners.size, 0);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.deepEqual(collections.__keyVault, [key]);
+      assert.equal(writes, isRetiredFirst ? 2 : 0, 'the copy, and the key that is back');
+      vault.close();
+    }
+  });
+
+  it('deleteKey takes the limits of KMS calls of its session', async () => {
+    const database = [{ name: 'encryption' }];
+    const sealed = new bson.Binary(Buffer.from([1, ...new bson.UUID().buffer, 3, ...randomBytes(80)]), 6);
+    const keys = [];
+    const idsIn = (filter) => (filter?.sub_type === 4 ? [textOf(filter)] : typeof filter === 'object' && filter !== null ? Object.values(filter).flatMap(idsIn) : []);
+    let calls = 0;
+    const provider = {
+      find: (_database, name, filter) => {
+        const found = name === '__keyVault' ? keys.filter(({ _id }) => idsIn(filter).includes(textOf(_id))) : [];
+        return { toArray: async () => found, async *[Symbol.asyncIterator]() { if (name === 'data') yield bson.serialize({ _id: 1, sealed }); } };
+      },
+      insertOne: async (_database, _collection, document) => void keys.push(document),
+      estimatedDocumentCount: async () => 1,
+      runCommandWithCheck: async (_database, command) => ('listDatabases' in command ? { databases: database } : { cursor: { id: 0, firstBatch: [{ name: 'data', type: 'collection', options: {}, info: {} }] } }),
+    };
+    const aws = { encrypt: async ({ plaintext }) => Uint8Array.from(plaintext, (byte) => byte ^ 1), decrypt: () => { calls += 1; return new Promise(() => {}); } };
+    const kmsProviders = { local: { key: masterKey }, aws };
+    const client = fakeMongo({ provider });
+    const vault = await csfle.keyVault({ ...optionsFor(client), kmsProviders, kmsTimeoutMS: 50, kmsRetries: 0 });
+    const id = await vault.createKey('local');
+    keys.push({ ...keys[0], _id: new bson.UUID(sealed.buffer.subarray(1, 17)), masterKey: { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:111122223333:key/1' } });
+    await assert.rejects(vault.deleteKey(id), { code: 'KEY_VAULT_KEY_IN_USE' });
+    assert.equal(calls > 0 && calls <= 2, true, `${calls} calls: no repetition`);
+    vault.close();
   });
 
   it('keeps the error of the server as the cause', async () => {

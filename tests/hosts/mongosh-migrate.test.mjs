@@ -165,9 +165,12 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     const { prelude, keys } = await hospital();
     const value = await evaluate(
       `${prelude} const vault = csfle.keyVault(options); const unused = vault.createKey('local', ['unused']); const used = vault.getKeyByAltName('ssn')._id;
-       ({ used: fails(() => vault.deleteKey(used)), unknown: fails(() => vault.deleteKey(unused, { force: true })), deleted: vault.deleteKey(unused), again: vault.deleteKey(unused), gone: vault.getKey(unused),
+       const schemas = [{ name: 'a.json', read: () => ({ keyAltName: 'unused' }) }];
+       ({ schema: fails(() => vault.deleteKey(unused, { schemas })), other: fails(() => vault.deleteKey(unused, { otherCollections: [5] })), noSchemas: fails(() => vault.deleteKey(unused, { schemas: {} })),
+          used: fails(() => vault.deleteKey(used)), unknown: fails(() => vault.deleteKey(unused, { force: true })), deleted: vault.deleteKey(unused, { otherCollections: [data.patients] }), again: vault.deleteKey(unused), gone: vault.getKey(unused),
           retired: vault.retiredKeys().map(({ requestedBy, key }) => [requestedBy, key.keyAltNames]), restored: vault.restoreKey(unused).keyAltNames, missing: fails(() => vault.restoreKey(UUID())) })`,
     );
+    assert.deepEqual([value.schema, value.other, value.noSchemas], ['KEY_VAULT_KEY_IN_USE', 'ARGUMENT_INVALID', 'ARGUMENT_INVALID']);
     assert.deepEqual([value.used, value.unknown, value.missing], ['KEY_VAULT_KEY_IN_USE', 'OPTION_INVALID', 'KEY_VAULT_KEY_NOT_FOUND']);
     assert.deepEqual([value.deleted, value.again].map(({ acknowledged, deletedCount }) => [acknowledged, Number(deletedCount)]), [[true, 1], [true, 0]]);
     assert.deepEqual([value.gone, value.retired, value.restored], [null, [['mongosh KeyVault.deleteKey', ['unused']]], ['unused']]);

@@ -160,7 +160,7 @@ test('whole documents check theirs', async () => {
 test('a value of another major version of the BSON library is HOST_BSON_MISMATCH', async () => {
   const other = { _bsontype: 'ObjectId', [Symbol.for('@@mdb.bson.version')]: 5, id: Buffer.alloc(12) };
   await failsWith('HOST_BSON_MISMATCH', () => encryption.encrypt(other, { algorithm: DETERMINISTIC, keyId }));
-  await failsWith('HOST_BSON_MISMATCH', () => encryption.encryptDocument({ a: { b: other } }, { fields: {} }));
+  await failsWith('HOST_BSON_MISMATCH', () => encryption.encryptDocument({ a: { b: other } }, { fields: { c: { algorithm: RANDOM, keyAltName: 'c' } } }));
   await failsWith('HOST_BSON_MISMATCH', () => encryption.rewrapManyDataKey({ _id: other }));
 });
 
@@ -197,4 +197,12 @@ test('an object can be disposed of where the host knows how', async () => {
   const one = localEncryption();
   one[Symbol.dispose]();
   await failsWith('HOST_CLOSED', () => one.createDataKey('local'));
+});
+
+test('rules that would encrypt nothing are refused', async () => {
+  const rule = { algorithm: RANDOM, keyAltName: 'a' };
+  class Rules { get ssn() { return rule; } }
+  for (const fields of [{}, [], new Map([['ssn', rule]]), new Set(), Promise.resolve({ ssn: rule }), new Date(), new Rules(), Object.create({ ssn: rule }), { 'visits.$[].note': rule }, { 'a[].b': rule }, { 'a.0.b': rule }, { 'a.$.b': rule }])
+    await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields }));
+  await failsWith('OPTION_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields: { ssn: rule }, feilds: {} }));
 });

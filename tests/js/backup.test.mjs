@@ -129,7 +129,7 @@ describe('restoreBackup', () => {
     const place = await vault();
     const { bytes } = await createBackup({ keyVault: place.store, key: words });
     const before = await place.bytes();
-    await place.store.deleteKey(place.ids[0]);
+    await place.store.retireKey(place.ids[0], { reason: 'a test', requestedBy: 'a test' });
     const options = { bytes, key: { passphrase }, keyVault: place.store };
     const plan = await restoreBackup(options);
     assert.deepEqual([plan.executed, plan.ok, plan.inserted, plan.unchanged], [false, true, [place.idTexts[0]], place.idTexts.slice(1)]);
@@ -221,7 +221,7 @@ describe('restoreBackup', () => {
   it('takes key documents of a plain backup, and refuses what is none', async () => {
     const place = await vault();
     const documents = await place.store.find({});
-    await place.store.deleteKey(place.ids[1]);
+    await place.store.retireKey(place.ids[1], { reason: 'a test', requestedBy: 'a test' });
     const report = await restoreBackup({ documents, keyVault: place.store, execute: true });
     assert.deepEqual([report.inserted, report.unchanged.length], [[place.idTexts[1]], 2]);
     await assert.rejects(restoreBackup({ documents: [{ _id: 1 }], keyVault: place.store }), { code: 'ARGUMENT_INVALID' });
@@ -232,7 +232,7 @@ describe('restoreBackup', () => {
   it('an abort stops it, and the report says so', async () => {
     const place = await vault();
     const documents = await place.store.find({});
-    await place.store.deleteKey(place.ids[0]);
+    await place.store.retireKey(place.ids[0], { reason: 'a test', requestedBy: 'a test' });
     const report = await restoreBackup({ documents, keyVault: place.store, execute: true, signal: AbortSignal.abort() });
     assert.deepEqual([report.interrupted, report.ok, report.inserted, report.failures], [true, false, [], []]);
   });

@@ -110,6 +110,6 @@ test('bytes that are no documents are BSON_MALFORMED', async () => {
   const good = Buffer.from(serialize({ a: 1 }));
   for (const bad of [good.subarray(1), good.subarray(0, -1), Buffer.concat([good, Buffer.from([5, 0, 0])]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0]), Buffer.from([6, 0, 0, 0, 1, 0])]) {
     await failsWith('BSON_MALFORMED', () => encryption.decryptDocument(bad));
-    await failsWith('BSON_MALFORMED', () => encryption.encryptDocuments(bad, { fields: {} }));
+    await failsWith('BSON_MALFORMED', () => encryption.encryptDocuments(bad, { fields: { a: random } }));
   }
 });

@@ -161,6 +161,19 @@ test('a key or a name that was changed through this object is not used from the 
   encryption.close();
 });
 
+test('forgetKeys() makes the key vault be asked again after a change that another made', async () => {
+  const store = new MemoryKeyVaultStore();
+  const encryption = localEncryption({ store });
+  const byId = { algorithm: RANDOM, keyId: await encryption.createDataKey('local') };
+  await encryption.encrypt(1, byId);
+  await store.retireKey(byId.keyId, { reason: 'a test', requestedBy: 'another' });
+  await encryption.encrypt(1, byId);
+  encryption.forgetKeys();
+  await failsWith('KEY_VAULT_KEY_NOT_FOUND', () => encryption.encrypt(1, byId));
+  encryption.close();
+  encryption.forgetKeys();
+});
+
 test('a regular expression that JavaScript does not know decrypts to BSONRegExp, and may stand beside', async () => {
   const store = new MemoryKeyVaultStore();
   const encryption = localEncryption({ store });

@@ -38,7 +38,7 @@ async function driverStore(name) {
 
 // Both stores behave the same.
 for (const [kind, open] of [['memory', async () => new MemoryKeyVaultStore()], ['driver', driverStore]]) {
-  test(`${kind}: find, insert and deleteKey`, async () => {
+  test(`${kind}: find, insert and retireKey`, async () => {
     const store = await open('basics');
     const [one, two] = [keyDocument(['a', 'b']), keyDocument([])];
     await store.insert(one);
@@ -53,8 +53,11 @@ for (const [kind, open] of [['memory', async () => new MemoryKeyVaultStore()], [
     assert.deepEqual(await store.find({ keyAltNames: ['b', 'a'] }), []);
     assert.deepEqual(await store.find({ creationDate: new Date(1000), updateDate: { $in: [new Date(1000)] }, masterKey: { provider: 'aws', region: 'r', key: 'k' }, keyAltNames: { $exists: true } }), [one]);
     assert.deepEqual(await store.find({ masterKey: { region: 'r', provider: 'aws', key: 'k' } }), [], 'documents compare with their order');
-    assert.equal(await store.deleteKey(one._id), 1);
-    assert.equal(await store.deleteKey(one._id), 0);
+    const note = { reason: 'a test', requestedBy: 'key-vault.test.mjs' };
+    const entry = await store.retireKey(one._id, note);
+    assert.deepEqual([entry.keyId, entry.document._id, entry.document.keyMaterial].map(String), [one._id, one._id, one.keyMaterial].map(String));
+    assert.deepEqual((await store.retiredKeys(one._id)).map(({ retiredId }) => String(retiredId)), [String(entry.retiredId)]);
+    assert.equal(await store.retireKey(one._id, note), null);
     assert.deepEqual(await store.find({}), [two]);
   });
 

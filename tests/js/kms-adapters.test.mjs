@@ -1,7 +1,7 @@
 // Azure, Google Cloud and KMIP: request shapes and error mapping over stand-ins with the shapes of their SDKs.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { azureKms, gcpKms, kmipKms } from 'csfle-wasm';
+import { azureKms, gcpKms, kmipKms, MemoryKeyVaultStore } from 'csfle-wasm';
 import { failsWith, localEncryption, padKms, RANDOM } from './fixtures.mjs';
 
 const azureKey = { keyVaultEndpoint: 'https://vault.example.net/', keyName: 'name', keyVersion: 'v1' };
@@ -141,4 +141,44 @@ test('replies without bytes are KMS_REPLY_INVALID, clients without methods ARGUM
   const lazy = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms(() => ({})) } });
   await failsWith('ARGUMENT_INVALID', () => lazy.createDataKey('azure', { masterKey: azureKey }));
   for (const one of [azure, gcp, lazy]) one.close();
+});
+
+// Node's own cryptography and the real clients of Azure and Google give Buffers, of which slice() is a view.
+test('answers that are Buffers are used as they were given', async () => {
+  const pad = padKms('buffers');
+  const encrypt = async (call) => Buffer.from(await pad.encrypt(call));
+  const decrypt = async (call) => Buffer.concat([await pad.decrypt(call)]);
+  for (const [provider, masterKey, callbacks] of [
+    ['kmip', { delegated: true, keyId: 'k' }, kmipKms({ encrypt: async (call) => ({ ciphertext: await encrypt(call), keyId: 'k' }), decrypt })],
+    ['azure', azureKey, azureKms({ wrapKey: async (_, key) => ({ result: await encrypt({ plaintext: key }) }), unwrapKey: async (_, key) => ({ result: await decrypt({ ciphertext: key }) }) })],
+    ['gcp', gcpKey, gcpKms({ encrypt: async (call) => [{ ciphertext: await encrypt(call) }], decrypt: async (call) => [{ plaintext: await decrypt(call) }] })],
+    ['aws', { region: 'us-east-1', key: 'arn:aws:kms:us-east-1:111122223333:key/1' }, { encrypt, decrypt }],
+  ]) {
+    const store = new MemoryKeyVaultStore();
+    const first = localEncryption({ store, allowedEndpoints: ['vault.example.net'], kmsProviders: { [provider]: callbacks } });
+    const keyId = await first.createDataKey(provider, { masterKey });
+    const value = await first.encrypt('x', { algorithm: RANDOM, keyId });
+    // Another process: its key is unwrapped anew.
+    const second = localEncryption({ store, allowedEndpoints: ['vault.example.net'], kmsProviders: { [provider]: callbacks } });
+    assert.equal(await second.decrypt(value), 'x', provider);
+    for (const one of [first, second]) one.close();
+  }
+});
+
+test('zeros are no key material: a callback that gives the same array again is told so', async () => {
+  const pad = padKms('kept');
+  const store = new MemoryKeyVaultStore();
+  const kept = new Map();
+  const decrypt = async (call) => {
+    const name = Buffer.from(call.ciphertext).toString('hex');
+    if (!kept.has(name)) kept.set(name, await pad.decrypt(call));
+    return kept.get(name);
+  };
+  const honest = localEncryption({ store, kmsProviders: { aws: pad } });
+  const keyId = await honest.createDataKey('aws', { masterKey: { region: 'us-east-1', key: 'arn:aws:kms:us-east-1:111122223333:key/1' } });
+  const encryption = localEncryption({ store, kmsProviders: { aws: { ...pad, decrypt } }, keyExpirationMS: 1 });
+  await encryption.encrypt('x', { algorithm: RANDOM, keyId });
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await failsWith('KMS_REPLY_INVALID', () => encryption.encrypt('x', { algorithm: RANDOM, keyId }));
+  for (const one of [honest, encryption]) one.close();
 });

@@ -87,7 +87,7 @@ test('an endpoint that is stored with a scheme is no conflict', async () => {
   const encryption = localEncryption({ store, kmsProviders: providers(), allowedEndpoints: ['kms.example.com'] });
   const keyId = await encryption.createDataKey('aws', { masterKey: masterKeys.aws });
   const document = await encryption.getKey(keyId);
-  await store.deleteKey(keyId);
+  await store.retireKey(keyId, { reason: 'a test', requestedBy: 'a test' });
   await store.insert({ ...document, masterKey: { endpoint: 'https://kms.example.com/', ...document.masterKey } });
   assert.equal((await encryption.rewrapManyDataKey({}, { provider: 'local' })).bulkWriteResult.modifiedCount, 1);
   encryption.close();
@@ -184,7 +184,7 @@ test('a store that fails in the middle says how far it came', async () => {
       return inner.rewrapIf(...args);
     },
   };
-  for (const method of ['insert', 'addKeyAltName', 'removeKeyAltName', 'deleteKey']) failing[method] = (...args) => inner[method](...args);
+  for (const method of ['insert', 'addKeyAltName', 'removeKeyAltName', 'retireKey']) failing[method] = (...args) => inner[method](...args);
   const encryption = localEncryption({ store: failing });
   await encryption.createDataKey('local');
   const second = await encryption.createDataKey('local');

@@ -269,7 +269,7 @@ test('close() ends pending work with HOST_CLOSED, in the key vault and in a KMS 
       () => encryption.deleteKey(ids[0]),
       () => encryption.rewrapManyDataKey({}),
       () => encryption.decryptDocument({}),
-      () => encryption.encryptDocument({}, { fields: {} }),
+      () => encryption.encryptDocument({}, { fields: { a: { algorithm: RANDOM, keyAltName: 'a' } } }),
     ]) await failsWith('HOST_CLOSED', work);
   }
 });

@@ -247,4 +247,62 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     await assert.rejects(place.retire('plain', { dataClients: [{}] }), { code: 'ARGUMENT_INVALID' });
     await assert.rejects(place.retire('plain', { skip: [] }), { code: 'OPTION_INVALID' });
   });
+
+  it('a second search that fails, or finds nothing because it was aborted, brings the keys back and names them', async () => {
+    for (const isAbort of [false, true]) {
+      const place = await scene({ documents: 0 });
+      const controller = new AbortController();
+      let isRetired = false;
+      const store = { ...place.store, retireKey: async (...args) => {
+        const entry = await place.store.retireKey(...args);
+        isRetired = true;
+        if (isAbort) controller.abort();
+        return entry;
+      } };
+      // No BSON holds a value of this type: an error that no namespace explains.
+      const options = { odd: { _bsontype: 'Odd' } };
+      const client = { db: (name) => {
+        const database = lab.client.db(name);
+        const command = async (given) => {
+          const answer = await database.command(given);
+          if (!isRetired || isAbort || !('listCollections' in given)) return answer;
+          return { ...answer, cursor: { ...answer.cursor, firstBatch: [{ name: 'c', type: 'collection', options, info: {} }] } };
+        };
+        return { collection: (one) => database.collection(one), command };
+      } };
+      const report = await place.retire('plain', { keyVault: store, dataClients: [client], execute: true, signal: controller.signal });
+      assert.deepEqual([report.ok, report.interrupted, report.keys.map(({ outcome }) => outcome)], [false, isAbort, ['restored']]);
+      assert.deepEqual(report.failures.map(({ kind, id }) => [kind, id]), isAbort ? [] : [['key', place.id('plain')]]);
+      assert.deepEqual([isRetired, await place.inVault('plain')], [true, true]);
+    }
+  });
+
+  it('a removal that the server carried out and did not answer for is covered by the second search', async () => {
+    for (const isUsed of [true, false]) {
+      const place = await scene({ documents: 0 });
+      const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
+      const store = { ...place.store, retireKey: async (...args) => {
+        await place.store.retireKey(...args);
+        if (isUsed) await place.other.collection('late').insertOne({ value });
+        throw new Error('the connection broke');
+      } };
+      const report = await place.retire('plain', { keyVault: store, dataClients: [lab.client], execute: true });
+      assert.deepEqual(report.keys.map(({ outcome }) => outcome), [isUsed ? 'restored' : 'retired']);
+      assert.deepEqual([report.ok, await place.inVault('plain')], [!isUsed, isUsed]);
+    }
+  });
+
+  it('what comes back is the entry of this removal, whatever the clocks of other hosts said', async () => {
+    const place = await scene({ documents: 0 });
+    const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
+    const before = await place.vault.findOne({ _id: place.keys.plain });
+    await lab.client.db(place.database).collection('__keyVault.retired').insertOne({ key: { ...before, status: 7 }, keyId: place.keys.plain, retiredAt: new Date(Date.now() + 3_600_000), reason: 'an earlier one', requestedBy: 'a clock that is ahead' });
+    const store = { ...place.store, retireKey: async (...args) => {
+      await place.other.collection('late').insertOne({ value });
+      return place.store.retireKey(...args);
+    } };
+    const report = await place.retire('plain', { keyVault: store, dataClients: [lab.client], execute: true });
+    assert.deepEqual(report.keys.map(({ outcome }) => outcome), ['restored']);
+    assert.deepEqual(await place.vault.findOne({ _id: place.keys.plain }), before);
+  });
 });

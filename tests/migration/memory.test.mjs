@@ -90,6 +90,33 @@ describe('migration in memory', () => {
     assert.deepEqual([...collection.rows.values()].map((bytes) => bson.deserialize(bytes).note), ['note 0', 'note 1', 'note 2']);
   });
 
+  it('a search for uses leaves nothing of what it decrypted in the arrays that it made', async () => {
+    const { store, kmsProviders, collection } = await ward();
+    const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
+    const secret = 'a secret that is long enough to be found';
+    const sealed = await encryption.encryptDocument(bson.serialize({ _id: 9, note: { secret } }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } });
+    collection.rows.set(9, sealed);
+    const keyId = await encryption.createDataKey('local');
+    encryption.close();
+    // Every array that others are copied into, apart from the memory of the core.
+    const { set } = Uint8Array.prototype;
+    const copies = new Set();
+    Uint8Array.prototype.set = function (...args) {
+      if (this.length < 65_536) copies.add(this);
+      return set.apply(this, args);
+    };
+    let isDecrypted = false;
+    try {
+      const report = await retireKeys({ keyVault: store, kmsProviders, keys: [keyId], otherCollections: [collection] });
+      isDecrypted = report.keys[0].uses.every(({ kind }) => kind !== 'unopened');
+    } finally {
+      Uint8Array.prototype.set = set;
+    }
+    assert.equal(isDecrypted, true);
+    assert.ok(copies.size > 0);
+    assert.equal([...copies].some((bytes) => Buffer.from(bytes).includes(secret)), false);
+  });
+
   it('an abort before the plan is whole leaves no plan', async () => {
     const { kmsProviders, run } = await ward();
     for (const reason of [undefined, new CsfleError('HOST_CLOSED', 'the page was closed')]) {

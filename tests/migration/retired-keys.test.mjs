@@ -1,8 +1,9 @@
 // Retired keys: no step of a removal, wherever it stops, leaves no copy of a wrapped key.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import * as bson from 'bson';
-import { ClientEncryption, driverKeyVaultStore, MemoryKeyVaultStore, purgeRetiredKeys, restoreRetiredKeys, retiredKeys, retireKeys } from 'csfle-wasm';
+import { ClientEncryption, driverKeyVaultStore, MemoryKeyVaultStore, proveKeys, purgeRetiredKeys, restoreRetiredKeys, retiredKeys, retireKeys } from 'csfle-wasm';
 import { DETERMINISTIC, failuresOf, hospital, openLab, RANDOM } from './fixtures.mjs';
 
 const note = { reason: 'a test', requestedBy: 'retired-keys.test.mjs' };
@@ -24,7 +25,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
       copies: async () => (await collection('__keyVault.retired').find({}, { promoteValues: false, bsonRegExp: true }).sort({ retiredAt: 1 }).toArray()).map(({ key }) => Buffer.from(bson.serialize(key))),
       retire: (...keys) => retireKeys({ keyVault, kmsProviders: place.kmsProviders, keys, evidence, execute: true }),
       restore: (keys, more = {}) => restoreRetiredKeys({ keyVault, keys, ...more }),
-      purge: (more = {}) => purgeRetiredKeys({ keyVault, kmsProviders: place.kmsProviders, evidence, before: new Date(Date.now() + 1000), ...more }),
+      purge: (more = {}) => purgeRetiredKeys({ keyVault, kmsProviders: place.kmsProviders, evidence, before: new Date(), ...more }),
     };
   }
 
@@ -101,7 +102,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
       if (changes <= 2) await place.vault.updateOne({ _id: place.keys.ssn }, { $addToSet: { keyAltNames: `late ${changes}` } });
       return call();
     });
-    assert.equal(await driverKeyVaultStore(racing, place.namespace).retireKey(place.keys.ssn, note), 1);
+    assert.equal((await driverKeyVaultStore(racing, place.namespace).retireKey(place.keys.ssn, note)).keyId.toString(), place.keys.ssn.toString());
     const copies = (await place.copies()).map((bytes) => bson.deserialize(bytes).keyAltNames.length);
     assert.deepEqual(copies.sort(), [2, 3, 4]);
     await place.restore([place.keys.ssn]);
@@ -113,14 +114,14 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const before = await place.raw('__keyVault');
     for (const around of [async () => ({}), async (_, entry) => lab.client.db(place.database).collection('__keyVault.retired').insertOne({ ...entry, key: { ...entry.key, keyMaterial: new bson.Binary(Buffer.alloc(160)) } })]) {
       const lossy = intercepted('__keyVault.retired', 'insertOne', around);
-      await assert.rejects(driverKeyVaultStore(lossy, place.namespace).deleteKey(place.keys.ssn), { code: 'KEY_VAULT_COPY_MISMATCH' });
+      await assert.rejects(driverKeyVaultStore(lossy, place.namespace).retireKey(place.keys.ssn, note), { code: 'KEY_VAULT_COPY_MISMATCH' });
       assert.deepEqual(await place.raw('__keyVault'), before);
     }
   });
 
   it('a store of the caller that keeps no retired keys does not delete', async () => {
     const inner = new MemoryKeyVaultStore();
-    const store = { deleteKey: () => assert.fail('nothing may call this') };
+    const store = {};
     for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName']) store[method] = (...args) => inner[method](...args);
     const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: { local: { key: Buffer.alloc(96, 1) } } });
     const id = await encryption.createDataKey('local');
@@ -152,6 +153,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     for (const name of ['ssn', 'notes', 'plain']) await place.encryption.deleteKey(place.keys[name]);
     await place.restore([place.keys.notes]);
     await place.collection('late').insertOne({ value });
+    await new Promise((resolve) => setTimeout(resolve, 2));
     assert.deepEqual((await place.purge({ before: new Date(0), execute: true })).keys, []);
     const plan = await place.purge();
     assert.deepEqual(plan.keys.map(({ outcome }) => outcome).sort(), ['kept', 'unused', 'unused']);
@@ -162,7 +164,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     assert.deepEqual(left.map(({ keyId }) => keyId.toString()), [place.keys.plain.toString()]);
     // The copy of a key that is in the vault again is not the last one.
     assert.equal(await place.vault.countDocuments({ _id: place.keys.notes }), 1);
-    for (const before of [undefined, '2026-01-01', new Date(Number.NaN)]) await assert.rejects(place.purge({ before }), { code: 'ARGUMENT_INVALID' });
+    for (const before of [undefined, '2026-01-01', new Date(Number.NaN), new Date(Date.now() + 60_000)]) await assert.rejects(place.purge({ before }), { code: 'ARGUMENT_INVALID' });
     await place.restore([place.keys.plain]);
     assert.equal(await place.encryption.decrypt(value), 'x');
   });
@@ -188,9 +190,94 @@ describe('retired keys', { timeout: 300_000 }, () => {
   it('retireKeys plans without writing, and names keys that are not there', async () => {
     const place = await scene();
     const before = await place.dump();
-    const plan = await retireKeys({ keyVault: place.keyVault, keys: [place.keys.plain, new bson.UUID()], evidence: lab.elsewhere(place.database) });
-    assert.deepEqual([plan.executed, plan.ok, plan.keys.map(({ outcome }) => outcome)], [false, true, ['unused', 'gone']]);
+    const missing = new bson.UUID();
+    const plan = await retireKeys({ keyVault: place.keyVault, keys: [place.keys.plain, missing], evidence: lab.elsewhere(place.database) });
+    assert.deepEqual([plan.executed, plan.ok, plan.keys.map(({ outcome }) => outcome)], [false, false, ['unused', 'gone']]);
+    assert.deepEqual(failuresOf(plan), [{ kind: 'key', id: missing.toHexString(true), code: 'KEY_VAULT_KEY_NOT_FOUND' }]);
     assert.deepEqual(await place.dump(), before);
     assert.equal((await place.retire(place.keys.plain)).keys[0].outcome, 'retired');
+  });
+
+  it('a purge of the earlier copy, at any point of a retirement, takes no last copy', async () => {
+    const RETIRED = '__keyVault.retired';
+    for (const [name, method, isDone] of [[RETIRED, 'updateOne', false], [RETIRED, 'updateOne', true], ['__keyVault', 'deleteOne', true]]) {
+      const place = await scene();
+      const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
+      await place.store.retireKey(place.keys.ssn, note);
+      await place.restore([place.keys.ssn]);
+      let purges = 0;
+      // Every entry goes once, as if a purge had read it just before.
+      const purge = () => (purges++ === 0 ? place.collection(RETIRED).deleteMany({}) : undefined);
+      const racing = intercepted(name, method, async (call) => {
+        if (!isDone) await purge();
+        const result = await call();
+        if (isDone) await purge();
+        return result;
+      });
+      await driverKeyVaultStore(racing, place.namespace).retireKey(place.keys.ssn, note);
+      assert.deepEqual([await place.raw('__keyVault', { _id: place.keys.ssn }), await place.copies()], [[], [before]], `${name} ${method} ${isDone}`);
+    }
+  });
+
+  it('a purge that finds the key retired anew after it destroyed the copy puts the key back', async () => {
+    const place = await scene();
+    await place.collection('data').insertOne({ value: await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.ssn }) });
+    const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
+    await place.store.retireKey(place.keys.ssn, note);
+    await place.restore([place.keys.ssn]);
+    const store = { ...place.store, purgeRetiredKey: async (entry) => {
+      await place.vault.deleteOne({ _id: place.keys.ssn });
+      return place.store.purgeRetiredKey(entry);
+    } };
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const report = await place.purge({ keyVault: store, dataClients: [lab.client], execute: true });
+    assert.deepEqual([report.ok, report.keys.map(({ outcome }) => outcome)], [false, ['restored']]);
+    assert.deepEqual(await place.raw('__keyVault', { _id: place.keys.ssn }), [before]);
+  });
+
+  it('purging keeps a key that a schema names by a name that no key has, and takes dates of other realms', async () => {
+    const place = await scene();
+    await place.encryption.deleteKey(place.keys.notes);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const before = runInNewContext('new Date()');
+    const schemas = [{ name: 'a.json', read: async () => ({ fields: [{ path: 'x', keyAltName: 'notes' }] }), write: async () => {} }];
+    const kept = await place.purge({ before, schemas, execute: true });
+    assert.deepEqual(kept.keys.map(({ outcome, uses }) => [outcome, uses]), [['kept', [{ namespace: 'a.json', kind: 'schema', count: 1 }]]]);
+    // Now the name means another key.
+    await place.encryption.createDataKey('local', { keyAltNames: ['notes'] });
+    assert.deepEqual((await place.purge({ before, schemas, execute: true })).keys.map(({ outcome }) => outcome), ['purged']);
+    await assert.rejects(place.purge({ schemas: {} }), { code: 'ARGUMENT_INVALID' });
+  });
+
+  it('what is no entry of a retired key is left out, and one that holds another key is not restored', async () => {
+    const place = await scene();
+    const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
+    const own = await place.store.retireKey(place.keys.ssn, note);
+    const other = await place.vault.findOne({ _id: place.keys.notes });
+    const late = new Date(Date.now() + 3_600_000);
+    const planted = await place.collection('__keyVault.retired').insertMany([
+      { key: { ...other, _id: new bson.UUID() }, keyId: place.keys.ssn, retiredAt: late, reason: 'x', requestedBy: 'y' },
+      { keyId: place.keys.ssn, retiredAt: late }, { key: other, keyId: place.keys.ssn }, { key: other, keyId: 5, retiredAt: late }, { key: other, keyId: place.keys.notes, retiredAt: 'soon' }, { key: 1 }, {},
+    ]);
+    const entries = await retiredKeys({ keyVault: place.keyVault });
+    assert.deepEqual(entries.map(({ retiredId }) => String(retiredId)), [String(own.retiredId)]);
+    await assert.rejects(place.store.restoreKey({ ...own, retiredId: planted.insertedIds[0] }), { code: 'KEY_VAULT_COPY_MISMATCH' });
+    assert.deepEqual((await place.restore([place.keys.ssn])).restored, [place.keys.ssn.toHexString(true)]);
+    assert.deepEqual(await place.raw('__keyVault', { _id: place.keys.ssn }), [before]);
+  });
+
+  it('takes the limits of KMS calls', async () => {
+    const place = await scene();
+    const kmsTimeoutMS = 50;
+    const { keyMaterial } = await place.vault.findOne({ _id: place.keys.plain });
+    await place.vault.insertOne({ ...(await place.vault.findOne({ _id: place.keys.plain })), _id: new bson.UUID(), keyMaterial, masterKey: lab.to });
+    const never = { encrypt: () => new Promise(() => {}), decrypt: () => new Promise(() => {}) };
+    const kmsProviders = { ...place.kmsProviders, aws: never };
+    const { keys } = await proveKeys({ keyVault: place.keyVault, kmsProviders, collections: [], kmsTimeoutMS, kmsRetries: 0 });
+    assert.deepEqual(keys.map(({ code }) => code).filter(Boolean), ['KMS_TIMED_OUT']);
+    const limits = { kmsConcurrency: 2, kmsTimeoutMS, kmsRetries: 0 };
+    assert.equal((await retireKeys({ keyVault: place.keyVault, keys: [place.keys.plain], evidence: lab.elsewhere(place.database), ...limits })).ok, true);
+    assert.equal((await place.purge(limits)).ok, true);
+    await assert.rejects(place.purge({ kmsRetries: -1 }), { code: 'ARGUMENT_INVALID' });
   });
 });

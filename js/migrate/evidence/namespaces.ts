@@ -32,9 +32,9 @@ export interface NamespaceList {
 
 // What the server keeps for itself: its log of writes, users, sharding metadata. Key vaults in `admin` are found.
 const RESERVED: Readonly<Record<string, RegExp>> = {
-  local: /^(?:oplog\.|replset\.|system\.|startup_log$)/,
+  local: /^(?:oplog\.|replset\.|system\.(?:replset|rollback|tenantMigration|healthlog)|startup_log$)/,
   config: /^(?:system\.|cache\.|transactions$|image_collection$|sampledQueries)/,
-  admin: /^system\./,
+  admin: /^system\.(?:users|roles|version|keys|new_users|backup_users|healthlog|preimages|resharding|sessions)/,
 };
 // The profiler's log of commands, and the definitions of views, which listCollections gives too.
 const RESERVED_ANYWHERE = /^system\.(?:profile|views)$/;

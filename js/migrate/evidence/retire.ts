@@ -1,11 +1,12 @@
 /** Moves data keys to the retired keys, each only on the evidence that nothing needs it. */
 
 import type { BsonBinary, Document } from '../../bson.js';
-import type { RetirementNote } from '../../key-vault.js';
+import { CsfleError } from '../../errors.js';
+import type { RetiredKey, RetirementNote } from '../../key-vault.js';
 import type { RetiringStore } from '../../key-vault/retirement.js';
 import { fromStore } from '../../run.js';
 import { idText } from '../engine.js';
-import type { KeyUse } from './key-uses.js';
+import type { KeyUse, KeyUses } from './key-uses.js';
 import { judged, type KeyOutcome, outcomeOf } from './outcome.js';
 import { type Search, searchForUses } from './search.js';
 
@@ -23,7 +24,7 @@ export interface Retirement {
 
 /**
  * Searches, retires what nothing needs, and searches again: a key that something came to need in between goes back into
- * the vault at once. After an abort, every key that the second search did not clear goes back.
+ * the vault at once. After an abort, and when the second search fails, every key that it did not clear goes back.
  */
 export async function retireUnused(retirement: Retirement, keys: readonly Document[]): Promise<readonly KeyOutcome[]> {
   const { search, execute } = retirement;
@@ -32,7 +33,7 @@ export async function retireUnused(retirement: Retirement, keys: readonly Docume
   const settle = (key: Document, outcome: KeyOutcome['outcome'], uses?: readonly KeyUse[]): void => {
     outcomes.set(idText(key['_id']), outcomeOf(key, outcome, uses));
   };
-  const retired: Document[] = [];
+  const moved: MovedKey[] = [];
   for (const key of keys) {
     if (search.signal?.aborted) break;
     const uses = before.of(judged(key));
@@ -40,23 +41,29 @@ export async function retireUnused(retirement: Retirement, keys: readonly Docume
     else if (!execute) settle(key, 'unused');
     else
       try {
-        const removed = await fromStore(() => retirement.store.retireKey(key['_id'] as BsonBinary, retirement.noteOf(key)));
-        if (removed > 0) retired.push(key);
-        else settle(key, 'gone');
+        const entry = await fromStore(() => retirement.store.retireKey(key['_id'] as BsonBinary, retirement.noteOf(key)));
+        if (entry === null) settle(key, 'gone');
+        else moved.push({ key, entry });
       } catch (error) {
-        retirement.fail(key, error);
+        // The server may have removed it all the same: then the second search decides about it as about the others.
+        const isThere = await search.engine.findKey(key['_id'] as BsonBinary).then((found) => found !== undefined).catch(() => undefined);
+        if (isThere !== true) moved.push({ key, isUncertain: isThere === undefined });
+        if (isThere !== false) retirement.fail(key, error);
         settle(key, 'failed');
       }
   }
-  if (retired.length === 0) return [...outcomes.values()];
+  if (moved.length === 0) return [...outcomes.values()];
   // Others may have encrypted under a key while it was searched for, or with one that they keep unwrapped.
-  const after = await searchForUses(search, { nested: true });
-  for (const key of retired) {
-    const uses = after.of(judged(key));
-    const isProven = uses.length === 0 && !search.signal?.aborted;
+  const { after, error } = await secondSearch(search);
+  for (const one of moved) {
+    const { key } = one;
+    const uses = after?.of(judged(key)) ?? [];
+    const isProven = after !== undefined && uses.length === 0 && !search.signal?.aborted;
+    if (after === undefined) retirement.fail(key, error);
+    if (isProven && one.isUncertain === true) continue;
     try {
       if (isProven) await retirement.retired?.(key);
-      else await restoreLatest(retirement.store, key['_id'] as BsonBinary);
+      else await restore(retirement, one);
       settle(key, isProven ? 'retired' : 'restored', uses);
     } catch (error) {
       retirement.fail(key, error);
@@ -66,7 +73,31 @@ export async function retireUnused(retirement: Retirement, keys: readonly Docume
   return [...outcomes.values()];
 }
 
-async function restoreLatest(store: RetiringStore, id: BsonBinary): Promise<void> {
-  const [latest] = await fromStore(() => store.retiredKeys(id));
-  if (latest !== undefined) await fromStore(() => store.restoreKey(latest));
+/** A key that was moved to the retired keys, or may have been. */
+interface MovedKey {
+  readonly key: Document;
+  /** Its entry; undefined when the store failed after the move. */
+  readonly entry?: RetiredKey;
+  /** Whether nobody knows whether it was moved. */
+  readonly isUncertain?: boolean;
+}
+
+/** What the second search found, or why there is none: then nothing is proven. */
+async function secondSearch(search: Search): Promise<{ readonly after?: KeyUses; readonly error?: unknown }> {
+  try {
+    return { after: await searchForUses(search, { nested: true }) };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** Puts back the entry of this very move. Where the store did not say which one that is, it is the latest of this wrapping. */
+async function restore({ store, search: { engine } }: Retirement, { key, entry }: MovedKey): Promise<void> {
+  const id = key['_id'] as BsonBinary;
+  const wrapping = ({ keyMaterial, masterKey }: Document): Document => ({ keyMaterial, masterKey });
+  const ofKey = ({ document }: RetiredKey): boolean => engine.same(wrapping(document), wrapping(key));
+  const found = entry ?? (await fromStore(() => store.retiredKeys(id))).find(ofKey);
+  if (found === undefined)
+    throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `there is no retired key ${idText(id)}`, { details: { keyId: idText(id) } });
+  await fromStore(() => store.restoreKey(found));
 }

@@ -1,5 +1,6 @@
 /** Looks through deployments for everything that may need a data key. Nothing is written. */
 
+import type { Document } from '../../bson.js';
 import { wipe } from '../../bytes.js';
 import { CsfleError } from '../../errors.js';
 import type { MigrationCollection } from '../collection.js';
@@ -40,22 +41,24 @@ export async function searchForUses(search: Search, { nested, except = [] }: Sea
   const skip = skipOf(search.evidence);
   const uses = new KeyUses(search.evidence?.skipNamespaces ?? []);
   if (search.clients.length === 0 && !skip('*')) uses.addUnreadable({ namespace: '*', reason: 'no client is known that could list the namespaces' });
-  const lists: (readonly [MigrationDriverClient, readonly ListedNamespace[]])[] = [];
+  const lists: (readonly [client: MigrationDriverClient, deployment: string, listed: readonly ListedNamespace[]])[] = [];
   for (const client of search.clients) {
     if (search.signal?.aborted) return uses;
     const { listed, unreadable } = await listNamespaces(client, skip);
     for (const one of unreadable) uses.addUnreadable(one);
-    lists.push([client, listed.filter(({ namespace }) => !skip(namespace))]);
+    lists.push([client, await deploymentOf(client), listed.filter(({ namespace }) => !skip(namespace))]);
   }
-  const seen = new Set(lists.flatMap(([client, listed]) => listed.filter((one) => isAmong(except, client, one)).map(identityOf)));
+  const seen = new Set(
+    lists.flatMap(([client, deployment, listed]) => listed.filter((one) => isAmong(except, client, one)).map((one) => identityOf(deployment, one))),
+  );
   const searched = new Set<string>();
   const isNamed = (namespace: string): boolean => search.evidence?.skipNamespaces.includes(namespace) === true;
-  for (const [client, listed] of lists) {
+  for (const [client, deployment, listed] of lists) {
     for (const one of listed) {
       if (search.signal?.aborted) return uses;
       // Two clients of one deployment list the same collections.
-      if (seen.has(identityOf(one))) continue;
-      if (one.uuid !== undefined) seen.add(identityOf(one));
+      if (seen.has(identityOf(deployment, one))) continue;
+      if (one.uuid !== undefined) seen.add(identityOf(deployment, one));
       searched.add(one.namespace);
       addOptions(search, uses, one);
       if (one.type !== 'view') await searchListed(search, uses, client, one.namespace, nested);
@@ -85,8 +88,22 @@ function isAmong(collections: readonly MigrationCollection[], client: MigrationD
   return collections.some((one) => one.namespace === namespace && (one.client === undefined || one.client === client));
 }
 
-function identityOf({ namespace, uuid }: ListedNamespace): string {
-  return `${namespace} ${uuid ?? ''}`;
+function identityOf(deployment: string, { namespace, uuid }: ListedNamespace): string {
+  return `${deployment} ${namespace} ${uuid ?? ''}`;
+}
+
+/**
+ * What tells one deployment from another: a copy of its files has the same collections with the same UUIDs. Through mongos
+ * it is the UUIDs alone, since a cluster has several of them.
+ */
+async function deploymentOf(client: MigrationDriverClient): Promise<string> {
+  try {
+    const { msg, me, topologyVersion } = await client.db('admin').command({ hello: 1 });
+    if (msg === 'isdbgrid') return 'mongos';
+    return `${String((topologyVersion as Document | undefined)?.['processId'])} ${String(me)}`;
+  } catch {
+    return 'unknown';
+  }
 }
 
 function addOptions({ engine }: Search, uses: KeyUses, { namespace, options }: ListedNamespace): void {
