@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import * as bson from 'bson';
 import { setDefaultBson } from '../bson.js';
-import type { WasmInput } from '../compile.js';
 import { type AwsKmsCommands, setAwsCommandSource, withoutAwsCommands } from '../kms/aws.js';
 import { setHostCrypto } from '../mongocrypt/index.js';
 import { nodePrimitives } from '../node-crypto.js';
@@ -14,7 +13,6 @@ import { setTrustEnvironment, TRUST_VARIABLE } from '../trust.js';
 import { loadSync, setHostPrimitives } from '../wasm.js';
 
 export * from '../index.js';
-export type { WasmContents, WasmInput } from '../compile.js';
 export {
   cryptoCallbacks,
   type CryptoCallbackResult,
@@ -63,6 +61,6 @@ function embedded(): Uint8Array {
 }
 
 /** Does nothing here: the instance started with the module. It exists so that code for browsers runs in Node as well. */
-export function init(_input?: WasmInput): Promise<void> {
+export function init(_input?: unknown): Promise<void> {
   return Promise.resolve();
 }

@@ -128,14 +128,16 @@ const runs = {
   're-encryption from one CMK to another': { from: 'aws', run: { mode: 'reencrypt', from: cmk('old'), to: cmk('new') } },
   'decryption from a KMS': { from: 'aws', run: { mode: 'decrypt', confirmPlaintext: true } },
 };
+// Every key, and nothing else to search than the collection.
+const whole = { all: true, evidence: { skipNamespaces: ['*'], reason: 'there is no server' } };
 const isRewrap = ({ run }) => run.mode === 'rewrap';
 
 // One ward per case; returns whether the KMS lied at all, and the report.
 async function perform({ from, run, witnessed }, behaviour) {
   const place = await ward(from);
   const { kms, state } = lyingKms(place.honest, behaviour);
-  const reading = run.mode === 'rewrap' ? (witnessed ? { witnesses: [place.collection] } : {}) : { collections: [place.collection] };
-  const report = await migrate({ keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, kmsRetries: 0, kmsConcurrency: 1, execute: true, ...reading, ...run });
+  const reading = run.mode === 'rewrap' ? (witnessed ? { otherCollections: [place.collection] } : {}) : { collections: [place.collection] };
+  const report = await migrate({ keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, kmsRetries: 0, kmsConcurrency: 1, execute: true, ...reading, ...(run.mode === 'reencrypt' ? whole : {}), ...run });
   assert.deepEqual(await place.loses(), [], JSON.stringify(report.failures));
   return { place, report, state };
 }
@@ -220,7 +222,7 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
 
   it('a replacement that no KMS opens any more is replaced, unless values are under it', async () => {
     const place = await ward('local');
-    const options = { keyVault: place.store, mode: 'reencrypt', to: cmk('new'), collections: [place.collection], execute: true };
+    const options = { keyVault: place.store, mode: 'reencrypt', ...whole, to: cmk('new'), collections: [place.collection], execute: true };
     const marker = `csfle-migrate:${place.ids[0].toHexString(true)}`;
     // As an earlier version left it: stored, and opened by nobody.
     const maker = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: { aws: place.honest } });

@@ -145,7 +145,7 @@ describe('rewrap', { timeout: 240_000 }, () => {
     const back = { from: { provider: 'aws' }, to: { provider: 'local' } };
     const proven = ({ plan }) => plan.checks.find(({ name }) => name === 'keys-proven')?.detail;
     assert.match(proven(await place.migrate(back)), /^3 of 3 keys open values/);
-    assert.equal(proven(await place.migrate({ ...back, witnesses: [] })), undefined);
+    assert.equal(proven(await place.migrate({ ...back, otherCollections: [] })), undefined);
     const before = await place.dump();
     const other = new Uint8Array(randomBytes(96));
     const decrypt = async (call) => (call.dataKeyId === place.keys.ssn.toHexString(true) || Buffer.from(call.dataKeyId ?? []).equals(Buffer.from(place.keys.ssn.buffer)) ? other.slice() : lab.aws.decrypt(call));
