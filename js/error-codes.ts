@@ -205,6 +205,9 @@ const JS_CODES = {
   ),
   BACKUP_COLLECTION_FAILED: stays('See `cause`. Check that the collection exists and that its options can be read and changed.'),
   BACKUP_VERIFICATION_FAILED: stays('What was read back is not what was written. Look for another writer, and run it again.'),
+  BACKUP_KEY_VAULT_MISMATCH: stays(
+    'Check which backup and which key vault are meant; set fromAnotherKeyVault when the keys shall really go there.',
+  ),
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 /** A code of the core. */

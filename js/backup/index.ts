@@ -14,4 +14,5 @@ export {
   verifyBackup,
 } from './read.js';
 export type { BackupCollection, BackupIndex, BackupLocalMasterKey, BackupManifest, BackupRecords, BackupSchema } from './records.js';
-export { type PresentStateBackup, type RestoreBackupOptions, type RestoreBackupReport, restoreBackup } from './restore.js';
+export { restoreBackup } from './restore.js';
+export type { PresentStateBackup, RestoreBackupOptions, RestoreBackupReport } from './restore-options.js';

@@ -20,7 +20,7 @@ export interface BackupPassphrase {
 }
 
 /** A master key: `kmsProviders` has to have its provider. */
-export interface BackupMasterKey extends Pick<SessionOptions, 'kmsTimeoutMS' | 'kmsRetries'>, TrustOptions {
+export interface BackupMasterKey extends Pick<SessionOptions, 'kmsConcurrency' | 'kmsTimeoutMS' | 'kmsRetries'>, TrustOptions {
   readonly kmsProviders: KmsProviders;
   /** Not needed to open a backup, whose header names it. */
   readonly masterKey: MasterKeyDocument;
@@ -93,9 +93,9 @@ function openKey(key: BackupOpeningKey, bson: BsonLibrary): { passphrase: Uint8A
       throw error;
     }
   }
-  refuseUnknownOptions(key, ['kmsProviders', 'masterKey', 'kmsTimeoutMS', 'kmsRetries', ...TRUST_OPTION_NAMES], 'the key of a backup');
-  const { kmsProviders, kmsTimeoutMS, kmsRetries, trustedMasterKeys, allowedEndpoints } = key as BackupMasterKey;
-  const options = { kmsProviders, kmsTimeoutMS, kmsRetries, trustedMasterKeys, allowedEndpoints, bson };
+  refuseUnknownOptions(key, ['kmsProviders', 'masterKey', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries', ...TRUST_OPTION_NAMES], 'the key of a backup');
+  const { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, trustedMasterKeys, allowedEndpoints } = key as BackupMasterKey;
+  const options = { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, trustedMasterKeys, allowedEndpoints, bson };
   return { passphrase: undefined, session: new Session(options, () => undefined) };
 }
 
@@ -103,6 +103,8 @@ function openKey(key: BackupOpeningKey, bson: BsonLibrary): { passphrase: Uint8A
 function normalised(passphrase: unknown): Uint8Array {
   if (typeof passphrase !== 'string' && !isBytes(passphrase))
     throw argumentError(`passphrase must be a string or bytes, found ${kindOf(passphrase)}`, { argument: 'passphrase' });
+  // Bytes of ASCII are in NFC, and become no string, which could not be overwritten.
+  if (typeof passphrase !== 'string' && passphrase.every((byte) => byte < 0x80)) return Uint8Array.from(passphrase);
   const text = typeof passphrase === 'string' ? passphrase : decoded(passphrase);
   if (/\p{Surrogate}/u.test(text)) throw notUnicode();
   return new TextEncoder().encode(text.normalize('NFC'));

@@ -1,6 +1,7 @@
 /** The records of a sealed backup as JavaScript objects. docs/sealed-backup.md describes them. */
 
 import {
+  type BsonBinary,
   type BsonLibrary,
   binaryBytes,
   type Document,
@@ -68,32 +69,46 @@ export interface BackupManifest {
 export function encodeRecords(bson: BsonLibrary, records: BackupRecords): Uint8Array {
   const written = (record: Document): Uint8Array => serialize(bson, record, 'a record of the backup');
   const binary = (bytes: Uint8Array): unknown => new bson.Binary(bytes, SUBTYPE_GENERIC);
-  return concatBytes([
-    ...records.keyDocuments.map(keyRecord),
-    ...records.indexes.map(({ namespace, definition }) => written({ type: 'index', namespace, definition })),
-    ...records.collections.map(({ namespace, options }) => written({ type: 'collection', namespace, options })),
-    ...records.schemas.map(({ name, bytes }) => written({ type: 'schema', name, bytes: binary(bytes) })),
-    ...records.localMasterKeys.map(({ provider, key }) => written({ type: 'localMasterKey', provider, key: binary(key) })),
-  ]);
+  const secret = records.localMasterKeys.map(localMasterKeyRecord);
+  try {
+    return concatBytes([
+      ...records.keyDocuments.map(keyRecord),
+      ...records.indexes.map(({ namespace, definition }) => written({ type: 'index', namespace, definition })),
+      ...records.collections.map(({ namespace, options }) => written({ type: 'collection', namespace, options })),
+      ...records.schemas.map(({ name, bytes }) => written({ type: 'schema', name, bytes: binary(bytes) })),
+      ...secret,
+    ]);
+  } finally {
+    wipe(...secret);
+  }
 }
 
-/** Reads the content of an opened backup. Nothing of the result shares memory with `content`. */
+/** Reads the content of an opened backup. Nothing of the result shares memory with `content`; after an error nothing of it is left. */
 export function decodeContent(bson: BsonLibrary, content: Uint8Array): { manifest: BackupManifest; records: BackupRecords } {
   const [first, ...others] = splitDocuments(content);
   if (first === undefined) throw new CsfleError('BACKUP_CONTENT_INVALID', 'there is no manifest');
-  const records: { [kind in keyof BackupRecords]: BackupRecords[kind][number][] } = {
-    keyDocuments: [],
-    indexes: [],
-    collections: [],
-    schemas: [],
-    localMasterKeys: [],
-  };
-  for (const view of others) {
-    // A BSON library may hand out views of what it reads, and the content is about to be wiped.
-    const bytes = new Uint8Array(view);
+  const records: Lists = { keyDocuments: [], indexes: [], collections: [], schemas: [], localMasterKeys: [] };
+  try {
+    for (const view of others) addRecord(bson, view, records);
+    return { manifest: manifestOf(bson, first), records };
+  } catch (error) {
+    for (const { key } of records.localMasterKeys) wipe(key);
+    throw error;
+  }
+}
+
+type Lists = { [kind in keyof BackupRecords]: BackupRecords[kind][number][] };
+
+function addRecord(bson: BsonLibrary, view: Uint8Array, records: Lists): void {
+  // A BSON library may hand out views of what it reads, and the content is about to be wiped.
+  const bytes = new Uint8Array(view);
+  let isSecret = true;
+  try {
     const record = deserialize(bson, bytes, EXACT_TYPES);
     const text = (name: string): string => String(record[name]);
-    switch (String(record.type)) {
+    const type = String(record.type);
+    isSecret = type === 'localMasterKey';
+    switch (type) {
       case 'key':
         records.keyDocuments.push(keyDocumentOf(bytes));
         break;
@@ -108,19 +123,22 @@ export function decodeContent(bson: BsonLibrary, content: Uint8Array): { manifes
         break;
       case 'localMasterKey':
         records.localMasterKeys.push({ provider: text('provider'), key: bytesOf(record.key) });
-        wipe(bytes);
+        // A view, or a copy that the library made.
+        wipe(binaryBytes(record.key as BsonBinary));
         break;
     }
+  } finally {
+    if (isSecret) wipe(bytes);
   }
+}
+
+function manifestOf(bson: BsonLibrary, first: Uint8Array): BackupManifest {
   const { createdAt, tool, keyVault, notRead } = deserialize(bson, first);
   return {
-    manifest: {
-      createdAt: createdAt instanceof Date ? createdAt : new Date(Number.NaN),
-      tool: String(tool),
-      keyVault: typeof keyVault === 'string' ? keyVault : null,
-      notRead: Array.isArray(notRead) ? notRead.map(String) : [],
-    },
-    records,
+    createdAt: createdAt instanceof Date ? createdAt : new Date(Number.NaN),
+    tool: String(tool),
+    keyVault: typeof keyVault === 'string' ? keyVault : null,
+    notRead: Array.isArray(notRead) ? notRead.map(String) : [],
   };
 }
 
@@ -144,6 +162,31 @@ function keyDocumentOf(record: Uint8Array): Uint8Array {
   if (document === undefined || end !== record.length - 1)
     throw new CsfleError('BACKUP_CONTENT_INVALID', 'a record of a key has other fields than type and document');
   return document;
+}
+
+const TYPE_STRING = 0x02;
+const TYPE_BINARY = 0x05;
+
+/** A record that holds a secret, made by hand: a BSON library would leave a copy of it in memory of its own. */
+function localMasterKeyRecord({ provider, key }: BackupLocalMasterKey): Uint8Array {
+  const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+  const int32 = (value: number): Uint8Array => {
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setInt32(0, value, true);
+    return bytes;
+  };
+  const element = (type: number, name: string): Uint8Array => Uint8Array.of(type, ...utf8(name), 0);
+  const string = (name: string, value: Uint8Array): readonly Uint8Array[] => [element(TYPE_STRING, name), int32(value.length + 1), value, Uint8Array.of(0)];
+  const parts = [
+    ...string('type', utf8('localMasterKey')),
+    ...string('provider', utf8(provider)),
+    element(TYPE_BINARY, 'key'),
+    int32(key.length),
+    Uint8Array.of(SUBTYPE_GENERIC),
+    key,
+    Uint8Array.of(0),
+  ];
+  return concatBytes([int32(4 + parts.reduce((length, part) => length + part.length, 0)), ...parts]);
 }
 
 function bytesOf(value: unknown): Uint8Array {

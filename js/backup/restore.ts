@@ -1,107 +1,33 @@
 import { AbortScope, within } from '../abort.js';
 import { type BsonBinary, type BsonLibrary, binaryBytes, type Document, deserialize, EXACT_TYPES, isBinary, requireBson, serialize } from '../bson.js';
-import { equalBytes, hexText, wipe } from '../bytes.js';
+import { equalBytes, wipe } from '../bytes.js';
 import { argumentError, CsfleError } from '../errors.js';
-import type { KeyVaultStore, KeyWrapping } from '../key-vault.js';
-import type { KmsProviders } from '../kms/index.js';
+import { asCsfleError } from '../foreign-error.js';
+import type { KeyWrapping } from '../key-vault.js';
 import { idText } from '../migrate/engine.js';
-import type { NamespacedClient } from '../migrate/options.js';
 import { deepFreeze, type MigrationFailure } from '../migrate/report.js';
 import { altNamesOf, isAbort } from '../migrate/run-state.js';
 import { findDocuments, fromStore } from '../run.js';
-import { refuseUnknownOptions, requireSignal, Session, type SessionOptions } from '../session.js';
-import { TRUST_OPTION_NAMES, type TrustOptions } from '../trust.js';
+import { refuseUnknownOptions, requireSignal } from '../session.js';
 import { restoreCollections } from './collections.js';
-import { createBackup, type SealedBackup } from './create.js';
-import type { BackupKey, BackupOpeningKey } from './key.js';
+import { createBackup } from './create.js';
+import { isMalformed, MaterialProof } from './proof.js';
 import { readBackup } from './read.js';
+import { RESTORE_OPTION_NAMES, type RestoreBackupOptions, type RestoreBackupReport } from './restore-options.js';
 import type { BackupRecords } from './records.js';
 import { VaultSource } from './source.js';
-
-/** Where the present state goes before a key document is replaced. */
-export interface PresentStateBackup {
-  readonly key: BackupKey;
-  /** Stores the file. It is called once, before the first replacement; what it throws ends the restore. */
-  write(backup: SealedBackup): Promise<void> | void;
-}
-
-/** Options of `restoreBackup()`. */
-export interface RestoreBackupOptions extends TrustOptions {
-  /** The sealed backup. */
-  readonly bytes?: Uint8Array | undefined;
-  /** What opens it. */
-  readonly key?: BackupOpeningKey | undefined;
-  /** Instead of a sealed backup, key documents, as `onBackup` of `migrate()` receives them. */
-  readonly documents?: readonly Document[] | undefined;
-  readonly keyVault: KeyVaultStore | NamespacedClient;
-  /** Writes only when this is `true`. Default: `false`, which compares and tells. */
-  readonly execute?: boolean | undefined;
-  /**
-   * Puts the wrapping of the backup back where the present one differs. Default: `false`, which tells which keys differ.
-   * Needs `replaced`, and `kmsProviders` or `allowUnproven`.
-   */
-  readonly overwrite?: boolean | undefined;
-  /** Takes a backup of the present state before anything is replaced. */
-  readonly replaced?: PresentStateBackup | undefined;
-  /** Providers that open both wrappings of a key that differs: it is only replaced when both hold the same key material. */
-  readonly kmsProviders?: KmsProviders | undefined;
-  /** Replaces a wrapping although nothing shows that the backup's holds the same key material. Default: `false`. */
-  readonly allowUnproven?: boolean | undefined;
-  /** Puts validators and `encryptedFields` back: of these collections, or with `true` of all that the backup has. Default: none. */
-  readonly collections?: readonly string[] | true | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly bson?: BsonLibrary | undefined;
-}
-
-/** Result of `restoreBackup()`: plain data, without secrets. */
-export interface RestoreBackupReport {
-  readonly executed: boolean;
-  /** Whether nothing failed and nothing interrupted it. Keys that differ and were not to be replaced are no failure. */
-  readonly ok: boolean;
-  readonly interrupted: boolean;
-  /** Keys that are wrapped as in the backup. */
-  readonly unchanged: readonly string[];
-  /** Keys that were gone, and were (or would be) inserted. */
-  readonly inserted: readonly string[];
-  /** Keys that are wrapped otherwise than in the backup, and stay so. */
-  readonly differing: readonly string[];
-  /** Keys whose wrapping was (or would be) replaced by that of the backup. */
-  readonly replaced: readonly string[];
-  /** Indexes of the key vault that were gone, and were (or would be) made again. */
-  readonly indexes: readonly string[];
-  /** Collections whose options were (or would be) put back. */
-  readonly collections: readonly string[];
-  /** The backup of the present state, when one was taken. */
-  readonly replacedBackup: { readonly sha256: string; readonly keys: number } | null;
-  readonly failures: readonly MigrationFailure[];
-}
-
-const OPTION_NAMES: readonly (keyof RestoreBackupOptions)[] = [
-  'bytes',
-  'key',
-  'documents',
-  'keyVault',
-  'execute',
-  'overwrite',
-  'replaced',
-  'kmsProviders',
-  'allowUnproven',
-  'collections',
-  'signal',
-  'bson',
-  ...TRUST_OPTION_NAMES,
-];
 
 /**
  * Compares a backup with the key vault, and with `execute` puts back what is gone: key documents and indexes. A key that is
  * wrapped otherwise now stays as it is unless `overwrite` is set; then its wrapping is replaced on the condition that it is
  * exactly what was read, after a backup of the present state was stored, and only if both wrappings hold the same key
- * material. Running it twice changes nothing.
+ * material. Every key is held against `trustedMasterKeys` and `allowedEndpoints` first, and opened where a provider is at hand.
+ * Running it twice changes nothing.
  *
- * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, those of `readBackup()`. Failures of single keys are in the report.
+ * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, `BACKUP_KEY_VAULT_MISMATCH`, those of `readBackup()`. Failures of single keys are in the report.
  */
 export async function restoreBackup(options: RestoreBackupOptions): Promise<RestoreBackupReport> {
-  refuseUnknownOptions(options, OPTION_NAMES, 'restoreBackup()');
+  refuseUnknownOptions(options, RESTORE_OPTION_NAMES, 'restoreBackup()');
   requireSignal(options.signal);
   if (options.overwrite === true && options.execute === true && options.replaced === undefined) {
     throw new CsfleError('OPTION_INVALID', 'overwrite needs `replaced`: what is replaced has to be in a backup first', {
@@ -110,19 +36,31 @@ export async function restoreBackup(options: RestoreBackupOptions): Promise<Rest
   }
   const bson = requireBson(options.bson);
   const source = new VaultSource(options.keyVault, bson);
-  const contents = await contentsOf(options, bson);
-  for (const { key } of contents.localMasterKeys) wipe(key);
-  const run = new Restore(options, bson, source);
+  const { kmsProviders = {}, kmsConcurrency, kmsTimeoutMS, kmsRetries, trustedMasterKeys, allowedEndpoints } = options;
+  const proof = new MaterialProof({ kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, trustedMasterKeys, allowedEndpoints, bson });
   try {
-    await run.perform(contents);
+    const { records, keyVault } = await contentsOf(options, bson);
+    for (const { key } of records.localMasterKeys) wipe(key);
+    requireSameVault(keyVault, source.namespace, options);
+    const run = new Restore(options, bson, source, proof);
+    await run.perform(records);
+    return run.report();
   } finally {
-    run.close();
+    proof.close();
   }
-  return run.report();
 }
 
-async function contentsOf({ bytes, key, documents, signal }: RestoreBackupOptions, bson: BsonLibrary): Promise<BackupRecords> {
-  if (documents === undefined && bytes !== undefined && key !== undefined) return readBackup(bytes, key, { bson, signal });
+interface Contents {
+  readonly records: BackupRecords;
+  /** Of which key vault, where the backup says so. */
+  readonly keyVault: string | null;
+}
+
+async function contentsOf({ bytes, key, documents, signal }: RestoreBackupOptions, bson: BsonLibrary): Promise<Contents> {
+  if (documents === undefined && bytes !== undefined && key !== undefined) {
+    const records = await readBackup(bytes, key, { bson, signal });
+    return { records, keyVault: records.manifest.keyVault };
+  }
   if (!Array.isArray(documents) || bytes !== undefined)
     throw argumentError('restoreBackup() takes bytes with their key, or documents', { argument: 'bytes' });
   const keyDocuments = documents.map((document: Document, index) => {
@@ -130,7 +68,14 @@ async function contentsOf({ bytes, key, documents, signal }: RestoreBackupOption
     if (isBinary(_id, 4) && isBinary(keyMaterial, 0) && typeof masterKey === 'object' && masterKey !== null) return serialize(bson, document, 'a key document');
     throw argumentError(`documents[${index}] is no key document`, { index });
   });
-  return { keyDocuments, indexes: [], collections: [], schemas: [], localMasterKeys: [] };
+  return { records: { keyDocuments, indexes: [], collections: [], schemas: [], localMasterKeys: [] }, keyVault: null };
+}
+
+function requireSameVault(ofBackup: string | null, present: string | null, { fromAnotherKeyVault }: RestoreBackupOptions): void {
+  if (fromAnotherKeyVault === true || ofBackup === null || present === null || ofBackup === present) return;
+  throw new CsfleError('BACKUP_KEY_VAULT_MISMATCH', `the backup is of the key vault ${ofBackup}, not of ${present}`, {
+    details: { ofBackup, keyVault: present },
+  });
 }
 
 class Restore {
@@ -138,21 +83,18 @@ class Restore {
   readonly #inserted: string[] = [];
   readonly #differing: string[] = [];
   readonly #replaced: string[] = [];
+  readonly #unproven: string[] = [];
   readonly #indexes: string[] = [];
   readonly #failures: MigrationFailure[] = [];
   #collections: readonly string[] = [];
   #replacedBackup: { sha256: string; keys: number } | null = null;
-  #proof: MaterialProof | undefined;
 
   constructor(
     readonly options: RestoreBackupOptions,
     readonly bson: BsonLibrary,
     readonly source: VaultSource,
+    readonly proof: MaterialProof,
   ) {}
-
-  close(): void {
-    this.#proof?.close();
-  }
 
   get #isInterrupted(): boolean {
     return this.options.signal?.aborted ?? false;
@@ -184,6 +126,7 @@ class Restore {
       inserted: this.#inserted,
       differing: this.#differing,
       replaced: this.#replaced,
+      unproven: this.#unproven,
       indexes: this.#indexes,
       collections: this.#collections,
       replacedBackup: this.#replacedBackup,
@@ -198,7 +141,7 @@ class Restore {
       return true;
     } catch (error) {
       if (this.#isInterrupted && (isAbort(error) || error === this.options.signal?.reason)) return false;
-      const known = CsfleError.is(error) ? error : new CsfleError('HOST_CALLBACK_FAILED', String(error), { cause: error });
+      const known = asCsfleError(error, 'HOST_CALLBACK_FAILED', `the work on this ${subject.kind}`);
       this.#failures.push({ ...subject, code: known.code, message: known.message, remedy: known.remedy });
       return false;
     }
@@ -239,12 +182,14 @@ class Restore {
     const id = requireId(backup._id);
     const present = await this.#read(id, this.options.signal);
     if (present === undefined) {
+      const isProven = await this.#opens(backup);
       if (this.options.execute === true) {
         await fromStore(() => this.source.store.insert(backup));
         const stored = await this.#read(id, undefined);
         if (stored === undefined || !sameWrapping(this.bson, stored, backup)) throw notAsWritten(id);
       }
       this.#inserted.push(idText(id));
+      if (!isProven) this.#unproven.push(idText(id));
       return undefined;
     }
     if (!sameWrapping(this.bson, present, backup)) return { id, present, backup };
@@ -252,13 +197,27 @@ class Restore {
     return undefined;
   }
 
+  /** Whether the wrapping of a key that is gone opens. What its provider refuses is not inserted. */
+  async #opens(backup: Document): Promise<boolean> {
+    try {
+      return 'fingerprint' in (await this.proof.ofBackup(backup, this.options.signal));
+    } catch (error) {
+      if (this.options.allowUnproven === true && CsfleError.is(error) && isMalformed(error)) return false;
+      throw error;
+    }
+  }
+
   async #replaceAll(differing: readonly Differing[]): Promise<void> {
     if (differing.length === 0 || this.#isInterrupted) return;
     const proven: Differing[] = [];
+    const uncompared = new Set<Differing>();
     for (const one of differing) {
       const subject = { kind: 'key', id: idText(one.id), keyAltNames: altNamesOf(one.backup) } as const;
       if (this.#isInterrupted) return;
-      if (await this.#attempt(subject, () => this.#requireProof(one))) proven.push(one);
+      const isAllowed = await this.#attempt(subject, async () => {
+        if (!(await this.#prove(one))) uncompared.add(one);
+      });
+      if (isAllowed) proven.push(one);
       else this.#differing.push(subject.id);
     }
     if (proven.length > 0 && this.options.execute === true && !(await this.#backUpPresentState())) {
@@ -271,25 +230,26 @@ class Restore {
       await this.#attempt(subject, async () => {
         if (this.options.execute === true) await this.#replace(one);
         this.#replaced.push(subject.id);
+        if (uncompared.has(one)) this.#unproven.push(subject.id);
       });
     }
   }
 
-  async #requireProof({ id, present, backup }: Differing): Promise<void> {
-    const { kmsProviders = {}, allowUnproven, trustedMasterKeys, allowedEndpoints } = this.options;
-    if (allowUnproven === true) return;
-    this.#proof ??= new MaterialProof({ kmsProviders, trustedMasterKeys, allowedEndpoints, bson: this.bson });
+  /** Opens both wrappings and compares them. Returns whether that was possible, which `allowUnproven` alone lets be missing. */
+  async #prove({ id, present, backup }: Differing): Promise<boolean> {
+    const { signal, allowUnproven } = this.options;
     const keyId = idText(id);
-    const of = async (document: Document, what: string): Promise<string> => {
-      try {
-        return await (this.#proof as MaterialProof).fingerprint(document, this.options.signal);
-      } catch (cause) {
-        if (isAbort(cause)) throw cause;
-        throw new CsfleError('BACKUP_RESTORE_UNPROVEN', `key ${keyId}: the ${what} wrapping cannot be opened to compare it`, { cause, details: { keyId } });
-      }
-    };
-    if ((await of(present, 'present')) !== (await of(backup, "backup's")))
-      throw new CsfleError('BACKUP_RESTORE_UNPROVEN', `key ${keyId}: the backup's wrapping holds other key material than the present one`, { details: { keyId } });
+    const unproven = (reason: string, cause?: CsfleError): CsfleError =>
+      new CsfleError('BACKUP_RESTORE_UNPROVEN', `key ${keyId}: ${reason}`, { details: { keyId }, ...(cause === undefined ? {} : { cause }) });
+    const ofBackup = await this.proof.ofBackup(backup, signal);
+    const ofPresent = await this.proof.ofPresent(present, signal);
+    if ('fingerprint' in ofBackup && 'fingerprint' in ofPresent) {
+      if (ofBackup.fingerprint === ofPresent.fingerprint) return true;
+      throw unproven("the backup's wrapping holds other key material than the present one");
+    }
+    if (allowUnproven === true) return false;
+    if ('closed' in ofBackup) throw unproven("the backup's wrapping cannot be opened to compare it", ofBackup.closed);
+    throw unproven('the present wrapping cannot be opened to compare it', 'closed' in ofPresent ? ofPresent.closed : undefined);
   }
 
   async #backUpPresentState(): Promise<boolean> {
@@ -333,32 +293,6 @@ interface Differing {
   readonly id: BsonBinary;
   readonly present: Document;
   readonly backup: Document;
-}
-
-/** Compares the key material of key documents by fingerprints of one engine, each unwrapped anew. */
-class MaterialProof {
-  readonly #session: Session;
-  #document: Document = {};
-
-  constructor(options: SessionOptions) {
-    const find = async (): Promise<readonly Document[]> => [this.#document];
-    this.#session = new Session(options, () => ({ find }) as unknown as KeyVaultStore);
-  }
-
-  async fingerprint(document: Document, signal: AbortSignal | undefined): Promise<string> {
-    this.#document = document;
-    const { bson } = this.#session;
-    const filter = serialize(bson, { _id: document._id }, 'a filter');
-    const noValues = serialize(bson, {}, 'values');
-    const output = await this.#session.run((engine) => engine.fingerprint(filter, noValues, false), signal);
-    const { fingerprint } = (deserialize(bson, output).v as Document[])[0] ?? {};
-    if (!isBinary(fingerprint)) throw new CsfleError('INTERNAL', 'the core returned no fingerprint');
-    return hexText(binaryBytes(fingerprint));
-  }
-
-  close(): void {
-    this.#session.close();
-  }
 }
 
 function requireId(id: unknown): BsonBinary {

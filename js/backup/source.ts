@@ -3,6 +3,7 @@
 import { type BsonLibrary, type Document, EXACT_TYPES, serialize } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { DriverClient, DriverCollection, KeyVaultStore } from '../key-vault.js';
+import { listCollections } from '../migrate/collection-list.js';
 import { splitNamespace } from '../migrate/driver-collection.js';
 import type { NamespacedClient } from '../migrate/options.js';
 import { openKeyVault } from '../migrate/setup.js';
@@ -12,6 +13,8 @@ import type { BackupCollection, BackupIndex } from './records.js';
 const NAMESPACE_NOT_FOUND = 26;
 /** Options of a collection that say what is encrypted. */
 const KEPT_OPTIONS = ['validator', 'validationLevel', 'validationAction', 'encryptedFields'] as const;
+/** What a collection has of which nothing else was said (MongoDB manual, "create"). */
+export const DEFAULT_VALIDATION: Document = Object.freeze({ validator: {}, validationLevel: 'strict', validationAction: 'error' });
 /** Databases of the server itself. */
 const SERVER_DATABASES: readonly string[] = ['admin', 'config', 'local'];
 // Types are kept: a validator is put back as it was.
@@ -99,12 +102,12 @@ export class VaultSource {
     return (await this.#described(database, { name: collection }))[0];
   }
 
-  /** Creates a collection, or changes the validator of one that is there. */
+  /** Creates a collection, or changes the validator of one that is there: what the options leave out gets the default of the server. */
   async writeCollection({ namespace, options }: BackupCollection, isThere: boolean): Promise<void> {
     const { database, collection } = splitNamespace(namespace);
     const { encryptedFields, ...validation } = options;
     const command = isThere
-      ? { collMod: collection, ...validation }
+      ? { collMod: collection, ...DEFAULT_VALIDATION, ...validation }
       : { create: collection, ...validation, ...(encryptedFields === undefined ? {} : { encryptedFields }) };
     await this.#client().db(database).command(command);
   }
@@ -118,16 +121,7 @@ export class VaultSource {
   }
 
   async #described(database: string, filter: Document): Promise<readonly BackupCollection[]> {
-    const client = this.#client().db(database);
-    const found: Document[] = [];
-    // A driver takes options beside the command; the shell's connection passes them over.
-    const command = (given: Document): Promise<Document> => (client.command as (command: Document, options: Document) => Promise<Document>).call(client, given, { ...EXACT_TYPES });
-    let { cursor } = (await command({ listCollections: 1, filter, cursor: { batchSize: 1000 } })) as { cursor: ListCursor };
-    for (;;) {
-      found.push(...(cursor.firstBatch ?? cursor.nextBatch ?? []));
-      if (Number(cursor.id) === 0) break;
-      cursor = ((await command({ getMore: cursor.id, collection: '$cmd.listCollections' })) as { cursor: ListCursor }).cursor;
-    }
+    const found = await listCollections(this.#client(), database, { filter }, { ...EXACT_TYPES });
     return found
       .filter(({ type, name }) => type !== 'view' && !String(name).startsWith('system.'))
       .map(({ name, options }) => ({ namespace: `${database}.${String(name)}`, options: keptOptions((options ?? {}) as Document) }));
@@ -153,12 +147,6 @@ export class VaultSource {
       });
     }
   }
-}
-
-interface ListCursor {
-  readonly id: unknown;
-  readonly firstBatch?: Document[];
-  readonly nextBatch?: Document[];
 }
 
 function keptOptions(options: Document): Document {

@@ -3,20 +3,25 @@
 import {
   type BackupKey,
   type BackupLocalMasterKey,
+  CsfleError,
   createBackup,
   type Document,
+  driverKeyVaultStore,
   readBackup,
   type RestoreBackupReport,
   restoreBackup,
   verifyBackup,
 } from '../index.js';
-import { backupName, placeIn, plainBackup, readBackupFile, schemasOf, writeNewFile } from './backup-files.js';
+import { backupName, readBackupFile, writeNewFile } from '../node/backup-files.js';
+import { type FileFailure, type FileOfBackup, filesOf, plainBackup, schemasOf, storeBackup, writeFiles } from './backup-files.js';
 import { givenPassphrase, type HeldKey, type OpeningKeyFlags, openingKey, type SealingKeyFlags, sealingKey } from './backup-key.js';
-import { type Connection, connect, connectionString } from './connection.js';
+import { type Connection, connect, connectionString, type DriverBson } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
+import { withFile } from './files.js';
+import { Interrupt } from './interrupt.js';
 import { mark, type Output } from './output.js';
-import { localMasterKey, providersAtHand } from './providers.js';
+import { addProvidersAtHand, localMasterKey, ProviderSet, providersOf } from './providers.js';
 import { trustOf } from './trust-options.js';
 
 interface VaultFlags {
@@ -39,6 +44,7 @@ export interface RestoreFlags extends VaultFlags, OpeningKeyFlags {
   readonly execute: boolean;
   readonly overwrite: boolean;
   readonly allowUnproven: boolean;
+  readonly fromAnotherKeyVault: boolean;
   readonly replacedFile?: string;
   readonly collection: readonly string[];
   readonly allCollections: boolean;
@@ -57,17 +63,18 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
   const collections = !flags.collections ? [] : flags.collection.length > 0 ? flags.collection : undefined;
   try {
     if (flags.includeLocalKey) localMasterKeys.push({ provider: 'local', key: await localMasterKey(flags.localKeyFile, output) });
-    const backup = await connected(uri, output, ({ client, bson }) =>
-      createBackup({ keyVault: { client, namespace: flags.keyVault }, key: sealing.key, collections, schemas, localMasterKeys, bson }),
-    );
-    await writeNewFile(file, backup.bytes);
-    const { sha256, keys, notRead } = backup;
-    output.document({ file, sha256, keys, collections: backup.collections, notRead });
-    output.line(`${counted(keys, 'key document')} and the options of ${counted(backup.collections, 'collection')} in ${file}`);
-    output.line(`sha256 ${sha256}`);
-    for (const reason of notRead) output.warn(`not in the backup: ${reason}`);
-    if (keys === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
-    return EXIT_DONE;
+    return await connected(uri, output, async ({ client, bson }, { signal }) => {
+      const keyVault = { client, namespace: flags.keyVault };
+      const backup = await createBackup({ keyVault, key: sealing.key, collections, schemas, localMasterKeys, signal, bson });
+      await withFile(() => writeNewFile(file, backup.bytes));
+      const { sha256, keys, notRead } = backup;
+      output.document({ file, sha256, keys, collections: backup.collections, notRead });
+      output.line(`${counted(keys, 'key document')} and the options of ${counted(backup.collections, 'collection')} in ${file}`);
+      output.line(`sha256 ${sha256}`);
+      for (const reason of notRead) output.warn(`not in the backup: ${reason}`);
+      if (keys === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
+      return EXIT_DONE;
+    });
   } finally {
     for (const { key } of localMasterKeys) key.fill(0);
     sealing.wipe();
@@ -76,7 +83,7 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
 
 /** `csfle backup verify <file>` */
 export async function verifyBackupFile(file: string, flags: OpeningKeyFlags, output: Output): Promise<number> {
-  const bytes = await readBackupFile(file);
+  const bytes = await withFile(() => readBackupFile(file));
   const opening = await openingKey(bytes, flags, output);
   try {
     const summary = await verifyBackup(bytes, opening.key);
@@ -99,100 +106,126 @@ export async function verifyBackupFile(file: string, flags: OpeningKeyFlags, out
 /** `csfle backup restore <file>` */
 export async function restoreBackupFile(file: string, flags: RestoreFlags, output: Output): Promise<number> {
   const uri = connectionString(flags.uri, output);
-  const bytes = await readBackupFile(file);
-  return connected(uri, output, async ({ client, bson }) => {
-    const documents = plainBackup(file, bytes, bson);
-    const opening = documents === undefined ? await openingKey(bytes, flags, output) : await keyForPresentState(flags, output);
-    const providers = flags.overwrite ? await providersAtHand(['local', 'aws'], flags, output) : undefined;
-    const replacedFile = flags.replacedFile ?? backupName(flags.keyVault, '-replaced');
+  const bytes = await withFile(() => readBackupFile(file));
+  return connected(uri, output, async ({ client, bson }, interrupt) => {
+    const held: { wipe(): void }[] = [];
+    const kept = <Held extends { wipe(): void } | undefined>(one: Held): Held => {
+      if (one !== undefined) held.push(one);
+      return one;
+    };
     try {
+      const documents = await plainBackup(file, bytes, bson);
+      const opening = kept(documents === undefined ? await openingKey(bytes, flags, output) : await keyForPresentState(flags, output));
+      const { contents, keyDocuments, files } = await contentsFor(bytes, documents, opening, flags, { bson, signal: interrupt.signal });
+      kept({ wipe: () => files.forEach((one) => one.bytes.fill(0)) });
+      const present = await driverKeyVaultStore(client, flags.keyVault).find({});
+      const providers = kept(new ProviderSet());
+      await addProvidersAtHand(providers, providersOf([...keyDocuments, ...present]), flags, output);
+      const replacedFile = flags.replacedFile ?? backupName(flags.keyVault, '-replaced');
       const report = await restoreBackup({
-        ...contentsFor(bytes, documents, opening),
+        ...contents,
         keyVault: { client, namespace: flags.keyVault },
+        fromAnotherKeyVault: flags.fromAnotherKeyVault,
         execute: flags.execute,
         overwrite: flags.overwrite,
         allowUnproven: flags.allowUnproven,
         ...trustOf(flags),
-        ...(providers === undefined ? {} : { kmsProviders: providers.kmsProviders }),
-        ...(opening === undefined ? {} : { replaced: { key: opening.key, write: (backup) => writeNewFile(replacedFile, backup.bytes) } }),
+        kmsProviders: providers.kmsProviders,
+        kmsTimeoutMS: flags.kmsTimeoutMs,
+        ...(opening === undefined ? {} : { replaced: { key: opening.key, write: (backup) => storeBackup(replacedFile, backup) } }),
         ...(flags.allCollections ? { collections: true } : flags.collection.length > 0 ? { collections: flags.collection } : {}),
+        signal: interrupt.signal,
         bson,
       });
-      const written = documents === undefined && opening !== undefined ? await writeFiles(bytes, opening, flags) : [];
       const replaced = report.replacedBackup === null ? null : replacedFile;
-      output.document({ ...report, replacedFile: replaced, files: written });
-      printRestored(report, replaced, written, flags, output);
-      return report.ok ? EXIT_DONE : EXIT_FAILED;
+      printRestored(report, replaced, flags, output);
+      const { written, failures } =
+        flags.execute && !report.interrupted ? await writeFiles(files) : { written: files.map(({ path }) => path), failures: [] };
+      printFiles(written, failures, flags, output);
+      const ok = report.ok && failures.length === 0;
+      output.document({ ...report, ok, failures: [...report.failures, ...failures], replacedFile: replaced, files: written });
+      if (!flags.execute) output.line('Nothing was written. Add --execute to carry this out.');
+      if (report.interrupted) return interrupt.exitCode;
+      return ok ? EXIT_DONE : EXIT_FAILED;
     } finally {
-      providers?.wipe();
-      opening?.wipe();
+      for (const one of held) one.wipe();
     }
   });
 }
 
-async function connected<T>(uri: string, output: Output, work: (connection: Connection) => Promise<T>): Promise<T> {
+/** Connects, turns Ctrl-C into an abort with the exit code of its signal, and closes whatever happens. */
+async function connected(uri: string, output: Output, work: (connection: Connection, interrupt: Interrupt) => Promise<number>): Promise<number> {
   const connection = await connect(uri, output);
+  const interrupt = new Interrupt((text) => output.note(text));
   try {
-    return await work(connection);
+    return await work(connection, interrupt);
+  } catch (error) {
+    if (!interrupt.happened || !CsfleError.is(error) || error.code !== 'OPERATION_ABORTED') throw error;
+    output.failure(error);
+    return interrupt.exitCode;
   } finally {
+    interrupt.release();
     await connection.client.close();
   }
 }
 
-function contentsFor(
+/** What the library restores, the key documents of it, and the files that are to be written. */
+interface Contents {
+  readonly contents: { readonly documents: readonly Document[] } | { readonly bytes: Uint8Array; readonly key: BackupKey };
+  readonly keyDocuments: readonly Document[];
+  readonly files: readonly FileOfBackup[];
+}
+
+async function contentsFor(
   bytes: Uint8Array,
   documents: readonly Document[] | undefined,
   opening: HeldKey<BackupKey> | undefined,
-): { documents: readonly Document[] } | { bytes: Uint8Array; key: BackupKey } {
-  if (documents !== undefined) return { documents };
+  flags: RestoreFlags,
+  options: { readonly bson: DriverBson; readonly signal: AbortSignal },
+): Promise<Contents> {
+  if (documents !== undefined) return { contents: { documents }, keyDocuments: documents, files: [] };
   if (opening === undefined) throw new CliError('CLI_PASSPHRASE_MISSING', 'the backup needs its key', 'Pass --passphrase-file or --local-key-file.');
-  return { bytes, key: opening.key };
+  const { key } = opening;
+  const found = await readBackup(bytes, key, options);
+  let files: readonly FileOfBackup[] = [];
+  try {
+    files = filesOf(found, flags);
+  } finally {
+    for (const local of found.localMasterKeys) if (!files.some((one) => one.bytes === local.key)) local.key.fill(0);
+  }
+  return { contents: { bytes, key }, keyDocuments: found.keyDocuments.map((document) => options.bson.deserialize(document)), files };
 }
 
 /** A plain backup has no key; what it replaces needs one. */
 async function keyForPresentState(flags: RestoreFlags, output: Output): Promise<HeldKey<BackupKey> | undefined> {
   if (!flags.overwrite || !flags.execute) return undefined;
-  const given = await givenPassphrase(flags, output);
-  return given === undefined ? sealingKey(flags, output) : { key: given, wipe: () => undefined };
+  return (await givenPassphrase(flags, output)) ?? sealingKey(flags, output);
 }
 
-/** Writes schema files and the local master key where they were asked for; new files only. Returns their paths. */
-async function writeFiles(bytes: Uint8Array, opening: HeldKey<BackupKey>, flags: RestoreFlags): Promise<readonly string[]> {
-  const { schemasTo, localKeyTo } = flags;
-  if (schemasTo === undefined && localKeyTo === undefined) return [];
-  const contents = await readBackup(bytes, opening.key);
-  const files: [string, Uint8Array][] = schemasTo === undefined ? [] : contents.schemas.map(({ name, bytes: schema }) => [placeIn(schemasTo, name), schema]);
-  try {
-    if (localKeyTo !== undefined) {
-      const local = contents.localMasterKeys.find(({ provider }) => provider === 'local') ?? contents.localMasterKeys[0];
-      if (local === undefined) throw new CliError('CLI_OPTION_INVALID', 'the backup holds no local master key', 'Leave --local-key-to out.', EXIT_FAILED);
-      files.push([localKeyTo, local.key]);
-    }
-    if (flags.execute) for (const [path, contentsOfFile] of files) await writeNewFile(path, contentsOfFile);
-    return files.map(([path]) => path);
-  } finally {
-    for (const { key } of contents.localMasterKeys) key.fill(0);
-  }
-}
-
-function printRestored(
-  report: RestoreBackupReport,
-  replacedFile: string | null,
-  files: readonly string[],
-  flags: RestoreFlags,
-  output: Output,
-): void {
-  const verb = flags.execute ? '' : 'would be ';
-  const { inserted, replaced, unchanged, differing, indexes, collections, failures } = report;
+function printRestored(report: RestoreBackupReport, replacedFile: string | null, flags: RestoreFlags, output: Output): void {
+  const verb = verbOf(flags);
+  const { inserted, replaced, unproven, unchanged, differing, indexes, collections, failures } = report;
   output.line(
     `${counted(inserted.length, 'key')} ${verb}inserted, ${replaced.length} ${verb}replaced, ${unchanged.length} are as in the backup, ${differing.length} differ and stay, ${failures.length} failed`,
   );
+  if (unproven.length > 0) output.line(`  not proven, because no provider at hand could open what it takes: ${unproven.join(', ')}`);
   if (indexes.length > 0) output.line(`  indexes ${verb}made: ${indexes.join(', ')}`);
   if (collections.length > 0) output.line(`  options of collections ${verb}written: ${collections.join(', ')}`);
-  for (const file of files) output.line(`  ${verb}written: ${file}`);
   if (replacedFile !== null) output.line(`  the state before is in ${replacedFile}`);
   for (const id of differing) output.line(`  ${id} is wrapped otherwise now`);
   if (differing.length > 0 && !flags.overwrite) output.line('  Add --overwrite to put the wrapping of the backup back.');
+  printFailures(failures, output);
+}
+
+function printFiles(files: readonly string[], failures: readonly FileFailure[], flags: RestoreFlags, output: Output): void {
+  for (const file of files) output.line(`  ${verbOf(flags)}written: ${file}`);
+  printFailures(failures, output);
+}
+
+function printFailures(failures: RestoreBackupReport['failures'] | readonly FileFailure[], output: Output): void {
   for (const { id, message, code, remedy } of failures) output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]\n        ${remedy}`);
-  if (!flags.execute) output.line('Nothing was written. Add --execute to carry this out.');
+}
+
+function verbOf({ execute }: RestoreFlags): string {
+  return execute ? '' : 'would be ';
 }

@@ -1,100 +1,105 @@
-/** Files of backups: new ones for their owner alone, never over another. */
+/** What the command reads of backup files and writes from them. */
 
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BackupSchema, type Document, isSealedBackup } from '../index.js';
-import { createFile, FileError, readRegularFile } from '../node/files.js';
+import { type BackupContents, type BackupSchema, CsfleError, type Document, isSealedBackup, type MigrationFailure, type SealedBackup } from '../index.js';
+import { readSchemaFiles, writeNewFile } from '../node/backup-files.js';
 import type { DriverBson } from './connection.js';
-import { CliError } from './failure.js';
+import { CliError, EXIT_FAILED } from './failure.js';
+import { decodedText, withFile } from './files.js';
+import { printableError } from './output.js';
 
-// 256 MiB of content, and what chunks and header add.
-const LONGEST_BACKUP = 300 * 1024 * 1024;
-const LONGEST_SCHEMA = 16 * 1024 * 1024;
-
-/** Writes a new file of mode 600. Errors: `CLI_FILE_EXISTS`, `CLI_FILE_INVALID`. */
-export async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
-  try {
-    await createFile(path, bytes, { mode: 0o600 });
-  } catch (error) {
-    throw fileFailure(error);
-  }
-}
-
-/** Reads a backup file. Errors: `CLI_FILE_INVALID`. */
-export async function readBackupFile(path: string): Promise<Uint8Array> {
-  try {
-    return await readRegularFile(path, { maxBytes: LONGEST_BACKUP });
-  } catch (error) {
-    throw fileFailure(error);
-  }
-}
-
-/** As `readBackupFile`; undefined when there is no such file. */
-export async function existingBackupFile(path: string): Promise<Uint8Array | undefined> {
-  try {
-    return await readRegularFile(path, { maxBytes: LONGEST_BACKUP });
-  } catch (error) {
-    if (error instanceof FileError && error.code === 'FILE_NOT_FOUND') return undefined;
-    throw fileFailure(error);
-  }
-}
+const NO_BACKUP = 'Give a file that csfle backup create or --backup-file wrote.';
 
 /** Schema files as they are. */
-export async function schemasOf(paths: readonly string[]): Promise<readonly BackupSchema[]> {
-  return Promise.all(
-    paths.map(async (path) => {
-      try {
-        return { name: path, bytes: await readRegularFile(path, { maxBytes: LONGEST_SCHEMA }) };
-      } catch (error) {
-        throw fileFailure(error);
-      }
-    }),
-  );
+export function schemasOf(paths: readonly string[]): Promise<readonly BackupSchema[]> {
+  return withFile(() => readSchemaFiles(paths));
+}
+
+/** Stores a backup under a new name. What the library is told of a failure says no more than the path and the reason of the system. */
+export async function storeBackup(file: string, { bytes }: SealedBackup): Promise<void> {
+  try {
+    await withFile(() => writeNewFile(file, bytes));
+  } catch (cause) {
+    if (!(cause instanceof CliError)) throw cause;
+    throw new CsfleError('HOST_CALLBACK_FAILED', cause.message, { cause });
+  }
 }
 
 /**
  * The key documents of a file that `keys backup` and `migrate --backup-file` wrote before backups were sealed: one line of extended
  * JSON each. Errors: `CLI_FILE_INVALID`, naming the line.
  */
-export function plainBackup(path: string, bytes: Uint8Array, { EJSON }: DriverBson): readonly Document[] | undefined {
+export async function plainBackup(path: string, bytes: Uint8Array, { EJSON }: DriverBson): Promise<readonly Document[] | undefined> {
   if (isSealedBackup(bytes)) return undefined;
-  const text = new TextDecoder().decode(bytes);
-  if (text.trim() === '' || !text.trimStart().startsWith('{')) {
-    throw new CliError('CLI_FILE_INVALID', `${path} is no backup`, 'Give a file that csfle backup create or --backup-file wrote.');
-  }
+  const text = await withFile(() => decodedText(bytes, path), NO_BACKUP);
+  if (!text.trimStart().startsWith('{')) throw new CliError('CLI_FILE_INVALID', `${path} is no backup`, NO_BACKUP);
   return text.split('\n').flatMap((line, index) => {
     if (line.trim() === '') return [];
     try {
       return [EJSON.parse(line, { relaxed: false }) as Document];
     } catch (cause) {
-      throw new CliError(
-        'CLI_FILE_INVALID',
-        `line ${index + 1} of ${path} is no extended JSON`,
-        'Give a file that csfle backup create or --backup-file wrote.',
-        undefined,
-        { cause },
-      );
+      throw new CliError('CLI_FILE_INVALID', `line ${index + 1} of ${path} is no extended JSON`, NO_BACKUP, undefined, { cause });
     }
   });
 }
 
-/** A name for a backup of the key vault `namespace`, in the current folder. */
-export function backupName(namespace: string, purpose = ''): string {
-  const time = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
-  return `${namespace.replace(/[^\w.-]/g, '_')}${purpose}-${time}.csfle-backup`;
+/** A file that is to be written from a backup. */
+export interface FileOfBackup {
+  readonly path: string;
+  readonly bytes: Uint8Array;
 }
 
-/** The place of a file of a backup in a folder: its last name, so that nothing is written elsewhere. */
-export function placeIn(folder: string, name: string): string {
+/** Which files are to be written. */
+export interface FilesWanted {
+  readonly execute: boolean;
+  readonly schemasTo?: string;
+  readonly localKeyTo?: string;
+}
+
+/**
+ * The files that were asked for: schema files in a folder, and the local master key. Errors, all before anything is written:
+ * `CLI_FILE_INVALID`, `CLI_OPTION_INVALID`, `CLI_FILE_EXISTS`.
+ */
+export function filesOf(contents: BackupContents, { execute, schemasTo, localKeyTo }: FilesWanted): readonly FileOfBackup[] {
+  const files = schemasTo === undefined ? [] : contents.schemas.map(({ name, bytes }) => ({ path: placeIn(schemasTo, name), bytes }));
+  if (localKeyTo !== undefined) {
+    const local = contents.localMasterKeys.find(({ provider }) => provider === 'local') ?? contents.localMasterKeys[0];
+    if (local === undefined) throw new CliError('CLI_OPTION_INVALID', 'the backup holds no local master key', 'Leave --local-key-to out.', EXIT_FAILED);
+    files.push({ path: localKeyTo, bytes: local.key });
+  }
+  const taken = files.find(({ path }, index) => (execute && existsSync(path)) || files.findIndex((other) => other.path === path) < index);
+  if (taken !== undefined)
+    throw new CliError('CLI_FILE_EXISTS', `${taken.path} is there already, or is the name of two files of the backup`, 'Choose another place: nothing that is there is overwritten.');
+  return files;
+}
+
+/** Writes them. One that cannot be written is among the failures, and keeps no other from being written. */
+export async function writeFiles(files: readonly FileOfBackup[]): Promise<{ readonly written: readonly string[]; readonly failures: readonly FileFailure[] }> {
+  const written: string[] = [];
+  const failures: FileFailure[] = [];
+  for (const { path, bytes } of files) {
+    try {
+      await withFile(() => writeNewFile(path, bytes));
+      written.push(path);
+    } catch (error) {
+      const { code, message, remedy } = printableError(error);
+      failures.push({ kind: 'file', id: path, code, message, remedy });
+    }
+  }
+  return { written, failures };
+}
+
+/** A file of a backup that could not be written, in the form of the library's failures. */
+export interface FileFailure extends Pick<MigrationFailure, 'id' | 'message' | 'remedy'> {
+  readonly kind: 'file';
+  readonly code: ReturnType<typeof printableError>['code'];
+}
+
+// Its last name, so that nothing is written elsewhere.
+function placeIn(folder: string, name: string): string {
   const last = name.split(/[/\\]/).at(-1) ?? '';
   if (last === '' || last === '.' || last === '..' || last.includes('\0'))
     throw new CliError('CLI_FILE_INVALID', `the backup has a schema file without a usable name: ${JSON.stringify(name)}`, 'Read it with the library: readBackup().');
   return join(folder, last);
-}
-
-/** An error of js/node/files.ts as one of the command. */
-export function fileFailure(error: unknown): unknown {
-  if (!(error instanceof FileError)) return error;
-  return error.code === 'FILE_EXISTS'
-    ? new CliError('CLI_FILE_EXISTS', error.message, 'Choose another name: files are never overwritten.', undefined, { cause: error })
-    : new CliError('CLI_FILE_INVALID', error.message, 'Check the path.', undefined, { cause: error });
 }

@@ -2,15 +2,16 @@
 
 import password from '@inquirer/password';
 import { type BackupKey, type BackupOpeningKey, type BackupPassphrase, describeSealedBackup } from '../index.js';
-import { FileError, readRegularFile } from '../node/files.js';
-import { fileFailure } from './backup-files.js';
+import { readPassphraseFile } from '../node/backup-files.js';
 import { CliError } from './failure.js';
+import { withFile } from './files.js';
 import type { Output } from './output.js';
 import { awsMasterKey, type ProviderSet, providersFor, providerType, refuseAwsKeyOptions } from './providers.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
 
 /** Options that say what a backup is opened with. */
 export interface OpeningKeyFlags extends TrustFlags {
+  readonly kmsTimeoutMs?: number;
   readonly passphraseFile?: string;
   readonly localKeyFile?: string;
 }
@@ -29,59 +30,44 @@ export interface HeldKey<Key> {
   wipe(): void;
 }
 
-const LONGEST_PASSPHRASE_FILE = 4096;
-
 /** The passphrase of `--passphrase-file` or the environment, or undefined when there is neither. */
-export async function givenPassphrase(flags: OpeningKeyFlags, output: Output): Promise<BackupPassphrase | undefined> {
-  if (flags.passphraseFile !== undefined) return { passphrase: await passphraseOf(flags.passphraseFile, output) };
+export async function givenPassphrase({ passphraseFile }: OpeningKeyFlags, output: Output): Promise<HeldKey<BackupPassphrase> | undefined> {
+  if (passphraseFile !== undefined) {
+    const passphrase = await withFile(() => readPassphraseFile(passphraseFile), 'A passphrase file holds the passphrase on one line.');
+    return { key: { passphrase }, wipe: () => passphrase.fill(0) };
+  }
   const given = process.env.CSFLE_BACKUP_PASSPHRASE;
   if (given === undefined || given === '') return undefined;
   output.redactor.add(given);
-  return { passphrase: given };
+  return held({ passphrase: given });
 }
 
 /** The key of a new backup: the master key of `--to`, else a passphrase, which a prompt asks for twice. */
 export async function sealingKey(flags: SealingKeyFlags, output: Output): Promise<HeldKey<BackupKey>> {
   if (flags.to === undefined) {
     refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out for a passphrase.');
-    return { key: (await givenPassphrase(flags, output)) ?? (await typedTwice(output)), wipe: () => undefined };
+    return (await givenPassphrase(flags, output)) ?? held(await typedTwice(output));
   }
   if (flags.passphraseFile !== undefined)
     throw new CliError('CLI_OPTION_INVALID', '--to and --passphrase-file exclude each other', 'A backup is under a master key or under a passphrase.');
   const masterKey = providerType(flags.to) === 'aws' ? awsMasterKey(flags.to, flags, '--key-arn') : { provider: flags.to };
   if (providerType(flags.to) !== 'aws') refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out.');
   const providers = await providersFor([flags.to], flags, output);
-  return { key: { kmsProviders: providers.kmsProviders, masterKey, ...trustOf(flags, flags.endpoint) }, wipe: () => providers.wipe() };
+  return { key: { kmsProviders: providers.kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags, flags.endpoint) }, wipe: () => providers.wipe() };
 }
 
 /** The key of a backup that is there: what its header names. It serves to seal another one, too. */
 export async function openingKey(bytes: Uint8Array, flags: OpeningKeyFlags, output: Output): Promise<HeldKey<BackupOpeningKey & BackupKey>> {
   const description = describeSealedBackup(bytes);
-  if (description.method === 'passphrase') return { key: (await givenPassphrase(flags, output)) ?? (await typedOnce(output)), wipe: () => undefined };
+  if (description.method === 'passphrase') return (await givenPassphrase(flags, output)) ?? held(await typedOnce(output));
   const { masterKey } = description;
   const providers: ProviderSet = await providersFor([masterKey.provider], flags, output);
-  return { key: { kmsProviders: providers.kmsProviders, masterKey, ...trustOf(flags) }, wipe: () => providers.wipe() };
+  return { key: { kmsProviders: providers.kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags) }, wipe: () => providers.wipe() };
 }
 
-async function passphraseOf(path: string, output: Output): Promise<string> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readRegularFile(path, { maxBytes: LONGEST_PASSPHRASE_FILE, ownerOnly: true });
-  } catch (error) {
-    if (error instanceof FileError && error.code === 'FILE_EXPOSED')
-      throw new CliError('CLI_KEY_FILE_EXPOSED', error.message, `Run: chmod 600 ${path}`, undefined, { cause: error });
-    throw fileFailure(error);
-  }
-  try {
-    // What an editor or echo ends a line with is no part of it.
-    const passphrase = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, '');
-    output.redactor.add(passphrase);
-    return passphrase;
-  } catch (cause) {
-    throw new CliError('CLI_FILE_INVALID', `${path} is not UTF-8 text`, 'A passphrase file holds the passphrase on one line.', undefined, { cause });
-  } finally {
-    bytes.fill(0);
-  }
+/** A key of which nothing can be overwritten: a string of the environment or a prompt. */
+function held<Key>(key: Key): HeldKey<Key> {
+  return { key, wipe: () => undefined };
 }
 
 async function typedTwice(output: Output): Promise<BackupPassphrase> {

@@ -2,6 +2,7 @@ import type { Document, MigrationSchema } from '../index.js';
 import { createFile, FileError, type FileErrorCode, readRegularFile, replaceFile } from '../node/files.js';
 import type { DriverBson } from './connection.js';
 import { CliError } from './failure.js';
+import { chmodRemedy } from './key-file.js';
 
 const LARGEST_SCHEMA_BYTES = 64 * 1024 * 1024;
 
@@ -61,20 +62,20 @@ const REMEDIES: Readonly<Partial<Record<FileErrorCode, string>>> = {
   FILE_UNWRITABLE: 'Check the path, its permissions and the space on the disk. What was there before is there still.',
 };
 
-/** Runs `work`; an error about a file becomes the command's own. */
-async function withFile<T>(work: () => Promise<T>, remedyOfContents = 'Check the path.'): Promise<T> {
+/** Runs `work`; an error about a file becomes the command's own: `CLI_FILE_EXISTS`, `CLI_KEY_FILE_EXPOSED`, `CLI_FILE_INVALID`. */
+export async function withFile<T>(work: () => Promise<T> | T, remedyOfContents = 'Check the path.'): Promise<T> {
   try {
     return await work();
   } catch (cause) {
     if (!(cause instanceof FileError)) throw cause;
-    const remedy = REMEDIES[cause.code] ?? remedyOfContents;
-    if (cause.code === 'FILE_EXISTS') throw new CliError('CLI_FILE_EXISTS', cause.message, remedy, undefined, { cause });
-    throw new CliError('CLI_FILE_INVALID', cause.message, remedy, undefined, { cause });
+    const { code, message, path } = cause;
+    if (code === 'FILE_EXPOSED') throw new CliError('CLI_KEY_FILE_EXPOSED', message, chmodRemedy(path), undefined, { cause });
+    throw new CliError(code === 'FILE_EXISTS' ? 'CLI_FILE_EXISTS' : 'CLI_FILE_INVALID', message, REMEDIES[code] ?? remedyOfContents, undefined, { cause });
   }
 }
 
 /** Bytes of a file as text. Bytes that are no UTF-8 would be lost where the text is written back, so they are refused. */
-function decodedText(bytes: Uint8Array, path: string): string {
+export function decodedText(bytes: Uint8Array, path: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {

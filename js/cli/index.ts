@@ -38,6 +38,8 @@ function connected(command: Command): Command {
     .option('--json', 'print one JSON document', false);
 }
 
+const kmsTimeout = (): Option => new Option('--kms-timeout-ms <n>', 'time for one KMS call (default: 10000)').argParser(wholeNumber);
+
 const localKey = (): Option =>
   new Option(
     '--local-key-file <file>',
@@ -150,7 +152,7 @@ function program(): Command {
     .option('--delete-old-keys', 'mode reencrypt: retire old keys that nothing in any namespace needs; csfle keys restore brings them back', false)
     .option('--batch-size <n>', 'documents per read and write (default: 500)', wholeNumber)
     .option('--kms-concurrency <n>', 'KMS calls at the same time (default: 8)', wholeNumber)
-    .option('--kms-timeout-ms <n>', 'time for one KMS call (default: 10000)', wholeNumber)
+    .addOption(kmsTimeout())
     .action(run(migrateCommand))
     .addHelpText(
       'after',
@@ -230,7 +232,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .allowUnknownOption()
     .action(run((_flags: never, _output, [file]) => movedToBackup(file as string)));
 
-  addBackupCommands(csfle, { connected: (command) => withTrust(connected(command)), withNewMasterKey, localKey, collect, run });
+  addBackupCommands(csfle, { connected: (command) => withTrust(connected(command)), withNewMasterKey, localKey, kmsTimeout, collect, run });
 
   withTrust(connected(csfle.command('decrypt')))
     .argument('<namespace>', 'database.collection')

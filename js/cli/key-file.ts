@@ -1,4 +1,4 @@
-import { FileError, type FileState, inspectRegularFile, readRegularFile } from '../node/files.js';
+import { chmodCommand, FileError, type FileState, inspectRegularFile, readRegularFile } from '../node/files.js';
 import { CliError } from './failure.js';
 
 /** A local master key is as long as a data key: MAC key, encryption key and IV key of 32 bytes each. */
@@ -7,7 +7,7 @@ export const MASTER_KEY_BYTES = 96;
 const LONGEST_KEY_FILE = 512;
 /** The command that makes a key file private. */
 export function chmodRemedy(path: string): string {
-  return `Run: chmod 600 ${/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`}`;
+  return `Run: ${chmodCommand(path)}`;
 }
 
 /**

@@ -32,9 +32,10 @@ export async function withVault<T>(
   providers: ProviderSet | undefined,
   work: (vault: ClientEncryption, connection: Connection) => Promise<T>,
 ): Promise<T> {
-  const connection = await connect(connectionString(flags.uri, output), output);
+  let connection: Connection | undefined;
   let vault: ClientEncryption | undefined;
   try {
+    connection = await connect(connectionString(flags.uri, output), output);
     vault = new ClientEncryption(connection.client, {
       keyVaultNamespace: flags.keyVault,
       kmsProviders: providers?.kmsProviders ?? {},
@@ -45,7 +46,7 @@ export async function withVault<T>(
   } finally {
     vault?.close();
     providers?.wipe();
-    await connection.client.close();
+    await connection?.client.close();
   }
 }
 

@@ -5,7 +5,7 @@ import { DataClients, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { schemaFile } from './files.js';
 import { Interrupt } from './interrupt.js';
-import { migrationBackup } from './migrate-backup.js';
+import { type HeldBackup, migrationBackup } from './migrate-backup.js';
 import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
@@ -15,24 +15,24 @@ import { printPlan, printResults } from './report-view.js';
 /** `csfle migrate`: plans, and carries the plan out with `--execute`. */
 export async function migrateCommand(flags: MigrateFlags, output: Output): Promise<number> {
   const uri = connectionString(flags.uri, output);
-  const endpoints = await endpointsOf(flags, output);
   const evidence = skippedEvidence(flags);
   if (evidence !== undefined && flags.mode !== 'reencrypt')
     throw new CliError('CLI_OPTION_INVALID', '--skip-namespace is of the mode reencrypt', 'Leave it out.');
-  const backup = await migrationBackup(flags, endpoints, output).catch((error: unknown) => {
-    endpoints.providers.wipe();
-    throw error;
-  });
-  const connection = await connect(uri, output);
+  const endpoints = await endpointsOf(flags, output);
   const others = new DataClients();
   const progress = new ProgressView((text) => output.note(text));
-  const interrupt = new Interrupt((text) => {
-    progress.close();
-    output.note(text);
-  });
+  let held: HeldBackup | undefined;
+  let connection: Connection | undefined;
+  let interrupt: Interrupt | undefined;
   try {
+    held = await migrationBackup(flags, endpoints, output);
+    connection = await connect(uri, output);
+    interrupt = new Interrupt((text) => {
+      progress.close();
+      output.note(text);
+    });
     const options: MigrateOptions = {
-      ...(await optionsOf(flags, endpoints, connection, await others.connect(flags.dataUri, output), backup)),
+      ...(await optionsOf(flags, endpoints, connection, await others.connect(flags.dataUri, output), held?.backup)),
       onProgress: progress.show,
       signal: interrupt.signal,
     };
@@ -42,10 +42,11 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     return finish(flags, report, output, interrupt);
   } finally {
     progress.close();
-    interrupt.release();
+    interrupt?.release();
+    held?.wipe();
     endpoints.providers.wipe();
     await others.close();
-    await connection.client.close();
+    await connection?.client.close();
   }
 }
 
@@ -133,6 +134,7 @@ function finish(flags: MigrateFlags, report: MigrationReport, output: Output, in
     output.line(verdictOf(flags, report));
   }
   warnOfNothing(flags, report, output);
+  for (const reason of report.backup?.notRead ?? []) output.warn(`not in the backup: ${reason}`);
   if (report.interrupted) return interrupt.exitCode;
   return report.ok ? EXIT_DONE : EXIT_FAILED;
 }

@@ -73,29 +73,30 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
   const sourceId = flags.from ?? (flags.mode === 'rewrap' ? 'local' : undefined);
   const source = sourceKey(sourceId, flags);
   const target = targetKey(flags.to, flags);
-  const providers = new ProviderSet();
-  for (const [id, keyFile] of [
-    [sourceId, flags.localKeyFile],
-    [flags.to, flags.toLocalKeyFile],
-  ] as const) {
-    if (id === undefined || providers.has(id)) continue;
-    if (providerType(id) === 'aws') await providers.addAws(id);
-    else if (providerType(id) === 'local')
-      providers.addLocal(id, await localMasterKey(keyFile ?? (id === sourceId ? undefined : flags.localKeyFile), output));
-    else
-      throw new CliError(
-        'CLI_OPTION_INVALID',
-        `the command knows the providers local and aws, not ${id}`,
-        'Use the library for azure, gcp and kmip: migrate() takes any KMS client.',
-      );
-  }
-  if (sourceId === undefined) {
-    // Without --from there is whatever the keys need.
-    if (!providers.has('aws')) await providers.addAws('aws').catch(() => undefined);
-    if (!providers.has('local') && (flags.localKeyFile !== undefined || process.env.CSFLE_LOCAL_KEY))
-      providers.addLocal('local', await localMasterKey(flags.localKeyFile, output));
-  }
   const [from, to] = flags.undo ? [target, sourceOfUndo(source)] : [source, target];
+  const providers = await ProviderSet.filled(async (providers) => {
+    for (const [id, keyFile] of [
+      [sourceId, flags.localKeyFile],
+      [flags.to, flags.toLocalKeyFile],
+    ] as const) {
+      if (id === undefined || providers.has(id)) continue;
+      if (providerType(id) === 'aws') await providers.addAws(id);
+      else if (providerType(id) === 'local')
+        providers.addLocal(id, await localMasterKey(keyFile ?? (id === sourceId ? undefined : flags.localKeyFile), output));
+      else
+        throw new CliError(
+          'CLI_OPTION_INVALID',
+          `the command knows the providers local and aws, not ${id}`,
+          'Use the library for azure, gcp and kmip: migrate() takes any KMS client.',
+        );
+    }
+    if (sourceId === undefined) {
+      // Without --from there is whatever the keys need.
+      if (!providers.has('aws')) await providers.addAws('aws').catch(() => undefined);
+      if (!providers.has('local') && (flags.localKeyFile !== undefined || process.env.CSFLE_LOCAL_KEY))
+        providers.addLocal('local', await localMasterKey(flags.localKeyFile, output));
+    }
+  });
   return { from, to, providers, kmsProviders: providers.kmsProviders };
 }
 

@@ -1,5 +1,5 @@
 import password from '@inquirer/password';
-import { type AwsKmsClient, awsKms, type KmsProviders, type MasterKeyDocument } from '../index.js';
+import { type AwsKmsClient, awsKms, type Document, type KmsProviders, type MasterKeyDocument } from '../index.js';
 import { CliError } from './failure.js';
 import { parseMasterKey, readKeyFile } from './key-file.js';
 import type { Output } from './output.js';
@@ -15,6 +15,18 @@ export interface ProviderOptions {
 export class ProviderSet {
   readonly #providers: Record<string, unknown> = {};
   readonly #secrets: Uint8Array[] = [];
+
+  /** A set that `work` fills; what it holds already is wiped when that fails. */
+  static async filled(work: (set: ProviderSet) => Promise<void>): Promise<ProviderSet> {
+    const set = new ProviderSet();
+    try {
+      await work(set);
+      return set;
+    } catch (error) {
+      set.wipe();
+      throw error;
+    }
+  }
 
   get kmsProviders(): KmsProviders {
     return this.#providers as KmsProviders;
@@ -72,27 +84,46 @@ export async function localMasterKey(file: string | undefined, output: Output): 
 }
 
 /** Providers for these identifiers, as far as this command can make them. */
-export async function providersFor(ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<ProviderSet> {
-  const set = new ProviderSet();
-  for (const id of new Set(ids)) {
-    const type = providerType(id);
-    if (type === 'local') set.addLocal(id, await localMasterKey(options.localKeyFile, output));
-    else if (type === 'aws') await set.addAws(id);
-    else throw unsupported(id);
-  }
-  return set;
+export function providersFor(ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<ProviderSet> {
+  return ProviderSet.filled(async (set) => {
+    for (const id of new Set(ids)) {
+      const type = providerType(id);
+      if (type === 'local') set.addLocal(id, await localMasterKey(options.localKeyFile, output));
+      else if (type === 'aws') await set.addAws(id);
+      else throw unsupported(id);
+    }
+  });
 }
 
 /** As `providersFor`, leaving out what cannot be made: its keys then fail by name. */
-export async function providersAtHand(ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<ProviderSet> {
-  const set = new ProviderSet();
+export function providersAtHand(ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<ProviderSet> {
+  return ProviderSet.filled((set) => addAtHand(set, ids, options, output, (aws) => set.addAws(aws)));
+}
+
+/** Adds those of these identifiers that a set lacks and that can be made. Without the SDK, what is under keys of AWS KMS stays closed. */
+export function addProvidersAtHand(set: ProviderSet, ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<void> {
+  return addAtHand(set, ids, options, output, (aws) => set.addAws(aws).catch(() => undefined));
+}
+
+async function addAtHand(
+  set: ProviderSet,
+  ids: Iterable<string>,
+  options: ProviderOptions,
+  output: Output,
+  addAws: (id: string) => Promise<void>,
+): Promise<void> {
+  const hasLocalKey = options.localKeyFile !== undefined || (process.env.CSFLE_LOCAL_KEY ?? '') !== '';
   for (const id of new Set(ids)) {
+    if (set.has(id)) continue;
     const type = providerType(id);
-    if (type === 'aws') await set.addAws(id);
-    const hasLocalKey = options.localKeyFile !== undefined || (process.env.CSFLE_LOCAL_KEY ?? '') !== '';
+    if (type === 'aws') await addAws(id);
     if (type === 'local' && hasLocalKey) set.addLocal(id, await localMasterKey(options.localKeyFile, output));
   }
-  return set;
+}
+
+/** The providers that key documents name. */
+export function providersOf(documents: readonly Document[]): readonly string[] {
+  return [...new Set(documents.map(({ masterKey }) => String((masterKey as Document | null | undefined)?.provider)))];
 }
 
 function unsupported(id: string): CliError {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import confirm from '@inquirer/confirm';
 import {
   type ClientEncryption,
+  driverKeyVaultStore,
   type KeyRemovalReport,
   type KeyUse,
   purgeRetiredKeys,
@@ -19,7 +20,7 @@ import { Interrupt } from './interrupt.js';
 import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, withVault } from './keys-command.js';
 import { mark, type Output } from './output.js';
 import { ProgressView } from './progress-view.js';
-import { providersAtHand } from './providers.js';
+import { addProvidersAtHand, providersAtHand, providersOf } from './providers.js';
 import { masterKeyText } from './report-view.js';
 import { renderTable } from './table.js';
 import { trustOf } from './trust-options.js';
@@ -142,8 +143,9 @@ async function removing(
   const others = new DataClients();
   try {
     const dataClients = await others.connect(flags.dataUri, output);
-    const code = await withVault(flags, output, providers, (vault, connection) =>
-      work(vault, connection, {
+    const code = await withVault(flags, output, providers, async (vault, connection) => {
+      await addProvidersAtHand(providers, providersOf(await driverKeyVaultStore(connection.client, flags.keyVault).find({})), flags, output);
+      return work(vault, connection, {
         keyVault: { client: connection.client, namespace: flags.keyVault },
         kmsProviders: providers.kmsProviders,
         dataClients,
@@ -153,11 +155,12 @@ async function removing(
         signal: interrupt.signal,
         onProgress: progress.show,
         bson: connection.bson,
-      }).finally(() => progress.close()),
-    );
+      }).finally(() => progress.close());
+    });
     return interrupt.happened && code !== EXIT_DONE ? interrupt.exitCode : code;
   } finally {
     interrupt.release();
+    providers.wipe();
     await others.close();
   }
 }

@@ -11,6 +11,7 @@ import { CsfleError } from '../errors.js';
 import { sha256 } from '../wasm.js';
 import { countCalls, idText } from './engine.js';
 import { replacedKeyId } from './markers.js';
+import type { PlannedSchema } from './report.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
 
 /** The backup that `migrate()` takes before its first write. */
@@ -40,6 +41,8 @@ export interface MigrationBackupResult {
   readonly keys: number;
   /** Whether it is that of an earlier run. */
   readonly kept: boolean;
+  /** What could not be read for it, with the reason, and so is not in it. */
+  readonly notRead: readonly string[];
 }
 
 /**
@@ -54,8 +57,8 @@ export async function takeBackup(run: MigrationRun, backup: MigrationBackup): Pr
   const file = backup.file ?? null;
   const existing = await backup.read?.();
   if (existing !== undefined) {
-    const keys = await requireSameRun(run, existing, key, file);
-    return { file, sha256: hexText(sha256(existing)), keys, kept: true };
+    const { keys, notRead } = await requireSameRun(run, existing, key, file);
+    return { file, sha256: hexText(sha256(existing)), keys, kept: true, notRead };
   }
   const { keyVault } = run.options;
   const made = await createBackup({ keyVault, key, collections: backup.collections, schemas: backup.schemas, signal, bson });
@@ -63,7 +66,19 @@ export async function takeBackup(run: MigrationRun, backup: MigrationBackup): Pr
   const stored = await backup.read?.();
   if (backup.read !== undefined && (stored === undefined || !equalBytes(stored, made.bytes)))
     throw new CsfleError('MIGRATION_BACKUP_FAILED', 'the backup is not read back as it was written');
-  return { file, sha256: made.sha256, keys: made.keys, kept: false };
+  return { file, sha256: made.sha256, keys: made.keys, kept: false, notRead: made.notRead };
+}
+
+/**
+ * Whether carrying a plan out may write anything that a backup holds: keys, schemas such as validators, or markers in alternate
+ * names that a re-encryption removes with its old keys.
+ */
+export function needsBackup(run: MigrationRun, keys: readonly Document[], documents: readonly Document[], schemas: readonly PlannedSchema[]): boolean {
+  if (keys.length > 0 || schemas.some(({ changes }) => changes > 0)) return true;
+  if (run.options.deleteOldKeys !== true) return false;
+  const known = new Set(documents.map(({ _id }) => idText(_id)));
+  const marked = documents.flatMap(altNamesOf).map(replacedKeyId);
+  return marked.some((old) => old !== undefined && !known.has(old));
 }
 
 /** How many KMS calls the backup of a run makes: to wrap its key, and to unwrap it again. */
@@ -77,8 +92,13 @@ function countedKey(run: MigrationRun, key: BackupKey): BackupKey {
   return { ...key, kmsProviders: countCalls(key.kmsProviders, run.engine.calls) };
 }
 
-/** Returns how many keys the backup holds, when it holds all that this run could change. */
-async function requireSameRun(run: MigrationRun, existing: Uint8Array, key: BackupKey, file: string | null): Promise<number> {
+/** Returns how many keys the backup holds and what it lacks, when it holds all that this run could change. */
+async function requireSameRun(
+  run: MigrationRun,
+  existing: Uint8Array,
+  key: BackupKey,
+  file: string | null,
+): Promise<{ readonly keys: number; readonly notRead: readonly string[] }> {
   const { bson } = run.engine;
   const source = new VaultSource(run.options.keyVault, bson);
   const refuse = (reason: string): CsfleError =>
@@ -99,7 +119,7 @@ async function requireSameRun(run: MigrationRun, existing: Uint8Array, key: Back
     const isCovered = before === undefined ? isOfThisRun : sameWrapping(bson, document, before) || isDone(document);
     if (!isCovered) throw refuse(`does not hold key ${idText(document._id)} as it is now`);
   }
-  return kept.size;
+  return { keys: kept.size, notRead: contents.manifest.notRead };
 }
 
 /** Says of a key document whether an earlier run has wrapped it under the target. */

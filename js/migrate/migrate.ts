@@ -1,5 +1,5 @@
 import { CsfleError } from '../errors.js';
-import { type MigrationBackupResult, takeBackup } from './backup.js';
+import { type MigrationBackupResult, needsBackup, takeBackup } from './backup.js';
 import { executeDecrypt } from './decrypt.js';
 import { reportedChoice } from './key-choice.js';
 import type { MigrateOptions } from './options.js';
@@ -150,7 +150,7 @@ interface Backups {
 
 async function backedUp(run: MigrationRun, state: PlanState, backups: Backups): Promise<boolean> {
   const { onBackup, backup } = run.options;
-  if (state.keys.length === 0) return true;
+  if (!needsBackup(run, state.keys, state.documents, state.plan.schemas)) return true;
   let id = 'onBackup';
   try {
     await onBackup?.(state.documents);

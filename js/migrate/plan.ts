@@ -1,5 +1,5 @@
 import { throwIfAborted } from '../abort.js';
-import { backupKmsCalls } from './backup.js';
+import { backupKmsCalls, needsBackup } from './backup.js';
 import type { BsonBinary, Document } from '../bson.js';
 import { CsfleError } from '../errors.js';
 import type { AssessedKey } from '../wasm.js';
@@ -137,7 +137,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     collections,
     notChosen: valuesNotChosen(look.censuses, assessed, isWanted),
     schemas: planned.schemas,
-    kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections) + (keys.length === 0 ? 0 : backupKmsCalls(run.options.backup)),
+    kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections) + (needsBackup(run, keys, documents, planned.schemas) ? backupKmsCalls(run.options.backup) : 0),
   };
   return { plan, documents, keys, fingerprints, faults, replacements, isWanted, values };
 }

@@ -2,6 +2,7 @@
 
 import {
   type BackupKey,
+  type BackupMasterKey,
   type BackupOpeningKey,
   type BackupSummary,
   CsfleError,
@@ -14,7 +15,8 @@ import {
   verifyBackup,
 } from '../index.js';
 import { requireArguments, requireOptions } from './arguments.js';
-import { backupName, passphraseOf, readFile, type ShellPassphrase, writeNewFile } from './backup-files.js';
+import { backupName, readBackupFile, readSchemaFiles, writeNewFile } from '../node/backup-files.js';
+import { passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
@@ -23,6 +25,9 @@ import { knownInstanceState, type ShellInstanceState } from './shell.js';
 /** What opens a backup in the shell. */
 export interface ShellBackupKey extends ShellPassphrase, TrustOptions {
   readonly kmsProviders?: ShellKmsProviders;
+  /** As in the library's `migrate()`. */
+  readonly kmsTimeoutMS?: number;
+  readonly kmsRetries?: number;
 }
 
 /** Options of `csfle.backup.create()`. */
@@ -40,6 +45,8 @@ export interface ShellRestoreBackupOptions extends ShellBackupKey, Pick<ShellEnc
   readonly execute?: boolean;
   readonly overwrite?: boolean;
   readonly allowUnproven?: boolean;
+  /** Restores a backup into a key vault of another name than the one it was taken of. */
+  readonly fromAnotherKeyVault?: boolean;
   readonly collections?: readonly string[] | true;
   /** Where `overwrite` keeps the state before. Default: a new file in the working folder. */
   readonly replacedFile?: string;
@@ -55,7 +62,7 @@ export interface ShellBackupResult {
 }
 
 const PLACE = ['client', 'keyVaultNamespace', 'keyVaultClient'] as const;
-const KEY = ['kmsProviders', 'passphrase', 'passphraseFile', 'trustedMasterKeys', 'allowedEndpoints'] as const;
+const KEY = ['kmsProviders', 'passphrase', 'passphraseFile', 'trustedMasterKeys', 'allowedEndpoints', 'kmsTimeoutMS', 'kmsRetries'] as const;
 
 /** The methods of `csfle.backup`; they return promises that the shell awaits. */
 export class ShellBackup {
@@ -63,18 +70,21 @@ export class ShellBackup {
     requireArguments('csfle.backup.create', [file], ['string']);
     const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [...PLACE, ...KEY, 'masterKey', 'collections', 'schemaFiles']);
     const place = findKeyVault(complete);
+    const schemas = withFile(() => readSchemaFiles(complete.schemaFiles ?? []));
     const providers = complete.masterKey === undefined ? undefined : resolveKmsProviders(complete.kmsProviders, place.state);
+    let held: HeldKey<BackupKey> | undefined;
     try {
-      const key = sealingKey(complete, providers, place.state);
-      const schemas = (complete.schemaFiles ?? []).map((name) => ({ name, bytes: readFile(name) }));
+      held = sealingKey(complete, providers, place.state);
+      const { key } = held;
       const { collections } = complete;
       const made = await interruptible(place.state, (signal) =>
         createBackup({ keyVault: vaultOf(place), key, schemas, signal, bson: place.bson, ...(collections === undefined ? {} : { collections }) }),
       );
-      writeNewFile(file, made.bytes);
+      withFile(() => writeNewFile(file, made.bytes));
       const { sha256, keys, notRead } = made;
       return { file, sha256, keys, collections: made.collections, notRead };
     } finally {
+      held?.wipe();
       providers?.wipe();
     }
   }
@@ -82,7 +92,7 @@ export class ShellBackup {
   async verify(file: string, options: ShellBackupKey = {}): Promise<BackupSummary> {
     requireArguments('csfle.backup.verify', [file], ['string']);
     requireOptions('csfle.backup.verify', options, KEY);
-    const bytes = readFile(file);
+    const bytes = withFile(() => readBackupFile(file));
     const { key, wipe } = openingKey(bytes, options, knownInstanceState());
     try {
       return await interruptible(knownInstanceState(), (signal) => verifyBackup(bytes, key, { signal }));
@@ -93,25 +103,29 @@ export class ShellBackup {
 
   async restore(file: string, options: ShellRestoreBackupOptions = {}): Promise<RestoreBackupReport & { readonly replacedFile: string | null }> {
     requireArguments('csfle.backup.restore', [file], ['string']);
-    const complete = completed<ShellRestoreBackupOptions>('csfle.backup.restore', options, [...PLACE, ...KEY, 'execute', 'overwrite', 'allowUnproven', 'collections', 'replacedFile']);
+    const complete = completed<ShellRestoreBackupOptions>('csfle.backup.restore', options, [...PLACE, ...KEY, 'execute', 'overwrite', 'allowUnproven', 'fromAnotherKeyVault', 'collections', 'replacedFile']);
     const place = findKeyVault(complete);
-    const bytes = readFile(file);
+    const bytes = withFile(() => readBackupFile(file));
+    const { execute, overwrite, allowUnproven, fromAnotherKeyVault, collections, kmsTimeoutMS, kmsRetries, replacedFile = backupName(place.namespace, '-replaced') } = complete;
     const { key, wipe } = openingKey(bytes, complete, place.state);
-    const proof = complete.overwrite === true && complete.kmsProviders !== undefined ? resolveKmsProviders(complete.kmsProviders, place.state) : undefined;
-    const { execute, overwrite, allowUnproven, collections, replacedFile = backupName(place.namespace, '-replaced') } = complete;
+    let proof: ResolvedProviders | undefined;
     try {
+      if (complete.kmsProviders !== undefined) proof = resolveKmsProviders(complete.kmsProviders, place.state);
       const report = await interruptible(place.state, (signal) =>
         restoreBackup({
           bytes,
           key,
           keyVault: vaultOf(place),
+          fromAnotherKeyVault,
           execute,
           overwrite,
           allowUnproven,
           collections,
           kmsProviders: proof?.kmsProviders,
+          kmsTimeoutMS,
+          kmsRetries,
           ...trustIn(complete),
-          replaced: { key, write: (backup) => writeNewFile(replacedFile, backup.bytes) },
+          replaced: { key, write: (backup) => withFile(() => writeNewFile(replacedFile, backup.bytes)) },
           signal,
           bson: place.bson,
         }),
@@ -162,34 +176,44 @@ function vaultOf({ vaultClient, namespace }: ShellKeyVaultPlace): { client: Shel
   return { client: vaultClient, namespace };
 }
 
-/** What a new backup is sealed with: the passphrase, or the master key. */
-export function sealingKey(
-  given: ShellPassphrase & TrustOptions & { readonly masterKey?: MasterKeyDocument | undefined },
-  providers: ResolvedProviders | undefined,
-  state: ShellInstanceState | undefined,
-): BackupKey {
-  const passphrase = passphraseOf(given, state);
-  if (passphrase !== undefined) return { passphrase };
-  if (given.masterKey !== undefined && providers !== undefined) return { kmsProviders: providers.kmsProviders, masterKey: given.masterKey, ...trustIn(given) };
-  throw new CsfleError('BACKUP_KEY_MISSING', 'a backup needs passphraseFile, passphrase, or masterKey with its kmsProviders');
+/** A key with what has to be wiped when the work ends. */
+export interface HeldKey<Key> {
+  readonly key: Key;
+  wipe(): void;
 }
 
-function openingKey(
-  bytes: Uint8Array,
-  given: ShellBackupKey,
+type KmsLimits = Pick<ShellBackupKey, 'kmsTimeoutMS' | 'kmsRetries'>;
+
+/** What a new backup is sealed with: the passphrase, or the master key. */
+export function sealingKey(
+  given: ShellPassphrase & TrustOptions & KmsLimits & { readonly masterKey?: MasterKeyDocument | undefined },
+  providers: ResolvedProviders | undefined,
   state: ShellInstanceState | undefined,
-): { key: BackupOpeningKey & BackupKey; wipe: () => void } {
+): HeldKey<BackupKey> {
+  const words = passphraseOf(given, state);
+  if (words !== undefined) return { key: { passphrase: words.passphrase }, wipe: words.wipe };
+  if (given.masterKey === undefined || providers === undefined)
+    throw new CsfleError('BACKUP_KEY_MISSING', 'a backup needs passphraseFile, passphrase, or masterKey with its kmsProviders');
+  return { key: { kmsProviders: providers.kmsProviders, masterKey: given.masterKey, ...kmsIn(given) }, wipe: () => undefined };
+}
+
+function openingKey(bytes: Uint8Array, given: ShellBackupKey, state: ShellInstanceState | undefined): HeldKey<BackupOpeningKey & BackupKey> {
   const description = describeSealedBackup(bytes);
   if (description.method === 'passphrase') {
-    const passphrase = passphraseOf(given, state);
-    if (passphrase !== undefined) return { key: { passphrase }, wipe: () => undefined };
-    throw new CsfleError('BACKUP_KEY_MISSING', 'this backup needs passphraseFile or passphrase');
+    const words = passphraseOf(given, state);
+    if (words === undefined) throw new CsfleError('BACKUP_KEY_MISSING', 'this backup needs passphraseFile or passphrase');
+    return { key: { passphrase: words.passphrase }, wipe: words.wipe };
   }
   const providers = resolveKmsProviders(given.kmsProviders, state);
-  return { key: { kmsProviders: providers.kmsProviders, masterKey: description.masterKey, ...trustIn(given) }, wipe: () => providers.wipe() };
+  return { key: { kmsProviders: providers.kmsProviders, masterKey: description.masterKey, ...kmsIn(given) }, wipe: () => providers.wipe() };
 }
 
 /** The options about trust among others. */
 function trustIn({ trustedMasterKeys, allowedEndpoints }: TrustOptions): TrustOptions {
   return { trustedMasterKeys, allowedEndpoints };
+}
+
+/** The options about trust and the limits of KMS calls among others. */
+function kmsIn(given: TrustOptions & KmsLimits): Pick<BackupMasterKey, keyof TrustOptions | 'kmsTimeoutMS' | 'kmsRetries'> {
+  return { ...trustIn(given), kmsTimeoutMS: given.kmsTimeoutMS, kmsRetries: given.kmsRetries };
 }

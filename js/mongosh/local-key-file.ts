@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { CsfleError } from '../index.js';
-import { createFileSync, FileError, readRegularFileSync } from '../node/files.js';
+import { chmodCommand, createFileSync, FileError, readRegularFileSync } from '../node/files.js';
 import { requireOptions } from './arguments.js';
 import { visible } from '../node/text.js';
 import { AS_PRINTABLE } from './help.js';
@@ -79,12 +79,8 @@ function readOwnFile(file: string): Buffer {
 }
 
 function messageOf({ code, message }: FileError, file: string): string {
-  if (code === 'FILE_EXPOSED') return `${file} can be read by others than its owner; run: chmod 600 ${quoted(file)}`;
+  if (code === 'FILE_EXPOSED') return `${file} can be read by others than its owner; run: ${chmodCommand(file)}`;
   return code === 'FILE_TOO_LARGE' ? `${file} is too large for a local master key of ${MASTER_KEY_BYTES} bytes` : message;
-}
-
-function quoted(file: string): string {
-  return /^[\w./-]+$/.test(file) ? file : `'${file.replaceAll("'", "'\\''")}'`;
 }
 
 function refusal(message: string, file: string, cause?: unknown): CsfleError {

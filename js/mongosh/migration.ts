@@ -2,8 +2,9 @@
 
 import { choiceText, CsfleError, type MasterKeyDocument, type MigrateOptions, type MigrationBackup, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate, remainingText } from '../index.js';
 import { visible } from '../node/text.js';
+import { backupName, existingBackupFile, writeNewFile } from '../node/backup-files.js';
 import { sealingKey } from './backup.js';
-import { backupName, existingFile, type ShellPassphrase, writeNewFile } from './backup-files.js';
+import { type ShellPassphrase, withFile } from './backup-files.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
@@ -56,8 +57,10 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
     listOf(option, given).map((one) => ({ client: dataClient, namespace: namespaceOf(option, one) }));
   const providers = resolveKmsProviders(kmsProviders, place.state);
   const progress = new ProgressLines(place.state);
+  let held: { readonly backup: MigrationBackup; wipe(): void } | undefined;
   try {
-    const backup = wantsBackup === false ? undefined : backupOf(complete, providers, place);
+    held = wantsBackup === false ? undefined : backupOf(complete, providers, place);
+    const backup = held?.backup;
     const report = await interruptible(place.state, (signal) =>
       migrate({
         ...settings,
@@ -74,6 +77,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
     );
     return readable(report);
   } finally {
+    held?.wipe();
     providers.wipe();
     await progress.printed();
   }
@@ -93,22 +97,25 @@ export function namespaceOf(option: string, collection: string | ShellCollection
 }
 
 /** The backup before the first write. A plan that has no key for it goes without: it only counts its calls. */
-function backupOf(options: ShellMigrateOptions, providers: ResolvedProviders, place: ShellKeyVaultPlace): MigrationBackup | undefined {
-  const { backupFile, passphrase, passphraseFile, from, to, execute, trustedMasterKeys, allowedEndpoints } = options;
+function backupOf(options: ShellMigrateOptions, providers: ResolvedProviders, place: ShellKeyVaultPlace): { readonly backup: MigrationBackup; wipe(): void } | undefined {
+  const { backupFile, passphrase, passphraseFile, from, to, execute, trustedMasterKeys, allowedEndpoints, kmsTimeoutMS, kmsRetries } = options;
   const ofLocal = 'local' in providers.kmsProviders ? { provider: 'local' } : undefined;
   const masterKey = to ?? from ?? ofLocal;
   try {
-    const key = sealingKey({ passphrase, passphraseFile, masterKey: isWhole(masterKey) ? masterKey : undefined, trustedMasterKeys, allowedEndpoints }, providers, place.state);
+    const given = { passphrase, passphraseFile, masterKey: isWhole(masterKey) ? masterKey : undefined, trustedMasterKeys, allowedEndpoints };
+    const limits = { ...(kmsTimeoutMS === undefined ? {} : { kmsTimeoutMS }), ...(kmsRetries === undefined ? {} : { kmsRetries }) };
+    const { key, wipe } = sealingKey({ ...given, ...limits }, providers, place.state);
     const file = backupFile ?? backupName(place.namespace);
-    return {
+    const backup: MigrationBackup = {
       key,
       file,
-      read: () => existingFile(file),
+      read: () => withFile(() => existingBackupFile(file)),
       write: async ({ bytes }) => {
-        writeNewFile(file, bytes);
+        withFile(() => writeNewFile(file, bytes));
         await printLine(place.state, `backup: ${file}`);
       },
     };
+    return { backup, wipe };
   } catch (error) {
     if (execute === true) throw error;
     return undefined;
@@ -167,6 +174,7 @@ function summary(report: MigrationReport): string {
     ...schemas.map((one) => `  schema       ${one.name}: ${one.changes} changes`),
     ...checks.map((check) => `  check        ${checkLine(check)}`),
     ...(report.backup === null ? [] : [`  backup       ${report.backup.file ?? 'stored'}${report.backup.kept ? ' of an earlier run' : ''}: ${report.backup.keys} keys`]),
+    ...(report.backup?.notRead ?? []).map((reason) => `  warning      not in the backup: ${reason}`),
     report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
     ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft ?? 'not known how many'} left`) : []),
     ...left.map((line) => `  left         ${line}`),

@@ -120,6 +120,7 @@ export async function createFile(path: string, bytes: Uint8Array, options?: Crea
 export function createFileSync(path: string, bytes: Uint8Array, { mode = OWNER_ONLY }: CreateOptions = {}): void {
   if (isThere(path)) throw exists(path);
   staged(path, bytes, () => mode, (temporary, descriptor) => {
+    const own = fstatSync(descriptor);
     try {
       linkSync(temporary, path);
     } catch (cause) {
@@ -128,10 +129,10 @@ export function createFileSync(path: string, bytes: Uint8Array, { mode = OWNER_O
       renameToNewName(temporary, path);
     }
     try {
-      if (!isSameFile(fstatSync(descriptor), lstatSync(path))) throw new Error('another file has been put in its place');
+      if (!isSameFile(own, lstatSync(path))) throw new Error('another file has been put in its place');
       syncFolderOf(path);
     } catch (cause) {
-      removeQuietly(path);
+      removeIfSame(path, own);
       throw cause;
     }
   });
@@ -151,6 +152,11 @@ export async function replaceFile(path: string, bytes: Uint8Array, { expected }:
     renameSync(temporary, real);
     syncFolderOf(real);
   });
+}
+
+/** The command that makes a file its owner's alone, for a shell to run. */
+export function chmodCommand(path: string): string {
+  return `chmod 600 ${/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`}`;
 }
 
 // ---- reading
@@ -253,16 +259,27 @@ function staged(path: string, bytes: Uint8Array, modeOf: (descriptor: number) =>
 
 // Without hard links: the name is taken by an empty file first, so that nothing of anybody else is replaced.
 function renameToNewName(temporary: string, path: string): void {
+  const empty = emptyFile(path);
   try {
-    closeSync(openSync(path, TO_CREATE, OWNER_ONLY));
+    if (!isSameFile(empty, lstatSync(path))) throw exists(path);
+    renameSync(temporary, path);
+  } catch (cause) {
+    removeIfSame(path, empty);
+    throw cause;
+  }
+}
+
+function emptyFile(path: string): Stats {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, TO_CREATE, OWNER_ONLY);
   } catch (cause) {
     throw systemCodeOf(cause) === 'EEXIST' ? exists(path, cause) : cause;
   }
   try {
-    renameSync(temporary, path);
-  } catch (cause) {
-    removeQuietly(path);
-    throw cause;
+    return fstatSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 
@@ -323,6 +340,15 @@ function isThere(path: string): boolean {
 
 function isSameFile(one: Stats, other: Stats): boolean {
   return one.dev === other.dev && one.ino === other.ino;
+}
+
+/** Removes a file under the name that it was given, unless another one has the name by now. */
+function removeIfSame(path: string, own: Stats): void {
+  try {
+    if (isSameFile(own, lstatSync(path))) unlinkSync(path);
+  } catch {
+    // It is gone, or the error under way says more.
+  }
 }
 
 function removeQuietly(path: string): void {

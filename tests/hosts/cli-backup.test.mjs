@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
-import { createBackup, readBackup } from 'csfle-wasm';
+import { ClientEncryption, createBackup, readBackup } from 'csfle-wasm';
 import { hospital, openLab } from '../migration/fixtures.mjs';
 import { csfle, slowKms } from './cli/command.mjs';
 
@@ -218,5 +219,101 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const { bytes, sha256 } = await createBackup({ keyVault: place.store, key: { passphrase } });
     await writeFile(place.file, bytes);
     assert.equal((await place.json(['backup', 'verify', place.file, ...words()])).sha256, sha256);
+  });
+
+  it('restore proves keys of every provider that documents name, and names the others', async () => {
+    const place = await ward();
+    const encryption = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { 'aws:eu': lab.aws, 'azure:x': { encrypt: () => new Uint8Array(256), decrypt: () => new Uint8Array(96) } } });
+    const { provider: _provider, ...masterKey } = lab.to;
+    const named = (await encryption.createDataKey('aws:eu', { masterKey })).toHexString(true);
+    encryption.close();
+    await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
+    await place.vault.deleteMany({});
+    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words()];
+    const plan = await place.json(restore);
+    assert.deepEqual([plan.inserted.length, plan.unproven.length, plan.unproven.includes(named)], [4, 3, false]);
+    const proven = await place.json([...restore, '--local-key-file', place.keyFile]);
+    assert.deepEqual([proven.code, proven.unproven], [0, []]);
+    const wrong = join(place.cwd, 'wrong.bin');
+    await writeFile(wrong, randomBytes(96), { mode: 0o600 });
+    const refused = await place.json([...restore, '--local-key-file', wrong, '--execute']);
+    assert.deepEqual([refused.code, refused.inserted, refused.failures.map(({ code }) => code)], [1, [named], Array(3).fill('BACKUP_RESTORE_UNPROVEN')]);
+    const pinned = await place.json([...restore, '--trusted-master-key', 'local', '--allow-unproven']);
+    assert.deepEqual([pinned.code, pinned.inserted.length, pinned.failures], [0, 3, []]);
+  });
+
+  it('restore without the KMS puts the wrappings back that the local master key opens', async () => {
+    const place = await ward({ documents: 2 });
+    await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
+    await place.migrate({ execute: true });
+    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 60_000 });
+    const env = { AWS_ENDPOINT_URL_KMS: kms.endpoint };
+    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--local-key-file', place.keyFile, '--overwrite', '--execute', '--kms-timeout-ms', '100'];
+    const refused = await place.json(restore, { env });
+    assert.deepEqual([refused.code, refused.replaced, refused.failures.map(({ code }) => code)], [1, [], Array(3).fill('BACKUP_RESTORE_UNPROVEN')]);
+    const report = await place.json([...restore, '--allow-unproven'], { env });
+    await kms.close();
+    assert.deepEqual([report.code, report.replaced.length, report.unproven], [0, 3, report.replaced]);
+    await place.readsAs({ local: place.local });
+  });
+
+  it('a backup of another key vault is restored on demand only', async () => {
+    const place = await ward();
+    const other = await ward();
+    await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
+    const restore = ['backup', 'restore', place.file, ...other.vaultFlags, ...words(), '--execute'];
+    const refused = await place.json(restore);
+    assert.deepEqual([refused.code, refused.error.code, await other.vault.countDocuments()], [1, 'BACKUP_KEY_VAULT_MISMATCH', 3]);
+    await other.vault.deleteMany({});
+    assert.equal((await place.json([...restore, '--from-another-key-vault'])).inserted.length, 3);
+  });
+
+  it('a file that cannot be written takes no report away, and one that is there stops everything before', async () => {
+    const place = await ward();
+    const schema = join(place.cwd, 'schema.json');
+    await writeFile(schema, '{ }\n');
+    await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections', '--schema-file', schema]);
+    await place.vault.deleteMany({});
+    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--execute'];
+    const taken = await place.json([...restore, '--schemas-to', place.cwd]);
+    assert.deepEqual([taken.code, taken.error.code, await place.vault.countDocuments()], [2, 'CLI_FILE_EXISTS', 0]);
+    const report = await place.json([...restore, '--schemas-to', join(place.cwd, 'nowhere')]);
+    assert.deepEqual([report.code, report.ok, report.inserted.length, report.files], [1, false, 3, []]);
+    assert.deepEqual(report.failures.map(({ kind, id, code }) => [kind, id, code]), [['file', join(place.cwd, 'nowhere', 'schema.json'), 'CLI_FILE_INVALID']]);
+  });
+
+  it('a plain backup that is no UTF-8 is refused, and paths in advice are quoted', async () => {
+    const place = await ward();
+    await writeFile(place.file, Buffer.concat([Buffer.from('{"_id": "'), Buffer.from([0xff]), Buffer.from('"}\n')]));
+    assert.equal((await place.json(['backup', 'restore', place.file, ...place.vaultFlags])).error.code, 'CLI_FILE_INVALID');
+    const exposed = join(place.cwd, "it's open.txt");
+    await writeFile(exposed, passphrase, { mode: 0o644 });
+    await chmod(exposed, 0o644);
+    const { error } = await place.json(['backup', 'verify', place.file, '--passphrase-file', exposed]);
+    assert.notEqual(error.code, 'CLI_KEY_FILE_EXPOSED');
+    const create = await place.json(['backup', 'create', join(place.cwd, 'new'), ...place.vaultFlags, '--passphrase-file', exposed]);
+    assert.deepEqual([create.error.code, create.error.remedy], ['CLI_KEY_FILE_EXPOSED', `Run: chmod 600 '${exposed.replaceAll("'", "'\\''")}'`]);
+  });
+
+  it('Ctrl-C ends create and restore, and a KMS that hangs is waited for as long as was said', async () => {
+    const place = await ward();
+    const sealing = ['--to', 'aws', '--key-arn', lab.to.key, '--no-collections'];
+    await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...sealing]);
+    const stopped = async (args) => {
+      let child;
+      const kms = await slowKms(lab.kmsEndpoint, { delayMs: 60_000, onCall: (calls) => { if (calls === 1) child.kill('SIGINT'); } });
+      const result = await place.run([...args, '--json'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+      await kms.close();
+      return { code: result.code, error: JSON.parse(result.stdout).error?.code };
+    };
+    const created = join(place.cwd, 'stopped');
+    assert.deepEqual(await stopped(['backup', 'create', created, ...place.vaultFlags, ...sealing]), { code: 130, error: 'OPERATION_ABORTED' });
+    assert.deepEqual(await stopped(['backup', 'restore', place.file, ...place.vaultFlags]), { code: 130, error: 'OPERATION_ABORTED' });
+    assert.deepEqual(await readdir(place.cwd), ['backup']);
+    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 60_000 });
+    const env = { AWS_ENDPOINT_URL_KMS: kms.endpoint };
+    const limited = await place.json(['backup', 'create', created, ...place.vaultFlags, ...sealing, '--kms-timeout-ms', '100'], { env });
+    await kms.close();
+    assert.deepEqual([limited.code, limited.error.code], [1, 'KMS_TIMED_OUT']);
   });
 });

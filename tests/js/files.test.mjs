@@ -1,7 +1,9 @@
 // js/node/files.ts: what is no regular file is refused before it blocks, and a name stands for a whole file or for none.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
 import { chmodSync, chownSync, existsSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +11,7 @@ import test, { after } from 'node:test';
 import { sourceModule } from './source-module.mjs';
 
 const { createFile, createFileSync, inspectRegularFile, readRegularFile, replaceFile } = await sourceModule('js/node/files.ts');
+const { readPassphraseFile } = await sourceModule('js/node/backup-files.ts');
 const folder = mkdtempSync(join(tmpdir(), 'csfle-files-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -128,4 +131,44 @@ test('a full disk leaves the old file, or no file, and the next attempt works', 
   } finally {
     spawnSync('umount', [path]);
   }
+});
+
+// Another process takes the name at the worst moment: just after this one has published its file, or its empty file.
+const overtaken = (name, original) => function (...given) {
+  const result = original.apply(this, given);
+  const path = name === 'openSync' ? given[0] : given[1];
+  if (!path.endsWith('/new')) return result;
+  rmSync(path);
+  writeFileSync(path, 'of another process');
+  return result;
+};
+
+test('another file that has taken the name is not removed', async () => {
+  const noLinks = () => { throw Object.assign(new Error('no links'), { code: 'EPERM' }); };
+  for (const replaced of [{ linkSync: overtaken('linkSync', linkSync) }, { linkSync: noLinks, openSync: overtaken('openSync', fs.openSync) }, { linkSync: noLinks, renameSync: overtaken('renameSync', fs.renameSync) }]) {
+    const path = place();
+    const originals = Object.fromEntries(Object.keys(replaced).map((name) => [name, fs[name]]));
+    Object.assign(fs, replaced);
+    syncBuiltinESMExports();
+    try {
+      await assert.rejects(createFile(join(path, 'new'), bytes('whole')), { name: 'FileError' });
+    } finally {
+      Object.assign(fs, originals);
+      syncBuiltinESMExports();
+    }
+    assert.equal(readFileSync(join(path, 'new'), 'utf8'), 'of another process');
+    assert.deepEqual(readdirSync(path), ['new']);
+  }
+});
+
+test('a passphrase is the bytes of its file without the end of the line', () => {
+  const file = join(place(), 'words');
+  const words = (contents, mode = 0o600) => { writeFileSync(file, contents); chmodSync(file, mode); return Buffer.from(readPassphraseFile(file)).toString(); };
+  for (const end of ['', '\n', '\r\n']) assert.equal(words(` correct hörse ${end}`), ' correct hörse ');
+  assert.equal(words('one\n\n'), 'one\n');
+  assert.equal(words(''), '');
+  assert.equal(words('\n'), '');
+  assert.throws(() => words('x', 0o644), { code: 'FILE_EXPOSED' });
+  assert.throws(() => words(Buffer.from([0xff, 0xfe])), { code: 'FILE_MALFORMED' });
+  assert.throws(() => words('x'.repeat(5000)), { code: 'FILE_TOO_LARGE' });
 });

@@ -56,6 +56,6 @@ describe('backup and restore', { timeout: 240_000 }, () => {
     const report = await restoreBackup({ ...options, execute: true, replaced });
     assert.deepEqual([report.ok, report.replaced.length, kept.map(({ writes }) => writes)], [true, 3, [0]]);
     await place.readsAs({ local: place.local });
-    assert.equal((await verifyBackup(kept[0].bytes, key)).keys, 3);
+    assert.equal((await verifyBackup(kept[0].bytes, key)).keys.length, 3);
   });
 });

@@ -222,7 +222,7 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
 
   it('a replacement that no KMS opens any more is replaced, unless values are under it', async () => {
     const place = await ward('local');
-    const options = { keyVault: place.store, mode: 'reencrypt', ...whole, to: cmk('new'), collections: [place.collection], execute: true };
+    const options = { keyVault: place.store, mode: 'reencrypt', keyIds: place.ids, evidence: whole.evidence, to: cmk('new'), collections: [place.collection], execute: true };
     const marker = `csfle-migrate:${place.ids[0].toHexString(true)}`;
     // As an earlier version left it: stored, and opened by nobody.
     const maker = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: { aws: place.honest } });

@@ -85,7 +85,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     const contents = await readBackup(file.bytes, { passphrase });
     assert.deepEqual(contents.keyDocuments.map(hex), before);
     const summary = await verifyBackup(file.bytes, { passphrase });
-    assert.deepEqual(report.backup, { file: 'memory', sha256: summary.sha256, keys: 3, kept: false });
+    assert.deepEqual(report.backup, { file: 'memory', sha256: summary.sha256, keys: 3, kept: false, notRead: [] });
   });
 
   it('no backup is taken for a plan, or when nothing is to be done', async () => {
@@ -162,5 +162,92 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     await refused(place, { backup: file.backup({ key: { passphrase: 'another horse' } }) });
     file.bytes = new TextEncoder().encode('{}\n');
     await refused(place);
+  });
+
+  it('a migration without a key to migrate takes one before it strips a schema or removes a marker', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const file = memoryFile();
+    await place.patients.insertOne({ name: 'Ada' });
+    const encrypted = { bsonType: 'object', properties: { ssn: { encrypt: { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', keyId: [place.keys.ssn] } } } };
+    const order = [];
+    let schema = encrypted;
+    const schemas = [{ name: 'kept elsewhere', read: async () => schema, write: async (rewritten) => { order.push('schema'); schema = rewritten; } }];
+    const backup = file.backup({ key: { kmsProviders: place.kmsProviders, masterKey: lab.to }, write: async (made) => { order.push('backup'); await file.backup().write(made); } });
+    const options = { mode: 'decrypt', from: undefined, collections: [{ client: lab.client, namespace: place.patientsNamespace }], schemas, confirmPlaintext: true };
+    const { plan } = await place.migrate({ ...options, backup });
+    assert.deepEqual([plan.kmsCalls, plan.counts.migrate], [2, 0]);
+    const report = await place.migrate({ ...options, execute: true, backup });
+    assert.deepEqual(report.failures, []);
+    assert.deepEqual([report.ok, order, report.backup.keys, report.kmsCalls], [true, ['backup', 'schema'], 3, { wrap: 1, unwrap: 1 }]);
+    file.bytes = undefined;
+    assert.equal((await place.migrate({ ...options, execute: true, backup })).backup, null);
+
+    const stale = `csfle-migrate:${new bson.UUID().toHexString(true)}`;
+    await place.vault.updateOne({ _id: place.keys.ssn }, { $push: { keyAltNames: stale } });
+    const before = await stored(place);
+    const reencrypting = { mode: 'reencrypt', createdBefore: new Date(0), collections: options.collections, deleteOldKeys: true, execute: true };
+    const removed = await place.migrate({ ...reencrypting, backup: file.backup() });
+    assert.equal(await place.vault.countDocuments({ keyAltNames: stale }), 0, JSON.stringify(removed.failures));
+    assert.deepEqual((await readBackup(file.bytes, { passphrase })).keyDocuments.map(hex), before);
+  });
+
+  // A client that hears from its server of these collections alone, in replies as long as it asks for.
+  const listing = (client, answer) => new Proxy(client, {
+    get: (target, name) => {
+      if (name !== 'db') return typeof target[name] === 'function' ? target[name].bind(target) : target[name];
+      return (database) => new Proxy(target.db(database), { get: (db, method) => (method === 'command' ? (command, options) => answer(database, command) ?? db.command(command, options) : typeof db[method] === 'function' ? db[method].bind(db) : db[method]) });
+    },
+  });
+
+  it('lists the collections of a database in one reply, and what it cannot read is in the report of a migration', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const many = Array.from({ length: 2500 }, (_, n) => ({ name: `c${n}`, type: 'collection', options: { validator: { n } } }));
+    const client = listing(lab.client, (database, command) => {
+      if ('listDatabases' in command) return Promise.resolve({ databases: [{ name: place.database }, { name: 'closed' }] });
+      if (database === 'closed' && 'listCollections' in command) return Promise.reject(Object.assign(new Error('not authorized on closed: secret'), { codeName: 'Unauthorized' }));
+      if ('getMore' in command) return Promise.reject(new Error('the cursor is of another session'));
+      if (!('listCollections' in command)) return undefined;
+      const { batchSize } = command.cursor;
+      return Promise.resolve({ cursor: { id: batchSize < many.length ? 7n : 0, firstBatch: many.slice(0, batchSize) } });
+    });
+    const keyVault = { client, namespace: place.namespace };
+    const made = await createBackup({ keyVault, key });
+    assert.deepEqual([made.collections, made.notRead], [2500, ['the collections of closed: Unauthorized']]);
+    const file = memoryFile();
+    const report = await place.migrate({ execute: true, keyVault, backup: file.backup() });
+    assert.deepEqual([report.ok, report.backup.notRead], [true, made.notRead]);
+  });
+
+  it('puts options back that a backup leaves out, and reads them back', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const data = lab.client.db(place.database);
+    const optionsOf = async (name) => (await data.listCollections({ name }).toArray())[0].options;
+    await data.createCollection('people', { validator: { $jsonSchema: { required: ['name'] } } });
+    const namespace = `${place.database}.people`;
+    const { bytes } = await createBackup({ keyVault: keyVaultOf(place), key, collections: [namespace] });
+    await data.command({ collMod: 'people', validationLevel: 'moderate', validationAction: 'warn', validator: { $jsonSchema: { required: ['other'] } } });
+    const options = { bytes, key: { passphrase }, keyVault: keyVaultOf(place), execute: true, collections: true };
+    const report = await restoreBackup(options);
+    assert.deepEqual([report.ok, report.collections], [true, [namespace]]);
+    const { validator, validationLevel = 'strict', validationAction = 'error' } = await optionsOf('people');
+    assert.deepEqual([validator, validationLevel, validationAction], [{ $jsonSchema: { required: ['name'] } }, 'strict', 'error']);
+    assert.deepEqual((await restoreBackup(options)).collections, []);
+
+    await data.command({ collMod: 'people', validator: {} });
+    const deaf = listing(lab.client, (_, command) => ('collMod' in command ? Promise.resolve({ ok: 1 }) : undefined));
+    const unwritten = await restoreBackup({ ...options, keyVault: { client: deaf, namespace: place.namespace } });
+    assert.deepEqual([unwritten.collections, failuresOf(unwritten)], [[], [{ kind: 'collection', id: namespace, code: 'BACKUP_VERIFICATION_FAILED' }]]);
+  });
+
+  it('is restored into a key vault of another name on demand only', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    const other = await hospital(lab, { documents: 0 });
+    const { bytes } = await createBackup({ keyVault: keyVaultOf(place), key, collections: [] });
+    const before = await stored(other);
+    const options = { bytes, key: { passphrase }, keyVault: keyVaultOf(other) };
+    for (const execute of [false, true]) await assert.rejects(restoreBackup({ ...options, execute }), { code: 'BACKUP_KEY_VAULT_MISMATCH' });
+    assert.deepEqual(await stored(other), before);
+    const report = await restoreBackup({ ...options, kmsProviders: place.kmsProviders, fromAnotherKeyVault: true });
+    assert.deepEqual([report.inserted.length, report.unproven], [3, []]);
   });
 });

@@ -2,6 +2,7 @@
 
 import { binaryBytes, type Document, isBinary } from '../../bson.js';
 import { hexText } from '../../bytes.js';
+import { listCollections } from '../collection-list.js';
 import type { MigrationDriverClient } from '../driver-collection.js';
 
 /** A collection, a view or a time series as `listCollections` describes it. */
@@ -39,8 +40,6 @@ const RESERVED: Readonly<Record<string, RegExp>> = {
 // The profiler's log of commands, and the definitions of views, which listCollections gives too.
 const RESERVED_ANYWHERE = /^system\.(?:profile|views)$/;
 const BUCKETS = 'system.buckets.';
-// One reply: a second one would need the session of the first, which a driver's command() does not keep.
-const WHOLE_LIST = 1_000_000;
 
 /**
  * Lists what this user may read and nothing else: enough where every value found is a gain, not where a missing one is a loss.
@@ -99,10 +98,8 @@ export function serverReason(error: unknown): string {
 }
 
 async function listDatabase(client: MigrationDriverClient, database: string, options: Document = {}): Promise<readonly ListedNamespace[]> {
-  const answer = await client.db(database).command({ listCollections: 1, filter: {}, ...options, cursor: { batchSize: WHOLE_LIST } });
-  const { firstBatch, id } = answer['cursor'] as { firstBatch: readonly Document[]; id: unknown };
-  if (String(id) !== '0') throw Object.assign(new Error('the list is longer than one reply'), { name: 'ListTooLong' });
-  return firstBatch.map(({ name, type, options, info }) => ({
+  const found = await listCollections(client, database, options);
+  return found.map(({ name, type, options, info }) => ({
     namespace: `${database}.${String(name)}`,
     type: String(type ?? 'collection'),
     options: (options ?? {}) as Document,
