@@ -17,12 +17,18 @@ import type { BackupKey, BackupOpeningKey } from './key.js';
 import { readBackup } from './read.js';
 import type { BackupRecords } from './records.js';
 import { VaultSource } from './source.js';
+import { sha256 } from '../wasm.js';
 
 /** Where the present state goes before a key document is replaced. */
 export interface PresentStateBackup {
   readonly key: BackupKey;
   /** Stores the file. It is called once, before the first replacement; what it throws ends the restore. */
   write(backup: SealedBackup): Promise<void> | void;
+  /**
+   * The bytes that are there already, or undefined. A backup of an earlier run, which holds each key that is replaced now
+   * as it is now, is kept; any other ends the restore.
+   */
+  read?(): Promise<Uint8Array | undefined> | Uint8Array | undefined;
 }
 
 /** Options of `restoreBackup()`. */
@@ -261,7 +267,7 @@ class Restore {
       if (await this.#attempt(subject, () => this.#requireProof(one))) proven.push(one);
       else this.#differing.push(subject.id);
     }
-    if (proven.length > 0 && this.options.execute === true && !(await this.#backUpPresentState())) {
+    if (proven.length > 0 && this.options.execute === true && !(await this.#backUpPresentState(proven))) {
       this.#differing.push(...proven.map(({ id }) => idText(id)));
       return;
     }
@@ -292,14 +298,37 @@ class Restore {
       throw new CsfleError('BACKUP_RESTORE_UNPROVEN', `key ${keyId}: the backup's wrapping holds other key material than the present one`, { details: { keyId } });
   }
 
-  async #backUpPresentState(): Promise<boolean> {
+  async #backUpPresentState(keys: readonly Differing[]): Promise<boolean> {
     return this.#attempt({ kind: 'backup', id: 'replaced' }, async () => {
       const { replaced, keyVault, signal } = this.options;
       if (replaced === undefined) throw new CsfleError('INTERNAL', 'overwrite without `replaced`');
+      const existing = await replaced.read?.();
+      if (existing !== undefined) {
+        this.#replacedBackup = { sha256: hexText(sha256(existing)), keys: await this.#requirePresentState(existing, replaced.key, keys) };
+        return;
+      }
       const backup = await createBackup({ keyVault, key: replaced.key, signal, bson: this.bson });
       await replaced.write(backup);
       this.#replacedBackup = { sha256: backup.sha256, keys: backup.keys };
     });
+  }
+
+  /** Returns how many keys a backup holds, if it holds each of these as it is now. */
+  async #requirePresentState(existing: Uint8Array, key: BackupKey, keys: readonly Differing[]): Promise<number> {
+    const refuse = (reason: string, cause?: unknown): CsfleError =>
+      new CsfleError('BACKUP_VERIFICATION_FAILED', `the backup of the present state is there already and ${reason}: choose another name`, { cause });
+    const contents = await readBackup(existing, key, { bson: this.bson, signal: this.options.signal }).catch((cause: unknown) => {
+      if (isAbort(cause)) throw cause;
+      throw refuse('cannot be opened', cause);
+    });
+    for (const local of contents.localMasterKeys) wipe(local.key);
+    if (contents.manifest.keyVault !== this.source.namespace) throw refuse('is of another key vault');
+    const kept = new Map(contents.keyDocuments.map((bytes) => deserialize(this.bson, bytes, EXACT_TYPES)).map((document) => [idText(document._id), document]));
+    for (const { id, present } of keys) {
+      const before = kept.get(idText(id));
+      if (before === undefined || !sameWrapping(this.bson, present, before)) throw refuse(`does not hold key ${idText(id)} as it is now`);
+    }
+    return kept.size;
   }
 
   async #replace({ id, present, backup }: Differing): Promise<void> {

@@ -10,7 +10,7 @@ import {
   restoreBackup,
   verifyBackup,
 } from '../index.js';
-import { backupName, placeIn, plainBackup, readBackupFile, schemasOf, writeNewFile } from './backup-files.js';
+import { backupName, existingBackupFile, placeIn, plainBackup, readBackupFile, schemasOf, writeNewFile } from './backup-files.js';
 import { givenPassphrase, type HeldKey, type OpeningKeyFlags, openingKey, type SealingKeyFlags, sealingKey } from './backup-key.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
@@ -114,7 +114,7 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
         allowUnproven: flags.allowUnproven,
         ...trustOf(flags),
         ...(providers === undefined ? {} : { kmsProviders: providers.kmsProviders }),
-        ...(opening === undefined ? {} : { replaced: { key: opening.key, write: (backup) => writeNewFile(replacedFile, backup.bytes) } }),
+        ...(opening === undefined ? {} : { replaced: { key: opening.key, read: () => existingBackupFile(replacedFile), write: (backup) => writeNewFile(replacedFile, backup.bytes) } }),
         ...(flags.allCollections ? { collections: true } : flags.collection.length > 0 ? { collections: flags.collection } : {}),
         bson,
       });

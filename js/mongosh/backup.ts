@@ -14,7 +14,7 @@ import {
   verifyBackup,
 } from '../index.js';
 import { requireArguments, requireOptions } from './arguments.js';
-import { backupName, passphraseOf, readFile, type ShellPassphrase, writeNewFile } from './backup-files.js';
+import { backupName, existingFile, passphraseOf, readFile, type ShellPassphrase, writeNewFile } from './backup-files.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
@@ -111,7 +111,7 @@ export class ShellBackup {
           collections,
           kmsProviders: proof?.kmsProviders,
           ...trustIn(complete),
-          replaced: { key, write: (backup) => writeNewFile(replacedFile, backup.bytes) },
+          replaced: { key, read: () => existingFile(replacedFile), write: (backup) => writeNewFile(replacedFile, backup.bytes) },
           signal,
           bson: place.bson,
         }),

@@ -84,7 +84,7 @@ function listOf<T>(option: string, given: readonly T[]): readonly T[] {
   throw new CsfleError('ARGUMENT_INVALID', `${option}: expected an array, such as [db.patients]`, { details: { argument: option } });
 }
 
-function namespaceOf(option: string, collection: string | ShellCollection): string {
+export function namespaceOf(option: string, collection: string | ShellCollection): string {
   if (typeof collection === 'string') return collection;
   if (typeof collection?.getFullName === 'function') return collection.getFullName();
   throw new CsfleError('ARGUMENT_INVALID', `${option}: expected collections such as db.patients, or names such as "hospital.patients"`, { details: { argument: option } });

@@ -10,6 +10,7 @@ import { MongoClient } from 'mongodb';
 const BATCH = 2;
 /** Must be in no output. */
 export const AWS_SECRET = 'chaos-secret-access-key';
+const BACKUP_PASSPHRASE = 'chaos backup passphrase';
 /** Long enough for a machine that is busy, and for a KMS that hangs as short as it may be. */
 export const KMS_TIMEOUTS_MS = { usual: 8000, hanging: 400 };
 
@@ -61,7 +62,7 @@ export function commandArguments(job, { database, folder, arns, keys }, { disk =
   const tuning = ['--kms-timeout-ms', String(kmsTimeoutMs)];
   switch (job.mode) {
     case 'restore':
-      return ['keys', 'restore', backup, '--execute', '--insert-missing', ...common];
+      return ['backup', 'restore', backup, '--overwrite', '--execute', '--replaced-file', `${disk}/replaced.csfle-backup`, ...common, ...localKey];
     case 'create':
       return ['keys', 'create', ...to, '--alt-name', 'made', ...common, ...(job.to === 'local' ? localKey : [])];
     case 'keys-rewrap':
@@ -80,10 +81,11 @@ export function commandArguments(job, { database, folder, arns, keys }, { disk =
   }
 }
 
-const backupArguments = (withBackup, file) => (withBackup ? ['--backup-file', file] : []);
+const backupArguments = (withBackup, file) => (withBackup ? ['--backup-file', file] : ['--no-backup']);
 
-/** The environment of the command. */
-export const commandEnvironment = ({ uri, kmsEndpoint }) => ({
+/** The environment of the command. A backup goes under the target master key where there is one at the KMS, and else under a passphrase. */
+export const commandEnvironment = (job, { uri, kmsEndpoint }) => ({
+  ...(job.to === 'a' || job.to === 'b' ? {} : { CSFLE_BACKUP_PASSPHRASE: BACKUP_PASSPHRASE }),
   PATH: process.env.PATH, HOME: process.env.HOME, MONGODB_URI: uri, AWS_ENDPOINT_URL_KMS: kmsEndpoint, NO_COLOR: '1',
   AWS_ACCESS_KEY_ID: 'chaos', AWS_SECRET_ACCESS_KEY: AWS_SECRET, AWS_REGION: 'us-east-1', AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
 });
@@ -106,7 +108,7 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
     if (job.mode === 'restore') {
       const lines = (await readFile(backup, 'utf8')).split('\n').filter(Boolean);
       const documents = lines.map((line) => bson.EJSON.parse(line, { relaxed: false }));
-      const replaced = { key: { passphrase: 'chaos passphrase', argon2: { memoryKiB: 19_456, iterations: 2 } }, write: () => {} };
+      const replaced = { key: { passphrase: BACKUP_PASSPHRASE, argon2: { memoryKiB: 19_456, iterations: 2 } }, write: () => {} };
       const report = await restoreBackup({ keyVault: { client, namespace }, documents, overwrite: true, kmsProviders, replaced, execute: true });
       return { ok: report.ok, report };
     }
@@ -124,7 +126,7 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
       keyVault: { client, namespace }, kmsProviders, mode: job.mode, execute: true, batchSize: BATCH, onProgress, ...tuning,
       ...(job.from === undefined ? {} : { from: { provider: job.from } }), ...(job.to === undefined ? {} : { to }),
       ...(job.collections === undefined ? {} : { collections: job.collections.map((collection) => ({ client, namespace: `${database}.${collection}` })) }),
-      ...(job.mode === 'reencrypt' ? { keyFilter: { _id: { $in: oldKeys.map((id) => new bson.UUID(id)) } } } : {}),
+      ...(job.mode === 'reencrypt' ? { keyIds: oldKeys } : {}),
       ...(job.schemas ? { schemas: [schemaOf(schema)] } : {}), ...(job.deletes ? { deleteOldKeys: true } : {}),
       ...(job.mode === 'decrypt' ? { confirmPlaintext: true } : {}),
     });

@@ -74,7 +74,7 @@ export function runCommand(job, world, { uri, kmsEndpoint, kmsTimeoutMs, disk, w
     ? [process.execPath, args]
     : ['/bin/sh', ['-c', `ulimit -f ${fileLimit}; exec "$@"`, 'sh', process.execPath, ...args]];
   const stdio = ['ignore', streamOf(streams.stdout), streamOf(streams.stderr)];
-  const child = spawn(program, given, { cwd: world.folder, env: commandEnvironment({ uri, kmsEndpoint }), stdio });
+  const child = spawn(program, given, { cwd: world.folder, env: commandEnvironment(job, { uri, kmsEndpoint }), stdio });
   for (const stream of stdio) if (typeof stream === 'number') closeSync(stream);
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr']) {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
-import { countingStore, failedChecks, failuresOf, hospital, mortalStore, openLab, valuesByKey } from './fixtures.mjs';
+import { countingStore, DETERMINISTIC, failedChecks, failuresOf, hospital, mortalStore, openLab, valuesByKey } from './fixtures.mjs';
 
 const mode = 'reencrypt';
 
@@ -75,6 +75,46 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     assert.deepEqual([again.keys.planned, again.keys.deleted, Object.values(reasons(again))], [0, 0, ['made-later', 'made-later', 'made-later']]);
     assert.deepEqual(again.remaining.notChosen, []);
     assert.deepEqual(await place.dump(), before);
+  });
+
+  it('once the old keys are removed, the same ids are done, and a value under one of them is not', async () => {
+    const place = await hospital(lab, { documents: 2 });
+    const value = await place.encryption.encrypt('late', { algorithm: DETERMINISTIC, keyId: place.keys.ssn });
+    const choice = { keyIds: idsOf(place), deleteOldKeys: true };
+    assert.equal((await run(place, choice)).keys.deleted, 3);
+    const before = await place.dump();
+    const again = await run(place, choice);
+    assert.equal(again.ok, true, JSON.stringify(again.failures));
+    assert.deepEqual([again.keys.planned, again.remaining.keys], [0, []]);
+    assert.deepEqual(await place.dump(), before);
+    const missing = randomUUID();
+    const more = await run(place, { ...choice, keyIds: [...choice.keyIds, missing] });
+    assert.equal(more.ok, false);
+    assert.deepEqual(failuresOf(more), [{ kind: 'check', id: 'keys-chosen', code: 'MIGRATION_NO_KEYS_CHOSEN' }]);
+    // A writer that kept the old key in its cache.
+    await place.patients.insertOne({ late: value });
+    const late = await run(place, choice);
+    assert.equal(late.ok, false);
+    assert.deepEqual(late.remaining.values, [{ namespace: place.patientsNamespace, values: 1 }]);
+  });
+
+  it('after a stop in the middle of removing keys, the same command does the rest', async () => {
+    const place = await hospital(lab, { documents: 2 });
+    const choice = { keyIds: idsOf(place), deleteOldKeys: true };
+    const stop = new AbortController();
+    let retired = 0;
+    const store = { ...place.store, async retireKey(id, note) {
+      const count = await place.store.retireKey(id, note);
+      retired += 1;
+      if (retired === 1) stop.abort();
+      return count;
+    } };
+    await run(place, { ...choice, keyVault: { ...store, deployment: undefined }, dataClients: [lab.client], signal: stop.signal });
+    assert.ok(retired >= 1 && retired < 3, String(retired));
+    const again = await run(place, choice);
+    assert.equal(again.ok, true, JSON.stringify([again.failures, again.remaining]));
+    assert.deepEqual([again.keys.deleted, again.remaining.keys], [3 - retired, []]);
+    await place.readsAs({ aws: lab.aws });
   });
 
   it('keys by id: the others keep their values, and the report says how many', async () => {
