@@ -10,7 +10,7 @@ import { MongoClient } from 'mongodb';
 const BATCH = 2;
 /** Must be in no output. */
 export const AWS_SECRET = 'chaos-secret-access-key';
-const BACKUP_PASSPHRASE = 'chaos backup passphrase';
+export const BACKUP_PASSPHRASE = 'chaos backup passphrase';
 /** Long enough for a machine that is busy, and for a KMS that hangs as short as it may be. */
 export const KMS_TIMEOUTS_MS = { usual: 8000, hanging: 400 };
 
@@ -48,7 +48,7 @@ export const OPPOSITES = {
 };
 
 /** Where the files of a job are: `disk` is where what it writes goes. */
-export const filesOf = (disk) => ({ schema: `${disk}/schema-map.json`, backup: `${disk}/backup.jsonl` });
+export const filesOf = (disk) => ({ schema: `${disk}/schema-map.json`, backup: `${disk}/backup` });
 
 /** The keys that a re-encryption replaces, as text: those that were under its old master key at first. */
 export const oldKeyIds = (job, keys) => Object.values(keys).filter(({ provider, later }) => provider === job.from && !later).map(({ id }) => id.toHexString(true));
@@ -83,9 +83,12 @@ export function commandArguments(job, { database, folder, arns, keys }, { disk =
 
 const backupArguments = (withBackup, file) => (withBackup ? ['--backup-file', file] : ['--no-backup']);
 
-/** The environment of the command. A backup goes under the target master key where there is one at the KMS, and else under a passphrase. */
+/** Whether the backup of a job goes under its new master key, which is at the KMS; else under a passphrase. */
+export const isUnderKms = (job) => job.to === 'a' || job.to === 'b';
+
+/** The environment of the command. */
 export const commandEnvironment = (job, { uri, kmsEndpoint }) => ({
-  ...(job.to === 'a' || job.to === 'b' ? {} : { CSFLE_BACKUP_PASSPHRASE: BACKUP_PASSPHRASE }),
+  ...(isUnderKms(job) ? {} : { CSFLE_BACKUP_PASSPHRASE: BACKUP_PASSPHRASE }),
   PATH: process.env.PATH, HOME: process.env.HOME, MONGODB_URI: uri, AWS_ENDPOINT_URL_KMS: kmsEndpoint, NO_COLOR: '1',
   AWS_ACCESS_KEY_ID: 'chaos', AWS_SECRET_ACCESS_KEY: AWS_SECRET, AWS_REGION: 'us-east-1', AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
 });

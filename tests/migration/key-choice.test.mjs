@@ -45,7 +45,7 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
       assert.deepEqual(await exposed(place), []);
       assert.equal(await total(place), 12);
       assert.deepEqual(report.remaining, {
-        keys: [], values: [{ namespace: place.patientsNamespace, values: 0 }], elsewhere: null, unproven: [], keyAltNames: 0, schemas: [], notChosen: [],
+        keys: [], values: [{ namespace: place.patientsNamespace, values: 0 }], elsewhere: [], unproven: [], keyAltNames: 0, schemas: [], notChosen: [],
       });
       await place.readsAs({ aws: lab.aws });
     }
@@ -101,19 +101,20 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
   it('after a stop in the middle of removing keys, the same command does the rest', async () => {
     const place = await hospital(lab, { documents: 2 });
     const choice = { keyIds: idsOf(place), deleteOldKeys: true };
-    const stop = new AbortController();
-    let retired = 0;
-    const store = { ...place.store, async retireKey(id, note) {
-      const count = await place.store.retireKey(id, note);
-      retired += 1;
-      if (retired === 1) stop.abort();
-      return count;
-    } };
-    await run(place, { ...choice, keyVault: { ...store, deployment: undefined }, dataClients: [lab.client], signal: stop.signal });
-    assert.ok(retired >= 1 && retired < 3, String(retired));
+    // As when the process ends after the first key: no call of the store is answered any more.
+    let isDead = false;
+    const call = (method) => async (...args) => {
+      if (isDead) throw new Error('killed');
+      return place.store[method](...args);
+    };
+    const store = Object.fromEntries(Object.keys(place.store).filter((name) => typeof place.store[name] === 'function').map((name) => [name, call(name)]));
+    const { retireKey } = store;
+    store.retireKey = async (...args) => { const count = await retireKey(...args); isDead = true; return count; };
+    await run(place, { ...choice, keyVault: store, dataClients: [lab.client] });
+    assert.equal(await place.vault.countDocuments({ _id: { $in: Object.values(place.keys) } }), 2);
     const again = await run(place, choice);
     assert.equal(again.ok, true, JSON.stringify([again.failures, again.remaining]));
-    assert.deepEqual([again.keys.deleted, again.remaining.keys], [3 - retired, []]);
+    assert.deepEqual([again.keys.deleted, again.remaining.keys], [2, []]);
     await place.readsAs({ aws: lab.aws });
   });
 

@@ -145,7 +145,7 @@ describe('rewrap', { timeout: 240_000 }, () => {
     const back = { from: { provider: 'aws' }, to: { provider: 'local' } };
     const proven = ({ plan }) => plan.checks.find(({ name }) => name === 'keys-proven')?.detail;
     assert.match(proven(await place.migrate(back)), /^3 of 3 keys open values/);
-    assert.equal(proven(await place.migrate({ ...back, witnesses: [] })), undefined);
+    assert.equal(proven(await place.migrate({ ...back, otherCollections: [] })), undefined);
     const before = await place.dump();
     const other = new Uint8Array(randomBytes(96));
     const decrypt = async (call) => (call.dataKeyId === place.keys.ssn.toHexString(true) || Buffer.from(call.dataKeyId ?? []).equals(Buffer.from(place.keys.ssn.buffer)) ? other.slice() : lab.aws.decrypt(call));
@@ -408,7 +408,7 @@ describe('rewrap', { timeout: 240_000 }, () => {
       const encryption = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { ...place.kmsProviders, aws } });
       return encryption.rewrapManyDataKey({}, { provider: 'local', ...more }).finally(() => encryption.close());
     };
-    const refused = { code: 'CRYPTO_AUTHENTICATION_FAILED', details: { provider: 'aws', keyId: place.keys.ssn.toHexString(true), tried: 5 } };
+    const refused = { code: 'CRYPTO_AUTHENTICATION_FAILED', details: { provider: 'aws', keyId: place.keys.ssn.toHexString(true), tried: '5' } };
     await assert.rejects(rewrap(lying), (error) => { assert.deepEqual({ code: error.code, details: { ...error.details } }, refused); return true; });
     await assert.rejects(rewrap(lying, { proof: { collections: [{ client: lab.client, namespace: place.patientsNamespace }] } }), { code: refused.code });
     assert.deepEqual(await place.dump(), before);
