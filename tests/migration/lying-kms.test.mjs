@@ -10,6 +10,8 @@ const algorithm = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
 const cmk = (name) => ({ provider: 'aws', region: 'eu-central-1', key: `arn:aws:kms:eu-central-1:111122223333:key/${name}` });
 const KEYS = 4;
+// No client could list further namespaces.
+const IN_MEMORY = { skipNamespaces: ['*'], reason: 'everything is in memory' };
 
 // A KMS with a key of its own for each CMK.
 function honestKms() {
@@ -141,7 +143,7 @@ const isRewrap = ({ run }) => run.mode === 'rewrap';
 async function perform({ from, run, witnessed }, behaviour) {
   const place = await ward(from);
   const { kms, state } = lyingKms(place.honest, behaviour);
-  const chosen = run.mode === 'reencrypt' ? { keyIds: place.ids } : {};
+  const chosen = run.mode === 'reencrypt' ? { keyIds: place.ids, evidence: IN_MEMORY } : {};
   const reading = run.mode === 'rewrap' ? (witnessed ? { otherCollections: [place.collection] } : {}) : { collections: [place.collection] };
   const report = await migrate({ keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, kmsRetries: 0, kmsConcurrency: 1, execute: true, ...chosen, ...reading, ...run });
   assert.deepEqual(await place.loses(), [], JSON.stringify(report.failures));
@@ -281,7 +283,7 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
 
   it('a replacement that no KMS opens any more is replaced, unless values are under it', async () => {
     const place = await ward('local');
-    const options = { keyVault: place.store, mode: 'reencrypt', keyIds: place.ids, to: cmk('new'), collections: [place.collection], execute: true };
+    const options = { keyVault: place.store, mode: 'reencrypt', keyIds: place.ids, evidence: IN_MEMORY, to: cmk('new'), collections: [place.collection], execute: true };
     const marker = `csfle-migrate:${place.ids[0].toHexString(true)}`;
     // As an earlier version left it: stored, and opened by nobody.
     const maker = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: { aws: place.honest } });
