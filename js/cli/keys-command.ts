@@ -1,4 +1,4 @@
-import { ClientEncryption, driverKeyVaultStore, type KeyDocument, type MasterKeyDocument } from '../index.js';
+import { ClientEncryption, type KeyDocument, type MasterKeyDocument } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';

@@ -1,11 +1,9 @@
 import { type BsonBinary, type Document, SUBTYPE_UUID } from '../bson.js';
-import { CsfleError } from '../errors.js';
 import { fromStore } from '../run.js';
 import { moveNames } from './alternate-names.js';
 import { type DocumentTransformation, rewriteCollection } from './documents.js';
 import { idText } from './engine.js';
 import type { KeyOutcome } from './evidence/outcome.js';
-import { keyMarker, replacedKeyId } from './markers.js';
 import { inOrderOfReplacement, lastReplacements, type ReplacedKey } from './modes/reencrypt.js';
 import { keysUsedElsewhere, retireOldKeys } from './old-keys.js';
 import type { PlanState } from './plan.js';
