@@ -4,6 +4,7 @@ import { moveNames } from './alternate-names.js';
 import { type DocumentTransformation, rewriteCollection } from './documents.js';
 import { idText } from './engine.js';
 import type { KeyOutcome } from './evidence/outcome.js';
+import { replacedKeyId } from './markers.js';
 import { inOrderOfReplacement, lastReplacements, type ReplacedKey } from './modes/reencrypt.js';
 import { keysUsedElsewhere, retireOldKeys } from './old-keys.js';
 import type { PlanState } from './plan.js';
