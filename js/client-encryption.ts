@@ -7,6 +7,7 @@ import {
   type DeserializeOptions,
   type Document,
   deserialize,
+  EXACT_TYPES,
   isBinary,
   requireKeyId,
   refuseLossyValue,
@@ -18,6 +19,7 @@ import { argumentError, CsfleError, kindOf } from './errors.js';
 import { KeyCursor } from './key-cursor.js';
 import { type DriverClient, driverKeyVaultStore, type KeyDocument, type KeyVaultStore } from './key-vault.js';
 import { requireRetirement } from './key-vault/retirement.js';
+import { type RewrapProof, valuesUnder } from './migrate/proof-collections.js';
 import { type BulkWriteResult, rewrapKeys } from './rewrap.js';
 import { findDocuments, fromStore, requireStore } from './run.js';
 import { refuseUnknownOptions, requireSignal, SESSION_OPTION_NAMES, Session, type SessionOptions } from './session.js';
@@ -63,6 +65,13 @@ export interface RewrapManyDataKeyOptions {
   readonly masterKey?: Readonly<Record<string, unknown>> | undefined;
   /** Each new wrapping is unwrapped again and compared before anything is written; `false` is refused. */
   readonly verify?: true | undefined;
+  /**
+   * Where values are looked for that show which key material is right, before a key is wrapped that a KMS unwrapped.
+   * Default: every collection that the client of the key vault may read, which costs at most 2,000 documents of each; a
+   * client that encrypts automatically is not searched through. `false`, and a key without values, rest on two equal
+   * answers of the KMS.
+   */
+  readonly proof?: RewrapProof | false | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -226,17 +235,18 @@ export class ClientEncryption {
 
   /**
    * Wraps the data keys that match `filter` under another master key, or anew under their own; data stays as it is.
-   * Nothing is written before a KMS unwrapped every key twice to the same material and unwrapped its new wrapping to it
-   * too; each write happens only if the key is still wrapped as it was read.
-   * Errors: `OPTION_INVALID` for a masterKey without provider, and for `verify: false`; `KMS_REPLY_MISMATCH`; `KEY_VAULT_CONFLICT` naming the
+   * Nothing is written before a KMS unwrapped every key twice to the same material, which opened a value under the key if
+   * there is one, and unwrapped its new wrapping to it too; each write happens only if the key is still wrapped as it was read.
+   * Errors: `OPTION_INVALID` for a masterKey without provider, and for `verify: false`; `KMS_REPLY_MISMATCH`;
+   * `CRYPTO_AUTHENTICATION_FAILED` when what a KMS unwrapped opens no value under the key; `KEY_VAULT_CONFLICT` naming the
    * keys that another process changed meanwhile, after all others were written.
    */
   async rewrapManyDataKey(filter: Document, options: RewrapManyDataKeyOptions = {}): Promise<RewrapManyDataKeyResult> {
     const store = this.#store();
     const { bson } = this.#session;
     if (typeof filter !== 'object' || filter === null) throw argumentError(`filter must be an object, found ${kindOf(filter)}`);
-    refuseUnknownOptions(options, ['provider', 'masterKey', 'verify', 'signal'], 'rewrapManyDataKey');
-    const { provider, masterKey, signal } = options;
+    refuseUnknownOptions(options, ['provider', 'masterKey', 'verify', 'proof', 'signal'], 'rewrapManyDataKey');
+    const { provider, masterKey, proof, signal } = options;
     const verify: unknown = options.verify === undefined ? true : options.verify;
     if (typeof verify !== 'boolean')
       throw argumentError(`verify must be a boolean, found ${kindOf(verify)}`, { argument: 'verify' });
@@ -247,7 +257,11 @@ export class ClientEncryption {
       throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });
     const target = provider === undefined ? undefined : serialize(bson, { ...masterKey, provider }, 'masterKey');
     const which = serialize(bson, filter, 'filter');
-    const output = await this.#session.run((engine) => engine.rewrap(which, target, undefined), signal);
+    const values = await this.#session.during(async () => {
+      const keys = proof === false ? [] : await findDocuments(store, deserialize(bson, which, EXACT_TYPES));
+      return valuesUnder(keys, store, proof === false ? undefined : proof, signal);
+    }, signal);
+    const output = await this.#session.run((engine) => engine.rewrap(which, target, undefined, values), signal);
     return rewrapKeys(store, bson, output, (work) => this.#session.during(work, signal));
   }
 

@@ -121,6 +121,7 @@ export {
   purgeRetiredKeys,
   type ReportedChoice,
   remainingText,
+  type RewrapProof,
   type ProveKeysOptions,
   proveKeys,
   type RestoreRetiredKeysOptions,

@@ -1,6 +1,7 @@
 /** The key vault as this package sees it: a few methods over a collection of key documents. */
 
 import type { BsonBinary, BsonUuid, Document } from './bson.js';
+import type { DriverClient } from './key-vault/driver-store.js';
 
 /** A master key as key documents store it: the provider and the fields of that provider. */
 export interface MasterKeyDocument {
@@ -95,6 +96,8 @@ export interface KeyVaultStore {
   purgeRetiredKey?(retired: RetiredKey): Promise<boolean>;
   /** Says what can be done here, without writing. */
   capabilities?(): Promise<KeyVaultCapabilities>;
+  /** Where the vault is. What this client may read is searched for values that prove keys before they are wrapped anew. */
+  readonly deployment?: { readonly client: DriverClient; readonly namespace: string } | undefined;
 }
 
 export { type DriverClient, type DriverCollection, driverKeyVaultStore } from './key-vault/driver-store.js';

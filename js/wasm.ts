@@ -112,6 +112,7 @@ interface EngineHandle {
     filter: Uint8Array,
     masterKey: Uint8Array | null | undefined,
     fingerprint: Uint8Array | null | undefined,
+    values: Uint8Array,
   ): MachineHandle;
   fingerprint(filter: Uint8Array, values: Uint8Array, keep: boolean): MachineHandle;
   probe(masterKey: Uint8Array): MachineHandle;
@@ -341,8 +342,8 @@ export class Engine {
     return this.#machine((handle) => handle.createAndKeepDataKey(masterKey, [...keyAltNames], nowMs));
   }
 
-  rewrap(filter: Uint8Array, masterKey: Uint8Array | undefined, fingerprint: Uint8Array | undefined): Machine {
-    return this.#machine((handle) => handle.rewrap(filter, masterKey, fingerprint));
+  rewrap(filter: Uint8Array, masterKey: Uint8Array | undefined, fingerprint: Uint8Array | undefined, values: Uint8Array): Machine {
+    return this.#machine((handle) => handle.rewrap(filter, masterKey, fingerprint, values));
   }
 
   fingerprint(filter: Uint8Array, values: Uint8Array, keep: boolean): Machine {

@@ -15,6 +15,11 @@ export interface PresentStateBackup {
   readonly key: BackupKey;
   /** Stores the file. It is called once, before the first replacement; what it throws ends the restore. */
   write(backup: SealedBackup): Promise<void> | void;
+  /**
+   * The bytes that are there already, or undefined. A backup of an earlier run, which holds each key that is replaced now
+   * as it is now, is kept; any other ends the restore.
+   */
+  read?(): Promise<Uint8Array | undefined> | Uint8Array | undefined;
 }
 
 /** Options of `restoreBackup()`. */

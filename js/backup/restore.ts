@@ -1,6 +1,6 @@
 import { AbortScope, within } from '../abort.js';
 import { type BsonBinary, type BsonLibrary, binaryBytes, type Document, deserialize, EXACT_TYPES, isBinary, requireBson, serialize } from '../bson.js';
-import { equalBytes, wipe } from '../bytes.js';
+import { hexText, equalBytes, wipe } from '../bytes.js';
 import { argumentError, CsfleError } from '../errors.js';
 import { asCsfleError } from '../foreign-error.js';
 import type { KeyWrapping } from '../key-vault.js';
@@ -11,11 +11,13 @@ import { findDocuments, fromStore } from '../run.js';
 import { refuseUnknownOptions, requireSignal } from '../session.js';
 import { restoreCollections } from './collections.js';
 import { createBackup } from './create.js';
+import type { BackupKey } from './key.js';
 import { isMalformed, MaterialProof } from './proof.js';
 import { readBackup } from './read.js';
 import { RESTORE_OPTION_NAMES, type RestoreBackupOptions, type RestoreBackupReport } from './restore-options.js';
 import type { BackupRecords } from './records.js';
 import { VaultSource } from './source.js';
+import { sha256 } from '../wasm.js';
 
 /**
  * Compares a backup with the key vault, and with `execute` puts back what is gone: key documents and indexes. A key that is
@@ -220,7 +222,7 @@ class Restore {
       if (isAllowed) proven.push(one);
       else this.#differing.push(subject.id);
     }
-    if (proven.length > 0 && this.options.execute === true && !(await this.#backUpPresentState())) {
+    if (proven.length > 0 && this.options.execute === true && !(await this.#backUpPresentState(proven))) {
       this.#differing.push(...proven.map(({ id }) => idText(id)));
       return;
     }
@@ -252,14 +254,37 @@ class Restore {
     throw unproven('the present wrapping cannot be opened to compare it', 'closed' in ofPresent ? ofPresent.closed : undefined);
   }
 
-  async #backUpPresentState(): Promise<boolean> {
+  async #backUpPresentState(keys: readonly Differing[]): Promise<boolean> {
     return this.#attempt({ kind: 'backup', id: 'replaced' }, async () => {
       const { replaced, keyVault, signal } = this.options;
       if (replaced === undefined) throw new CsfleError('INTERNAL', 'overwrite without `replaced`');
+      const existing = await replaced.read?.();
+      if (existing !== undefined) {
+        this.#replacedBackup = { sha256: hexText(sha256(existing)), keys: await this.#requirePresentState(existing, replaced.key, keys) };
+        return;
+      }
       const backup = await createBackup({ keyVault, key: replaced.key, signal, bson: this.bson });
       await replaced.write(backup);
       this.#replacedBackup = { sha256: backup.sha256, keys: backup.keys };
     });
+  }
+
+  /** Returns how many keys a backup holds, if it holds each of these as it is now. */
+  async #requirePresentState(existing: Uint8Array, key: BackupKey, keys: readonly Differing[]): Promise<number> {
+    const refuse = (reason: string, cause?: unknown): CsfleError =>
+      new CsfleError('BACKUP_VERIFICATION_FAILED', `the backup of the present state is there already and ${reason}: choose another name`, { cause });
+    const contents = await readBackup(existing, key, { bson: this.bson, signal: this.options.signal }).catch((cause: unknown) => {
+      if (isAbort(cause)) throw cause;
+      throw refuse('cannot be opened', cause);
+    });
+    for (const local of contents.localMasterKeys) wipe(local.key);
+    if (contents.manifest.keyVault !== this.source.namespace) throw refuse('is of another key vault');
+    const kept = new Map(contents.keyDocuments.map((bytes) => deserialize(this.bson, bytes, EXACT_TYPES)).map((document) => [idText(document._id), document]));
+    for (const { id, present } of keys) {
+      const before = kept.get(idText(id));
+      if (before === undefined || !sameWrapping(this.bson, present, before)) throw refuse(`does not hold key ${idText(id)} as it is now`);
+    }
+    return kept.size;
   }
 
   async #replace({ id, present, backup }: Differing): Promise<void> {

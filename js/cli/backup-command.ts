@@ -12,7 +12,7 @@ import {
   restoreBackup,
   verifyBackup,
 } from '../index.js';
-import { backupName, readBackupFile, writeNewFile } from '../node/backup-files.js';
+import { backupName, existingBackupFile, readBackupFile, writeNewFile } from '../node/backup-files.js';
 import { type FileFailure, type FileOfBackup, filesOf, plainBackup, schemasOf, storeBackup, writeFiles } from './backup-files.js';
 import { givenPassphrase, type HeldKey, type OpeningKeyFlags, openingKey, type SealingKeyFlags, sealingKey } from './backup-key.js';
 import { type Connection, connect, connectionString, type DriverBson } from './connection.js';
@@ -132,7 +132,7 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
         ...trustOf(flags),
         kmsProviders: providers.kmsProviders,
         kmsTimeoutMS: flags.kmsTimeoutMs,
-        ...(opening === undefined ? {} : { replaced: { key: opening.key, write: (backup) => storeBackup(replacedFile, backup) } }),
+        ...(opening === undefined ? {} : { replaced: { key: opening.key, read: () => withFile(async () => existingBackupFile(replacedFile)), write: (backup) => storeBackup(replacedFile, backup) } }),
         ...(flags.allCollections ? { collections: true } : flags.collection.length > 0 ? { collections: flags.collection } : {}),
         signal: interrupt.signal,
         bson,

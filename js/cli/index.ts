@@ -218,6 +218,13 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .description('wrap data keys under another master key, or anew under their own')
     .addOption(localKey())
     .option('--all', 'every key of the vault', false)
+    .option(
+      '--proof-collection <namespace>',
+      'look here for values that what a KMS unwraps has to open; repeat for more (default: every collection that can be read)',
+      collect,
+      [],
+    )
+    .option('--no-proof', 'rest on two equal answers of the KMS instead')
     .action(
       run((flags: never, output, names) =>
         rewrapKeys(

@@ -132,18 +132,22 @@ export function changeAltName(
 /** `csfle keys rewrap [key...]` */
 export async function rewrapKeys(
   names: readonly string[],
-  flags: NewMasterKeyFlags & { readonly all: boolean },
+  flags: NewMasterKeyFlags & { readonly all: boolean; readonly proof: boolean; readonly proofCollection: readonly string[] },
   output: Output,
 ): Promise<number> {
   if (names.length === 0 && !flags.all)
     throw new CliError('CLI_OPTION_INVALID', 'which keys?', 'Name them by id or alternate name, or pass --all.');
+  if (!flags.proof && flags.proofCollection.length > 0)
+    throw new CliError('CLI_OPTION_INVALID', '--proof-collection and --no-proof exclude each other', 'Leave one of them out.');
   if (flags.to === undefined) refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out to wrap keys anew under their own master keys.');
   const target = flags.to === undefined ? undefined : targetOf(flags, flags.to);
   const providers = await providersAtHand(['local', 'aws', ...(target === undefined ? [] : [target.provider])], flags, output);
   return withVault(flags, output, providers, async (vault, connection) => {
     await requireKeys(names, vault, connection);
     const { provider, ...masterKey } = target ?? {};
-    const options = provider === undefined ? {} : { provider, masterKey };
+    const collections = flags.proofCollection.map((namespace) => ({ client: connection.client, namespace }));
+    const proof = collections.length > 0 ? { collections } : flags.proof ? undefined : (false as const);
+    const options = { proof, ...(provider === undefined ? {} : { provider, masterKey }) };
     const { bulkWriteResult } = await vault.rewrapManyDataKey(keyFilterOf(names, connection.bson) ?? {}, options);
     const rewrapped = bulkWriteResult?.modifiedCount ?? 0;
     output.document({ rewrapped, masterKey: target ?? null });

@@ -90,6 +90,7 @@ export function driverKeyVaultStore(client: DriverClient, namespace: string): Ke
     restoreKey: (retired, withoutNames = []) => writing(() => restoreDocument(both(), retired, withoutNames)),
     purgeRetiredKey: (retired) => writing(() => purgeEntry(openRetired(), retired)),
     capabilities: () => reading(() => capabilities(client, database, collection)),
+    deployment: { client, namespace },
   };
 }
 

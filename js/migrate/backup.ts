@@ -8,6 +8,7 @@ import { VaultSource } from '../backup/source.js';
 import { binaryBytes, type BsonLibrary, type Document, deserialize, EXACT_TYPES, isBinary, serialize } from '../bson.js';
 import { equalBytes, hexText, wipe } from '../bytes.js';
 import { CsfleError } from '../errors.js';
+import type { RetiringStore } from '../key-vault/retirement.js';
 import { sha256 } from '../wasm.js';
 import { countCalls, idText } from './engine.js';
 import { replacedKeyId } from './markers.js';
@@ -113,9 +114,13 @@ async function requireSameRun(
   const parse = (bytes: Uint8Array): Document => deserialize(bson, bytes, EXACT_TYPES);
   const kept = new Map(contents.keyDocuments.map(parse).map((document) => [idText(document._id), document]));
   const isDone = doneUnderTarget(run);
+  // Removing an old key takes its mark off the new one.
+  const { store } = run.engine;
+  const retired = store.retiredKeys === undefined ? [] : await run.engine.whileReading(() => (store as RetiringStore).retiredKeys(), run.signal);
+  const replacing = new Set(retired.filter(({ keyId }) => kept.has(idText(keyId))).map(({ replacedBy }) => idText(replacedBy)));
   for (const document of (await source.keyDocuments()).map(parse)) {
     const before = kept.get(idText(document._id));
-    const isOfThisRun = altNamesOf(document).some((name) => kept.has(replacedKeyId(name) ?? ''));
+    const isOfThisRun = replacing.has(idText(document._id)) || altNamesOf(document).some((name) => kept.has(replacedKeyId(name) ?? ''));
     const isCovered = before === undefined ? isOfThisRun : sameWrapping(bson, document, before) || isDone(document);
     if (!isCovered) throw refuse(`does not hold key ${idText(document._id)} as it is now`);
   }

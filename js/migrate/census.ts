@@ -93,7 +93,7 @@ function addBatch(run: MigrationRun, census: Census, batch: readonly Uint8Array[
   try {
     const report = run.engine.census(batch);
     census.add(report);
-    if (values?.lacks(report.byKey.map(({ keyId }) => keyId)) === true) values.take(batch);
+    if (values?.gain(report.byKey) === true) values.take(batch);
   } catch (error) {
     if (!CsfleError.is(error) || batch.length === 0) throw error;
     if (batch.length > 1) for (const document of batch) addBatch(run, census, [document], values);

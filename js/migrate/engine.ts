@@ -145,7 +145,7 @@ export class MigrationEngine {
     const filter = this.#bytes({ _id: id }, 'a filter');
     const masterKey = this.#bytes(to, 'to');
     const expected = bytesOfHex(fingerprint);
-    const output = await this.#session.run((engine) => engine.rewrap(filter, masterKey, expected), signal);
+    const output = await this.#session.run((engine) => engine.rewrap(filter, masterKey, expected, EMPTY_DOCUMENT), signal);
     const entry = (deserialize(this.bson, output, EXACT_TYPES).v as Document[])[0] as (NewWrapping & Document) | undefined;
     if (entry === undefined) throw keyGone(id);
     return entry;
@@ -169,7 +169,8 @@ export class MigrationEngine {
   /** A document with a value under a key that this engine made: what its key vault holds must open it. */
   async trialValue(id: BsonBinary, signal?: AbortSignal): Promise<Uint8Array> {
     const value = this.#bytes({ v: 'trial' }, 'a value');
-    const choice = this.#bytes({ algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', keyId: id }, 'options');
+    // Deterministic, because that shows every part of the key material.
+    const choice = this.#bytes({ algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic', keyId: id }, 'options');
     return this.#session.run((engine) => engine.encrypt(value, choice), signal);
   }
 

@@ -14,6 +14,7 @@ export type { KeyOutcome } from './evidence/outcome.js';
 export { migrate } from './migrate.js';
 export type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 export type { MigrationPhase, MigrationProgress } from './progress.js';
+export type { RewrapProof } from './proof-collections.js';
 export { type KeyProof, type KeyProofReport, type ProveKeysOptions, proveKeys } from './prove-keys.js';
 export type {
   CollectionResults,

@@ -9,7 +9,7 @@ import { counted } from './counted.js';
 import { idText, type Replacement } from './engine.js';
 import { modeOf } from './modes/index.js';
 import { type ChosenKey, type Look, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';
-import { findReplacements } from './modes/reencrypt.js';
+import { findReplacedBefore, findReplacements } from './modes/reencrypt.js';
 import { ValueSamples } from './proof.js';
 import { searchForProof } from './proof-collections.js';
 import type { MigrationCheck, MigrationPlan, PlannedCollection, PlannedKey } from './report.js';
@@ -42,6 +42,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     await check('vault-readable', true, async () => {
       const vault = await readVault(run);
       documents.push(...vault.documents);
+      run.replacedBefore = await findReplacedBefore(run, vault.documents);
       matched = vault.matched;
       return counted(documents.length, 'key document');
     }),

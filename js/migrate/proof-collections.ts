@@ -2,13 +2,17 @@
 
 import { throwIfAborted } from '../abort.js';
 import type { Document } from '../bson.js';
+import { argumentError, CsfleError, kindOf } from '../errors.js';
+import type { KeyVaultStore } from '../key-vault.js';
+import { asCollectionError } from './census.js';
 import type { MigrationCollection } from './collection.js';
 import { driverMigrationCollection, type MigrationDriverClient } from './driver-collection.js';
 import { idText } from './engine.js';
 import { listReadableNamespaces } from './evidence/namespaces.js';
-import type { NamespacedClient } from './options.js';
-import { isRemoteKey, type ValueSamples } from './proof.js';
+import type { MigrationCollectionInput } from './options.js';
+import { isRemoteKey, ValueSamples } from './proof.js';
 import type { MigrationRun } from './run-state.js';
+import { openCollection } from './setup.js';
 
 /**
  * Looks for values under keys that a KMS is to unwrap for a rewrap: in the collections that were named, or else in every
@@ -20,12 +24,10 @@ export async function searchForProof(
   keys: readonly Document[],
   values: ValueSamples,
 ): Promise<readonly string[] | undefined> {
-  const wanted = keys.filter(isRemoteKey).map((key) => idText(key._id));
+  const wanted = remoteKeyIds(keys);
   if (run.mode !== 'rewrap' || wanted.length === 0) return undefined;
-  const { keyVault, otherCollections, batchSize } = run.options;
-  let collections = run.otherCollections;
-  // A user who may not list collections gets the comparison of two answers alone.
-  if (otherCollections === undefined && 'client' in keyVault) collections = await collectionsOf(keyVault).catch(() => []);
+  const { otherCollections, batchSize } = run.options;
+  const collections = otherCollections === undefined ? await collectionsBeside(run.engine.store) : run.otherCollections;
   if (collections.length === 0) return undefined;
   const unread: string[] = [];
   for (const collection of collections) {
@@ -35,9 +37,63 @@ export async function searchForProof(
   return unread;
 }
 
-/** Every collection of a key vault's deployment that its client may read, without the vault itself. */
-export async function collectionsOf({ client, namespace }: NamespacedClient): Promise<readonly MigrationCollection[]> {
-  const driverClient = client as unknown as MigrationDriverClient;
-  const names = (await listReadableNamespaces(driverClient)).map((listed) => listed.namespace).filter((name) => name !== namespace);
-  return names.map((name) => driverMigrationCollection({ client: driverClient, namespace: name }));
+/** Which collections prove keys before `rewrapManyDataKey` wraps them anew. */
+export interface RewrapProof {
+  /** Collections with values under the keys; the first 2,000 documents of each at most, and no more than it takes. */
+  readonly collections: readonly MigrationCollectionInput[];
+}
+
+/**
+ * Values, as one document, that what a KMS unwraps for `keys` has to open: of the collections that `proof` names, or else
+ * of all beside the key vault that can be read.
+ * Errors: `OPTION_INVALID` and `ARGUMENT_INVALID` for a `proof` that is none, `MIGRATION_COLLECTION_FAILED` for a named
+ * collection that cannot be read.
+ */
+export async function valuesUnder(
+  keys: readonly Document[],
+  store: KeyVaultStore,
+  proof: RewrapProof | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
+  const wanted = remoteKeyIds(keys);
+  const values = new ValueSamples();
+  const named = proof === undefined ? undefined : collectionsOf(proof);
+  if (wanted.length === 0) return values.of();
+  for (const collection of named ?? (await collectionsBeside(store))) {
+    throwIfAborted(signal);
+    await values.search(collection, wanted, undefined, signal).catch((error: unknown) => {
+      // Of what nobody named, a part that cannot be read has no values to offer.
+      if (named !== undefined) throw asCollectionError(collection.namespace, error);
+    });
+  }
+  return values.of(...wanted);
+}
+
+function collectionsOf(proof: RewrapProof): readonly MigrationCollection[] {
+  const { collections, ...others } = (proof ?? {}) as Partial<RewrapProof>;
+  if (!Array.isArray(collections) || Object.keys(others).length > 0)
+    throw new CsfleError('OPTION_INVALID', 'proof must be false or { collections }', { details: { option: 'proof' } });
+  if (collections.length === 0)
+    throw argumentError(`proof.collections names no collection; \`proof: false\` asks for none, found ${kindOf(collections)}`, { argument: 'proof' });
+  return collections.map(openCollection);
+}
+
+function remoteKeyIds(keys: readonly Document[]): readonly string[] {
+  return keys.filter(isRemoteKey).map((key) => idText(key._id));
+}
+
+/**
+ * Every collection of a key vault's deployment that its client may read, without the vault itself; none where no client
+ * reaches it, where the client encrypts automatically, or where the user may not list collections.
+ */
+async function collectionsBeside({ deployment }: KeyVaultStore): Promise<readonly MigrationCollection[]> {
+  if (deployment === undefined) return [];
+  const client = deployment.client as unknown as MigrationDriverClient;
+  try {
+    const listed = await listReadableNamespaces(client);
+    const names = listed.map(({ namespace }) => namespace).filter((namespace) => namespace !== deployment.namespace);
+    return names.map((namespace) => driverMigrationCollection({ client, namespace }));
+  } catch {
+    return [];
+  }
 }

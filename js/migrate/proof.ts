@@ -1,17 +1,19 @@
 /**
  * Evidence that a data key is the one that data is under. A KMS that answers with other key material, in the same way each
- * time, is found out by the data alone: an encrypted value authenticates under its own key and no other.
+ * time, is found out by the data alone: an encrypted value authenticates under its own key and no other, and a
+ * deterministic one is what encrypting its plaintext under that key gives again.
  */
 
 import { type BsonBinary, binaryBytes, type Document } from '../bson.js';
 import { uuidText } from '../bytes.js';
 import { CsfleError } from '../errors.js';
+import type { CensusReport } from '../wasm.js';
 import type { MigrationCollection } from './collection.js';
 import { counted } from './counted.js';
 import { type BsonElement, buildDocument, elementsOf, isContainer } from './exact-bson.js';
 import { BATCH_BYTES, DEFAULT_BATCH_SIZE } from './options.js';
 
-/** Values that are kept for each key. More than one, since a value may be damaged. */
+/** Values of one kind that are kept for each key. More than one, since a value may be damaged. */
 export const VALUES_PER_KEY = 5;
 /** Documents of one collection that are looked at when values are all that is wanted from it. */
 const DOCUMENTS_LOOKED_AT = 2_000;
@@ -19,33 +21,53 @@ const TYPE_BINARY = 0x05;
 const SUBTYPE_ENCRYPTED = 6;
 // After length and subtype: the kind of the value (1 deterministic, 2 random) and the id of its key.
 const KIND_OFFSET = 5;
+const DETERMINISTIC = 1;
+const RANDOM = 2;
+type ValueKind = typeof DETERMINISTIC | typeof RANDOM;
 const KEY_ID_OFFSET = 6;
 const KEY_ID_END = 22;
 
 /** What a collection is asked for documents. */
 type Scanned = Pick<MigrationCollection, 'scan'>;
 
-/** A few encrypted values of each data key, from as many documents. */
+/** Values of one key by their kind. */
+type ByKind = Readonly<Record<ValueKind, BsonElement[]>>;
+
+/**
+ * A few encrypted values of each data key, from as many documents. Deterministic ones are enough, and random ones are kept
+ * for keys that have no others: only a deterministic value shows the part of the key material that equality queries rest on.
+ */
 export class ValueSamples {
-  readonly #byKey = new Map<string, BsonElement[]>();
+  readonly #byKey = new Map<string, ByKind>();
 
   /** Whether one of these keys has not enough values yet. */
   lacks(keyIds: Iterable<string>): boolean {
-    for (const keyId of keyIds) if ((this.#byKey.get(keyId)?.length ?? 0) < VALUES_PER_KEY) return true;
+    for (const keyId of keyIds) if ((this.#byKey.get(keyId)?.[DETERMINISTIC].length ?? 0) < VALUES_PER_KEY) return true;
     return false;
   }
 
-  /** Takes values of documents, one for each key and document. */
+  /** Whether documents with so many values under these keys have some that are still wanted. */
+  gain(counts: CensusReport['byKey']): boolean {
+    return counts.some(({ keyId, deterministic, random }) => {
+      const known = this.#byKey.get(keyId);
+      const has = (kind: ValueKind): number => known?.[kind].length ?? 0;
+      if (deterministic > 0 && has(DETERMINISTIC) < VALUES_PER_KEY) return true;
+      return random > 0 && has(DETERMINISTIC) === 0 && has(RANDOM) < VALUES_PER_KEY;
+    });
+  }
+
+  /** Takes values of documents, one for each key, kind and document. */
   take(documents: readonly Uint8Array[]): void {
     for (const document of documents) {
       const seen = new Set<string>();
       for (const element of encryptedValues(document)) {
         const keyId = uuidText(element.value.subarray(KEY_ID_OFFSET, KEY_ID_END));
-        if (seen.has(keyId)) continue;
-        seen.add(keyId);
-        const known = this.#byKey.get(keyId) ?? [];
+        const kind = element.value[KIND_OFFSET] as ValueKind;
+        if (seen.has(`${kind}${keyId}`)) continue;
+        seen.add(`${kind}${keyId}`);
+        const known = this.#byKey.get(keyId) ?? { [DETERMINISTIC]: [], [RANDOM]: [] };
         // A copy, so that one value does not keep its whole document in memory.
-        if (known.length < VALUES_PER_KEY) known.push({ ...element, name: String(known.length), value: element.value.slice() });
+        if (known[kind].length < VALUES_PER_KEY) known[kind].push({ ...element, value: element.value.slice() });
         this.#byKey.set(keyId, known);
       }
     }
@@ -63,17 +85,21 @@ export class ValueSamples {
     }
   }
 
-  /** The values of one key as one document. */
-  of(keyId: string): Uint8Array {
-    return buildDocument(this.#byKey.get(keyId) ?? []);
+  /** The values of these keys as one document. */
+  of(...keyIds: readonly string[]): Uint8Array {
+    const values = keyIds.flatMap((keyId) => {
+      const { [DETERMINISTIC]: deterministic = [], [RANDOM]: random = [] } = this.#byKey.get(keyId) ?? {};
+      return deterministic.length > 0 ? deterministic : random;
+    });
+    return buildDocument(values.map((element, index) => ({ ...element, name: String(index) })));
   }
 }
 
 /** What the values at hand say about unwrapped key material. */
 export interface KeyEvidence {
-  /** Values under the key that were tried. */
+  /** Values under the key that were tried; where there are deterministic ones, these alone. */
   readonly tried: number;
-  /** Values that authenticated. */
+  /** Values that authenticated and, if deterministic, became the same bytes again. */
   readonly opened: number;
 }
 
@@ -99,7 +125,7 @@ function* encryptedValues(document: Uint8Array): Generator<BsonElement> {
     if (isContainer(element)) yield* encryptedValues(element.value);
     else if (element.type === TYPE_BINARY && element.value.length >= KEY_ID_END && element.value[4] === SUBTYPE_ENCRYPTED) {
       const kind = element.value[KIND_OFFSET];
-      if (kind === 1 || kind === 2) yield element;
+      if (kind === DETERMINISTIC || kind === RANDOM) yield element;
     }
   }
 }

@@ -32,9 +32,9 @@ export interface KeyProof {
   readonly provider: string;
   /** Whether its master key unwraps it. */
   readonly unwraps: boolean;
-  /** Values under it that were tried; 0 when none was found. */
+  /** Values under it that were tried; 0 when none was found. Where there are deterministic ones, these alone. */
   readonly tried: number;
-  /** Values that authenticated with what was unwrapped. */
+  /** Values that what was unwrapped opens; deterministic ones become the same bytes again too. */
   readonly opened: number;
   /** Why it does not unwrap. */
   readonly code?: ErrorCode;

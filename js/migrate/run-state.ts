@@ -27,6 +27,8 @@ export class MigrationRun {
   readonly failures: MigrationFailure[] = [];
   /** The last census of each collection; undefined from its beginning until it is complete. */
   readonly censuses = new Map<MigrationCollection, Census | undefined>();
+  /** Keys that were asked for and that earlier runs replaced and moved to the retired keys. */
+  replacedBefore: ReadonlySet<string> = new Set();
 
   constructor(
     readonly mode: MigrationMode,

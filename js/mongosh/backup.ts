@@ -15,7 +15,7 @@ import {
   verifyBackup,
 } from '../index.js';
 import { requireArguments, requireOptions } from './arguments.js';
-import { backupName, readBackupFile, readSchemaFiles, writeNewFile } from '../node/backup-files.js';
+import { backupName, existingBackupFile, readBackupFile, readSchemaFiles, writeNewFile } from '../node/backup-files.js';
 import { passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
@@ -125,7 +125,7 @@ export class ShellBackup {
           kmsTimeoutMS,
           kmsRetries,
           ...trustIn(complete),
-          replaced: { key, write: (backup) => withFile(() => writeNewFile(replacedFile, backup.bytes)) },
+          replaced: { key, read: () => withFile(() => existingBackupFile(replacedFile)), write: (backup) => withFile(() => writeNewFile(replacedFile, backup.bytes)) },
           signal,
           bson: place.bson,
         }),

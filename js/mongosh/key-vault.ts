@@ -5,6 +5,8 @@ import { requireArguments } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
 import { visible } from '../node/text.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
+import { namespaceOf, type ShellCollection } from './migration.js';
+import { providerClient } from './provider-client.js';
 import { deleteKey, listRetired, restoreKey, type ShellDeleteKeyOptions } from './retired-keys.js';
 import { openSession, type ShellSession } from './session.js';
 import { hostsOf, printWarning, type ShellCursor, type ShellInstanceState } from './shell.js';
@@ -16,6 +18,12 @@ interface CreateKeyOptions {
   readonly masterKey?: Document;
   readonly keyAltNames?: readonly string[];
   readonly keyMaterial?: unknown;
+}
+
+/** Options of `rewrapManyDataKey`, with collections named the shell's way. */
+interface ShellRewrapOptions extends Omit<RewrapManyDataKeyOptions, 'proof'> {
+  /** Where values under the keys are looked for: collections of the shell, or their names. `false`: nowhere. */
+  readonly proof?: { readonly collections: readonly (string | ShellCollection)[] } | false;
 }
 
 /** What `csfle.keyVault()` returns. */
@@ -84,9 +92,20 @@ export class ShellKeyVault {
     return this.#session.encryption.removeKeyAltName(keyId as never, keyAltName);
   }
 
-  async rewrapManyDataKey(filter: Document, options?: RewrapManyDataKeyOptions): Promise<RewrapManyDataKeyResult> {
+  async rewrapManyDataKey(filter: Document, options: ShellRewrapOptions = {}): Promise<RewrapManyDataKeyResult> {
     requireArguments('KeyVault.rewrapManyDataKey', [filter], ['object']);
-    return interruptible(this.#session.state, (signal) => this.#session.encryption.rewrapManyDataKey(filter, { ...options, signal }));
+    const { proof, ...rest } = options;
+    const proven = proof === undefined ? {} : { proof: this.#opened(proof) };
+    return interruptible(this.#session.state, (signal) => this.#session.encryption.rewrapManyDataKey(filter, { ...rest, ...proven, signal }));
+  }
+
+  /** Collections of the shell as the library takes them; what is of another form is refused there. */
+  #opened(proof: NonNullable<ShellRewrapOptions['proof']>): NonNullable<RewrapManyDataKeyOptions['proof']> {
+    if (!Array.isArray((proof as { collections?: unknown } | null)?.collections)) return proof as false;
+    const { mongo, vaultMongo, vaultClient } = this.#session;
+    const client = mongo === vaultMongo ? vaultClient : providerClient(mongo);
+    const { collections, ...others } = proof as Exclude<typeof proof, false>;
+    return { ...others, collections: collections.map((one) => ({ client, namespace: namespaceOf('proof.collections', one) })) };
   }
 
   async createDataKey(provider: string, masterKeyOrNamesOrOptions?: unknown, keyAltNames?: readonly string[]): Promise<unknown> {
@@ -215,8 +234,8 @@ const HELP: ClassHelp = {
       docs: `${MANUAL}/KeyVault.removeKeyAlternateName`,
     },
     rewrapManyDataKey: {
-      usage: 'keyVault.rewrapManyDataKey(filter, { provider, masterKey })',
-      description: 'Wraps the matching data keys anew: under the given master key, or under their own. Data stays as it is.',
+      usage: 'keyVault.rewrapManyDataKey(filter, { provider, masterKey, proof })',
+      description: 'Wraps the matching data keys anew: under the given master key, or under their own. Data stays as it is. What a KMS unwraps has to open a value under the key: values are looked for in all collections, or in those of proof: { collections: [db.patients] }.',
       docs: `${MANUAL}/KeyVault.rewrapManyDataKey`,
     },
     createDataKey: { usage: 'keyVault.createDataKey(kms, masterKey | options, keyAltNames)', description: 'Alias of KeyVault.createKey().' },

@@ -10,6 +10,7 @@ import { MongoClient } from 'mongodb';
 const BATCH = 2;
 /** Must be in no output. */
 export const AWS_SECRET = 'chaos-secret-access-key';
+export const BACKUP_PASSPHRASE = 'chaos backup passphrase';
 /** Long enough for a machine that is busy, and for a KMS that hangs as short as it may be. */
 export const KMS_TIMEOUTS_MS = { usual: 8000, hanging: 400 };
 
@@ -25,10 +26,9 @@ export const JOBS = [
   { name: 'undo', mode: 'rewrap', from: 'aws', to: 'local', keysUnder: 'aws', undo: true, writes: 5 },
   { name: 'reencrypt', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], schemas: true, rewrites: true, writes: 19 },
   { name: 'reencrypt-aws-to-aws', mode: 'reencrypt', from: 'aws', to: 'b', keysUnder: 'aws', collections: ['people', 'visits'], schemas: true, rewrites: true, writes: 24 },
-  { name: 'reencrypt-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], schemas: true, rewrites: true, deletes: true, nested: false, writes: 25 },
-  { name: 'reencrypt-nested-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], rewrites: true, deletes: true, partial: true, writes: 25 },
-  { name: 'reencrypt-one-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people'], schemas: true, rewrites: true, deletes: true, partial: true, writes: 22 },
-  { name: 'reencrypt-none-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: [], deletes: true, partial: true, writes: 18 },
+  { name: 'reencrypt-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], schemas: true, rewrites: true, deletes: true, nested: false, writes: 31 },
+  { name: 'reencrypt-nested-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], rewrites: true, deletes: true, partial: true, writes: 27 },
+  { name: 'reencrypt-one-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people'], schemas: true, rewrites: true, deletes: true, partial: true, writes: 9 },
   { name: 'decrypt', mode: 'decrypt', collections: ['people', 'visits'], schemas: true, rewrites: true, writes: 9 },
   { name: 'restore', mode: 'restore', keysUnder: 'local', rerun: 'always', writes: 5 },
   { name: 'create-data-key', mode: 'create', to: 'a', writes: 1 },
@@ -47,7 +47,7 @@ export const OPPOSITES = {
 };
 
 /** Where the files of a job are: `disk` is where what it writes goes. */
-export const filesOf = (disk) => ({ schema: `${disk}/schema-map.json`, backup: `${disk}/backup.jsonl` });
+export const filesOf = (disk) => ({ schema: `${disk}/schema-map.json`, backup: `${disk}/backup` });
 
 /** The keys that a re-encryption replaces, as text: those that were under its old master key at first. */
 export const oldKeyIds = (job, keys) => Object.values(keys).filter(({ provider, later }) => provider === job.from && !later).map(({ id }) => id.toHexString(true));
@@ -61,7 +61,7 @@ export function commandArguments(job, { database, folder, arns, keys }, { disk =
   const tuning = ['--kms-timeout-ms', String(kmsTimeoutMs)];
   switch (job.mode) {
     case 'restore':
-      return ['keys', 'restore', backup, '--execute', '--insert-missing', ...common];
+      return ['backup', 'restore', backup, '--overwrite', '--execute', '--replaced-file', `${disk}/replaced.csfle-backup`, ...common, ...localKey];
     case 'create':
       return ['keys', 'create', ...to, '--alt-name', 'made', ...common, ...(job.to === 'local' ? localKey : [])];
     case 'keys-rewrap':
@@ -80,10 +80,14 @@ export function commandArguments(job, { database, folder, arns, keys }, { disk =
   }
 }
 
-const backupArguments = (withBackup, file) => (withBackup ? ['--backup-file', file] : []);
+const backupArguments = (withBackup, file) => (withBackup ? ['--backup-file', file] : ['--no-backup']);
+
+/** Whether the backup of a job goes under its new master key, which is at the KMS; else under a passphrase. */
+export const isUnderKms = (job) => job.to === 'a' || job.to === 'b';
 
 /** The environment of the command. */
-export const commandEnvironment = ({ uri, kmsEndpoint }) => ({
+export const commandEnvironment = (job, { uri, kmsEndpoint }) => ({
+  ...(isUnderKms(job) ? {} : { CSFLE_BACKUP_PASSPHRASE: BACKUP_PASSPHRASE }),
   PATH: process.env.PATH, HOME: process.env.HOME, MONGODB_URI: uri, AWS_ENDPOINT_URL_KMS: kmsEndpoint, NO_COLOR: '1',
   AWS_ACCESS_KEY_ID: 'chaos', AWS_SECRET_ACCESS_KEY: AWS_SECRET, AWS_REGION: 'us-east-1', AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
 });
@@ -106,7 +110,7 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
     if (job.mode === 'restore') {
       const lines = (await readFile(backup, 'utf8')).split('\n').filter(Boolean);
       const documents = lines.map((line) => bson.EJSON.parse(line, { relaxed: false }));
-      const replaced = { key: { passphrase: 'chaos passphrase', argon2: { memoryKiB: 19_456, iterations: 2 } }, write: () => {} };
+      const replaced = { key: { passphrase: BACKUP_PASSPHRASE, argon2: { memoryKiB: 19_456, iterations: 2 } }, write: () => {} };
       const report = await restoreBackup({ keyVault: { client, namespace }, documents, overwrite: true, kmsProviders, replaced, execute: true });
       return { ok: report.ok, report };
     }
@@ -124,7 +128,7 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
       keyVault: { client, namespace }, kmsProviders, mode: job.mode, execute: true, batchSize: BATCH, onProgress, ...tuning,
       ...(job.from === undefined ? {} : { from: { provider: job.from } }), ...(job.to === undefined ? {} : { to }),
       ...(job.collections === undefined ? {} : { collections: job.collections.map((collection) => ({ client, namespace: `${database}.${collection}` })) }),
-      ...(job.mode === 'reencrypt' ? { keyFilter: { _id: { $in: oldKeys.map((id) => new bson.UUID(id)) } } } : {}),
+      ...(job.mode === 'reencrypt' ? { keyIds: oldKeys } : {}),
       ...(job.schemas ? { schemas: [schemaOf(schema)] } : {}), ...(job.deletes ? { deleteOldKeys: true } : {}),
       ...(job.mode === 'decrypt' ? { confirmPlaintext: true } : {}),
     });

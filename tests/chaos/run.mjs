@@ -147,7 +147,10 @@ async function main(args) {
 /** Says how far a run is: on a terminal all the time, elsewhere a line now and then. */
 function progressOn(stream) {
   let told = 0;
-  return ({ faults, asked, losses, leaks }) => {
+  let found = 0;
+  return ({ faults, asked, losses, leaks, findings }) => {
+    // A long run that is stopped has told what it found.
+    for (; found < findings.length; found += 1) stream.write(`${stream.isTTY ? '\r' : ''}chaos: FOUND ${JSON.stringify(findings[found])}\n`);
     const text = `${faults} of ${asked} faults, ${losses} losses, ${leaks} leaks`;
     if (stream.isTTY) stream.write(`\r${text}`);
     else if (faults >= told + FAULTS_PER_LINE) {

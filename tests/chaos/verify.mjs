@@ -2,7 +2,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as bson from 'bson';
-import { AWS_SECRET, filesOf, oldKeyIds } from './jobs.mjs';
+import { readBackup } from 'csfle-wasm';
+import { AWS_SECRET, BACKUP_PASSPHRASE, filesOf, isUnderKms, oldKeyIds } from './jobs.mjs';
 import { COLLECTIONS, idText } from './world.mjs';
 
 const canonical = (document) => bson.EJSON.stringify(document, { relaxed: false });
@@ -50,6 +51,7 @@ export async function judge({ world, job, found, claims, outputs, disk = world.f
     }
   }
   if (job.schemas) losses.push(...await lostSchema(world, job, found, claims, disk));
+  if (job.mode !== 'restore') losses.push(...await lostBackup(world, job, disk));
   const leaks = found.hits.map(({ needle, where }) => ({ what: needle, detail: where }));
   leaks.push(...await leaksOutside(world, job, outputs, disk));
   return { losses, leaks };
@@ -117,6 +119,19 @@ export function undoneWork(world, job, found) {
     }
     default:
       return job.collections.flatMap((collection) => (found.collections[collection] ?? []).filter(({ encrypted }) => encrypted).map(() => `a document of ${collection} has an encrypted value`));
+  }
+}
+
+/** A sealed backup that is there under its name opens and has every key that the world began with. */
+async function lostBackup({ keys, kmsProviders }, job, disk) {
+  const bytes = await readFile(filesOf(disk).backup).catch(() => undefined);
+  if (bytes === undefined) return [];
+  try {
+    const { keyDocuments } = await readBackup(new Uint8Array(bytes), isUnderKms(job) ? { kmsProviders } : { passphrase: BACKUP_PASSPHRASE });
+    const kept = keyDocuments.map((document) => hexOf(bson.deserialize(document)._id));
+    return Object.entries(keys).filter(([, { id, later }]) => !later && !kept.includes(hexOf(id))).map(([key]) => ({ what: 'backup without a key', detail: key }));
+  } catch (error) {
+    return [{ what: 'backup does not open', detail: `${error.code}: ${error.message}` }];
   }
 }
 

@@ -146,6 +146,29 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
+  it('restore --overwrite goes on after a stop with the replaced-file of before, and refuses any other', async () => {
+    const place = await ward({ documents: 2 });
+    await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
+    await place.migrate({ execute: true });
+    const migrated = await place.vault.findOne({ _id: place.keys.notes }, { promoteValues: false });
+    const replacedFile = join(place.cwd, 'replaced');
+    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--execute', '--overwrite', '--local-key-file', place.keyFile, '--replaced-file', replacedFile];
+    assert.equal((await place.json(restore)).code, 0);
+    const kept = await readFile(replacedFile);
+    // As it is when the run before stopped at this key.
+    await place.vault.replaceOne({ _id: migrated._id }, migrated);
+    const again = await place.json(restore);
+    assert.deepEqual([again.code, again.replaced, again.failures], [0, [place.keys.notes.toHexString(true)], []]);
+    assert.deepEqual(await readFile(replacedFile), kept);
+    await place.readsAs({ local: place.local });
+    // Wrapped anew since: the file does not have it as it is.
+    await place.migrate({ execute: true });
+    const other = await place.json(restore);
+    assert.deepEqual([other.code, other.failures.map(({ kind, code }) => [kind, code])], [1, [['backup', 'BACKUP_VERIFICATION_FAILED']]]);
+    assert.deepEqual(await readFile(replacedFile), kept);
+    await place.readsAs({ aws: lab.aws });
+  });
+
   it('restore reads the lines of extended JSON that earlier versions wrote', async () => {
     const place = await ward();
     const documents = await place.vault.find().toArray();

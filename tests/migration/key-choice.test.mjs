@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
-import { countingStore, failedChecks, failuresOf, hospital, mortalStore, openLab, valuesByKey } from './fixtures.mjs';
+import { countingStore, DETERMINISTIC, failedChecks, failuresOf, hospital, mortalStore, openLab, valuesByKey } from './fixtures.mjs';
 
 const mode = 'reencrypt';
 
@@ -75,6 +75,47 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     assert.deepEqual([again.keys.planned, again.keys.deleted, Object.values(reasons(again))], [0, 0, ['made-later', 'made-later', 'made-later']]);
     assert.deepEqual(again.remaining.notChosen, []);
     assert.deepEqual(await place.dump(), before);
+  });
+
+  it('once the old keys are removed, the same ids are done, and a value under one of them is not', async () => {
+    const place = await hospital(lab, { documents: 2 });
+    const value = await place.encryption.encrypt('late', { algorithm: DETERMINISTIC, keyId: place.keys.ssn });
+    const choice = { keyIds: idsOf(place), deleteOldKeys: true };
+    assert.equal((await run(place, choice)).keys.deleted, 3);
+    const before = await place.dump();
+    const again = await run(place, choice);
+    assert.equal(again.ok, true, JSON.stringify(again.failures));
+    assert.deepEqual([again.keys.planned, again.remaining.keys], [0, []]);
+    assert.deepEqual(await place.dump(), before);
+    const missing = randomUUID();
+    const more = await run(place, { ...choice, keyIds: [...choice.keyIds, missing] });
+    assert.equal(more.ok, false);
+    assert.deepEqual(failuresOf(more), [{ kind: 'check', id: 'keys-chosen', code: 'MIGRATION_NO_KEYS_CHOSEN' }]);
+    // A writer that kept the old key in its cache.
+    await place.patients.insertOne({ late: value });
+    const late = await run(place, choice);
+    assert.equal(late.ok, false);
+    assert.deepEqual(late.remaining.values, [{ namespace: place.patientsNamespace, values: 1 }]);
+  });
+
+  it('after a stop in the middle of removing keys, the same command does the rest', async () => {
+    const place = await hospital(lab, { documents: 2 });
+    const choice = { keyIds: idsOf(place), deleteOldKeys: true };
+    // As when the process ends after the first key: no call of the store is answered any more.
+    let isDead = false;
+    const call = (method) => async (...args) => {
+      if (isDead) throw new Error('killed');
+      return place.store[method](...args);
+    };
+    const store = Object.fromEntries(Object.keys(place.store).filter((name) => typeof place.store[name] === 'function').map((name) => [name, call(name)]));
+    const { retireKey } = store;
+    store.retireKey = async (...args) => { const count = await retireKey(...args); isDead = true; return count; };
+    await run(place, { ...choice, keyVault: store, dataClients: [lab.client] });
+    assert.equal(await place.vault.countDocuments({ _id: { $in: Object.values(place.keys) } }), 2);
+    const again = await run(place, choice);
+    assert.equal(again.ok, true, JSON.stringify([again.failures, again.remaining]));
+    assert.deepEqual([again.keys.deleted, again.remaining.keys], [2, []]);
+    await place.readsAs({ aws: lab.aws });
   });
 
   it('keys by id: the others keep their values, and the report says how many', async () => {

@@ -390,6 +390,32 @@ describe('rewrap', { timeout: 240_000 }, () => {
     assert.equal(last.done, last.total);
   });
 
+  it('rewrapManyDataKey proves keys under a KMS by the values of every collection that can be read', async () => {
+    const place = await hospital(lab);
+    assert.equal((await place.migrate({ execute: true })).ok, true);
+    const before = await place.dump();
+    const right = (await place.vault.findOne({ _id: place.keys.ssn })).keyMaterial.buffer;
+    // Always the same wrong answer about one key: values open, and queries by equality would find nothing.
+    const lying = {
+      encrypt: (call) => lab.aws.encrypt(call),
+      async decrypt(call) {
+        const bytes = Uint8Array.from(await lab.aws.decrypt(call));
+        if (Buffer.from(call.ciphertext).equals(Buffer.from(right))) bytes[95] ^= 1;
+        return bytes;
+      },
+    };
+    const rewrap = (aws, more) => {
+      const encryption = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { ...place.kmsProviders, aws } });
+      return encryption.rewrapManyDataKey({}, { provider: 'local', ...more }).finally(() => encryption.close());
+    };
+    const refused = { code: 'CRYPTO_AUTHENTICATION_FAILED', details: { provider: 'aws', keyId: place.keys.ssn.toHexString(true), tried: '5' } };
+    await assert.rejects(rewrap(lying), (error) => { assert.deepEqual({ code: error.code, details: { ...error.details } }, refused); return true; });
+    await assert.rejects(rewrap(lying, { proof: { collections: [{ client: lab.client, namespace: place.patientsNamespace }] } }), { code: refused.code });
+    assert.deepEqual(await place.dump(), before);
+    assert.equal((await rewrap(lab.aws)).bulkWriteResult.modifiedCount, 3);
+    await place.readsAs({ local: place.local });
+  });
+
   it('options that make no sense are refused at once', async () => {
     const place = await hospital(lab, { documents: 0 });
     const refused = async (code, options) => assert.rejects(place.migrate(options), { name: 'CsfleError', code });

@@ -127,7 +127,10 @@ fn creating_a_key_refuses_bad_names_and_master_keys() {
         code(Machine::probe(&mut host.context(), b"")),
         Code::MasterKeyInvalid
     );
-    assert_eq!(code(Machine::rewrap(b"", None, None)), Code::BsonMalformed);
+    assert_eq!(
+        code(Machine::rewrap(b"", None, None, EVERYTHING)),
+        Code::BsonMalformed
+    );
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn rewrapping_there_and_back_keeps_every_key() {
     assert_ne!(before[0], before[1]);
     for target in [aws(), local(), local(), aws(), aws()] {
         let output = host
-            .run(Machine::rewrap(EVERYTHING, Some(&target), None).unwrap())
+            .run(Machine::rewrap(EVERYTHING, Some(&target), None, EVERYTHING).unwrap())
             .unwrap();
         for (item, document) in items(&output).iter().zip(&host.vault) {
             assert_eq!(
@@ -176,7 +179,7 @@ fn without_a_target_each_key_keeps_its_own_master_key() {
     host.create_key(&local(), &[], None);
     host.create_key(&aws(), &[], None);
     let output = host
-        .run(Machine::rewrap(EVERYTHING, None, None).unwrap())
+        .run(Machine::rewrap(EVERYTHING, None, None, EVERYTHING).unwrap())
         .unwrap();
     let items = items(&output);
     assert_eq!(field(&items[0], "masterKey").unwrap(), local());
@@ -191,7 +194,7 @@ fn without_a_target_each_key_keeps_its_own_master_key() {
 fn an_empty_vault_gives_an_empty_result() {
     let mut host = Host::new();
     let output = host
-        .run(Machine::rewrap(EVERYTHING, Some(&aws()), None).unwrap())
+        .run(Machine::rewrap(EVERYTHING, Some(&aws()), None, EVERYTHING).unwrap())
         .unwrap();
     assert!(items(&output).is_empty());
 }
@@ -204,7 +207,7 @@ fn a_rewrap_never_trusts_the_key_cache() {
     let machine = Machine::encrypt(&support::host::v(16, &[1, 0, 0, 0]), &options).unwrap();
     host.run(machine).unwrap();
     let calls = host.kms_calls;
-    host.run(Machine::rewrap(EVERYTHING, Some(&aws()), None).unwrap())
+    host.run(Machine::rewrap(EVERYTHING, Some(&aws()), None, EVERYTHING).unwrap())
         .unwrap();
     assert_eq!(
         host.kms_calls - calls,
@@ -217,7 +220,7 @@ fn a_rewrap_never_trusts_the_key_cache() {
 fn a_kms_that_gives_back_other_material_is_caught_before_anything_is_written() {
     let mut host = Host::new();
     host.create_key(&local(), &[], None);
-    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), None).unwrap();
+    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), None, EVERYTHING).unwrap();
     assert_eq!(host.step(&mut machine).unwrap(), Step::NeedKeys);
     let documents = host.vault.concat();
     machine
@@ -274,11 +277,12 @@ fn no_single_wrong_answer_of_a_kms_leads_to_a_wrapping() {
     let expected = fingerprints(&mut host)[0][5..].to_vec();
     for (fingerprint, calls) in [(None, 4), (Some(&expected[..]), 3)] {
         for wrong in 0..calls {
-            let machine = Machine::rewrap(EVERYTHING, Some(&aws()), fingerprint).unwrap();
+            let machine =
+                Machine::rewrap(EVERYTHING, Some(&aws()), fingerprint, EVERYTHING).unwrap();
             let outcome = run_with_wrong_answer(&mut host, machine, wrong);
             assert_eq!(code(outcome), Code::KmsReplyMismatch, "call {wrong}");
         }
-        let machine = Machine::rewrap(EVERYTHING, Some(&aws()), fingerprint).unwrap();
+        let machine = Machine::rewrap(EVERYTHING, Some(&aws()), fingerprint, EVERYTHING).unwrap();
         assert_eq!(
             run_with_wrong_answer(&mut host, machine, calls).unwrap(),
             calls
@@ -291,10 +295,15 @@ fn no_single_wrong_answer_of_a_kms_leads_to_a_wrapping() {
         assert_eq!(code(outcome), Code::KmsReplyMismatch, "call {wrong}");
     }
     let other = [0; 32];
-    let machine = Machine::rewrap(EVERYTHING, Some(&local()), Some(&other)).unwrap();
+    let machine = Machine::rewrap(EVERYTHING, Some(&local()), Some(&other), EVERYTHING).unwrap();
     assert_eq!(code(host.run(machine)), Code::KmsReplyMismatch);
     assert_eq!(
-        code(Machine::rewrap(EVERYTHING, None, Some(&other[..31]))),
+        code(Machine::rewrap(
+            EVERYTHING,
+            None,
+            Some(&other[..31]),
+            EVERYTHING
+        )),
         Code::OptionInvalid
     );
     assert_eq!(host.vault.len(), 1, "{id:?}");
@@ -331,6 +340,78 @@ fn a_fingerprint_counts_the_values_that_its_key_opens() {
     assert_eq!(host.kms_calls, calls, "the kept key opens it");
 }
 
+/// A document with these values.
+fn values_of(values: &[&Vec<u8>]) -> Vec<u8> {
+    let mut document = csfle_core::raw::begin_document(256);
+    for (index, value) in values.iter().enumerate() {
+        csfle_core::raw::push_element(&mut document, 3, index.to_string().as_bytes(), value);
+    }
+    csfle_core::raw::end_document(&mut document, 0);
+    document
+}
+
+/// A host whose key `_id` is wrapped around other material in each of these bytes, and a deterministic and a random value
+/// that are under the right material.
+fn host_with_changed_material(at: usize) -> (Host, Vec<u8>, Vec<u8>) {
+    let mut host = Host::new();
+    let material: Vec<u8> = (0..96).collect();
+    let id = host.create_key(&aws(), &[], Some(&material));
+    let [deterministic, random] =
+        [support::host::DETERMINISTIC, support::host::RANDOM].map(|algorithm| {
+            let options = support::host::options(algorithm, id);
+            let value = support::host::v(16, &[1, 0, 0, 0]);
+            host.run(Machine::encrypt(&value, &options).unwrap())
+                .unwrap()
+        });
+    let mut changed = material;
+    changed[at] ^= 1;
+    let mut other = Host::new();
+    other.create_key(&aws(), &[], Some(&changed));
+    let wrapped = field(&other.vault[0], "keyMaterial").unwrap();
+    let mut document = csfle_core::raw::begin_document(512);
+    for element in elements(&host.vault[0]).unwrap() {
+        let element = element.unwrap();
+        let is_wrapping = element.name == b"keyMaterial";
+        let value = if is_wrapping { &wrapped } else { element.value };
+        csfle_core::raw::push_element(&mut document, element.bson_type, element.name, value);
+    }
+    csfle_core::raw::end_document(&mut document, 0);
+    host.vault[0] = document;
+    host.engine.clear_cache();
+    (host, deterministic, random)
+}
+
+#[test]
+fn a_deterministic_value_shows_each_part_of_the_material() {
+    let int = |number: i32| number.to_le_bytes().to_vec();
+    // Sub-keys: 32 bytes for the tag, 32 to encrypt, 32 to derive initialisation vectors.
+    for at in [0, 40, 95] {
+        let (mut host, deterministic, random) = host_with_changed_material(at);
+        let values = values_of(&[&random, &deterministic, &random]);
+        let machine = Machine::fingerprint(EVERYTHING, &values, false).unwrap();
+        let output = host.run(machine).unwrap();
+        let item = &items(&output)[0];
+        assert_eq!(field(item, "tried").unwrap(), int(1), "byte {at}");
+        assert_eq!(field(item, "opened").unwrap(), int(0), "byte {at}");
+    }
+    let (mut host, _, random) = host_with_changed_material(95);
+    let machine = Machine::fingerprint(EVERYTHING, &values_of(&[&random]), false).unwrap();
+    let output = host.run(machine).unwrap();
+    assert_eq!(field(&items(&output)[0], "opened").unwrap(), int(1));
+}
+
+#[test]
+fn material_that_opens_no_value_is_not_wrapped() {
+    for at in [0, 40, 95] {
+        let (mut host, deterministic, random) = host_with_changed_material(at);
+        let calls = host.kms_calls;
+        let values = values_of(&[&deterministic, &random]);
+        let machine = Machine::rewrap(EVERYTHING, Some(&aws()), None, &values).unwrap();
+        assert_eq!(code(host.run(machine)), Code::CryptoAuthenticationFailed);
+        assert_eq!(host.kms_calls - calls, 1, "unwrapped, and no more");
+    }
+}
+
 #[test]
 fn a_new_key_that_is_kept_needs_no_answer_of_a_kms() {
     let mut host = Host::new();
@@ -351,7 +432,7 @@ fn a_vault_that_returns_a_key_twice_is_refused() {
     host.create_key(&local(), &["a"], None);
     host.vault.push(host.vault[0].clone());
     for machine in [
-        Machine::rewrap(EVERYTHING, Some(&aws()), None),
+        Machine::rewrap(EVERYTHING, Some(&aws()), None, EVERYTHING),
         Machine::fingerprint(EVERYTHING, EVERYTHING, false),
     ] {
         assert_eq!(code(host.run(machine.unwrap())), Code::KeyVaultDuplicateKey);
@@ -362,7 +443,7 @@ fn a_vault_that_returns_a_key_twice_is_refused() {
 fn a_reply_from_an_earlier_round_is_refused() {
     let mut host = Host::new();
     host.create_key(&aws(), &[], None);
-    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), None).unwrap();
+    let mut machine = Machine::rewrap(EVERYTHING, Some(&aws()), None, EVERYTHING).unwrap();
     host.step(&mut machine).unwrap();
     let documents = host.vault.concat();
     machine
@@ -409,7 +490,7 @@ fn the_previous_master_key_is_given_out_as_it_is_stored() {
     csfle_core::raw::end_document(&mut document, 0);
     host.vault[0] = document;
     let output = host
-        .run(Machine::rewrap(EVERYTHING, Some(&local()), None).unwrap())
+        .run(Machine::rewrap(EVERYTHING, Some(&local()), None, EVERYTHING).unwrap())
         .unwrap();
     let item = &items(&output)[0];
     assert_eq!(field(item, "previousMasterKey").unwrap(), stored);

@@ -191,7 +191,8 @@ impl Engine {
         }))
     }
 
-    /// Rewraps the data keys that `filter` finds, whose material has this fingerprint, if it is known.
+    /// Rewraps the data keys that `filter` finds, whose material has this fingerprint, if it is known, and opens one of
+    /// the `values` under it, if there are any.
     ///
     /// # Errors
     /// Those of `csfle_core::Machine::rewrap`.
@@ -200,6 +201,7 @@ impl Engine {
         filter: &Uint8Array,
         master_key: Option<Uint8Array>,
         fingerprint: Option<Uint8Array>,
+        values: &Uint8Array,
     ) -> std::result::Result<Machine, JsValue> {
         let master_key = master_key.as_ref().map(read);
         let master_key = master_key.as_ref().map(|bytes| bytes.expose());
@@ -209,6 +211,7 @@ impl Engine {
             read(filter).expose(),
             master_key,
             fingerprint,
+            read(values).expose(),
         ))
     }
 

@@ -1,5 +1,6 @@
 import type { BsonBinary, Document } from '../../bson.js';
 import { CsfleError } from '../../errors.js';
+import type { RetiringStore } from '../../key-vault/retirement.js';
 import { counted } from '../counted.js';
 import { idText, type Replacement } from '../engine.js';
 import { isMadeBefore, type KeyChoice } from '../key-choice.js';
@@ -37,9 +38,10 @@ export const REENCRYPT: Mode = {
     return checks;
   },
 
-  wantsValues(_run, keys) {
+  wantsValues(run, keys) {
     const wanted = new Set(keys.filter(({ reason }) => reason === 'chosen' || reason === 'malformed').map(({ id }) => id));
-    return (keyId) => wanted.has(keyId);
+    // A value under a key that was retired since is still to be replaced, once that key is restored.
+    return (keyId) => wanted.has(keyId) || run.replacedBefore.has(keyId);
   },
 };
 
@@ -62,11 +64,33 @@ function reasonOf(choice: KeyChoice, id: string, document: Document | undefined)
   }
 }
 
-/** The ids that were asked for and that no key of the vault has. */
-export function idsNotInVault({ choice }: MigrationRun, documents: readonly Document[]): readonly string[] {
+/** The ids that were asked for, that no key of the vault has, and that no earlier run replaced. */
+export function idsNotInVault({ choice, replacedBefore }: MigrationRun, documents: readonly Document[]): readonly string[] {
   if (choice?.kind !== 'key-ids') return [];
   const known = byId(documents);
-  return [...choice.ids].filter((id) => !known.has(id));
+  return [...choice.ids].filter((id) => !known.has(id) && !replacedBefore.has(id));
+}
+
+/**
+ * Which of the ids that were asked for belong to retired keys in whose place a key of the vault is, if need be by way of
+ * other retired keys: an earlier run did what was asked for.
+ */
+export async function findReplacedBefore(run: MigrationRun, documents: readonly Document[]): Promise<ReadonlySet<string>> {
+  const done = new Set<string>();
+  const missing = idsNotInVault(run, documents);
+  const { store } = run.engine;
+  if (missing.length === 0 || store.retiredKeys === undefined) return done;
+  const retired = await run.engine.whileReading(() => (store as RetiringStore).retiredKeys(), run.signal);
+  const known = byId(documents);
+  const next = new Map<string, Set<string>>();
+  for (const { keyId, replacedBy } of retired)
+    if (replacedBy !== undefined) next.set(idText(keyId), (next.get(idText(keyId)) ?? new Set()).add(idText(replacedBy)));
+  for (const id of missing) {
+    const seen = new Set([id]);
+    for (const at of seen) for (const to of next.get(at) ?? []) seen.add(to);
+    if ([...seen].some((at) => known.has(at))) done.add(id);
+  }
+  return done;
 }
 
 /** The choice in words: `2 keys, made before ...`. */
@@ -91,6 +115,8 @@ function keysChosenCheck(run: MigrationRun, look: Look, keys: readonly ChosenKey
   const leftOut = number('left-out');
   if (leftOut > 0)
     return keysChosen(`${counted(leftOut, 'key is', 'keys are')} ${text}, and from and keyFilter leave out every one`, '');
+  if (run.replacedBefore.size > 0 && idsNotInVault(run, look.documents).length === 0)
+    return keysChosen(undefined, `${counted(run.replacedBefore.size, 'key')}, ${text}: replaced and retired before`);
   if (choice.kind === 'key-ids') return keysChosen('the key vault has none of the keys that were asked for', '');
   const known = byId(look.documents);
   const unknown = new Set(look.censuses.flatMap(({ keyIds }) => keyIds).filter((id) => !known.has(id)));

@@ -13,6 +13,7 @@ pub(crate) mod documents;
 mod encrypt_documents;
 pub(crate) mod explicit;
 pub(crate) mod key_lookup;
+mod key_proof;
 pub(crate) mod keyed;
 mod kms_round;
 mod options;

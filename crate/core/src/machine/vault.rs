@@ -10,16 +10,16 @@ use super::{
     Context, Machine, Step, Work,
     create_data_key::{mismatch, with_reply_key_id, wrap_or_ask},
     key_lookup::unwrap_local,
+    key_proof::open_each,
     kms_round::{KmsReply, KmsRound},
 };
 use crate::{
     engine::Wrapping,
     error::{Code, Error, Result},
     key_vault::{KeyDocument, MasterKey, WrappedKeyMaterial, check_unique},
-    payload::{EncryptedValue, opens_to_plaintext},
-    raw::{Found, scan, split_documents},
+    raw::split_documents,
     secret::{KeyMaterial, SecretBytes},
-    value_cipher::{DataKey, decrypt_value},
+    value_cipher::DataKey,
 };
 
 /// Length in bytes of a fingerprint.
@@ -32,6 +32,8 @@ enum Purpose {
         target: Option<MasterKey>,
         /// The fingerprint of the only right material. Without it the old wrapping is unwrapped twice.
         expected: Option<[u8; FINGERPRINT_LEN]>,
+        /// Encrypted values that what a KMS unwraps has to open.
+        values: Vec<u8>,
     },
     /// Tell its fingerprint, and which of `values` it opens.
     Fingerprint {
@@ -82,15 +84,19 @@ impl Machine {
     ///
     /// Shape: out `{v: [{_id, keyMaterial, masterKey, previousKeyMaterial, previousMasterKey}]}`, in the order provided.
     /// No answer of a KMS is believed: the material is compared with the fingerprint `expected` of this engine, or, where
-    /// that is not known, with a second answer for the old wrapping; then the new wrapping is unwrapped and compared with
+    /// that is not known, with a second answer for the old wrapping; it has to open one of those `values` (one document)
+    /// that are under the key, as in [`Machine::fingerprint`]; then the new wrapping is unwrapped and compared with
     /// it. All comparisons take constant time. One that fails gives out nothing.
-    /// Errors: those of creating a data key and of reading key documents; `KMS_REPLY_MISMATCH`; `OPTION_INVALID` for a
-    /// fingerprint that is none.
+    /// Errors: those of creating a data key and of reading key documents; `KMS_REPLY_MISMATCH`;
+    /// `CRYPTO_AUTHENTICATION_FAILED` for material that opens none of its values; `OPTION_INVALID` for a fingerprint that
+    /// is none; `BSON_*` for `values`.
     pub fn rewrap(
         filter: &[u8],
         master_key: Option<&[u8]>,
         expected: Option<&[u8]>,
+        values: &[u8],
     ) -> Result<Self> {
+        crate::raw::elements(values)?;
         let target = master_key.map(MasterKey::from_bytes).transpose()?;
         let expected = expected
             .map(|bytes| {
@@ -100,11 +106,22 @@ impl Machine {
                 })
             })
             .transpose()?;
-        Self::vault(filter, Purpose::Rewrap { target, expected })
+        let values = values.to_vec();
+        Self::vault(
+            filter,
+            Purpose::Rewrap {
+                target,
+                expected,
+                values,
+            },
+        )
     }
 
     /// Tells for each data key that `filter` finds a fingerprint of its unwrapped material, and how many of `values` are
     /// under it and open with it. With `keep`, the same material serves operations on values from now on.
+    ///
+    /// A deterministic value opens when its plaintext gives the same initialisation vector again: a random one says nothing
+    /// about the third of the material that derives it. So deterministic values alone count where there are any.
     ///
     /// Shape: `values` = one document, searched at any depth. Out `{v: [{_id, fingerprint: binary (32 bytes), masterKey,
     /// tried, opened}]}`. Equal fingerprints of one engine mean equal material; they tell nothing else, since they are
@@ -242,8 +259,10 @@ impl Vault {
             }
             Purpose::Rewrap {
                 expected: Some(expected),
+                values,
                 ..
             } => {
+                require_proof(context, &self.keys, values)?;
                 for key in &self.keys {
                     let Some(material) = &key.material else {
                         continue;
@@ -255,7 +274,12 @@ impl Vault {
                 }
                 self.wrap(context)
             }
-            Purpose::Rewrap { expected: None, .. } => {
+            Purpose::Rewrap {
+                expected: None,
+                values,
+                ..
+            } => {
+                require_proof(context, &self.keys, values)?;
                 for (index, key) in self.keys.iter().enumerate() {
                     let document = &key.document;
                     let provider = document.master_key.provider();
@@ -409,20 +433,30 @@ fn stored_master_key(bytes: &[u8], document: &KeyDocument) -> RawDocumentBuf {
         .map_or_else(|| document.master_key.to_raw(), RawDocument::to_owned)
 }
 
-/// Counts the values under this key, and those that it opens. What is no whole value counts as tried.
-fn open_each(values: &[u8], key: &DataKey) -> Result<(i32, i32)> {
-    let is_under = |payload: &[u8]| payload.get(1..17) == Some(&key.id().as_bytes()[..]);
-    let found = scan(values, |payload| {
-        opens_to_plaintext(payload) && is_under(payload)
-    })?
-    .found;
-    let opens = |found: &&Found<'_>| {
-        let mut plaintext = SecretBytes::with_capacity(found.value.len());
-        EncryptedValue::parse(found.payload())
-            .is_ok_and(|value| decrypt_value(key, &value, plaintext.expose_mut()).is_ok())
-    };
-    let opened = found.iter().filter(opens).count();
-    Ok((found.len() as i32, opened as i32))
+/// Refuses what a KMS unwrapped when values are under the key and it opens none of them. The wrapping under a local
+/// master key authenticates itself.
+fn require_proof(context: &Context<'_>, keys: &[VaultKey], values: &[u8]) -> Result<()> {
+    for key in keys {
+        let provider = key.document.master_key.provider();
+        let Some(material) = &key.material else {
+            continue;
+        };
+        if !matches!(context.engine.wrapping(provider)?, Wrapping::Remote) {
+            continue;
+        }
+        let data_key = DataKey::with_host(key.document.id, material, context.engine.host);
+        let (tried, opened) = open_each(values, &data_key)?;
+        if tried > 0 && opened == 0 {
+            return Err(Error::new(
+                Code::CryptoAuthenticationFailed,
+                "the KMS unwrapped the data key to key material that opens none of the values under it; nothing was wrapped",
+            )
+            .with("provider", provider)
+            .with("keyId", key.document.id)
+            .with("tried", tried));
+        }
+    }
+    Ok(())
 }
 
 fn differs(key: &VaultKey) -> Error {
