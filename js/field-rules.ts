@@ -4,11 +4,11 @@ import { argumentError, CsfleError, kindOf } from './errors.js';
 import { refuseUnknownOptions } from './session.js';
 
 // Names that reports and queries write for array elements: rules enter arrays by themselves.
-const ARRAY_STEP = /^(?:\d+|\$(?:\[.*\])?)$|\[/;
+const ARRAY_STEP = /^\$(?:\[.*\])?$|\[/
 
 /**
  * The paths with their options.
- * Errors: `ARGUMENT_INVALID` for anything but a plain object with a rule, and for a path with an array index or `$[]`;
+ * Errors: `ARGUMENT_INVALID` for anything but a plain object with a rule, and for a path with `$`, `$[]` or brackets;
  * `OPTION_INVALID` for an option that is not known.
  */
 export function requireRules<T extends object>(options: { readonly fields: T }): T {

@@ -223,7 +223,7 @@ function printFiles(files: readonly string[], failures: readonly FileFailure[], 
 }
 
 function printFailures(failures: RestoreBackupReport['failures'] | readonly FileFailure[], output: Output): void {
-  for (const { id, message, code, remedy } of failures) output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]\n        ${remedy}`);
+  for (const { id, message, code, remedy } of failures) output.line([`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`, `        ${remedy}`]);
 }
 
 function verbOf({ execute }: RestoreFlags): string {

@@ -32,11 +32,11 @@ type RemovalFlags = KeysFlags & EvidenceFlags & { readonly schemaFile: readonly 
 
 /** `csfle keys delete <key>`: moves a key that nothing needs to the retired keys. */
 export function deleteKey(name: string, flags: RemovalFlags, output: Output): Promise<number> {
-  return removing(flags, output, async (vault, connection, options) => {
+  return removing(flags, output, async (vault, connection, options, settled) => {
     const key = await findKey(vault, name, connection);
     const id = idOf(key);
     const remove = (execute: boolean): Promise<KeyRemovalReport> =>
-      retireKeys({ ...options, keys: [key._id], execute, requestedBy: 'csfle keys delete' });
+      settled(retireKeys({ ...options, keys: [key._id], execute, requestedBy: 'csfle keys delete' }));
     const shown = (result: KeyRemovalReport): number => report(result, output, { id, deletedCount: retiredIn(result) });
     const plan = await remove(false);
     if (!plan.ok) return shown(plan);
@@ -48,8 +48,8 @@ export function deleteKey(name: string, flags: RemovalFlags, output: Output): Pr
 /** `csfle keys purge`: destroys retired keys that nothing needs. */
 export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonly execute: boolean }, output: Output): Promise<number> {
   const { before } = flags;
-  return removing(flags, output, async (_vault, _connection, options) => {
-    const plan = await purgeRetiredKeys({ ...options, before });
+  return removing(flags, output, async (_vault, _connection, options, settled) => {
+    const plan = await settled(purgeRetiredKeys({ ...options, before }));
     const purgeable = plan.keys.filter(({ outcome }) => outcome === 'unused').length;
     if (!flags.execute || purgeable === 0) {
       const code = report(plan, output);
@@ -61,7 +61,7 @@ export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonl
       `Destroy ${counted(purgeable, 'retired key')} for ever? What is under them in a backup of the data becomes unreadable.`,
       `destroying ${counted(purgeable, 'retired key')}`,
     );
-    return report(await purgeRetiredKeys({ ...options, before, execute: true }), output);
+    return report(await settled(purgeRetiredKeys({ ...options, before, execute: true })), output);
   });
 }
 
@@ -124,12 +124,14 @@ function entryOf(name: string, entries: readonly RetiredKey[]): RetiredKey {
 }
 
 type SharedOptions = Omit<Parameters<typeof purgeRetiredKeys>[0], 'before'>;
+/** Waits for work that shows progress, and ends that before anything else is printed or asked. */
+type Settled = <T>(work: Promise<T>) => Promise<T>;
 
 /** Connects to every deployment, fetches the master keys at hand, shows progress, and closes whatever happens. */
 async function removing(
   flags: RemovalFlags,
   output: Output,
-  work: (vault: ClientEncryption, connection: Connection, options: SharedOptions) => Promise<number>,
+  work: (vault: ClientEncryption, connection: Connection, options: SharedOptions, settled: Settled) => Promise<number>,
 ): Promise<number> {
   const evidence = skippedEvidence(flags);
   const providers = await providersAtHand(['local'], flags, output);
@@ -155,7 +157,7 @@ async function removing(
         signal: interrupt.signal,
         onProgress: progress.show,
         bson: connection.bson,
-      }).finally(() => progress.close());
+      }, (one) => one.finally(() => progress.close()));
     });
     return interrupt.happened && code !== EXIT_DONE ? interrupt.exitCode : code;
   } finally {

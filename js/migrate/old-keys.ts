@@ -56,6 +56,17 @@ export async function valuesElsewhere(
   return search.clients.length === 0 ? found.filter(({ namespace }) => namespace !== '*') : found;
 }
 
+/**
+ * Values under the chosen keys inside encrypted documents and arrays of the collections to migrate, which a re-encryption does
+ * not reach, with those that cannot be opened.
+ */
+export async function valuesInside(run: MigrationRun, isWanted: (keyId: string) => boolean): Promise<MigrationRemaining['unproven']> {
+  // Without clients nothing is listed: these collections alone are read.
+  const search = { ...searchOf(run), clients: [], collections: run.collections, schemas: [], evidence: undefined };
+  const uses = await searchForUses(search, { nested: true });
+  return run.collections.map(({ namespace }) => ({ namespace, documents: 0, values: uses.nestedIn(namespace, isWanted) })).filter(({ values }) => values > 0);
+}
+
 /** Moves old keys that nothing needs any more to the retired keys; the others are named as failures with their uses. */
 export async function retireOldKeys(run: MigrationRun, replaced: readonly ReplacedKey[]): Promise<readonly KeyOutcome[]> {
   const replacements = new Map(replaced.map(({ old, replacement }) => [idText(old._id), replacement]));

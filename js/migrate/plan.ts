@@ -138,7 +138,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     collections,
     notChosen: valuesNotChosen(look.censuses, assessed, isWanted),
     schemas: planned.schemas,
-    kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections) + (needsBackup(run, keys, documents, planned.schemas) ? backupKmsCalls(run.options.backup) : 0),
+    kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections) + doneToOpen(run, assessed) + (needsBackup(run, keys, documents, planned.schemas) ? backupKmsCalls(run.options.backup) : 0),
   };
   return { plan, documents, keys, fingerprints, faults, replacements, isWanted, values };
 }
@@ -195,6 +195,12 @@ function plannedKey(
     ...(code === undefined ? {} : { code }),
     ...(message === undefined ? {} : { message }),
   };
+}
+
+/** A rewrap unwraps each key that is under the target already, once. */
+function doneToOpen({ mode, to }: MigrationRun, assessed: readonly ChosenKey[]): number {
+  if (mode !== 'rewrap' || to === null || to.provider.split(':', 1)[0] === 'local') return 0;
+  return assessed.filter(({ disposition }) => disposition === 'done').length;
 }
 
 /** Counts what executing will ask of a KMS; a local master key costs nothing. */

@@ -6,7 +6,7 @@ import { isOwnName, reservedName } from './markers.js';
 import { modeOf } from './modes/index.js';
 import { byId, type ChosenKey, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';
 import { findReplacements, idsNotInVault, lastReplacements, type ReplacedKey } from './modes/reencrypt.js';
-import { valuesElsewhere } from './old-keys.js';
+import { valuesElsewhere, valuesInside } from './old-keys.js';
 import type { PlanState } from './plan.js';
 import type { CollectionResults, MigrationRemaining, SchemaResults } from './report.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
@@ -53,6 +53,7 @@ async function remainingOf(run: MigrationRun, state: PlanState): Promise<Migrati
   const { replaced, faults } = run.mode === 'reencrypt' ? await replacedKeys(run, asked) : NONE;
   const schemas = await planSchemas(run, lastReplacements(replaced));
   const elsewhere = run.mode === 'reencrypt' ? await valuesElsewhere(run, isWanted) : null;
+  const inside = run.mode === 'reencrypt' ? await valuesInside(run, isWanted) : [];
   throwIfAborted(run.signal);
   return {
     keys: [
@@ -61,7 +62,7 @@ async function remainingOf(run: MigrationRun, state: PlanState): Promise<Migrati
     ],
     values: run.collections.map(({ namespace }, index) => ({ namespace, values: censuses[index]?.under(isWanted) ?? null })),
     elsewhere,
-    unproven: run.collections.flatMap(({ namespace }, index) => unprovenIn(namespace, censuses[index])),
+    unproven: [...run.collections.flatMap(({ namespace }, index) => unprovenIn(namespace, censuses[index])), ...inside],
     keyAltNames: namesToMove(vault.documents, replaced).size,
     schemas: [
       ...schemas.schemas.filter(({ changes }) => changes > 0).map(({ name }) => name),

@@ -31,7 +31,7 @@ export async function executeRewrap(run: MigrationRun, state: PlanState): Promis
     }
   });
   const verified = await verifyKeys(run, migrated, (key) => state.fingerprints.get(idText(key._id)));
-  failed += verified.failed;
+  failed += verified.failed + (await openDoneKeys(run, state));
   return {
     planned: state.keys.length,
     migrated: migrated.length,
@@ -41,6 +41,23 @@ export async function executeRewrap(run: MigrationRun, state: PlanState): Promis
     deleted: 0,
     verified: verified.verified,
   };
+}
+
+/** Unwraps the keys that were under the target before: one that was damaged since is no key that is done. Returns the failures. */
+async function openDoneKeys(run: MigrationRun, state: PlanState): Promise<number> {
+  const done = new Set(state.plan.keys.filter(({ disposition }) => disposition === 'done').map(({ id }) => id));
+  let failed = 0;
+  await run.forEach(
+    state.documents.filter((key) => done.has(idText(key._id))),
+    async (key) => {
+      try {
+        await run.engine.fingerprint(key._id as BsonBinary, run.signal);
+      } catch (error) {
+        if (failKey(run, key, error)) failed += 1;
+      }
+    },
+  );
+  return failed;
 }
 
 /** Records the failure of one key. */

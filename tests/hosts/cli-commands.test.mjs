@@ -109,7 +109,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
 
   it('keys backup and keys restore say where they went', async () => {
     await writeFile(join(folder, 'keys.jsonl'), '');
-    for (const command of ['backup', 'restore']) {
+    for (const [command, next] of [['backup', 'create'], ['restore', 'restore']]) {
       const { error } = await json('keys', command, join(folder, 'keys.jsonl'));
       assert.equal(error.code, 'CLI_OPTION_INVALID');
       assert.match(error.remedy, new RegExp(`csfle backup ${next} `));

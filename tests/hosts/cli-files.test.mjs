@@ -16,7 +16,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
   let masterKey;
   let count = 0;
   before(async () => {
-    lab = await openLab();
+    lab = await openLab({ ownServer: true });
     folder = mkdtempSync(join(tmpdir(), 'csfle-cli-files-'));
     ({ masterKey } = await hospital(lab, { documents: 0 }));
     keyFile = join(folder, 'master-key.bin');

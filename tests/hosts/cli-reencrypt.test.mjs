@@ -13,7 +13,7 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
   let lab;
   let folder;
   before(async () => {
-    lab = await openLab();
+    lab = await openLab({ ownServer: true });
     folder = await mkdtemp(join(tmpdir(), 'csfle-leak-'));
   });
   after(async () => {

@@ -23,7 +23,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
   let keyFile;
   let masterKey;
   before(async () => {
-    lab = await openLab();
+    lab = await openLab({ ownServer: true });
     folder = await mkdtemp(join(tmpdir(), 'csfle-streams-'));
     const place = await hospital(lab, { documents: 2 });
     masterKey = place.masterKey;

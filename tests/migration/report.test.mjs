@@ -100,6 +100,16 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     assert.deepEqual((({ ok, remaining }) => [ok, remaining.elsewhere])(await reencrypt(place, { otherCollections })), [true, []]);
   });
 
+  it('reencrypt: values inside encrypted documents stay, and the report says so', async () => {
+    const place = await hospital(lab, { documents: 1 });
+    const inner = await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain });
+    const outer = await place.encryption.encrypt({ inner }, { algorithm: RANDOM, keyId: place.keys.notes });
+    await place.patients.insertOne({ _id: 'nested', outer });
+    const report = await reencrypt(place);
+    assert.equal(report.ok, false);
+    assert.deepEqual(report.remaining.unproven, [{ namespace: place.patientsNamespace, documents: 0, values: 1 }]);
+  });
+
   it('documents that no census can look through, and values that tell no key, are not proven to be done', async () => {
     const place = await hospital(lab, { documents: 1 });
     const inner = driverMigrationCollection(collectionOf(place));

@@ -416,6 +416,19 @@ describe('rewrap', { timeout: 240_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
+  it('a key that was wrapped by an earlier run and does not open any more is no key that is done', async () => {
+    const place = await hospital(lab, { documents: 0 });
+    assert.equal((await place.migrate({ execute: true })).ok, true);
+    const { keyMaterial } = await place.vault.findOne({ _id: place.keys.notes });
+    keyMaterial.buffer[30] ^= 1;
+    await place.vault.updateOne({ _id: place.keys.notes }, { $set: { keyMaterial } });
+    const report = await place.migrate({ execute: true });
+    assert.equal(report.ok, false);
+    // What the emulator calls a damaged ciphertext depends on the byte.
+    assert.deepEqual(report.failures.map(({ kind, id }) => [kind, id]), [['key', place.keys.notes.toHexString(true)]]);
+    assert.equal(report.kmsCalls.unwrap + report.kmsCalls.wrap, report.plan.kmsCalls);
+  });
+
   it('options that make no sense are refused at once', async () => {
     const place = await hospital(lab, { documents: 0 });
     const refused = async (code, options) => assert.rejects(place.migrate(options), { name: 'CsfleError', code });

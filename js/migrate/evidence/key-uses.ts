@@ -102,6 +102,13 @@ export class KeyUses {
     return [...found].map(([namespace, values]) => ({ namespace, values }));
   }
 
+  /** Values inside encrypted documents and arrays of a namespace, and such documents and arrays that cannot be opened. */
+  nestedIn(namespace: string, isWanted: (keyId: string) => boolean): number {
+    const ofWanted = [...this.#ofKey].flatMap(([keyId, uses]) => (isWanted(keyId) ? uses.filter(({ kind }) => kind === 'nested') : []));
+    const unopened = this.#ofAnyKey.filter(({ kind }) => kind === 'unopened');
+    return [...ofWanted, ...unopened].filter((use) => use.namespace === namespace).reduce((sum, { count }) => sum + count, 0);
+  }
+
   #add(uses: Map<string, KeyUse[]>, key: string, use: KeyUse): void {
     const known = uses.get(key);
     if (known === undefined) uses.set(key, [use]);

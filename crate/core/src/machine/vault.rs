@@ -26,6 +26,10 @@ use crate::{
 const FINGERPRINT_LEN: usize = 32;
 
 /// What happens to each unwrapped key.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each operation, and never moved in numbers"
+)]
 enum Purpose {
     /// Wrap it under `target`, or under its own master key again.
     Rewrap {
