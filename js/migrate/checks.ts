@@ -162,10 +162,13 @@ export function keysUnwrapCheck(keys: readonly Document[], faults: ReadonlyMap<s
 }
 
 /** Says how many keys were proven by values under them; the others rest on two equal answers of the KMS. */
-export function keysProvenCheck(keys: readonly Document[], proven: number, unread: readonly string[]): MigrationCheck {
+export function keysProvenCheck(keys: readonly Document[], proven: number, unread: readonly string[], areNamed: boolean): MigrationCheck {
   const which = unread.length === 0 ? '' : `; not readable: ${unread.join(', ')}`;
   const detail = `${proven} of ${counted(keys.length, 'key opens', 'keys open')} values under it${which}`;
-  return { name: 'keys-proven', required: false, ok: true, detail };
+  // Values that nobody could look for are no proof that there are none: where the caller named their collection, it has to be read.
+  const isKnown = unread.length === 0 || proven === keys.length;
+  if (isKnown) return { name: 'keys-proven', required: false, ok: true, detail };
+  return { name: 'keys-proven', required: areNamed, ok: false, detail, code: 'MIGRATION_COLLECTION_FAILED' };
 }
 
 export { check };

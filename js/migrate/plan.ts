@@ -100,7 +100,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
   const searched = await searchForProof(run, keys, values);
   const { fingerprints, faults, proven } = await unwrapKeys(run, keys, values);
   checks.push(keysUnwrapCheck(keys, faults));
-  if (searched !== undefined) checks.push(keysProvenCheck(keys, proven, searched));
+  if (searched !== undefined) checks.push(keysProvenCheck(keys, proven, searched, run.options.otherCollections !== undefined));
   if (run.mode !== 'decrypt') checks.push(await checkNewMasterKey(run));
 
   for (const [index, { namespace }] of run.collections.entries()) {

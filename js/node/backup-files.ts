@@ -13,7 +13,7 @@ const CARRIAGE_RETURN = 0x0d;
 
 /** A name for a backup of the key vault `namespace`, in the working folder. */
 export function backupName(namespace: string, purpose = ''): string {
-  const time = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
+  const time = new Date().toISOString().replace(/[-:.]/g, '');
   return `${namespace.replace(/[^\w.-]/g, '_')}${purpose}-${time}.csfle-backup`;
 }
 

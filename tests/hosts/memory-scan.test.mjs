@@ -92,7 +92,7 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     await session.run(engine.probe(document(LOCAL)));
     const targets = [AWS, { provider: 'local:other' }, LOCAL];
     for (const target of targets) {
-      const { v } = read(await session.run(engine.rewrap(document({}), document(target), undefined)));
+      const { v } = read(await session.run(engine.rewrap(document({}), document(target), undefined, document({}))));
       const wrapped = (key) => v.find(({ _id }) => _id.equals(key._id));
       const keys = await session.keys();
       await session.store(keys.map((key) => document({ ...key, keyMaterial: wrapped(key).keyMaterial, masterKey: wrapped(key).masterKey })));
@@ -138,7 +138,7 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     waiting.step(Date.now());
     const creating = engine.createDataKey(document(AWS), [], Uint8Array.from(awsMaterial), Date.now());
     assert.equal(await session.runUntilKms(creating), STEP_NEED_KMS);
-    const rewrapping = engine.rewrap(document({ _id: localId }), document(AWS), undefined);
+    const rewrapping = engine.rewrap(document({ _id: localId }), document(AWS), undefined, document({}));
     assert.equal(await session.runUntilKms(rewrapping), STEP_NEED_KMS);
     const finished = engine.decrypt(await encryptValue(words.value, { algorithm: RANDOM, keyId: localId }));
     finished.step(Date.now());
