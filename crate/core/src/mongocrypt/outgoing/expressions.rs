@@ -180,6 +180,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         })
     }
 
+    /// Who gives `CURRENT` another meaning gives it to all paths.
     fn let_variables(&mut self, operator: &Element<'a>, scope: &Scope<'s>) -> Result<Gives> {
         let mut inner = scope.clone();
         let mut gives = Gives::OTHER;
@@ -190,6 +191,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 _ => body = Some(field),
             }
         }
+        inner.is_unknown |= scope.encrypts() && inner.variable(b"CURRENT").is_some();
         if let Some(body) = body {
             gives = self.expression(&body, &inner)?;
         }
@@ -236,6 +238,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 objects: objects.clone(),
             });
         }
+        inner.is_unknown |= scope.encrypts() && name == "CURRENT";
         for operand in &operands {
             if !matches!(operand.name, b"input" | b"as" | b"initialValue") {
                 let inside = self.expression(operand, &inner)?;

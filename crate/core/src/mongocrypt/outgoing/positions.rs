@@ -20,6 +20,8 @@ pub(super) struct Reader<'a, 's, 'f> {
     pub(super) schemas: &'s Outgoing,
     found: &'f mut Found<'a, 'f>,
     depth: usize,
+    /// What is read again is told of once.
+    pub(super) is_silent: bool,
 }
 
 /// Fields of commands and statements that hold no values of documents.
@@ -67,6 +69,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
             schemas,
             found,
             depth: 0,
+            is_silent: false,
         }
     }
 
@@ -144,6 +147,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     /// A value at an encrypted path.
     pub(super) fn value(&mut self, path: &str, element: &Element<'a>) -> Result<()> {
         match payload_of(element) {
+            _ if self.is_silent => Ok(()),
             Some(payload) if is_well_formed(payload) => Ok(()),
             _ => (self.found)(path, element),
         }

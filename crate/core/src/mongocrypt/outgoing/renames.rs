@@ -32,22 +32,34 @@ impl<'a, 's> Reader<'a, 's, '_> {
             return Ok(());
         }
         let before = scope.clone();
+        self.is_silent = true;
+        let result = self.follow_names(stage, &before, scope);
+        self.is_silent = false;
+        result
+    }
+
+    fn follow_names(
+        &mut self,
+        stage: &Element<'a>,
+        before: &Scope<'s>,
+        scope: &mut Scope<'s>,
+    ) -> Result<()> {
         match stage.name {
             b"$project" | b"$addFields" | b"$set" | b"$group" | b"$replaceWith" => {
-                self.renamed_to(stage, &before, b"", scope)
+                self.renamed_to(stage, before, b"", scope)
             }
             b"$replaceRoot" => match find_field(stage.value, "newRoot")? {
-                Some(root) => self.renamed_to(&root, &before, b"", scope),
+                Some(root) => self.renamed_to(&root, before, b"", scope),
                 None => Ok(()),
             },
-            b"$sortByCount" => self.renamed_to(stage, &before, b"_id", scope),
+            b"$sortByCount" => self.renamed_to(stage, before, b"_id", scope),
             b"$bucket" | b"$bucketAuto" | b"$setWindowFields"
                 if stage.bson_type == ty::DOCUMENT =>
             {
                 for field in all_elements(stage.value)? {
                     match field.name {
-                        b"groupBy" => self.renamed_to(&field, &before, b"_id", scope)?,
-                        b"output" => self.renamed_to(&field, &before, b"", scope)?,
+                        b"groupBy" => self.renamed_to(&field, before, b"_id", scope)?,
+                        b"output" => self.renamed_to(&field, before, b"", scope)?,
                         _ => {}
                     }
                 }

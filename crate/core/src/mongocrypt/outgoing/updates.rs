@@ -91,7 +91,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             for filter in all_elements(filters.value)? {
                 if filter.bson_type == ty::DOCUMENT {
                     self.filter(filter.value, &elements_of, "")?;
-                    self.last_names(&filter, scope)?;
+                    self.last_names(&filter, scope, &elements_of)?;
                 }
             }
         }
@@ -99,14 +99,23 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 
     /// An identifier may stand for any element: a path that ends as an encrypted one does counts as one.
-    fn last_names(&mut self, filter: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+    /// `known`: what was looked at already.
+    fn last_names(
+        &mut self,
+        filter: &Element<'a>,
+        scope: &Scope<'s>,
+        known: &Scope<'s>,
+    ) -> Result<()> {
         self.deeper(|reader| {
             for field in all_elements(filter.value)? {
                 let has_name = filter.bson_type == ty::DOCUMENT;
+                if has_name && !matches!(known.resolve(field.name), Place::Plain) {
+                    continue;
+                }
                 if has_name && scope.names(field.name) {
                     reader.compared(&field, &join("", field.name))?;
                 } else if matches!(field.bson_type, ty::DOCUMENT | ty::ARRAY) {
-                    reader.last_names(&field, scope)?;
+                    reader.last_names(&field, scope, known)?;
                 }
             }
             Ok(())
