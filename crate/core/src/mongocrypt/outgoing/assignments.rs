@@ -87,6 +87,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
     ///
     /// What is stored there is a document whose fields are known one by one, or one that already holds ciphertext at the same
     /// paths.
+    #[inline(never)]
     pub(super) fn assigned_above(
         &mut self,
         value: &Element<'a>,
@@ -141,6 +142,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
 
     /// Whether a text names a field of the collection that holds ciphertext wherever the target must, or nothing. Only the
     /// schema says so: what an earlier stage gave a name to may be anything by now.
+    #[inline(never)]
     fn holds_ciphertext(&self, value: &Element<'_>, objects: &[&'s ObjectSchema]) -> bool {
         let target = self.schemas.target();
         let has_all = |held: &[&ObjectSchema]| {
@@ -202,6 +204,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 
     /// Whether the schema encrypts the field that a text names.
+    #[inline(never)]
     fn is_ciphertext(&self, text: &str) -> bool {
         let path = text
             .strip_prefix("$$ROOT.")

@@ -61,6 +61,7 @@ const APART: &[&[u8]] = &[
 const LOOPS: &[&[u8]] = &[b"$filter", b"$map", b"$reduce"];
 
 impl<'a, 's> Reader<'a, 's, '_> {
+    #[inline(never)]
     pub(super) fn expression(&mut self, element: &Element<'a>, scope: &Scope<'s>) -> Result<Gives> {
         let mut gives = Gives::OTHER;
         self.deeper(|reader| {
@@ -110,6 +111,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         Ok(joined(&operands))
     }
 
+    #[inline(never)]
     fn operands(
         &mut self,
         arguments: &Element<'a>,
@@ -199,6 +201,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 
     /// `{name: expression}` of variables.
+    #[inline(never)]
     pub(super) fn variables(
         &mut self,
         variables: &Element<'a>,
@@ -251,6 +254,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 }
 
+#[inline(never)]
 fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
     let text = &element.value[4..element.value.len() - 1];
     let at = |place: Place<'s>| match place {
@@ -286,6 +290,7 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
 }
 
 /// What names mean in the documents that an expression gives: only of a path or a variable this is known.
+#[inline(never)]
 fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s ObjectSchema> {
     let at = |place: Place<'s>| match place {
         Place::Above(objects) => objects,
@@ -313,6 +318,7 @@ fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s ObjectSche
     at(scope.resolve(path.trim_start_matches('$').as_bytes()))
 }
 
+#[inline(never)]
 fn joined(operands: &[(Element<'_>, Gives)]) -> Gives {
     operands
         .iter()

@@ -145,6 +145,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     /// A value at an encrypted path.
+    #[inline(never)]
     pub(super) fn value(&mut self, path: &str, element: &Element<'a>) -> Result<()> {
         match payload_of(element) {
             _ if self.is_silent => Ok(()),
@@ -190,6 +191,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     /// A value above encrypted paths: a document, or several in an array.
+    #[inline(never)]
     pub(super) fn nested(
         &mut self,
         element: &Element<'a>,
@@ -209,6 +211,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     /// What is not known: no document in it names an encrypted path and gives it a value.
+    #[inline(never)]
     pub(super) fn anything(&mut self, element: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
         if !matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) || !scope.encrypts() {
             return Ok(());
@@ -231,6 +234,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 }
 
+#[inline(never)]
 pub(super) fn join(at: &str, name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     match at.is_empty() {

@@ -29,6 +29,7 @@ pub(super) struct Variable<'s> {
 }
 
 impl<'s> Scope<'s> {
+    #[inline(never)]
     pub(super) fn of(objects: Vec<&'s ObjectSchema>) -> Self {
         Self {
             objects,
@@ -36,6 +37,7 @@ impl<'s> Scope<'s> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn encrypts(&self) -> bool {
         self.is_unknown
             || !self.aliases.is_empty()
@@ -43,6 +45,7 @@ impl<'s> Scope<'s> {
             || self.mounts.iter().any(|(_, objects)| !objects.is_empty())
     }
 
+    #[inline(never)]
     pub(super) fn resolve(&self, path: &[u8]) -> Place<'s> {
         if self.is_unknown || self.aliases.iter().any(|alias| is_related(alias, path)) {
             return Place::Encrypted;
@@ -73,6 +76,7 @@ impl<'s> Scope<'s> {
     }
 
     /// Whether a text is an encrypted path, or the last name of one.
+    #[inline(never)]
     pub(super) fn names(&self, text: &[u8]) -> bool {
         let last = text.rsplit(|byte| *byte == b'.').next().unwrap_or(text);
         let in_objects = |objects: &[&ObjectSchema]| names_encrypted(objects, last);
@@ -82,6 +86,7 @@ impl<'s> Scope<'s> {
     }
 
     /// The documents of another scope stand at a path from now on; at the root, where the path is empty.
+    #[inline(never)]
     pub(super) fn mount(&mut self, at: &[u8], inner: &Self) {
         if at.is_empty() {
             self.objects.extend(&inner.objects);
@@ -103,6 +108,7 @@ impl<'s> Scope<'s> {
     }
 
     /// An encrypted value has this name from now on.
+    #[inline(never)]
     pub(super) fn alias(&mut self, at: &[u8]) {
         match at.is_empty() {
             true => self.is_unknown = true,
@@ -110,6 +116,7 @@ impl<'s> Scope<'s> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn variable(&self, name: &[u8]) -> Option<&Variable<'s>> {
         self.variables
             .iter()
@@ -119,6 +126,7 @@ impl<'s> Scope<'s> {
 }
 
 /// A path below another.
+#[inline(never)]
 pub(super) fn below(at: &[u8], name: &[u8]) -> Vec<u8> {
     match at.is_empty() {
         true => name.to_vec(),
