@@ -246,7 +246,10 @@ impl Operation for AutoEncrypt {
         let command = self.command.expose();
         // The application has analysed such commands itself, or they hold no values.
         let outgoing = match &self.schemas {
-            Some(schemas) if !self.bypass_query_analysis => Some(Outgoing::read(schemas)?),
+            Some(schemas) if !self.bypass_query_analysis => {
+                let map = call.library.schema_map.as_deref();
+                Some(Outgoing::read(schemas, map, command)?)
+            }
             _ => None,
         };
         let marked = match &self.marked {

@@ -9,10 +9,13 @@
 //! DIFFERS: libmongocrypt trusts its analyser in all three.
 
 mod alteration;
+mod assignments;
 mod expressions;
 mod filters;
 mod positions;
+mod renames;
 mod rewritten;
+mod scope;
 mod stages;
 mod updates;
 
@@ -27,7 +30,7 @@ use super::schemas::Schemas;
 use crate::{
     error::{Code, Error, Result},
     payload::{PayloadKind, is_well_formed},
-    raw::{Element, all_elements, scan},
+    raw::{Element, all_elements, element_type as ty, scan},
     schema::encrypted_paths::{EncryptedPaths, ObjectSchema},
 };
 use positions::Reader;
@@ -38,14 +41,19 @@ const SUBTYPE_ENCRYPTED: u8 = 6;
 pub(super) struct Outgoing {
     namespace: String,
     collections: Vec<(String, EncryptedPaths)>,
+    /// Schemas of the application for other collections that the command may name, by namespace.
+    others: Vec<(String, EncryptedPaths)>,
     encrypts: bool,
 }
 
+/// Where a command names collections whose schemas the analyser is not asked about.
+const NAMING_OTHERS: &[&[u8]] = &[b"$merge", b"$out", b"$graphLookup", b"viewOn"];
+
 impl Outgoing {
-    /// Reads the schemas; the first collection is the one that the command is about.
+    /// Reads the schemas; the first collection is the one that the command is about. `map`: the schemas of the application.
     ///
     /// Errors: `SCHEMA_INVALID` with `path` and `namespace`.
-    pub(super) fn read(schemas: &Schemas) -> Result<Self> {
+    pub(super) fn read(schemas: &Schemas, map: Option<&[u8]>, command: &[u8]) -> Result<Self> {
         let mut collections = Vec::with_capacity(schemas.entries.len());
         let empty = [5, 0, 0, 0, 0];
         for entry in &schemas.entries {
@@ -61,11 +69,24 @@ impl Outgoing {
             })?;
             collections.push((entry.collection.clone(), paths));
         }
+        let mut others = Vec::new();
+        let names_others = NAMING_OTHERS.iter().any(|name| holds(command, name));
+        for entry in all_elements(map.filter(|_| names_others).unwrap_or(&empty))? {
+            let namespace = String::from_utf8_lossy(entry.name).into_owned();
+            let name = namespace.split_once('.').map_or("", |(_, name)| name);
+            if entry.bson_type == ty::DOCUMENT && holds(command, name.as_bytes()) {
+                let paths = EncryptedPaths::read(entry.value)
+                    .map_err(|error| error.with("namespace", namespace.clone()))?;
+                others.push((namespace, paths));
+            }
+        }
         let target = collections.first().map_or("", |(name, _)| name);
+        let mut all = collections.iter().chain(&others);
         Ok(Self {
             namespace: format!("{}.{target}", schemas.database),
-            encrypts: collections.iter().any(|(_, paths)| !paths.is_empty()),
+            encrypts: all.any(|(_, paths)| !paths.is_empty()),
             collections,
+            others,
         })
     }
 
@@ -165,12 +186,43 @@ impl Outgoing {
             .map_or_else(Vec::new, |(_, paths)| paths.roots())
     }
 
+    /// A collection of the same database.
     fn collection(&self, name: &[u8]) -> Vec<&ObjectSchema> {
-        self.collections
-            .iter()
-            .find(|(known, _)| known.as_bytes() == name)
+        let mut known = self.collections.iter();
+        match known.find(|(known, _)| known.as_bytes() == name) {
+            Some((_, paths)) => paths.roots(),
+            None => self.other(None, &String::from_utf8_lossy(name)),
+        }
+    }
+
+    fn other(&self, database: Option<&str>, name: &str) -> Vec<&ObjectSchema> {
+        let namespace = format!("{}.{name}", database.unwrap_or(self.database()));
+        let mut others = self.others.iter();
+        others
+            .find(|(known, _)| *known == namespace)
             .map_or_else(Vec::new, |(_, paths)| paths.roots())
     }
+
+    fn database(&self) -> &str {
+        let namespace = &self.namespace;
+        namespace.split('.').next().unwrap_or(namespace)
+    }
+
+    /// Whether the command is about this collection.
+    fn is_target(&self, database: Option<&str>, name: &str) -> bool {
+        self.namespace == format!("{}.{name}", database.unwrap_or(self.database()))
+    }
+
+    /// Whether a schema that is known encrypts something in this collection.
+    fn encrypts_collection(&self, database: Option<&str>, name: &str) -> bool {
+        let is_here = database.is_none_or(|database| database == self.database());
+        !self.other(database, name).is_empty()
+            || (is_here && !self.collection(name.as_bytes()).is_empty())
+    }
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// The payload of a binary of subtype 6.

@@ -129,6 +129,26 @@ pub(crate) fn resolve<'a>(objects: &[&'a ObjectSchema], path: &[u8]) -> Place<'a
     }
 }
 
+/// Whether a name is the last one of an encrypted path.
+pub(crate) fn names_encrypted(objects: &[&ObjectSchema], name: &[u8]) -> bool {
+    let of_node = |node: &Node, is_name: bool| match node {
+        Node::Plain => false,
+        Node::Encrypted => is_name,
+        Node::Object(object) => names_encrypted(&[object], name),
+    };
+    let text = String::from_utf8_lossy(name);
+    objects.iter().any(|object| {
+        let mut properties = object.properties.iter();
+        let mut patterns = object.patterns.iter();
+        properties.any(|(known, node)| of_node(node, known == name))
+            || patterns.any(|(pattern, node)| of_node(node, pattern.matches(&text)))
+            || object
+                .additional
+                .as_ref()
+                .is_some_and(|node| of_node(node, false))
+    })
+}
+
 fn is_position(name: &[u8]) -> bool {
     name.first() == Some(&b'$') || (!name.is_empty() && name.iter().all(u8::is_ascii_digit))
 }

@@ -196,6 +196,15 @@ impl Session {
         })
     }
 
+    /// Several schemas, by namespace.
+    pub(crate) fn with_schemas(schemas: Vec<(&str, Value)>) -> Self {
+        let map = document(schemas).bytes();
+        Self::open(MongoCryptOptions {
+            schema_map: Some(&map),
+            ..MongoCryptOptions::default()
+        })
+    }
+
     pub(crate) fn with_encrypted_fields(fields: &Value) -> Self {
         let map = document(vec![("db.c", fields.clone())]).bytes();
         Self::open(MongoCryptOptions {
@@ -259,10 +268,9 @@ impl Session {
             Ok(context) => context,
             Err(error) => return Outcome::Refused(error),
         };
-        let first = match command {
-            Value::Document(fields) => fields.first().map(|(name, _)| &name[..]),
-            _ => None,
-        };
+        let bytes = command.bytes();
+        let name = bytes.get(5..).unwrap_or_default();
+        let first = name.split(|byte| *byte == 0).next();
         if matches!(first, Some(b"create" | b"createIndexes")) {
             let hello = rawdoc! { "maxWireVersion": 26 };
             context.feed_mongo(&mut self.call(), hello.as_bytes());

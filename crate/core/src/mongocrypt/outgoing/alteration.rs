@@ -194,7 +194,9 @@ impl<'a> Comparison<'a, '_> {
                 let known = fields.remove(field.name);
                 let given = known.ok_or_else(|| self.altered(&at))?;
                 let at = join(&at, field.name);
-                self.same(&given, &field, &at, depth)?;
+                if let Some((given, field)) = without_form(operator.name, &given, &field)? {
+                    self.same(&given, &field, &at, depth)?;
+                }
             }
             if let Some(name) = fields.keys().next() {
                 return Err(self.altered(&join(&at, name)));
@@ -262,6 +264,43 @@ impl<'a> Comparison<'a, '_> {
             false => Err(self.altered(path)),
         }
     }
+}
+
+/// What is left to compare where an analyser writes the operand of an update in full: `{$push: {a: 1}}` as
+/// `{$push: {a: {$each: [1]}}}`, `{$currentDate: {a: true}}` as `{$type: "date"}`, `{$unset: {a: ""}}` as `1`.
+fn without_form<'a, 'm>(
+    operator: &[u8],
+    before: &Element<'a>,
+    after: &Element<'m>,
+) -> Result<Option<(Element<'a>, Element<'m>)>> {
+    let same = Some((*before, *after));
+    let only = |element: &Element<'m>, bson_type: u8| -> Result<Option<Element<'m>>> {
+        let has_type = element.bson_type == bson_type;
+        let fields = match has_type {
+            true => all_elements(element.value)?,
+            false => alloc::vec::Vec::new(),
+        };
+        Ok(fields.first().filter(|_| fields.len() == 1).copied())
+    };
+    let inner = only(after, ty::DOCUMENT)?;
+    Ok(match (operator, inner) {
+        (b"$push" | b"$addToSet", Some(each)) if each.name == b"$each" => {
+            let has_each = before.bson_type == ty::DOCUMENT
+                && all_elements(before.value)?
+                    .iter()
+                    .any(|field| field.name == b"$each");
+            match only(&each, ty::ARRAY)? {
+                Some(item) if !has_each => Some((*before, item)),
+                _ => same,
+            }
+        }
+        (b"$currentDate", Some(kind)) if kind.name == b"$type" && kind.as_str() == Some("date") => {
+            same.filter(|_| (before.bson_type, before.value) != (ty::BOOL, &[1][..]))
+        }
+        // The operand says nothing.
+        (b"$unset", _) if (after.bson_type, after.value) == (ty::INT32, &[1, 0, 0, 0][..]) => None,
+        _ => same,
+    })
 }
 
 fn check_depth(depth: usize) -> Result<()> {

@@ -2,26 +2,50 @@
 
 use alloc::{string::String, vec::Vec};
 
-use super::positions::{Reader, Scope, join, operator_of};
+use super::{
+    positions::{Reader, join, operator_of},
+    scope::{Scope, Variable},
+};
 use crate::{
     error::Result,
-    raw::{Element, all_elements, element_type as ty},
-    schema::encrypted_paths::Place,
+    raw::{Element, all_elements, element_type as ty, find_field},
+    schema::encrypted_paths::{ObjectSchema, Place, resolve},
 };
 
-/// What an expression gives.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gives {
-    /// An encrypted value, or documents with such values.
-    Encrypted,
+/// What an expression may give.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Gives {
+    /// An encrypted value, documents with such values, or the name of one.
+    pub(super) encrypted: bool,
     /// A value that stands in the command in the clear.
-    Constant,
-    /// Something else.
-    Other,
+    pub(super) constant: bool,
 }
 
-const COMPARISONS: &[&[u8]] = &[
-    b"$eq", b"$ne", b"$gt", b"$gte", b"$lt", b"$lte", b"$cmp", b"$in",
+impl Gives {
+    pub(super) const OTHER: Self = Self {
+        encrypted: false,
+        constant: false,
+    };
+    const CONSTANT: Self = Self {
+        encrypted: false,
+        constant: true,
+    };
+    pub(super) const ENCRYPTED: Self = Self {
+        encrypted: true,
+        constant: false,
+    };
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            encrypted: self.encrypted || other.encrypted,
+            constant: self.constant || other.constant,
+        }
+    }
+}
+
+/// They give a number or a flag, nothing of their operands.
+const JUDGEMENTS: &[&[u8]] = &[
+    b"$eq", b"$ne", b"$gt", b"$gte", b"$lt", b"$lte", b"$cmp", b"$in", b"$and", b"$or", b"$not",
 ];
 /// Their operands do not meet each other.
 const APART: &[&[u8]] = &[
@@ -33,71 +57,61 @@ const APART: &[&[u8]] = &[
     b"$not",
     b"$mergeObjects",
 ];
-const BOOLEAN: &[&[u8]] = &[b"$and", b"$or", b"$not"];
 /// They call the elements of their input by a name.
 const LOOPS: &[&[u8]] = &[b"$filter", b"$map", b"$reduce"];
 
 impl<'a, 's> Reader<'a, 's, '_> {
+    #[inline(never)]
     pub(super) fn expression(&mut self, element: &Element<'a>, scope: &Scope<'s>) -> Result<Gives> {
-        let mut gives = Gives::Other;
+        let mut gives = Gives::OTHER;
         self.deeper(|reader| {
             gives = match element.bson_type {
-                ty::STRING => reader.text(element, scope),
-                ty::ARRAY => {
-                    let kinds = reader.operands(element, scope)?;
-                    joined(kinds.iter().map(|(_, kind)| *kind))
-                }
+                ty::STRING => text(element, scope),
+                ty::ARRAY => joined(&reader.operands(element, scope)?),
                 ty::DOCUMENT => match operator_of(element)? {
                     Some(operator) => reader.operation(&operator, scope)?,
                     None => reader.object(element, scope)?,
                 },
-                ty::BINARY if super::payload_of(element).is_some() => Gives::Other,
-                _ => Gives::Constant,
+                ty::BINARY if super::payload_of(element).is_some() => Gives::OTHER,
+                _ => Gives::CONSTANT,
             };
             Ok(())
         })?;
         Ok(gives)
     }
 
-    fn text(&mut self, element: &Element<'a>, scope: &Scope<'s>) -> Gives {
-        let text = &element.value[4..element.value.len() - 1];
-        let encrypted_at = |path: &[u8]| match scope.resolve(path) {
-            Place::Plain => Gives::Other,
-            _ => Gives::Encrypted,
-        };
-        match text {
-            [b'$', b'$', variable @ ..] => {
-                let mut parts = variable.splitn(2, |byte| *byte == b'.');
-                let name = parts.next().unwrap_or_default();
-                match (name, parts.next()) {
-                    (b"ROOT" | b"CURRENT", Some(path)) => encrypted_at(path),
-                    _ if scope.variables.iter().any(|known| known == name) => Gives::Encrypted,
-                    // Variables of the server and of joined pipelines begin with a capital, or are `this` and `value`.
-                    (b"this" | b"value", _) => Gives::Other,
-                    _ if name.first().is_some_and(u8::is_ascii_uppercase) => Gives::Other,
-                    _ => Gives::Constant,
-                }
-            }
-            [b'$', path @ ..] => encrypted_at(path),
-            _ => Gives::Constant,
-        }
-    }
-
-    /// `{name: expression}`; a name may be that of an encrypted field.
+    /// `{name: expression}`; a name may be that of an encrypted field, in the document or as a text (`{k: name, v: ...}`).
     fn object(&mut self, element: &Element<'a>, scope: &Scope<'s>) -> Result<Gives> {
-        let mut gives = Gives::Other;
+        let mut operands = Vec::new();
         for field in all_elements(element.value)? {
-            let kind = self.expression(&field, scope)?;
-            if kind == Gives::Constant && !matches!(scope.resolve(field.name), Place::Plain) {
+            if field.name.starts_with(b"$") {
+                let gives = self.operation(&field, scope)?;
+                operands.push((field, gives));
+                continue;
+            }
+            let gives = self.expression(&field, scope)?;
+            if gives.constant && !matches!(scope.resolve(field.name), Place::Plain) {
                 self.value(&join("", field.name), &field)?;
             }
-            if kind == Gives::Encrypted {
-                gives = kind;
+            operands.push((field, gives));
+        }
+        let is_name = |field: &Element<'_>, gives: &Gives| {
+            field.bson_type == ty::STRING && gives.encrypted && gives.constant
+        };
+        if let Some(named) = operands
+            .iter()
+            .position(|(field, kind)| is_name(field, kind))
+        {
+            for (index, (field, gives)) in operands.iter().enumerate() {
+                if index != named && gives.constant {
+                    self.value(&join("", field.name), field)?;
+                }
             }
         }
-        Ok(gives)
+        Ok(joined(&operands))
     }
 
+    #[inline(never)]
     fn operands(
         &mut self,
         arguments: &Element<'a>,
@@ -114,8 +128,14 @@ impl<'a, 's> Reader<'a, 's, '_> {
         let name = operator.name;
         if matches!(name, b"$literal" | b"$const") {
             return Ok(match super::payload_of(operator) {
-                Some(_) => Gives::Other,
-                None => Gives::Constant,
+                Some(_) => Gives::OTHER,
+                None if operator
+                    .as_str()
+                    .is_some_and(|text| scope.names(text.as_bytes())) =>
+                {
+                    Gives::CONSTANT.or(Gives::ENCRYPTED)
+                }
+                None => Gives::CONSTANT,
             });
         }
         let is_named = operator.bson_type == ty::DOCUMENT && operator_of(operator)?.is_none();
@@ -130,89 +150,177 @@ impl<'a, 's> Reader<'a, 's, '_> {
             ty::DOCUMENT if is_named => self.operands(operator, scope)?,
             _ => alloc::vec![(*operator, self.expression(operator, scope)?)],
         };
-        let has_encrypted = operands.iter().any(|(_, kind)| *kind == Gives::Encrypted);
-        if has_encrypted && !APART.contains(&name) {
-            for (operand, kind) in &operands {
-                if *kind == Gives::Constant {
+        if !APART.contains(&name) {
+            // Keys and values stand in one list there.
+            let meets_itself = name == b"$arrayToObject";
+            for (index, (operand, gives)) in operands.iter().enumerate() {
+                let meets_encrypted = operands
+                    .iter()
+                    .enumerate()
+                    .any(|(other, (_, kind))| kind.encrypted && (meets_itself || other != index));
+                if gives.constant && meets_encrypted {
                     self.value(&String::from_utf8_lossy(name), operand)?;
                 }
             }
         }
-        let is_boolean = COMPARISONS.contains(&name) || BOOLEAN.contains(&name);
-        Ok(match has_encrypted && !is_boolean {
-            true => Gives::Encrypted,
-            false => Gives::Other,
+        if JUDGEMENTS.contains(&name) {
+            return Ok(Gives::OTHER);
+        }
+        let gives = joined(&operands);
+        Ok(match name {
+            b"$getField" | b"$setField" | b"$unsetField" if scope.encrypts() => {
+                let field = match is_named {
+                    true => find_field(operator.value, "field")?,
+                    false => Some(*operator),
+                };
+                match field.and_then(|field| field.as_str()) {
+                    Some(text) if matches!(scope.resolve(text.as_bytes()), Place::Plain) => gives,
+                    _ => gives.or(Gives::ENCRYPTED),
+                }
+            }
+            _ => gives,
         })
     }
 
+    /// Who gives `CURRENT` another meaning gives it to all paths.
     fn let_variables(&mut self, operator: &Element<'a>, scope: &Scope<'s>) -> Result<Gives> {
         let mut inner = scope.clone();
-        let mut gives = Gives::Other;
+        let mut gives = Gives::OTHER;
         let mut body = None;
         for field in all_elements(operator.value)? {
             match field.name {
-                b"vars" => inner
-                    .variables
-                    .extend(self.encrypted_variables(&field, scope)?),
+                b"vars" => inner.variables.extend(self.variables(&field, scope)?),
                 _ => body = Some(field),
             }
         }
+        inner.is_unknown |= scope.encrypts() && inner.variable(b"CURRENT").is_some();
         if let Some(body) = body {
             gives = self.expression(&body, &inner)?;
         }
         Ok(gives)
     }
 
-    /// The names of variables that are given encrypted values.
-    pub(super) fn encrypted_variables(
+    /// `{name: expression}` of variables.
+    #[inline(never)]
+    pub(super) fn variables(
         &mut self,
         variables: &Element<'a>,
         scope: &Scope<'s>,
-    ) -> Result<Vec<Vec<u8>>> {
-        let mut names = Vec::new();
+    ) -> Result<Vec<Variable<'s>>> {
+        let mut found = Vec::new();
         if variables.bson_type == ty::DOCUMENT {
-            for (variable, kind) in self.operands(variables, scope)? {
-                if kind == Gives::Encrypted {
-                    names.push(variable.name.to_vec());
-                }
+            for (variable, gives) in self.operands(variables, scope)? {
+                found.push(Variable {
+                    name: variable.name.to_vec(),
+                    gives,
+                    objects: documents(&variable, scope),
+                });
             }
         }
-        Ok(names)
+        Ok(found)
     }
 
     fn looped(&mut self, operator: &Element<'a>, scope: &Scope<'s>) -> Result<Gives> {
         let operands = all_elements(operator.value)?;
         let mut inner = scope.clone();
-        let mut gives = Gives::Other;
-        for operand in operands.iter().filter(|operand| operand.name == b"input") {
-            gives = self.expression(operand, scope)?;
+        let mut gives = Gives::OTHER;
+        let mut objects = Vec::new();
+        for operand in operands
+            .iter()
+            .filter(|operand| matches!(operand.name, b"input" | b"initialValue"))
+        {
+            gives = gives.or(self.expression(operand, scope)?);
+            objects.extend(documents(operand, scope));
         }
-        if gives == Gives::Encrypted {
-            let named = operands.iter().find(|operand| operand.name == b"as");
-            let name = named.and_then(Element::as_str).unwrap_or("this");
-            inner.variables.extend([
-                name.as_bytes().to_vec(),
-                b"this".to_vec(),
-                b"value".to_vec(),
-            ]);
+        let named = operands.iter().find(|operand| operand.name == b"as");
+        let name = named.and_then(Element::as_str).unwrap_or("this");
+        for name in [name, "this", "value"] {
+            inner.variables.push(Variable {
+                name: name.as_bytes().to_vec(),
+                gives,
+                objects: objects.clone(),
+            });
         }
+        inner.is_unknown |= scope.encrypts() && name == "CURRENT";
         for operand in &operands {
-            if !matches!(operand.name, b"input" | b"as") {
-                self.expression(operand, &inner)?;
+            if !matches!(operand.name, b"input" | b"as" | b"initialValue") {
+                let inside = self.expression(operand, &inner)?;
+                if operand.name == b"in" {
+                    gives = gives.or(inside);
+                }
             }
         }
         Ok(gives)
     }
 }
 
-fn joined(kinds: impl Iterator<Item = Gives>) -> Gives {
-    let mut gives = Gives::Other;
-    for kind in kinds {
-        match kind {
-            Gives::Encrypted => return kind,
-            Gives::Constant => gives = kind,
-            Gives::Other => {}
+#[inline(never)]
+fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
+    let text = &element.value[4..element.value.len() - 1];
+    let at = |place: Place<'s>| match place {
+        Place::Plain => Gives::OTHER,
+        _ => Gives::ENCRYPTED,
+    };
+    match text {
+        [b'$', b'$', variable @ ..] => {
+            let mut parts = variable.splitn(2, |byte| *byte == b'.');
+            let name = parts.next().unwrap_or_default();
+            let path = parts.next();
+            match (scope.variable(name), path) {
+                (Some(known), Some(path)) if !known.objects.is_empty() => Gives {
+                    constant: known.gives.constant,
+                    ..at(resolve(&known.objects, path))
+                },
+                (Some(known), _) => known.gives,
+                (None, Some(path)) if matches!(name, b"ROOT" | b"CURRENT") => {
+                    at(scope.resolve(path))
+                }
+                (None, None) if matches!(name, b"ROOT" | b"CURRENT") && scope.encrypts() => {
+                    Gives::ENCRYPTED
+                }
+                // Variables of the server begin with a capital; the others are constants of the command.
+                (None, _) if name.first().is_some_and(u8::is_ascii_uppercase) => Gives::OTHER,
+                (None, _) => Gives::CONSTANT,
+            }
         }
+        [b'$', path @ ..] => at(scope.resolve(path)),
+        _ if scope.names(text) => Gives::CONSTANT.or(Gives::ENCRYPTED),
+        _ => Gives::CONSTANT,
     }
-    gives
+}
+
+/// What names mean in the documents that an expression gives: only of a path or a variable this is known.
+#[inline(never)]
+fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s ObjectSchema> {
+    let at = |place: Place<'s>| match place {
+        Place::Above(objects) => objects,
+        _ => Vec::new(),
+    };
+    let Some(text) = element.as_str().filter(|text| text.starts_with('$')) else {
+        return Vec::new();
+    };
+    let is_simple = scope.mounts.is_empty() && scope.aliases.is_empty() && !scope.is_unknown;
+    let path = match text {
+        "$$ROOT" | "$$CURRENT" if is_simple => return scope.objects.clone(),
+        _ => text
+            .strip_prefix("$$ROOT.")
+            .or_else(|| text.strip_prefix("$$CURRENT."))
+            .unwrap_or(text),
+    };
+    if let Some(variable) = path.strip_prefix("$$") {
+        let (name, path) = variable.split_once('.').unwrap_or((variable, ""));
+        return match scope.variable(name.as_bytes()) {
+            Some(known) if path.is_empty() => known.objects.clone(),
+            Some(known) => at(resolve(&known.objects, path.as_bytes())),
+            None => Vec::new(),
+        };
+    }
+    at(scope.resolve(path.trim_start_matches('$').as_bytes()))
+}
+
+#[inline(never)]
+fn joined(operands: &[(Element<'_>, Gives)]) -> Gives {
+    operands
+        .iter()
+        .fold(Gives::OTHER, |gives, (_, kind)| gives.or(*kind))
 }

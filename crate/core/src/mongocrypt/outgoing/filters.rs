@@ -1,6 +1,9 @@
 //! Values that filters compare encrypted paths with.
 
-use super::positions::{Reader, Scope, join, operator_of};
+use super::{
+    positions::{Reader, join, operator_of},
+    scope::Scope,
+};
 use crate::{
     error::Result,
     raw::{Element, all_elements, element_type as ty},
@@ -50,7 +53,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 
     /// The operand of an encrypted path.
-    fn compared(&mut self, operand: &Element<'a>, path: &str) -> Result<()> {
+    pub(super) fn compared(&mut self, operand: &Element<'a>, path: &str) -> Result<()> {
         if operator_of(operand)?.is_none() {
             return self.value(path, operand);
         }

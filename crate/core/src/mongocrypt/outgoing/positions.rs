@@ -2,13 +2,13 @@
 //!
 //! What is not known is looked through for names: a document in which an encrypted path is named holds a value of that path.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String};
 
-use super::{Outgoing, payload_of};
+use super::{Outgoing, payload_of, scope::Scope};
 use crate::{
     error::{Code, Error, Result},
     payload::is_well_formed,
-    raw::{Element, MAX_DEPTH, all_elements, element_type as ty},
+    raw::{Element, MAX_DEPTH, all_elements, element_type as ty, find_field},
     schema::encrypted_paths::{ObjectSchema, Place, resolve, step},
 };
 
@@ -20,53 +20,8 @@ pub(super) struct Reader<'a, 's, 'f> {
     pub(super) schemas: &'s Outgoing,
     found: &'f mut Found<'a, 'f>,
     depth: usize,
-}
-
-/// What names mean at a place.
-#[derive(Clone, Default)]
-pub(super) struct Scope<'s> {
-    pub(super) objects: Vec<&'s ObjectSchema>,
-    /// Documents of other collections, by the path they were joined at; elements of arrays, by their identifiers.
-    pub(super) mounts: Vec<(Vec<u8>, Vec<&'s ObjectSchema>)>,
-    /// Variables that hold encrypted values.
-    pub(super) variables: Vec<Vec<u8>>,
-}
-
-impl<'s> Scope<'s> {
-    pub(super) fn of(objects: Vec<&'s ObjectSchema>) -> Self {
-        Self {
-            objects,
-            ..Self::default()
-        }
-    }
-
-    pub(super) fn encrypts(&self) -> bool {
-        !self.objects.is_empty() || self.mounts.iter().any(|(_, objects)| !objects.is_empty())
-    }
-
-    pub(super) fn resolve(&self, path: &[u8]) -> Place<'s> {
-        let mut above = match resolve(&self.objects, path) {
-            Place::Plain => Vec::new(),
-            Place::Above(objects) => objects,
-            place => return place,
-        };
-        for (name, objects) in &self.mounts {
-            let place = match path.strip_prefix(&name[..]) {
-                Some([]) => Place::Above(objects.clone()),
-                Some([b'.', rest @ ..]) => resolve(objects, rest),
-                _ => continue,
-            };
-            match place {
-                Place::Plain => {}
-                Place::Above(objects) => above.extend(objects),
-                place => return place,
-            }
-        }
-        match above.is_empty() {
-            true => Place::Plain,
-            false => Place::Above(above),
-        }
-    }
+    /// What is read again is told of once.
+    pub(super) is_silent: bool,
 }
 
 /// Fields of commands and statements that hold no values of documents.
@@ -114,6 +69,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
             schemas,
             found,
             depth: 0,
+            is_silent: false,
         }
     }
 
@@ -158,7 +114,13 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
             }
             b"u" | b"update" | b"updateMods" => self.update(field, scope),
             b"arrayFilters" => self.array_filters(command, field, scope),
-            b"pipeline" => self.pipeline(field, scope.clone(), false),
+            b"pipeline" => match find_field(command, "viewOn")?.and_then(|name| name.as_str()) {
+                Some(name) => {
+                    let viewed = Scope::of(self.schemas.collection(name.as_bytes()));
+                    self.pipeline(field, viewed, false).map(|_| ())
+                }
+                None => self.pipeline(field, scope.clone(), false).map(|_| ()),
+            },
             b"explain" if is_document => self.command(field.value),
             b"updates" | b"deletes" | b"ops" | b"indexes" if !is_document => {
                 for statement in all_elements(field.value)? {
@@ -183,8 +145,10 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     /// A value at an encrypted path.
+    #[inline(never)]
     pub(super) fn value(&mut self, path: &str, element: &Element<'a>) -> Result<()> {
         match payload_of(element) {
+            _ if self.is_silent => Ok(()),
             Some(payload) if is_well_formed(payload) => Ok(()),
             _ => (self.found)(path, element),
         }
@@ -227,6 +191,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     /// A value above encrypted paths: a document, or several in an array.
+    #[inline(never)]
     pub(super) fn nested(
         &mut self,
         element: &Element<'a>,
@@ -246,6 +211,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     /// What is not known: no document in it names an encrypted path and gives it a value.
+    #[inline(never)]
     pub(super) fn anything(&mut self, element: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
         if !matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) || !scope.encrypts() {
             return Ok(());
@@ -268,6 +234,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 }
 
+#[inline(never)]
 pub(super) fn join(at: &str, name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     match at.is_empty() {

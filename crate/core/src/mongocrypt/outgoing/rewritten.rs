@@ -199,6 +199,9 @@ impl Given {
 
     /// A value at an encrypted path is not in the clear. A document and an array are what is in them, too.
     fn take_out(&mut self, path: &str, element: &Element<'_>) -> Result<()> {
+        if matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
+            self.put(at_key(path, element));
+        }
         let mut open = alloc::vec![*element];
         while let Some(element) = open.pop() {
             if matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {

@@ -1,27 +1,18 @@
-//! Stages of pipelines, in aggregations and updates, and projections.
+//! Stages of pipelines, in aggregations and updates.
 
 use alloc::vec::Vec;
 
 use super::{
-    expressions::Gives,
-    positions::{Reader, Scope, join, operator_of},
+    assignments::Naming,
+    positions::{Reader, join, operator_of},
+    renames::texts,
+    scope::Scope,
 };
 use crate::{
     error::Result,
     raw::{Element, all_elements, element_type as ty, find_field},
-    schema::encrypted_paths::{ObjectSchema, Place},
+    schema::encrypted_paths::Place,
 };
-
-/// What fields are named for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Naming {
-    /// They are written.
-    Update,
-    /// They are computed for the answer.
-    Computed,
-    /// They are chosen, by numbers and flags.
-    Projection,
-}
 
 /// Stages in which no value of a document stands.
 const WITHOUT_VALUES: &[&[u8]] = &[
@@ -32,45 +23,79 @@ const WITHOUT_VALUES: &[&[u8]] = &[
     b"$count",
     b"$unset",
     b"$unwind",
-    b"$out",
     b"$collStats",
     b"$indexStats",
+];
+/// Stages of a pipeline that writes: what they make of a document can be followed.
+const OF_WRITES: &[&[u8]] = &[
+    b"$match",
+    b"$limit",
+    b"$skip",
+    b"$sample",
+    b"$sort",
+    b"$unset",
+    b"$unwind",
+    b"$redact",
+    b"$lookup",
+    b"$project",
+    b"$addFields",
+    b"$set",
+    b"$group",
+    b"$replaceWith",
+    b"$replaceRoot",
+    b"$merge",
+    b"$out",
 ];
 
 impl<'a, 's> Reader<'a, 's, '_> {
     /// Names keep their meaning from stage to stage: where an earlier stage gave a name to something else, the schema's
-    /// meaning still counts.
+    /// meaning still counts. Gives what names mean after the last stage.
     pub(super) fn pipeline(
         &mut self,
         pipeline: &Element<'a>,
         mut scope: Scope<'s>,
         is_update: bool,
-    ) -> Result<()> {
+    ) -> Result<Scope<'s>> {
         if pipeline.bson_type != ty::ARRAY {
-            return Ok(());
+            return Ok(scope);
         }
         self.deeper(|reader| {
+            let mut stages = Vec::new();
             for stage in all_elements(pipeline.value)? {
-                if let Some(operator) = operator_of(&stage)? {
-                    reader.stage(&operator, &mut scope, is_update)?;
-                }
+                stages.extend(operator_of(&stage)?);
+            }
+            let writes = is_update
+                || stages
+                    .iter()
+                    .any(|stage| matches!(stage.name, b"$merge" | b"$out"));
+            for stage in &stages {
+                reader.stage(stage, &mut scope, writes)?;
+                reader.follow(stage, &mut scope)?;
             }
             Ok(())
-        })
+        })?;
+        Ok(scope)
     }
 
-    fn stage(&mut self, stage: &Element<'a>, scope: &mut Scope<'s>, is_update: bool) -> Result<()> {
+    fn stage(&mut self, stage: &Element<'a>, scope: &mut Scope<'s>, writes: bool) -> Result<()> {
         let is_document = stage.bson_type == ty::DOCUMENT;
-        let computed = match is_update {
-            true => Naming::Update,
-            false => Naming::Computed,
+        let computed = match writes {
+            true => Naming::WRITTEN,
+            false => Naming::COMPUTED,
         };
+        if writes && scope.encrypts() && !OF_WRITES.contains(&stage.name) {
+            self.value(&join("", stage.name), stage)?;
+        }
         match stage.name {
             b"$match" if is_document => self.filter(stage.value, scope, ""),
-            b"$lookup" | b"$unionWith" | b"$graphLookup" if is_document => self.join(stage, scope),
+            b"$lookup" | b"$unionWith" | b"$graphLookup" if is_document => {
+                self.join(stage, scope, writes)
+            }
             b"$facet" if is_document => {
+                let before = scope.clone();
                 for pipeline in all_elements(stage.value)? {
-                    self.pipeline(&pipeline, scope.clone(), false)?;
+                    let after = self.pipeline(&pipeline, before.clone(), false)?;
+                    scope.mount(pipeline.name, &after);
                 }
                 Ok(())
             }
@@ -81,17 +106,25 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 _ => Ok(()),
             },
             b"$project" if is_document => {
-                self.assigned(stage, &scope.objects.clone(), scope, Naming::Projection, "")
+                let naming = Naming {
+                    chooses: true,
+                    ..computed
+                };
+                self.assigned(stage, &scope.objects.clone(), scope, naming, "")
             }
-            b"$addFields" | b"$set" | b"$group" | b"$replaceWith" if is_document => {
+            b"$addFields" | b"$set" | b"$group" if is_document => {
                 self.assigned(stage, &scope.objects.clone(), scope, computed, "")
             }
+            b"$replaceWith" => {
+                self.assigned_above(stage, &scope.objects.clone(), scope, computed, "")
+            }
             b"$replaceRoot" if is_document => match find_field(stage.value, "newRoot")? {
-                Some(root) if root.bson_type == ty::DOCUMENT => {
-                    self.assigned(&root, &scope.objects.clone(), scope, computed, "")
+                Some(root) => {
+                    self.assigned_above(&root, &scope.objects.clone(), scope, computed, "")
                 }
                 _ => Ok(()),
             },
+            b"$merge" | b"$out" => self.write(stage, scope),
             name if WITHOUT_VALUES.contains(&name) => Ok(()),
             b"$bucket" | b"$bucketAuto" | b"$redact" | b"$sortByCount" => {
                 let stages = Element {
@@ -100,7 +133,32 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 };
                 self.stage_operands(&stages, scope)
             }
-            _ => self.anything(stage, scope),
+            b"$setWindowFields" => self.expression(stage, scope).map(|_| ()),
+            _ => self.unknown(stage, scope),
+        }
+    }
+
+    /// A stage that cannot be followed. When it names an encrypted path, it holds nothing in the clear.
+    fn unknown(&mut self, stage: &Element<'a>, scope: &mut Scope<'s>) -> Result<()> {
+        self.anything(stage, scope)?;
+        if !scope.encrypts() {
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        texts(stage, &mut found)?;
+        let mut names = found.iter().map(|text| match text {
+            [b'$', b'$', ..] | [b'$'] => *text,
+            [b'$', path @ ..] => path,
+            _ => text,
+        });
+        let is_named = names.any(|text| {
+            text.starts_with(b"$$ROOT")
+                || text.starts_with(b"$$CURRENT")
+                || !matches!(scope.resolve(text), Place::Plain)
+        });
+        match is_named {
+            true => self.value(&join("", stage.name), stage),
+            false => Ok(()),
         }
     }
 
@@ -112,10 +170,10 @@ impl<'a, 's> Reader<'a, 's, '_> {
         let mut constants = Vec::new();
         let mut has_encrypted = false;
         for field in all_elements(stage.value)? {
-            match self.expression(&field, scope)? {
-                Gives::Encrypted if field.name == b"groupBy" => has_encrypted = true,
-                Gives::Constant => constants.push(field),
-                _ => {}
+            let gives = self.expression(&field, scope)?;
+            has_encrypted |= gives.encrypted && field.name == b"groupBy";
+            if gives.constant && matches!(field.name, b"boundaries" | b"default") {
+                constants.push(field);
             }
         }
         for field in constants.iter().filter(|_| has_encrypted) {
@@ -124,127 +182,83 @@ impl<'a, 's> Reader<'a, 's, '_> {
         Ok(())
     }
 
-    fn join(&mut self, stage: &Element<'a>, scope: &mut Scope<'s>) -> Result<()> {
+    fn join(&mut self, stage: &Element<'a>, scope: &mut Scope<'s>, writes: bool) -> Result<()> {
         let text = |name: &str| -> Result<Option<&'a str>> {
             Ok(find_field(stage.value, name)?.and_then(|field| field.as_str()))
         };
         let named = text("from")?.or(text("coll")?);
         let objects = named.map_or_else(Vec::new, |name| self.schemas.collection(name.as_bytes()));
-        let mut inner = Scope::of(objects.clone());
+        let mut inner = Scope::of(objects);
+        let connected = text("connectToField")?.unwrap_or_default();
         for field in all_elements(stage.value)? {
             match field.name {
-                b"let" => inner.variables = self.encrypted_variables(&field, scope)?,
+                b"let" => inner.variables = self.variables(&field, scope)?,
                 b"restrictSearchWithMatch" if field.bson_type == ty::DOCUMENT => {
                     self.filter(field.value, &inner, "")?;
                 }
                 b"startWith" => {
-                    self.expression(&field, scope)?;
+                    let gives = self.expression(&field, scope)?;
+                    let place = inner.resolve(connected.as_bytes());
+                    if gives.constant && !matches!(place, Place::Plain) {
+                        self.value("startWith", &field)?;
+                    }
                 }
                 _ => {}
             }
         }
+        let mut after = inner.clone();
         for field in all_elements(stage.value)? {
             if field.name == b"pipeline" {
-                self.pipeline(&field, inner.clone(), false)?;
+                after = self.pipeline(&field, inner.clone(), false)?;
             }
         }
-        if let Some(name) = text("as")? {
-            scope.mounts.push((name.as_bytes().to_vec(), objects));
+        match text("as")? {
+            Some(name) => {
+                // What the stage joins may be no ciphertext.
+                if writes && !matches!(scope.resolve(name.as_bytes()), Place::Plain) {
+                    self.value(name, stage)?;
+                }
+                scope.mount(name.as_bytes(), &after);
+            }
+            None => scope.mount(b"", &after),
         }
         Ok(())
     }
 
-    pub(super) fn projection(&mut self, fields: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
-        self.assigned(fields, &scope.objects, scope, Naming::Projection, "")
-    }
-
-    /// `{path: expression}`, where a path may be an encrypted one. `objects`: what names mean; `scope`: what expressions do.
-    fn assigned(
-        &mut self,
-        fields: &Element<'a>,
-        objects: &[&'s ObjectSchema],
-        scope: &Scope<'s>,
-        naming: Naming,
-        at: &str,
-    ) -> Result<()> {
-        self.deeper(|reader| {
-            if operator_of(fields)?.is_some() {
-                return reader.expression(fields, scope).map(|_| ());
+    /// `$merge` and `$out`. The schema of another collection is not the one that the pipeline was read with.
+    fn write(&mut self, stage: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+        let mut target = *stage;
+        if stage.name == b"$merge" && stage.bson_type == ty::DOCUMENT {
+            match find_field(stage.value, "into")? {
+                Some(into) => target = into,
+                None => return Ok(()),
             }
-            let names = Scope {
-                objects: objects.to_vec(),
-                ..scope.clone()
-            };
-            for field in all_elements(fields.value)? {
-                let path = join(at, field.name);
-                let operator = operator_of(&field)?;
-                match names.resolve(field.name) {
-                    Place::Plain => {
-                        reader.expression(&field, scope)?;
-                    }
-                    Place::Encrypted | Place::Inside => {
-                        reader.assigned_encrypted(&field, scope, naming, &path)?;
-                    }
-                    Place::Above(objects) => match operator {
-                        Some(operator)
-                            if operator.name == b"$elemMatch"
-                                && operator.bson_type == ty::DOCUMENT =>
-                        {
-                            reader.filter(operator.value, &Scope::of(objects), &path)?;
-                        }
-                        Some(operator) if matches!(operator.name, b"$literal" | b"$const") => {
-                            reader.nested(&operator, &objects, &path)?;
-                        }
-                        Some(_) => {
-                            reader.expression(&field, scope)?;
-                        }
-                        None if field.bson_type == ty::DOCUMENT => {
-                            reader.assigned(&field, &objects, scope, naming, &path)?;
-                        }
-                        None => reader.nested(&field, &objects, &path)?,
-                    },
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// What is computed for an encrypted path: another encrypted field, or nothing that is in the command.
-    fn assigned_encrypted(
-        &mut self,
-        field: &Element<'a>,
-        scope: &Scope<'s>,
-        naming: Naming,
-        path: &str,
-    ) -> Result<()> {
-        let is_choice = matches!(
-            field.bson_type,
-            ty::BOOL | ty::INT32 | ty::INT64 | ty::DOUBLE
-        );
-        let text = field.as_str().filter(|text| text.starts_with('$'));
-        let is_operation = operator_of(field)?;
-        match is_operation {
-            _ if is_choice && naming == Naming::Projection => Ok(()),
-            // A variable may hold a value that stands elsewhere in the command; a plain field is no ciphertext to store.
-            _ if text.is_some() => match (self.expression(field, scope)?, naming) {
-                (Gives::Encrypted, _) => Ok(()),
-                (Gives::Other, Naming::Update) if text != Some("$$REMOVE") => {
-                    self.value(path, field)
-                }
-                (Gives::Other, _) => Ok(()),
-                (Gives::Constant, _) => self.value(path, field),
-            },
-            Some(operator)
-                if matches!(operator.name, b"$slice" | b"$meta")
-                    && naming == Naming::Projection =>
-            {
-                Ok(())
-            }
-            Some(operator) if matches!(operator.name, b"$literal" | b"$const") => {
-                self.value(path, &operator)
-            }
-            Some(_) if naming != Naming::Update => self.expression(field, scope).map(|_| ()),
-            _ => self.value(path, field),
         }
+        let (database, name) = match target.bson_type {
+            ty::DOCUMENT => (
+                find_field(target.value, "db")?.and_then(|field| field.as_str()),
+                find_field(target.value, "coll")?.and_then(|field| field.as_str()),
+            ),
+            _ => (None, target.as_str()),
+        };
+        let name = name.unwrap_or_default();
+        let is_same = self.schemas.is_target(database, name);
+        if !is_same && self.schemas.encrypts_collection(database, name) {
+            self.value(&join("", stage.name), stage)?;
+        }
+        if stage.name == b"$merge"
+            && stage.bson_type == ty::DOCUMENT
+            && let Some(pipeline) = find_field(stage.value, "whenMatched")?
+        {
+            let mut inner = match is_same {
+                true => Scope::of(self.schemas.target()),
+                false => Scope::default(),
+            };
+            if let Some(variables) = find_field(stage.value, "let")? {
+                inner.variables = self.variables(&variables, scope)?;
+            }
+            self.pipeline(&pipeline, inner, true)?;
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::positions::{Reader, Scope, join, operator_of};
+use super::{
+    positions::{Reader, join, operator_of},
+    scope::Scope,
+};
 use crate::{
     error::Result,
     raw::{Element, all_elements, element_type as ty, find_field},
@@ -12,7 +15,7 @@ use crate::{
 impl<'a, 's> Reader<'a, 's, '_> {
     pub(super) fn update(&mut self, update: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
         if update.bson_type == ty::ARRAY {
-            return self.pipeline(update, scope.clone(), true);
+            return self.pipeline(update, scope.clone(), true).map(|_| ());
         }
         for field in all_elements(update.value)? {
             match field.name.starts_with(b"$") {
@@ -88,10 +91,35 @@ impl<'a, 's> Reader<'a, 's, '_> {
             for filter in all_elements(filters.value)? {
                 if filter.bson_type == ty::DOCUMENT {
                     self.filter(filter.value, &elements_of, "")?;
+                    self.last_names(&filter, scope, &elements_of)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// An identifier may stand for any element: a path that ends as an encrypted one does counts as one.
+    /// `known`: what was looked at already.
+    fn last_names(
+        &mut self,
+        filter: &Element<'a>,
+        scope: &Scope<'s>,
+        known: &Scope<'s>,
+    ) -> Result<()> {
+        self.deeper(|reader| {
+            for field in all_elements(filter.value)? {
+                let has_name = filter.bson_type == ty::DOCUMENT;
+                if has_name && !matches!(known.resolve(field.name), Place::Plain) {
+                    continue;
+                }
+                if has_name && scope.names(field.name) {
+                    reader.compared(&field, &join("", field.name))?;
+                } else if matches!(field.bson_type, ty::DOCUMENT | ty::ARRAY) {
+                    reader.last_names(&field, scope, known)?;
+                }
+            }
+            Ok(())
+        })
     }
 }
 

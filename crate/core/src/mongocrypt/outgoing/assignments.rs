@@ -1,0 +1,219 @@
+//! `{path: expression}` in stages and projections.
+
+use super::{
+    positions::{Reader, join, operator_of},
+    scope::Scope,
+};
+use crate::{
+    error::Result,
+    raw::{Element, all_elements, element_type as ty},
+    schema::encrypted_paths::{ObjectSchema, Place, resolve},
+};
+
+/// What fields are named for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Naming {
+    /// What is computed is stored, not only returned.
+    pub(super) writes: bool,
+    /// Numbers and flags choose fields.
+    pub(super) chooses: bool,
+}
+
+impl Naming {
+    pub(super) const WRITTEN: Self = Self {
+        writes: true,
+        chooses: false,
+    };
+    pub(super) const COMPUTED: Self = Self {
+        writes: false,
+        chooses: false,
+    };
+    const PROJECTION: Self = Self {
+        writes: false,
+        chooses: true,
+    };
+
+    fn is_choice(self, field: &Element<'_>) -> bool {
+        self.chooses
+            && matches!(
+                field.bson_type,
+                ty::BOOL | ty::INT32 | ty::INT64 | ty::DOUBLE
+            )
+    }
+}
+
+impl<'a, 's> Reader<'a, 's, '_> {
+    pub(super) fn projection(&mut self, fields: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+        self.assigned(fields, &scope.objects, scope, Naming::PROJECTION, "")
+    }
+
+    /// A document, where a path may be an encrypted one. `objects`: what names mean; `scope`: what expressions do.
+    pub(super) fn assigned(
+        &mut self,
+        fields: &Element<'a>,
+        objects: &[&'s ObjectSchema],
+        scope: &Scope<'s>,
+        naming: Naming,
+        at: &str,
+    ) -> Result<()> {
+        self.deeper(|reader| {
+            // A name that an earlier stage gave to something may be given to something else: the schema counts.
+            let names = Scope {
+                mounts: match at.is_empty() {
+                    true => scope.mounts.clone(),
+                    false => alloc::vec::Vec::new(),
+                },
+                ..Scope::of(objects.to_vec())
+            };
+            for field in all_elements(fields.value)? {
+                let path = join(at, field.name);
+                match names.resolve(field.name) {
+                    Place::Plain => {
+                        reader.expression(&field, scope)?;
+                    }
+                    Place::Encrypted | Place::Inside => {
+                        reader.assigned_encrypted(&field, scope, naming, &path)?;
+                    }
+                    Place::Above(objects) => {
+                        reader.assigned_above(&field, &objects, scope, naming, &path)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What is computed for a path above encrypted ones, or for the whole document.
+    ///
+    /// What is stored there is a document whose fields are known one by one, or one that already holds ciphertext at the same
+    /// paths.
+    #[inline(never)]
+    pub(super) fn assigned_above(
+        &mut self,
+        value: &Element<'a>,
+        objects: &[&'s ObjectSchema],
+        scope: &Scope<'s>,
+        naming: Naming,
+        at: &str,
+    ) -> Result<()> {
+        if objects.is_empty() || naming.is_choice(value) {
+            return self.expression(value, scope).map(|_| ());
+        }
+        let operator = operator_of(value)?;
+        match (operator, value.bson_type) {
+            (Some(operator), _) => match operator.name {
+                b"$elemMatch" if naming.chooses && operator.bson_type == ty::DOCUMENT => {
+                    self.filter(operator.value, &Scope::of(objects.to_vec()), at)
+                }
+                b"$literal" | b"$const" => self.nested(&operator, objects, at),
+                b"$mergeObjects" => self.merged(&operator, objects, scope, naming, at),
+                b"$slice" | b"$meta" if naming.chooses => Ok(()),
+                _ if naming.writes => self.value(at, value),
+                _ => self.expression(value, scope).map(|_| ()),
+            },
+            (None, ty::DOCUMENT) => self.assigned(value, objects, scope, naming, at),
+            (None, ty::ARRAY) => self.merged(value, objects, scope, naming, at),
+            (None, ty::STRING) if naming.writes => match self.holds_ciphertext(value, objects) {
+                true => Ok(()),
+                false => self.value(at, value),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn merged(
+        &mut self,
+        operands: &Element<'a>,
+        objects: &[&'s ObjectSchema],
+        scope: &Scope<'s>,
+        naming: Naming,
+        at: &str,
+    ) -> Result<()> {
+        self.deeper(|reader| {
+            if operands.bson_type != ty::ARRAY {
+                return reader.assigned_above(operands, objects, scope, naming, at);
+            }
+            for operand in all_elements(operands.value)? {
+                reader.assigned_above(&operand, objects, scope, naming, at)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether a text names a field of the collection that holds ciphertext wherever the target must, or nothing. Only the
+    /// schema says so: what an earlier stage gave a name to may be anything by now.
+    #[inline(never)]
+    fn holds_ciphertext(&self, value: &Element<'_>, objects: &[&'s ObjectSchema]) -> bool {
+        let target = self.schemas.target();
+        let has_all = |held: &[&ObjectSchema]| {
+            let mut wanted = objects.iter();
+            wanted.all(|object| held.iter().any(|known| core::ptr::eq(*known, *object)))
+        };
+        let text = value.as_str().unwrap_or_default();
+        let path = match text {
+            "$$REMOVE" => return true,
+            "$$ROOT" | "$$CURRENT" => return has_all(&target),
+            _ => text
+                .strip_prefix("$$ROOT.")
+                .or_else(|| text.strip_prefix("$$CURRENT."))
+                .or_else(|| text.strip_prefix('$')),
+        };
+        match path.filter(|path| !path.starts_with('$')) {
+            None => !text.starts_with('$'),
+            Some(path) => match resolve(&target, path.as_bytes()) {
+                Place::Plain => false,
+                Place::Encrypted | Place::Inside => true,
+                Place::Above(held) => !objects.is_empty() && has_all(&held),
+            },
+        }
+    }
+
+    /// What is computed for an encrypted path: another encrypted field, or nothing that is in the command.
+    fn assigned_encrypted(
+        &mut self,
+        field: &Element<'a>,
+        scope: &Scope<'s>,
+        naming: Naming,
+        path: &str,
+    ) -> Result<()> {
+        if naming.is_choice(field) {
+            return Ok(());
+        }
+        let text = field.as_str().filter(|text| text.starts_with('$'));
+        match operator_of(field)? {
+            // A variable may hold a value that stands elsewhere in the command; a plain field is no ciphertext to store.
+            _ if text.is_some() => {
+                let gives = self.expression(field, scope)?;
+                let is_stored_plain = naming.writes
+                    && text != Some("$$REMOVE")
+                    && !field.as_str().is_some_and(|text| self.is_ciphertext(text));
+                match gives.constant || is_stored_plain {
+                    true => self.value(path, field),
+                    false => Ok(()),
+                }
+            }
+            Some(operator) if matches!(operator.name, b"$slice" | b"$meta") && naming.chooses => {
+                Ok(())
+            }
+            Some(operator) if matches!(operator.name, b"$literal" | b"$const") => {
+                self.value(path, &operator)
+            }
+            Some(_) if !naming.writes => self.expression(field, scope).map(|_| ()),
+            _ => self.value(path, field),
+        }
+    }
+
+    /// Whether the schema encrypts the field that a text names.
+    #[inline(never)]
+    fn is_ciphertext(&self, text: &str) -> bool {
+        let path = text
+            .strip_prefix("$$ROOT.")
+            .or_else(|| text.strip_prefix("$$CURRENT."))
+            .or_else(|| text.strip_prefix('$'))
+            .unwrap_or_default();
+        matches!(
+            resolve(&self.schemas.target(), path.as_bytes()),
+            Place::Encrypted | Place::Inside
+        )
+    }
+}
