@@ -152,7 +152,7 @@ test('a KMS that answers with another length is refused', async () => {
     const reply = new TextEncoder().encode(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
     const theirs = await Theirs.open(pair.peer, pair.providers);
     theirs.kms = { kmsReplies: [reply] };
-    const ours = await Ours.open(pair.providers, { callbacks: { aws: { encrypt: () => new Uint8Array(160), decrypt: () => new Uint8Array(length) } } });
+    const ours = await Ours.open(pair.providers, { callbacks: { aws: { encrypt: () => new Uint8Array(160), decrypt: () => new Uint8Array(length).fill(1) } } });
     for (const side of [theirs, ours]) side.vault = [aws.document];
     const options = { algorithm: ALGORITHM.random, keyId: aws.keyId };
     assert.equal((await theirs.encrypt(value.int(1), options)).ok, false);

@@ -132,11 +132,11 @@ test('the worked vector of the format comes out byte for byte', async () => {
   const material = Buffer.from(
     'c4f4c08c1446e4988f9be7777e3e972e2daae43317512fdfd5ff923009618709210d12f492bf2bf460cb2064c01a5bc2' +
     'f8756348881d2fe44ac190afa574b2c532025925d3518b1660fcaedc8a076ee059766c367da3375a17112206cc45e539', 'hex');
+  const first = new MemoryKeyVaultStore();
+  const setup = localEncryption({ store: first });
+  await setup.createDataKey('local', { keyMaterial: material });
+  const [document] = await first.find({});
   const vault = new MemoryKeyVaultStore();
-  const setup = localEncryption({ store: vault });
-  const made = await setup.createDataKey('local', { keyMaterial: material });
-  const [document] = await vault.find({});
-  await vault.deleteKey(made);
   await vault.insert({ ...document, _id: new UUID(Buffer.alloc(16)) });
   const fresh = localEncryption({ store: vault });
   const value = await fresh.encrypt('test', { algorithm: DETERMINISTIC, keyId: new UUID(Buffer.alloc(16)) });
