@@ -239,6 +239,18 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.equal(both.keys.deleted, 3);
   });
 
+  it('names do not move away from a key while a collection that may hold values under it cannot be read', async () => {
+    const place = await scene();
+    const dead = { namespace: 'far.away', estimatedCount: async () => 1, scan: () => { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [], write: async () => ({ refused: [] }) };
+    const report = await place.run({ otherCollections: [dead] });
+    assert.equal(report.ok, false);
+    const expected = ['ssn', 'notes'].map((name) => ({ kind: 'key', id: place.id(name), code: 'MIGRATION_EVIDENCE_INCOMPLETE' }));
+    const ofKeys = failuresOf(report).filter(({ kind }) => kind === 'key').sort((a, b) => a.id.localeCompare(b.id));
+    assert.deepEqual(ofKeys, expected.sort((a, b) => a.id.localeCompare(b.id)));
+    assert.equal(report.keys.namesMoved, 0);
+    assert.equal((await place.vault.findOne({ keyAltNames: 'ssn' }))._id.toHexString(true), place.id('ssn'));
+  });
+
   it('options that would weaken the evidence need to be said in full', async () => {
     const place = await scene({ documents: 0 });
     await assert.rejects(place.run({ witnesses: [] }), (error) => error.code === 'OPTION_INVALID' && /otherCollections/.test(error.message));
