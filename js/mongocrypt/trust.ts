@@ -1,4 +1,4 @@
-/** The trusted master keys of every `MongoCrypt` of the process: the driver passes no option of ours to its automatic encrypter. */
+/** The trusted master keys of every `MongoCrypt` of this copy of the package and this thread: the driver passes no option of ours to its automatic encrypter. */
 
 import { trustLists, type TrustedMasterKey, trustedMasterKeysOf } from '../trust.js';
 import { trustMasterKeys } from '../wasm.js';
@@ -7,8 +7,8 @@ let given: readonly TrustedMasterKey[] | undefined;
 let inForce = '[]';
 
 /**
- * Trusts these master keys only, in every `MongoCrypt` of the process, those that are there included; cached data keys are
- * forgotten. `undefined` takes the list back; an empty list trusts no master key. The variable `CSFLE_TRUSTED_MASTER_KEYS`
+ * Trusts these master keys only, in every `MongoCrypt` of this copy of the package and this thread, those that are there
+ * included; cached data keys are forgotten. A worker thread needs a call of its own. `undefined` removes the list; an empty list trusts no master key. The variable `CSFLE_TRUSTED_MASTER_KEYS`
  * holds beside it: a key has to match both.
  * Errors: a `CsfleError` with `OPTION_INVALID`; then everything stays as it was.
  */

@@ -39,6 +39,12 @@ for (const name of ['rewrap-local-to-aws', 'rewrap-aws-to-local', 'reencrypt', '
   }
 }
 
+test('a re-encryption that cannot reach nested values says so, and loses and leaks nothing', async () => {
+  const { losses, leaks, detail } = await play('reencrypt-nested-and-delete');
+  assert.equal(detail.code, 1);
+  assert.deepEqual({ losses, leaks }, { losses: [], leaks: [] });
+});
+
 const breakages = {
   'a key document that is removed': {
     losses: 'key document gone',

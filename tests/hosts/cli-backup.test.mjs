@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { ClientEncryption, createBackup, readBackup } from 'csfle-wasm';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle, slowKms } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 const passphrase = 'correct horse';
 
@@ -15,14 +15,11 @@ describe('csfle backup', { timeout: 900_000 }, () => {
   let lab;
   let folder;
   before(async () => {
-    lab = await openLab();
-    folder = await mkdtemp(join(tmpdir(), 'csfle-backup-'));
+    lab = await openCommandLab();
+    folder = lab.folder;
     await writeFile(join(folder, 'passphrase.txt'), `${passphrase}\n`, { mode: 0o600 });
   });
-  after(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   const words = () => ['--passphrase-file', join(folder, 'passphrase.txt')];
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
   let lab;
@@ -13,16 +13,13 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
   let place;
   let keyFile;
   before(async () => {
-    lab = await openLab({ ownServer: true });
-    folder = await mkdtemp(join(tmpdir(), 'csfle-commands-'));
+    lab = await openCommandLab({ ownServer: true });
+    folder = lab.folder;
     place = await hospital(lab, { documents: 5 });
     keyFile = join(folder, 'master-key.bin');
     await writeFile(keyFile, place.masterKey, { mode: 0o600 });
   });
-  after(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   const run = (...args) => csfle([...args, '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
   const json = async (...args) => {

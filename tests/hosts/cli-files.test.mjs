@@ -1,4 +1,4 @@
-// What the command writes to files: whole or not at all, never through a planted link, and the same words again go on.
+// What the command writes to files: whole or not at all, never through a planted link, and the same command run again goes on.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
@@ -112,7 +112,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     }
   });
 
-  it('the same words after a stop go on with the backup of the same run; any other file is refused', async () => {
+  it('the same command after a stop goes on with the backup of the same run; any other file is refused', async () => {
     const path = fresh();
     const place = await hospital(lab, { documents: 0, masterKey });
     const file = join(path, 'vault.jsonl');

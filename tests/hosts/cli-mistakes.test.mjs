@@ -1,12 +1,12 @@
 // Mistakes on the command line that used to pass in silence: each is named, and nothing is written.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { UUID } from 'bson';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle, stallingServer } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle and mistakes', { timeout: 300_000 }, () => {
   let lab;
@@ -14,16 +14,13 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
   let place;
   let keyFile;
   before(async () => {
-    lab = await openLab();
-    folder = await mkdtemp(join(tmpdir(), 'csfle-mistakes-'));
+    lab = await openCommandLab();
+    folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
     keyFile = join(folder, 'master-key.bin');
     await writeFile(keyFile, place.masterKey, { mode: 0o600 });
   });
-  after(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   const run = (...args) => csfle([...args.includes('--key-vault') ? args : [...args, '--key-vault', place.namespace]], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
   const json = async (...args) => {

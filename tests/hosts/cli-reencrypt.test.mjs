@@ -1,25 +1,22 @@
 // `csfle migrate --mode reencrypt` after a leak of the local master key: the commands of README.md, as they stand there.
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { fencesOf, textOf } from '../docs/markdown.mjs';
-import { DETERMINISTIC, hospital, openLab, valuesByKey } from '../migration/fixtures.mjs';
+import { DETERMINISTIC, hospital, valuesByKey } from '../migration/fixtures.mjs';
 import { csfle } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
   let lab;
   let folder;
   before(async () => {
-    lab = await openLab({ ownServer: true });
-    folder = await mkdtemp(join(tmpdir(), 'csfle-leak-'));
+    lab = await openCommandLab({ ownServer: true });
+    folder = lab.folder;
   });
-  after(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   async function ward(options) {
     const place = await hospital(lab, options);
@@ -81,7 +78,7 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), between);
   });
 
-  it('the way that left everything exposed is refused, or not done', async () => {
+  it('a re-encryption chosen by --from alone after a rewrap is refused, or reported as not done', async () => {
     const place = await ward({ documents: 2 });
     assert.equal((await place.run([...place.target, '--execute'])).code, 0);
     const before = await place.dump();

@@ -1,26 +1,23 @@
 // No secret in any output, whichever way a command fails.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle, refusingKms } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle keeps secrets', { timeout: 180_000 }, () => {
   let lab;
   let folder;
   let place;
   before(async () => {
-    lab = await openLab();
-    folder = await mkdtemp(join(tmpdir(), 'csfle-secrets-'));
+    lab = await openCommandLab();
+    folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
   });
-  after(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   it('on every path that fails, and on those that do not', async () => {
     const password = 'canary-p%40ss-5f1e';

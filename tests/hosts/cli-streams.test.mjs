@@ -2,16 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { UUID } from 'bson';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle, refusingKms, slowKms, stallingServer } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 const manifest = createRequire(import.meta.url).resolve('csfle-wasm/package.json');
 const program = join(dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin.csfle);
@@ -23,22 +23,19 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
   let keyFile;
   let masterKey;
   before(async () => {
-    lab = await openLab({ ownServer: true });
-    folder = await mkdtemp(join(tmpdir(), 'csfle-streams-'));
+    lab = await openCommandLab({ ownServer: true });
+    folder = lab.folder;
     const place = await hospital(lab, { documents: 2 });
     masterKey = place.masterKey;
     keyFile = join(folder, 'master-key.bin');
     await writeFile(keyFile, masterKey, { mode: 0o600 });
   });
-  after(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   // Runs `csfle ... <redirection>` in a shell; resolves to the exit code of csfle itself, and what reached standard error.
   function shell(args, redirection, env) {
     const quoted = [process.execPath, program, ...args].map((word) => `'${word}'`).join(' ');
-    const child = spawn('bash', ['-c', `{ ${quoted}; echo $? > '${folder}/code'; } ${redirection}`], { env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn('bash', ['-c', `{ ${quoted}; echo $? > '${folder}/code'; } ${redirection}`], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
     let stderr = '';
     child.stderr.setEncoding('utf8').on('data', (text) => { stderr += text; });
     return new Promise((resolve) => child.on('close', () => resolve({ code: Number(readFileSync(join(folder, 'code'), 'utf8')), stderr })));
@@ -73,7 +70,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     }
   });
 
-  it('what only prints has failed when its output finds no room, and not when its reader leaves', async () => {
+  it('a command that only prints fails when its output cannot be written, and not when the reader closes the pipe', async () => {
     const place = await hospital(lab, { documents: 3, masterKey });
     for (const args of [['keys', 'list'], ['keys', 'list', '--json'], ['decrypt', place.patientsNamespace, '--local-key-file', keyFile]]) {
       const full = await shell([...args, '--key-vault', place.namespace], '>/dev/full');
@@ -84,11 +81,11 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     }
   });
 
-  it('a reader that stands still stops no migration, and one SIGTERM ends it', async () => {
+  it('a reader that does not read stops no migration, and one SIGTERM ends it', async () => {
     const place = await hospital(lab, { documents: 0, masterKey });
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 2) child.kill('SIGTERM'); } });
     // Nobody reads these pipes.
-    const child = spawn(process.execPath, [program, ...migration(place)], { env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [program, ...migration(place)], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['ignore', 'pipe', 'pipe'] });
     const code = await new Promise((resolve) => child.on('exit', resolve));
     await kms.close();
     assert.equal(code, 143);
@@ -114,7 +111,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
       let child;
       const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 3) child.stdin.end('\n'); } });
       const script = fileURLToPath(new URL('./cli/terminal.py', import.meta.url));
-      child = spawn(process.env.TEST_PYTHON ?? 'python3', [script, kind, process.execPath, program, ...migration(place, '--kms-concurrency', '1')], { env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['pipe', 'pipe', 'inherit'] });
+      child = spawn(process.env.TEST_PYTHON ?? 'python3', [script, kind, process.execPath, program, ...migration(place, '--kms-concurrency', '1')], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['pipe', 'pipe', 'inherit'] });
       let printed = '';
       child.stdout.setEncoding('utf8').on('data', (text) => { printed += text; });
       await new Promise((resolve) => child.on('close', resolve));

@@ -1,14 +1,14 @@
 // Key documents that a writer of the vault planted, and what the command does with them: nothing is sent.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { Binary, UUID } from 'bson';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, () => {
   let lab;
@@ -18,8 +18,8 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
   let elsewhere;
   let connections = 0;
   before(async () => {
-    lab = await openLab();
-    folder = await mkdtemp(join(tmpdir(), 'csfle-trust-'));
+    lab = await openCommandLab();
+    folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
     keyFile = join(folder, 'master-key.bin');
     await writeFile(keyFile, place.masterKey, { mode: 0o600 });
@@ -28,7 +28,6 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
   });
   after(async () => {
     await new Promise((resolve) => { elsewhere.close(resolve); });
-    await rm(folder, { recursive: true, force: true });
     await lab.close();
   });
   beforeEach(async () => {

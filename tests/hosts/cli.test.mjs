@@ -1,24 +1,21 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle, slowKms, stallingServer } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle migrate', { timeout: 300_000 }, () => {
   let lab;
   let folder;
   before(async () => {
-    lab = await openLab({ ownServer: true });
-    folder = await mkdtemp(join(tmpdir(), 'csfle-cli-'));
+    lab = await openCommandLab({ ownServer: true });
+    folder = lab.folder;
   });
-  after(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   // A vault with its key file, and the arguments that every call on it shares.
   async function ward(options) {

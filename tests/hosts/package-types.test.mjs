@@ -1,36 +1,20 @@
 // The packed tarball's types, as each way of TypeScript to find modules finds them; and the package by its path.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { root } from '../../js/dev/paths.mjs';
+import { consumerProject } from './consumer.mjs';
 
 // The compiler of this project knows node10 no more. The shell brings an older one, which does.
 const current = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
 const older = join(root, 'tests', 'tools', 'node_modules', 'typescript', 'bin', 'tsc');
 let project;
-
-before(() => {
-  project = mkdtempSync(join(tmpdir(), 'csfle-types-'));
-  run('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', project], root);
-  const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'consumer', private: true }));
-  run('npm', ['install', '--offline', '--ignore-scripts', '--legacy-peer-deps', '--no-audit', '--no-fund', `./${name}-${version}.tgz`]);
-  for (const peer of ['bson', 'mongodb', '@types/node']) {
-    mkdirSync(join(project, 'node_modules', peer, '..'), { recursive: true });
-    symlinkSync(join(root, 'node_modules', peer), join(project, 'node_modules', peer), 'junction');
-  }
-});
-after(() => rmSync(project, { recursive: true, force: true }));
-
-function run(command, args, cwd = project) {
-  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8', shell: process.platform === 'win32' });
-  assert.equal(status, 0, `${command} ${args.join(' ')}\n${stdout}\n${stderr}`);
-  return stdout;
-}
+let remove;
+before(() => { ({ folder: project, remove } = consumerProject('csfle-types-')); });
+after(() => remove());
 
 // What only Node's entry has, so that another entry's types are found out; and a mistake, so that no types at all are.
 const consumers = {

@@ -1,34 +1,17 @@
 // The packed tarball, installed into an empty project and used by name, as a reader of the README would.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { root } from '../../js/dev/paths.mjs';
+import { consumerProject } from './consumer.mjs';
 
 let project;
-
-before(() => {
-  project = mkdtempSync(join(tmpdir(), 'csfle-package-'));
-  run('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', project], root);
-  const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'consumer', private: true }));
-  // Offline: nothing may have to be fetched. The peers are linked, as an application has them already.
-  run('npm', ['install', '--offline', '--ignore-scripts', '--legacy-peer-deps', '--no-audit', '--no-fund', `./${name}-${version}.tgz`]);
-  for (const peer of ['bson', 'mongodb', '@types/node']) {
-    mkdirSync(join(project, 'node_modules', peer, '..'), { recursive: true });
-    symlinkSync(join(root, 'node_modules', peer), join(project, 'node_modules', peer), 'junction');
-  }
-});
-
-after(() => rmSync(project, { recursive: true, force: true }));
-
-function run(command, args, cwd = project) {
-  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8', shell: process.platform === 'win32' });
-  assert.equal(status, 0, `${command} ${args.join(' ')}\n${stdout}\n${stderr}`);
-  return stdout;
-}
+let run;
+let remove;
+before(() => { ({ folder: project, run, remove } = consumerProject('csfle-package-')); });
+after(() => remove());
 
 function runProgram(name, source, ...args) {
   writeFileSync(join(project, name), source);

@@ -4,25 +4,17 @@ import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
 import * as bson from 'bson';
 import { ClientEncryption, CsfleError, createBackup, MemoryKeyVaultStore, readBackup, restoreBackup, verifyBackup } from 'csfle-wasm';
+import { invertingKms, invert } from './inverting-kms.mjs';
 import { sourceModule } from './source-module.mjs';
 
 const words = { passphrase: 'correct horse', argon2: { memoryKiB: 19_456, iterations: 2 } };
 const aws = { provider: 'aws', region: 'us-east-1', key: 'arn:aws:kms:us-east-1:111122223333:key/one' };
-const invert = (bytes) => Uint8Array.from(bytes, (byte) => byte ^ 0xff);
 const failuresOf = ({ failures }) => failures.map(({ id, code }) => [id, code]);
-
-// A KMS whose wrapping is inversion; `asked` lists what it is asked to unwrap.
-function fakeKms() {
-  const kms = { asked: [] };
-  kms.encrypt = ({ plaintext }) => Buffer.concat([Buffer.alloc(40, 7), invert(plaintext)]);
-  kms.decrypt = ({ ciphertext }) => { kms.asked.push(Buffer.from(ciphertext).toString('hex')); return invert(ciphertext.subarray(40)); };
-  return kms;
-}
 
 // The key documents of a vault with a key under a local master key and two under a KMS, and an empty vault.
 async function lost() {
   const store = new MemoryKeyVaultStore();
-  const kmsProviders = { local: { key: randomBytes(96) }, aws: fakeKms() };
+  const kmsProviders = { local: { key: randomBytes(96) }, aws: invertingKms() };
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   const { provider, ...masterKey } = aws;
   const ids = [await encryption.createDataKey('local'), await encryption.createDataKey(provider, { masterKey }), await encryption.createDataKey(provider, { masterKey })];
@@ -46,8 +38,8 @@ describe('a restore of keys that are gone', () => {
   it('refuses what its own provider does not open, with allowUnproven too', async () => {
     const { documents, keyVault, ids, kmsProviders } = await lost();
     let calls = 0;
-    const unsteady = { ...fakeKms(), decrypt: () => new Uint8Array(96).fill(++calls) };
-    const refusing = { ...fakeKms(), decrypt: () => { throw new CsfleError('KMS_CIPHERTEXT_REFUSED', 'not mine'); } };
+    const unsteady = { ...invertingKms(), decrypt: () => new Uint8Array(96).fill(++calls) };
+    const refusing = { ...invertingKms(), decrypt: () => { throw new CsfleError('KMS_CIPHERTEXT_REFUSED', 'not mine'); } };
     for (const [providers, refused] of [[{ local: { key: randomBytes(96) } }, ids.slice(0, 1)], [{ local: kmsProviders.local, aws: unsteady }, ids.slice(1)], [{ aws: refusing }, ids.slice(1)]]) {
       for (const allowUnproven of [false, true]) {
         const report = await restoreBackup({ documents, keyVault: new MemoryKeyVaultStore(), kmsProviders: providers, allowUnproven, execute: true });
@@ -90,10 +82,10 @@ describe('a restore of keys that are gone', () => {
   it('asks a KMS that is out of reach once for each master key, within the limits it was given', async () => {
     const { documents, keyVault, ids } = await lost();
     let calls = 0;
-    const hanging = { ...fakeKms(), decrypt: () => { calls += 1; return new Promise(() => undefined); } };
+    const hanging = { ...invertingKms(), decrypt: () => { calls += 1; return new Promise(() => undefined); } };
     const report = await restoreBackup({ documents, keyVault, kmsProviders: { aws: hanging }, kmsTimeoutMS: 20, kmsRetries: 1, kmsConcurrency: 1, execute: true });
     assert.deepEqual([report.ok, report.unproven, calls], [true, ids, 2]);
-    const { bytes } = await createBackup({ keyVault, key: { kmsProviders: { aws: fakeKms() }, masterKey: aws } });
+    const { bytes } = await createBackup({ keyVault, key: { kmsProviders: { aws: invertingKms() }, masterKey: aws } });
     const limited = { kmsProviders: { aws: hanging }, kmsConcurrency: 1, kmsTimeoutMS: 20, kmsRetries: 0 };
     await assert.rejects(verifyBackup(bytes, limited), { code: 'KMS_TIMED_OUT' });
   });
@@ -114,7 +106,7 @@ describe('a restore that overwrites', () => {
   // Keys under a local master key, whose present wrapping is under a KMS.
   async function rewrapped() {
     const store = new MemoryKeyVaultStore();
-    const kmsProviders = { local: { key: randomBytes(96) }, aws: fakeKms() };
+    const kmsProviders = { local: { key: randomBytes(96) }, aws: invertingKms() };
     const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
     const id = await encryption.createDataKey('local');
     const documents = await store.find({});

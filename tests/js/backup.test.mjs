@@ -3,25 +3,17 @@ import { createHash, randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
 import * as bson from 'bson';
 import { ClientEncryption, createBackup, describeSealedBackup, isSealedBackup, MemoryKeyVaultStore, readBackup, restoreBackup, verifyBackup } from 'csfle-wasm';
+import { invertingKms } from './inverting-kms.mjs';
 
 const cost = { memoryKiB: 19_456, iterations: 2 };
 const passphrase = 'correct horse';
 const words = { passphrase, argon2: cost };
 const aws = { provider: 'aws', region: 'us-east-1', key: 'arn:aws:kms:us-east-1:111122223333:key/one' };
 
-// A KMS whose wrapping is inversion; `calls` counts.
-function fakeKms() {
-  const invert = (bytes) => Uint8Array.from(bytes, (byte) => byte ^ 0xff);
-  const kms = { encrypts: 0, decrypts: 0 };
-  kms.encrypt = ({ plaintext }) => { kms.encrypts += 1; return Buffer.concat([Buffer.alloc(40, 7), invert(plaintext)]); };
-  kms.decrypt = ({ ciphertext }) => { kms.decrypts += 1; return invert(ciphertext.subarray(40)); };
-  return kms;
-}
-
 // A vault of three keys, two under a local master key and one under a KMS.
 async function vault() {
   const store = new MemoryKeyVaultStore();
-  const kmsProviders = { local: { key: randomBytes(96) }, aws: fakeKms() };
+  const kmsProviders = { local: { key: randomBytes(96) }, aws: invertingKms() };
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   const { provider, ...masterKey } = aws;
   const ids = [
@@ -58,7 +50,7 @@ describe('createBackup', () => {
 
   it('under a KMS, the wrapping is unwrapped again before the file is given out', async () => {
     const { store, kmsProviders } = await vault();
-    const kms = fakeKms();
+    const kms = invertingKms();
     const made = await createBackup({ keyVault: store, key: { kmsProviders: { aws: kms }, masterKey: aws } });
     assert.deepEqual([kms.encrypts, kms.decrypts], [1, 1]);
     assert.deepEqual(describeSealedBackup(made.bytes), { method: 'masterKey', masterKey: aws });
@@ -68,11 +60,11 @@ describe('createBackup', () => {
   it('a KMS that lies gets no file', async () => {
     const { store } = await vault();
     const lies = [
-      { ...fakeKms(), decrypt: () => randomBytes(96) },
-      { ...fakeKms(), encrypt: () => randomBytes(136) },
+      { ...invertingKms(), decrypt: () => randomBytes(96) },
+      { ...invertingKms(), encrypt: () => randomBytes(136) },
     ];
     for (const kms of lies) await assert.rejects(createBackup({ keyVault: store, key: { kmsProviders: { aws: kms }, masterKey: aws } }), { code: 'KMS_REPLY_MISMATCH' });
-    const short = { ...fakeKms(), decrypt: () => randomBytes(95) };
+    const short = { ...invertingKms(), decrypt: () => randomBytes(95) };
     await assert.rejects(createBackup({ keyVault: store, key: { kmsProviders: { aws: short }, masterKey: aws } }), { code: 'KMS_REPLY_LENGTH' });
   });
 

@@ -216,7 +216,7 @@ describe('migrate', () => {
     assert.deepEqual(left.filter(({ masterKey }) => masterKey.provider === 'aws').map(({ _id }) => _id.toHexString(true)).sort(), [evil, elsewhere].map((id) => id.toHexString(true)).sort());
   });
 
-  it('takes an endpoint of `from` or of the option as the caller\'s word', async () => {
+  it('allows an endpoint that `from` or the option names', async () => {
     for (const more of [{ from: { ...from, endpoint: 'kms.hospital.example' } }, { from, allowedEndpoints: ['kms.hospital.example'] }]) {
       const { store, kmsProviders, planted } = await place();
       await planted(aws({ endpoint: 'kms.hospital.example' }));

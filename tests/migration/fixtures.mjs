@@ -33,7 +33,7 @@ export async function openLab({ ownServer = false } = {}) {
       databases.add(name);
       return name;
     },
-    // What other tests of the file left is none of a test's business: evidence is looked for in its own database alone.
+    // What other tests of the file left does not concern a test: evidence is looked for in its own database alone.
     elsewhere: (...own) => ({ skipNamespaces: ['admin', ...databases].filter((name) => !own.includes(name)).map((name) => `${name}.*`), reason: 'databases of other tests' }),
     async close() {
       for (const name of databases) await client.db(name).dropDatabase();

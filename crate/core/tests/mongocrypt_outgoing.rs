@@ -77,6 +77,7 @@ fn a_command_with_plain_values_is_refused_though_the_analyser_finds_nothing() {
             )],
         )
     };
+    let update = |change| statement("update", vec![("q", document(vec![])), ("u", change)]);
     let variables = document(vec![
         ("vars", document(vec![("x", text("$ssn"))])),
         (
@@ -241,76 +242,22 @@ fn a_command_with_plain_values_is_refused_though_the_analyser_finds_nothing() {
                 ],
             ),
         ),
-        (
-            "ssn",
-            statement(
-                "update",
-                vec![("q", document(vec![])), ("u", set(filter(token())))],
-            ),
-        ),
-        (
-            "ssn",
-            statement(
-                "update",
-                vec![("q", document(vec![])), ("u", filter(token()))],
-            ),
-        ),
-        (
-            "ssn",
-            statement(
-                "update",
-                vec![
-                    ("q", document(vec![])),
-                    ("u", operator("$push", filter(token()))),
-                ],
-            ),
-        ),
-        (
-            "ssn",
-            statement(
-                "update",
-                vec![
-                    ("q", document(vec![])),
-                    ("u", operator("$futureModifier", filter(token()))),
-                ],
-            ),
-        ),
+        ("ssn", update(set(filter(token())))),
+        ("ssn", update(filter(token()))),
+        ("ssn", update(operator("$push", filter(token())))),
+        ("ssn", update(operator("$futureModifier", filter(token())))),
         (
             "a.b",
-            statement(
-                "update",
-                vec![
-                    ("q", document(vec![])),
-                    (
-                        "u",
-                        operator(
-                            "$push",
-                            filter_of("a", operator("$each", array(vec![filter_of("b", token())]))),
-                        ),
-                    ),
-                ],
-            ),
+            update(operator(
+                "$push",
+                filter_of("a", operator("$each", array(vec![filter_of("b", token())]))),
+            )),
         ),
         (
             "name",
-            statement(
-                "update",
-                vec![
-                    ("q", document(vec![])),
-                    ("u", operator("$rename", filter_of("name", text("ssn")))),
-                ],
-            ),
+            update(operator("$rename", filter_of("name", text("ssn")))),
         ),
-        (
-            "ssn",
-            statement(
-                "update",
-                vec![
-                    ("q", document(vec![])),
-                    ("u", array(vec![set(filter(token()))])),
-                ],
-            ),
-        ),
+        ("ssn", update(array(vec![set(filter(token()))]))),
         (
             "x.b",
             statement(

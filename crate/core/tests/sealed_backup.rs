@@ -12,7 +12,7 @@ use csfle_core::{
 use support::{
     backup::{
         CHUNK_LEN, PASSPHRASE, code, content, facts, key_document, master_key, open, records, seal,
-        seal_with_passphrase,
+        seal_with_passphrase, seal_with_seed,
     },
     host::Host,
 };
@@ -150,19 +150,7 @@ fn no_cut_of_a_file_goes_unnoticed() {
 
 #[test]
 fn two_files_of_the_same_content_share_nothing() {
-    let sealed = |seed| {
-        let mut host = Host::new();
-        host.entropy.0 = seed;
-        let machine = Machine::seal_backup(
-            &mut host.context(),
-            &master_key("local"),
-            &facts(),
-            &records(),
-            CHUNK_LEN,
-        );
-        host.run(machine.unwrap()).unwrap()
-    };
-    let (one, other) = (sealed(1), sealed(2));
+    let (one, other) = (seal_with_seed("local", 1), seal_with_seed("local", 2));
     let start = one.len() - content().len() / CHUNK_LEN * 16 - content().len();
     assert!(
         one[start..]

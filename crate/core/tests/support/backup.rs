@@ -125,7 +125,17 @@ pub(crate) fn records() -> Vec<u8> {
 // ---- sealing and opening
 
 pub(crate) fn seal(provider: &str) -> Vec<u8> {
+    seal_by(Host::new(), provider)
+}
+
+/// Sealed with randomness that no other seed gives.
+pub(crate) fn seal_with_seed(provider: &str, seed: u64) -> Vec<u8> {
     let mut host = Host::new();
+    host.entropy.0 = seed;
+    seal_by(host, provider)
+}
+
+fn seal_by(mut host: Host, provider: &str) -> Vec<u8> {
     let machine = Machine::seal_backup(
         &mut host.context(),
         &master_key(provider),

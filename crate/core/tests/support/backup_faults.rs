@@ -1,11 +1,6 @@
 //! Files of sealed backups with one fault each.
 
-use csfle_core::Machine;
-
-use super::{
-    backup::{CHUNK_LEN, PASSPHRASE, facts, master_key, records, seal, seal_with_passphrase},
-    host::Host,
-};
+use super::backup::{CHUNK_LEN, PASSPHRASE, seal, seal_with_passphrase, seal_with_seed};
 
 /// Length of the header: everything before the chunks.
 fn header_len(file: &[u8]) -> usize {
@@ -46,18 +41,7 @@ pub(crate) fn faults() -> Vec<Fault> {
         out[position] ^= 1;
         out
     };
-    let other = {
-        let mut host = Host::new();
-        host.entropy.0 = 99;
-        let machine = Machine::seal_backup(
-            &mut host.context(),
-            &master_key("local"),
-            &facts(),
-            &records(),
-            CHUNK_LEN,
-        );
-        host.run(machine.unwrap()).unwrap()
-    };
+    let other = seal_with_seed("local", 99);
     let last = file.len() - start - 2 * sealed_len;
     assert!(last > 16 && last < sealed_len, "three chunks are expected");
     let memory = |kib: u32| {
