@@ -85,7 +85,7 @@ export function allowedEndpointsOf(given: unknown): readonly string[] {
  * The patterns of the environment; `undefined` when the variable is not there.
  * Errors: `OPTION_INVALID` for what is no JSON array of patterns.
  */
-export function trustedByEnvironment(): readonly TrustedMasterKey[] | undefined {
+function trustedByEnvironment(): readonly TrustedMasterKey[] | undefined {
   const text = environment();
   if (text === undefined) return undefined;
   // A variable that was to hold a restriction and came out empty must not end as none.
@@ -94,7 +94,7 @@ export function trustedByEnvironment(): readonly TrustedMasterKey[] | undefined 
   try {
     parsed = JSON.parse(text);
   } catch {
-    throw invalid(`${TRUST_VARIABLE} must be a JSON array of patterns, and is no JSON`);
+    throw invalid(`${TRUST_VARIABLE} must be a JSON array of patterns, but it is not valid JSON`);
   }
   return trustedMasterKeysOf(parsed, TRUST_VARIABLE);
 }

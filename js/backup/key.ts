@@ -6,7 +6,7 @@ import { isBytes, wipe } from '../bytes.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import type { MasterKeyDocument } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
-import { refuseUnknownOptions, Session, type SessionOptions } from '../session.js';
+import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, Session } from '../session.js';
 import { TRUST_OPTION_NAMES, type TrustOptions } from '../trust.js';
 
 /** A passphrase: text, or its UTF-8 bytes, which can be overwritten after use. It is normalised to NFC. */
@@ -20,7 +20,7 @@ export interface BackupPassphrase {
 }
 
 /** A master key: `kmsProviders` has to have its provider. */
-export interface BackupMasterKey extends Pick<SessionOptions, 'kmsConcurrency' | 'kmsTimeoutMS' | 'kmsRetries'>, TrustOptions {
+export interface BackupMasterKey extends KmsLimits, TrustOptions {
   readonly kmsProviders: KmsProviders;
   /** Not needed to open a backup, whose header names it. */
   readonly masterKey: MasterKeyDocument;
@@ -93,7 +93,7 @@ function openKey(key: BackupOpeningKey, bson: BsonLibrary): { passphrase: Uint8A
       throw error;
     }
   }
-  refuseUnknownOptions(key, ['kmsProviders', 'masterKey', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries', ...TRUST_OPTION_NAMES], 'the key of a backup');
+  refuseUnknownOptions(key, ['kmsProviders', 'masterKey', ...KMS_LIMIT_NAMES, ...TRUST_OPTION_NAMES], 'the key of a backup');
   const { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, trustedMasterKeys, allowedEndpoints } = key as BackupMasterKey;
   const options = { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, trustedMasterKeys, allowedEndpoints, bson };
   return { passphrase: undefined, session: new Session(options, () => undefined) };
@@ -119,7 +119,7 @@ function decoded(bytes: Uint8Array): string {
 }
 
 function notUnicode(): CsfleError {
-  return new CsfleError('BACKUP_PASSPHRASE_INVALID', 'the passphrase is no Unicode text');
+  return new CsfleError('BACKUP_PASSPHRASE_INVALID', 'the passphrase is not valid Unicode text');
 }
 
 function costOf(name: string, value: unknown): number {

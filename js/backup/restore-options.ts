@@ -5,7 +5,7 @@ import type { KeyVaultStore } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
 import type { NamespacedClient } from '../migrate/options.js';
 import type { MigrationFailure } from '../migrate/report.js';
-import type { SessionOptions } from '../session.js';
+import { KMS_LIMIT_NAMES, type KmsLimits } from '../session.js';
 import { TRUST_OPTION_NAMES, type TrustOptions } from '../trust.js';
 import type { SealedBackup } from './create.js';
 import type { BackupKey, BackupOpeningKey } from './key.js';
@@ -23,7 +23,7 @@ export interface PresentStateBackup {
 }
 
 /** Options of `restoreBackup()`. */
-export interface RestoreBackupOptions extends TrustOptions, Pick<SessionOptions, 'kmsConcurrency' | 'kmsTimeoutMS' | 'kmsRetries'> {
+export interface RestoreBackupOptions extends TrustOptions, KmsLimits {
   /** The sealed backup. */
   readonly bytes?: Uint8Array | undefined;
   /** What opens it. */
@@ -99,9 +99,7 @@ export const RESTORE_OPTION_NAMES: readonly (keyof RestoreBackupOptions)[] = [
   'kmsProviders',
   'allowUnproven',
   'collections',
-  'kmsConcurrency',
-  'kmsTimeoutMS',
-  'kmsRetries',
+  ...KMS_LIMIT_NAMES,
   'signal',
   'bson',
   ...TRUST_OPTION_NAMES,

@@ -1,6 +1,6 @@
 import { AbortScope, within } from '../abort.js';
-import { type BsonBinary, type BsonLibrary, binaryBytes, type Document, deserialize, EXACT_TYPES, isBinary, requireBson, serialize } from '../bson.js';
-import { hexText, equalBytes, wipe } from '../bytes.js';
+import { type BsonBinary, type BsonLibrary, type Document, deserialize, EXACT_TYPES, isBinary, requireBson, serialize } from '../bson.js';
+import { hexText, wipe } from '../bytes.js';
 import { argumentError, CsfleError } from '../errors.js';
 import { asCsfleError } from '../foreign-error.js';
 import type { KeyWrapping } from '../key-vault.js';
@@ -16,7 +16,7 @@ import { isMalformed, MaterialProof } from './proof.js';
 import { readBackup } from './read.js';
 import { RESTORE_OPTION_NAMES, type RestoreBackupOptions, type RestoreBackupReport } from './restore-options.js';
 import type { BackupRecords } from './records.js';
-import { VaultSource } from './source.js';
+import { sameWrapping, VaultSource } from './source.js';
 import { sha256 } from '../wasm.js';
 
 /**
@@ -327,12 +327,6 @@ function requireId(id: unknown): BsonBinary {
 
 function wrappingOf({ keyMaterial, masterKey }: Document): KeyWrapping {
   return { keyMaterial: keyMaterial as BsonBinary, masterKey: masterKey as Document };
-}
-
-function sameWrapping(bson: BsonLibrary, a: Document, b: Document): boolean {
-  if (!isBinary(a.keyMaterial) || !isBinary(b.keyMaterial)) return false;
-  if (!equalBytes(binaryBytes(a.keyMaterial), binaryBytes(b.keyMaterial))) return false;
-  return equalBytes(serialize(bson, a.masterKey as Document, 'masterKey'), serialize(bson, b.masterKey as Document, 'masterKey'));
 }
 
 /** A document with plain JavaScript values, as a driver returns it. */

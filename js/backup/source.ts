@@ -1,6 +1,7 @@
 /** Where the content of a backup comes from: the key vault, and the collections of its deployment. */
 
-import { type BsonLibrary, type Document, EXACT_TYPES, serialize } from '../bson.js';
+import { type BsonLibrary, binaryBytes, type Document, EXACT_TYPES, isBinary, serialize } from '../bson.js';
+import { equalBytes } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { DriverClient, DriverCollection, KeyVaultStore } from '../key-vault.js';
 import { listCollections } from '../migrate/collection-list.js';
@@ -169,4 +170,11 @@ export function collectionFailed(namespace: string, reason: string, cause?: unkn
     details: { namespace },
     ...(cause === undefined ? {} : { cause }),
   });
+}
+
+/** Whether two key documents hold the same wrapping under the same master key. */
+export function sameWrapping(bson: BsonLibrary, a: Document, b: Document): boolean {
+  if (!isBinary(a.keyMaterial) || !isBinary(b.keyMaterial)) return false;
+  if (!equalBytes(binaryBytes(a.keyMaterial), binaryBytes(b.keyMaterial))) return false;
+  return equalBytes(serialize(bson, a.masterKey as Document, 'masterKey'), serialize(bson, b.masterKey as Document, 'masterKey'));
 }

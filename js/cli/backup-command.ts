@@ -90,7 +90,7 @@ export async function verifyBackupFile(file: string, flags: OpeningKeyFlags, out
     output.document({ file, ...summary });
     const { keys, indexes, collections, schemas, localMasterKeys, notRead } = summary;
     const malformed = keys.filter((key) => key.malformed);
-    output.line(`${file} is whole: made ${summary.createdAt} by ${summary.tool} from ${summary.keyVault ?? 'a key vault store'}`);
+    output.line(`${file} is complete and undamaged: created ${summary.createdAt} by ${summary.tool} from ${summary.keyVault ?? 'a key vault store'}`);
     output.line(
       `  ${[counted(keys.length, 'key document'), counted(indexes.length, 'index', 'indexes'), counted(collections.length, 'collection'), counted(schemas.length, 'schema file'), counted(localMasterKeys.length, 'local master key')].join(', ')}`,
     );
@@ -208,7 +208,7 @@ function printRestored(report: RestoreBackupReport, replacedFile: string | null,
   output.line(
     `${counted(inserted.length, 'key')} ${verb}inserted, ${replaced.length} ${verb}replaced, ${unchanged.length} are as in the backup, ${differing.length} differ and stay, ${failures.length} failed`,
   );
-  if (unproven.length > 0) output.line(`  not proven, because no provider at hand could open what it takes: ${unproven.join(', ')}`);
+  if (unproven.length > 0) output.line(`  not checked, because no configured provider could unwrap them: ${unproven.join(', ')}`);
   if (indexes.length > 0) output.line(`  indexes ${verb}made: ${indexes.join(', ')}`);
   if (collections.length > 0) output.line(`  options of collections ${verb}written: ${collections.join(', ')}`);
   if (replacedFile !== null) output.line(`  the state before is in ${replacedFile}`);

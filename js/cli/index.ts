@@ -10,11 +10,9 @@ import { migrateCommand } from './migrate-command.js';
 import { isoDate } from './migrate-options.js';
 import { Output } from './output.js';
 import { deleteKey, listRetiredKeys, purgeKeys, restoreKeys } from './retired-keys-command.js';
-import { withTrust } from './trust-options.js';
+import { collect, withTrust } from './trust-options.js';
 
 const DEFAULT_KEY_VAULT = 'encryption.__keyVault';
-
-const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 function wholeNumber(text: string): number {
   const number = Number(text);
@@ -163,7 +161,7 @@ Examples:
   csfle migrate --mode reencrypt --created-before 2026-11-01 --collection hospital.patients ... --execute  # new data keys
 
 Exit codes: 0 done, 1 something of what was asked for is not done (the report says what), 2 bad usage,
-129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM. What becomes of the output makes no difference.`,
+129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM. The exit code does not change when the output cannot be written.`,
     );
 
   const keys = csfle.command('keys').description('manage the data keys of a key vault');
@@ -220,11 +218,11 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .option('--all', 'every key of the vault', false)
     .option(
       '--proof-collection <namespace>',
-      'look here for values that what a KMS unwraps has to open; repeat for more (default: every collection that can be read)',
+      'collection with encrypted values that are used to check each key that a KMS unwraps; repeat for more (default: every collection that can be read)',
       collect,
       [],
     )
-    .option('--no-proof', 'rest on two equal answers of the KMS instead')
+    .option('--no-proof', 'do not check keys against encrypted values; only require that the KMS returns the same key twice')
     .action(
       run((flags: never, output, names) =>
         rewrapKeys(
@@ -281,7 +279,7 @@ async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-// Nothing that was forgotten somewhere prints a stack, or passes for success.
+// An error that no code caught is printed without a stack trace, and the exit code says that the command failed.
 process.on('uncaughtException', (error) => {
   new Output(process.argv.includes('--json')).failure(error);
   process.exit(EXIT_FAILED);

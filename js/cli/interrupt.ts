@@ -5,7 +5,7 @@ type Signal = keyof typeof EXIT_OF_SIGNAL;
 const SIGNALS = Object.keys(EXIT_OF_SIGNAL) as readonly Signal[];
 
 /** How long the write in flight may take after the first signal: a server that never answers does not hold the process. */
-export const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 30_000;
 
 /**
  * Turns the first SIGINT, SIGTERM or SIGHUP into an abort, so that the write in flight is finished; the second one ends the process at

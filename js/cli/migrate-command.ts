@@ -17,7 +17,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   const uri = connectionString(flags.uri, output);
   const evidence = skippedEvidence(flags);
   if (evidence !== undefined && flags.mode !== 'reencrypt')
-    throw new CliError('CLI_OPTION_INVALID', '--skip-namespace is of the mode reencrypt', 'Leave it out.');
+    throw new CliError('CLI_OPTION_INVALID', '--skip-namespace can be used only with --mode reencrypt', 'Leave it out.');
   const endpoints = await endpointsOf(flags, output);
   const others = new DataClients();
   const progress = new ProgressView((text) => output.note(text));
@@ -32,7 +32,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
       output.note(text);
     });
     const options: MigrateOptions = {
-      ...(await optionsOf(flags, endpoints, connection, await others.connect(flags.dataUri, output), held?.backup)),
+      ...(await optionsOf(flags, endpoints, connection, await others.connect(flags.dataUri, output), held?.backup, evidence)),
       onProgress: progress.show,
       signal: interrupt.signal,
     };
@@ -56,6 +56,7 @@ async function optionsOf(
   { client, bson }: Connection,
   dataClients: NonNullable<MigrateOptions['dataClients']>,
   backup: MigrateOptions['backup'],
+  evidence: MigrateOptions['evidence'],
 ): Promise<MigrateOptions> {
   const { from, to, kmsProviders } = endpoints;
   const choice = choiceOf(flags, bson);
@@ -70,7 +71,7 @@ async function optionsOf(
     kmsTimeoutMS: flags.kmsTimeoutMs,
     backup,
     dataClients: dataClients.length === 0 ? undefined : dataClients,
-    evidence: skippedEvidence(flags),
+    evidence,
   };
   return {
     keyVault: { client, namespace: flags.keyVault },

@@ -130,7 +130,7 @@ export function choiceOf(flags: MigrateFlags, bson: DriverBson): Pick<MigrateOpt
     if (createdBefore === undefined && !allKeys) return {};
     throw new CliError(
       'CLI_OPTION_INVALID',
-      '--created-before and --all-keys are of the mode reencrypt',
+      '--created-before and --all-keys can be used only with --mode reencrypt',
       'The mode rewrap takes the keys under --from, the mode decrypt those that the values use; --key restricts both.',
     );
   }
@@ -170,7 +170,8 @@ export function isoDate(text: string): Date | undefined {
   return isDay && !Number.isNaN(date.getTime()) ? date : undefined;
 }
 
-const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
+/** The text of a UUID. */
+export const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
 /** A filter for keys that are named by id or alternate name; undefined for none. */
 export function keyFilterOf(keys: readonly string[], bson: DriverBson): Document | undefined {

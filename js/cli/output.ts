@@ -138,7 +138,10 @@ function causeText(error: unknown): string | undefined {
   const cause = error instanceof Error ? error.cause : undefined;
   // Its message is that of the error itself.
   if (cause instanceof Error && cause.name === 'FileError') return undefined;
-  return cause instanceof Error ? `${cause.name}: ${cause.message}` : undefined;
+  if (!(cause instanceof Error)) return undefined;
+  // What a server or the BSON library says may quote documents. The code of the server is in the message of the error itself.
+  if (/^(Mongo(Server|BulkWrite|WriteConcern)Error|BSON\w*Error)$/.test(cause.name)) return cause.name;
+  return `${cause.name}: ${cause.message}`;
 }
 
 const COLOURS = { ok: 32, warn: 33, fail: 31, dim: 2, bold: 1 } as const;

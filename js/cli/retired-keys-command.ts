@@ -18,6 +18,7 @@ import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { schemaFile } from './files.js';
 import { Interrupt } from './interrupt.js';
 import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, withVault } from './keys-command.js';
+import { UUID } from './migrate-options.js';
 import { mark, type Output } from './output.js';
 import { ProgressView } from './progress-view.js';
 import { addProvidersAtHand, providersAtHand, providersOf } from './providers.js';
@@ -26,7 +27,6 @@ import { renderTable } from './table.js';
 import { trustOf } from './trust-options.js';
 
 const USES_SHOWN = 10;
-const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
 type RemovalFlags = KeysFlags & EvidenceFlags & { readonly schemaFile: readonly string[]; readonly yes: boolean };
 

@@ -8,20 +8,21 @@ export interface TrustFlags {
   readonly allowEndpoint?: readonly string[];
 }
 
-const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+/** Collects the values of an option that is repeated. */
+export const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 /** Adds the options to a command that uses master keys. */
 export function withTrust(command: Command): Command {
   return command
     .option(
       '--trusted-master-key <pattern>',
-      'use these master keys only, such as arn:aws:kms:us-east-1:111122223333:key/*, local, or JSON; repeat for more. CSFLE_TRUSTED_MASTER_KEYS, a JSON array, holds beside it',
+      'use these master keys only, such as arn:aws:kms:us-east-1:111122223333:key/*, local, or JSON; repeat for more. CSFLE_TRUSTED_MASTER_KEYS (a JSON array) applies too: a key has to match both',
       collect,
       [],
     )
     .option(
       '--allow-endpoint <host>',
-      'host[:port] that key documents may name although no cloud runs it; repeat for more. CSFLE_ALLOWED_ENDPOINTS, separated by commas, holds beside it',
+      'host[:port] that key documents may name although no cloud runs it; repeat for more. endpoints in CSFLE_ALLOWED_ENDPOINTS (comma-separated) are allowed too',
       collect,
       [],
     );
@@ -30,7 +31,7 @@ export function withTrust(command: Command): Command {
 /**
  * The library's options for these flags and the environment. `named` are endpoints that this command line names itself: they
  * are the caller's own word. The library reads CSFLE_TRUSTED_MASTER_KEYS.
- * Errors: `CLI_OPTION_INVALID` for a pattern that begins like JSON and is none.
+ * Errors: `CLI_OPTION_INVALID` for a pattern that starts with `{` but is not valid JSON.
  */
 export function trustOf({ trustedMasterKey = [], allowEndpoint = [] }: TrustFlags, ...named: readonly (string | undefined)[]): TrustOptions {
   const fromEnvironment = (process.env.CSFLE_ALLOWED_ENDPOINTS ?? '').split(',').map((one) => one.trim());
@@ -46,7 +47,7 @@ function patternOf(text: string): TrustedMasterKey {
   } catch (cause) {
     throw new CliError(
       'CLI_OPTION_INVALID',
-      '--trusted-master-key begins like JSON and is none',
+      '--trusted-master-key starts with "{" but is not valid JSON',
       'For example: --trusted-master-key \'{"provider": "aws", "key": "arn:aws:kms:..."}\'',
       undefined,
       { cause },

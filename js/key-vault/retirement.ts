@@ -27,7 +27,7 @@ export function requireRetirement(store: KeyVaultStore): RetiringStore {
 }
 
 /** The alternate names of a key document that are texts. */
-export function altNamesIn(document: { readonly [field: string]: unknown }): readonly string[] {
-  const names = document['keyAltNames'];
+export function altNamesIn(document: { readonly [field: string]: unknown } | undefined): readonly string[] {
+  const names = document?.['keyAltNames'];
   return Array.isArray(names) ? names.filter((name): name is string => typeof name === 'string') : [];
 }

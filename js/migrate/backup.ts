@@ -4,14 +4,15 @@ import type { BackupKey, BackupMasterKey } from '../backup/key.js';
 import { createBackup, type SealedBackup } from '../backup/create.js';
 import { readBackup } from '../backup/read.js';
 import type { BackupSchema } from '../backup/records.js';
-import { VaultSource } from '../backup/source.js';
-import { binaryBytes, type BsonLibrary, type Document, deserialize, EXACT_TYPES, isBinary, serialize } from '../bson.js';
+import { sameWrapping, VaultSource } from '../backup/source.js';
+import { type Document, deserialize, EXACT_TYPES } from '../bson.js';
 import { equalBytes, hexText, wipe } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { RetiringStore } from '../key-vault/retirement.js';
 import { sha256 } from '../wasm.js';
 import { countCalls, idText } from './engine.js';
 import { replacedKeyId } from './markers.js';
+import { isRemoteKey } from './proof.js';
 import type { PlannedSchema } from './report.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
 
@@ -84,8 +85,8 @@ export function needsBackup(run: MigrationRun, keys: readonly Document[], docume
 
 /** How many KMS calls the backup of a run makes: to wrap its key, and to unwrap it again. */
 export function backupKmsCalls(backup: MigrationBackup | undefined): number {
-  const provider = (backup?.key as Partial<BackupMasterKey> | undefined)?.masterKey?.provider;
-  return provider === undefined || provider === 'local' || provider.startsWith('local:') ? 0 : 2;
+  const masterKey = (backup?.key as Partial<BackupMasterKey> | undefined)?.masterKey;
+  return isRemoteKey({ masterKey }) ? 2 : 0;
 }
 
 function countedKey(run: MigrationRun, key: BackupKey): BackupKey {
@@ -132,10 +133,4 @@ function doneUnderTarget(run: MigrationRun): (document: Document) => boolean {
   const { to, from, mode } = run;
   if (mode !== 'rewrap' || to === null) return () => false;
   return (document) => run.engine.assess([document], from ?? { provider: 'local' }, to).keys[0]?.disposition === 'done';
-}
-
-function sameWrapping(bson: BsonLibrary, a: Document, b: Document): boolean {
-  if (!isBinary(a.keyMaterial) || !isBinary(b.keyMaterial)) return false;
-  if (!equalBytes(binaryBytes(a.keyMaterial), binaryBytes(b.keyMaterial))) return false;
-  return equalBytes(serialize(bson, a.masterKey as Document, 'masterKey'), serialize(bson, b.masterKey as Document, 'masterKey'));
 }

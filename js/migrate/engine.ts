@@ -242,6 +242,12 @@ export class MigrationEngine {
     return hexText(this.#bytes(a, 'a document')) === hexText(this.#bytes(b, 'a document'));
   }
 
+  /** Whether two key documents hold the same wrapping under the same master key. */
+  sameWrapping(a: Document, b: Document): boolean {
+    const wrapping = ({ keyMaterial, masterKey }: Document): Document => ({ keyMaterial, masterKey });
+    return this.same(wrapping(a), wrapping(b));
+  }
+
   #schema(output: Uint8Array): { readonly schema: Document; readonly changed: number } {
     const { schema, changed } = deserialize(this.bson, output, EXACT_TYPES);
     return { schema: schema as Document, changed: Number(changed) };

@@ -14,7 +14,7 @@ import { type BsonElement, buildDocument, elementsOf, isContainer } from './exac
 import { BATCH_BYTES, DEFAULT_BATCH_SIZE } from './options.js';
 
 /** Values of one kind that are kept for each key. More than one, since a value may be damaged. */
-export const VALUES_PER_KEY = 5;
+const VALUES_PER_KEY = 5;
 /** Documents of one collection that are looked at when values are all that is wanted from it. */
 const DOCUMENTS_LOOKED_AT = 2_000;
 const TYPE_BINARY = 0x05;

@@ -301,8 +301,7 @@ async function namesOfVault(engine: MigrationEngine, entries: readonly RetiredKe
 /** Whether the vault has this key with the key material and master key that were retired. */
 async function isInVault(engine: MigrationEngine, { keyId, document }: RetiredKey): Promise<boolean> {
   const now = await engine.findKey(keyId);
-  const wrapping = ({ keyMaterial, masterKey }: Document): Document => ({ keyMaterial, masterKey });
-  return now !== undefined && engine.same(wrapping(now), wrapping(document));
+  return now !== undefined && engine.sameWrapping(now, document);
 }
 
 async function takenNames(store: RetiringStore, { keyId, document }: RetiredKey): Promise<readonly string[]> {

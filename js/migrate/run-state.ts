@@ -1,5 +1,4 @@
 import { Limiter } from '../abort.js';
-import type { Document } from '../bson.js';
 import type { ErrorCode } from '../error-codes.js';
 import { CsfleError } from '../errors.js';
 import { asCsfleError } from '../foreign-error.js';
@@ -11,6 +10,8 @@ import type { KeyChoice } from './key-choice.js';
 import type { MigrateOptions, MigrationMode, MigrationSchema } from './options.js';
 import { type MigrationPhase, PhaseProgress } from './progress.js';
 import type { MigrationFailure } from './report.js';
+
+export { altNamesIn as altNamesOf } from '../key-vault/retirement.js';
 
 /** What an error of others is called, by what it was thrown over. */
 const FOREIGN_CODES: Readonly<Record<MigrationFailure['kind'], ErrorCode>> = {
@@ -94,10 +95,4 @@ export function isAbort(error: unknown): boolean {
 /** The message of any error. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** Alternate names of a key document. */
-export function altNamesOf(document: Document | undefined): readonly string[] {
-  const names = document?.keyAltNames;
-  return Array.isArray(names) ? names.filter((name): name is string => typeof name === 'string') : [];
 }

@@ -101,7 +101,7 @@ const HELP: ClassHelp = {
     migrate: {
       usage: "csfle.migrate({ keyVaultNamespace, kmsProviders, from: { provider: 'local' }, to: { provider: 'aws', region, key }, execute })",
       description:
-        "Moves data keys to another master key. Without execute: true it only plans and checks. mode is 'rewrap' (the default), 'reencrypt' or 'decrypt'; the latter two rewrite collections: [db.patients]. 'reencrypt' replaces the data keys that createdBefore: ISODate('2026-11-01'), keyIds: [id] or all: true choose, whatever wraps them now. A sealed backup is taken before the first write: backupFile names it, backup: false says no.",
+        "Moves data keys to another master key. Without execute: true it only plans and checks. mode is 'rewrap' (the default), 'reencrypt' or 'decrypt'; the latter two rewrite collections: [db.patients]. 'reencrypt' replaces the data keys that createdBefore: ISODate('2026-11-01'), keyIds: [id] or all: true choose, whatever wraps them now. A sealed backup is taken before the first write: backupFile sets its file name; backup: false takes no backup.",
     },
     status: {
       usage: 'csfle.status({ keyVaultNamespace, kmsProviders } | keyVault)',

@@ -27,6 +27,19 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     return { code, stderr, ...JSON.parse(stdout) };
   };
 
+  it('an error of the server is named, and not quoted: its message may hold values of documents', async () => {
+    const failPoint = (mode, data) => lab.client.db('admin').command({ configureFailPoint: 'failCommand', mode, ...(data && { data }) });
+    await failPoint('alwaysOn', { failCommands: ['find'], errorCode: 13 });
+    try {
+      const { code, stderr } = await run('keys', 'list');
+      assert.equal(code, 1);
+      assert.match(stderr, /server code 13/);
+      assert.match(stderr, /cause: MongoServerError$/m);
+    } finally {
+      await failPoint('off');
+    }
+  });
+
   it('keys list and show print everything but key material', async () => {
     const { code, keys } = await json('keys', 'list');
     assert.equal(code, 0);

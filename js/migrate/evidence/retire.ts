@@ -94,8 +94,7 @@ async function secondSearch(search: Search): Promise<{ readonly after?: KeyUses;
 /** Puts back the entry of this very move. Where the store did not say which one that is, it is the latest of this wrapping. */
 async function restore({ store, search: { engine } }: Retirement, { key, entry }: MovedKey): Promise<void> {
   const id = key['_id'] as BsonBinary;
-  const wrapping = ({ keyMaterial, masterKey }: Document): Document => ({ keyMaterial, masterKey });
-  const ofKey = ({ document }: RetiredKey): boolean => engine.same(wrapping(document), wrapping(key));
+  const ofKey = ({ document }: RetiredKey): boolean => engine.sameWrapping(document, key);
   const found = entry ?? (await fromStore(() => store.retiredKeys(id))).find(ofKey);
   if (found === undefined)
     throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `there is no retired key ${idText(id)}`, { details: { keyId: idText(id) } });
