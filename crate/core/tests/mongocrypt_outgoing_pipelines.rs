@@ -388,3 +388,17 @@ fn a_filter_of_array_elements_compares_no_encrypted_name() {
     assert_refused(&command(rawdoc! { "$or": [{ "e.deep.ssn": TOKEN }] }));
     assert_sent(&command(rawdoc! { "e.name": TOKEN }));
 }
+
+#[test]
+fn a_variable_is_not_taken_for_a_field_of_the_same_name() {
+    for value in ["$$v.ssn", "$$v.0.ssn", "$$v"] {
+        assert_refused(&aggregate(
+            "c",
+            vec![rawdoc! { "$merge": {
+                "into": "c",
+                "let": { "v": "$plain" },
+                "whenMatched": [{ "$set": { "ssn": value } }],
+            } }],
+        ));
+    }
+}

@@ -17,7 +17,7 @@ use aes_gcm::{
     aead::{AeadInOut, KeyInit},
 };
 
-use crate::secret::{SecretBytes, SymmetricKey, scrub_stack, wipe};
+use crate::secret::{SecretBytes, SymmetricKey, scrub_stack};
 
 /// Length of an authentication tag of AES-GCM in bytes.
 pub const GCM_TAG_LEN: usize = 16;
@@ -115,7 +115,6 @@ impl ChunkCipher {
                 &tag,
             );
             if result.is_err() {
-                wipe(out);
                 return Err(index);
             }
         }

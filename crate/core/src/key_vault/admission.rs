@@ -1,4 +1,4 @@
-//! The gate that every key document and every new wrapping passes, before a byte for it leaves and before it is unwrapped.
+//! The check of every key document and every new wrapping, before anything is sent for it and before it is unwrapped.
 
 use alloc::{
     format,
@@ -17,13 +17,13 @@ use crate::{
 
 /// Which master keys are used at all.
 ///
-/// The key vault is not trusted: whoever can write it can name an endpoint or a master key of their own. Two rules stand
-/// against that, and an operation on a key that breaks one of them fails before anything is sent:
+/// The key vault is not trusted: whoever can write it can name an endpoint or a master key of their own. Two rules
+/// prevent that, and an operation on a key that breaks one of them fails before anything is sent:
 ///
 /// - **Trusted master keys.** Where lists of patterns were given, a key has to match a pattern of each list. An empty list
 ///   trusts nothing. This holds for stored keys and for new wrappings alike.
 /// - **Endpoints.** Without such lists, an endpoint that a stored key names has to be one that the cloud itself runs, or
-///   allowed by name. The endpoint of a new wrapping is the caller's own word, and is not asked about. This rule can be
+///   allowed by name. The endpoint of a new wrapping comes from the caller and is not checked. This rule can be
 ///   left out, for the interface of libmongocrypt, which has none.
 #[derive(Clone, Debug)]
 pub struct Admission {

@@ -122,7 +122,7 @@ impl<'s, 'a> Places<'s, 'a> {
         Ok(place)
     }
 
-    /// No name on a path may stand twice in its document: which of the two a server would take is nobody's promise.
+    /// No name on a path may stand twice in its document: it is not documented which of the two a server uses.
     fn check_names(&self, place: &Place<'_>, document: &[u8]) -> Result<()> {
         let len = document_len(document)?;
         let mut names: Vec<&[u8]> = elements(&document[..len])?
@@ -147,6 +147,11 @@ impl<'s, 'a> Places<'s, 'a> {
             .children
             .iter()
             .any(|child| self.places[*child].name == name)
+    }
+
+    /// How many bytes an update has at most, without the values: what each place takes in either form, and the dotted paths.
+    pub(super) fn update_room(&self) -> usize {
+        self.path_len + 512 * self.places.len()
     }
 
     /// Whether the update is a `$set` of dotted paths: every name can be part of one, and they are not too long together.
@@ -178,7 +183,7 @@ impl<'s, 'a> Places<'s, 'a> {
         if !self.by_paths() {
             let start = out.len();
             match self.push_pipeline(out, new_value) {
-                // Long paths are better than none.
+                // The pipeline nests too deeply: use the long paths.
                 Err(_) if self.addressable => out.truncate(start),
                 pushed => return pushed,
             }

@@ -22,7 +22,6 @@ struct SealUnderMasterKey {
     material: KeyMaterial,
     master_key: MasterKey,
     wrapped: Option<WrappedKeyMaterial>,
-    is_proven: bool,
     round: KmsRound,
     file: Option<Vec<u8>>,
     is_sealed: bool,
@@ -63,7 +62,6 @@ impl Machine {
             material,
             master_key,
             wrapped,
-            is_proven: false,
             round,
             file: None,
             is_sealed: false,
@@ -168,27 +166,27 @@ impl Work for SealUnderMasterKey {
         if !self.round.is_answered() {
             return Ok(Step::NeedKms);
         }
-        match self.round.take_replies().pop() {
+        let is_proven = match self.round.take_replies().pop() {
             Some(KmsReply::Wrapped(wrapped, kmip_key_id)) => {
                 self.master_key = with_reply_key_id(self.master_key.clone(), kmip_key_id);
+                self.master_key.check_usable()?;
                 self.round.unwrap(&wrapped, &self.master_key, None, &[]);
                 self.wrapped = Some(wrapped);
                 return Ok(Step::NeedKms);
             }
-            Some(KmsReply::Unwrapped(material)) => {
-                self.is_proven = material.ct_eq(&self.material);
-            }
-            None => {
-                if let (Wrapping::Local(local), Some(wrapped)) = (
-                    context.engine.wrapping(self.master_key.provider())?,
-                    &self.wrapped,
-                ) {
-                    self.is_proven = local.unwrap(wrapped.as_bytes())?.ct_eq(&self.material);
+            Some(KmsReply::Unwrapped(material)) => material.ct_eq(&self.material),
+            None => match (
+                context.engine.wrapping(self.master_key.provider())?,
+                &self.wrapped,
+            ) {
+                (Wrapping::Local(local), Some(wrapped)) => {
+                    local.unwrap(wrapped.as_bytes())?.ct_eq(&self.material)
                 }
-            }
-        }
+                _ => false,
+            },
+        };
         match self.wrapped.take() {
-            Some(wrapped) if self.is_proven => {
+            Some(wrapped) if is_proven => {
                 let master_key = self.master_key.clone();
                 let sealing = Sealing::with_material(
                     KeyMethod::MasterKey {

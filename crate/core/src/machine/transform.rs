@@ -1,7 +1,7 @@
 //! Updates that move a collection's documents to other data keys, or out of CSFLE.
 //!
 //! The output is what a server is to be told: each update comes with a filter that holds the old value of every place it
-//! writes, so that it does nothing where somebody else was faster.
+//! writes, so that it does nothing when another client changed the value first.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -180,6 +180,10 @@ fn write_update<'r>(
     bytes.extend_from_slice(&[0; 4]);
     push_element(bytes, id.bson_type, b"_id", id.value);
     places.push_filter(bytes, id)?;
+    // The rest may hold plaintext: it must not be moved, which would leave a copy behind.
+    out.reserve(places.update_room() + 2 * document.len());
+    let bytes = out.expose_mut();
+    let room = bytes.capacity();
     places.push_update(bytes, &new_value)?;
     push_element(bytes, ty::DOCUMENT, b"r", b"");
     let len = rewrite(document, scan, new_value, bytes);
@@ -191,6 +195,7 @@ fn write_update<'r>(
         &(scan.found.len() as u32).to_le_bytes(),
     );
     end_document(bytes, 0);
+    debug_assert_eq!(bytes.capacity(), room);
     Ok(out)
 }
 

@@ -28,7 +28,7 @@ const FINGERPRINT_LEN: usize = 32;
 /// What happens to each unwrapped key.
 #[allow(
     clippy::large_enum_variant,
-    reason = "one for each operation, and never moved in numbers"
+    reason = "there is one per operation, so its size does not matter"
 )]
 enum Purpose {
     /// Wrap it under `target`, or under its own master key again.

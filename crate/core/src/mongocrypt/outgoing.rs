@@ -1,4 +1,4 @@
-//! The last look at a command before it is handed out: what leaves is checked against the schemas themselves, whatever the
+//! The last check of a command before it is returned: it is compared with the schemas themselves, whatever the
 //! query analyser said.
 //!
 //! 1. At a path that a schema encrypts stands nothing but ciphertext ([`positions`]).
@@ -128,7 +128,7 @@ impl Outgoing {
             .collect();
         let has_form = |payload: &[u8]| match self.encrypts {
             true => is_well_formed(payload),
-            // Nothing is encrypted there: what the application wrote is its own affair.
+            // Nothing is encrypted there: what the application wrote is not checked.
             false => PayloadKind::of(payload) != PayloadKind::Marking,
         };
         self.check_payloads(encrypted, |payload| {

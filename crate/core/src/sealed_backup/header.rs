@@ -166,7 +166,7 @@ impl<'a> StoredHeader<'a> {
             return Err(exceeded("keySection", section_len, MAX_KEY_SECTION_LEN));
         }
         let section_offset = reader.offset;
-        let section = reader.take(section_len, "key section")?;
+        reader.take(section_len, "key section")?;
         let fields = &file[..reader.offset];
         let wrapped_content_key = reader.take(WRAPPED_CONTENT_KEY_LEN, "wrapped content key")?;
         let hash = sha256(&file[..reader.offset]);
@@ -180,7 +180,7 @@ impl<'a> StoredHeader<'a> {
         }
         Ok(Self {
             header: Header {
-                method: parse_method(method, section, section_offset)?,
+                method: parse_method(method, fields, section_offset)?,
                 chunk_len,
                 file_id,
                 nonce_prefix,
@@ -193,10 +193,11 @@ impl<'a> StoredHeader<'a> {
     }
 }
 
-fn parse_method(method: u8, section: &[u8], offset: usize) -> Result<KeyMethod> {
+/// `fields` ends with the key section, which begins at `offset`.
+fn parse_method(method: u8, fields: &[u8], offset: usize) -> Result<KeyMethod> {
     let mut reader = Reader {
-        file: section,
-        offset: 0,
+        file: fields,
+        offset,
     };
     let parsed = match method {
         METHOD_PASSPHRASE => {
@@ -218,7 +219,10 @@ fn parse_method(method: u8, section: &[u8], offset: usize) -> Result<KeyMethod> 
         }
         METHOD_MASTER_KEY => {
             let malformed = |_| invalid("the master key is no BSON document", offset);
-            let document = reader.take(document_len(section).map_err(malformed)?, "master key")?;
+            let document = reader.take(
+                document_len(&fields[offset..]).map_err(malformed)?,
+                "master key",
+            )?;
             let wrapped_len = reader.length("length of the wrapped key")?;
             let wrapped = reader.take(wrapped_len, "wrapped key")?;
             let master_key = MasterKey::from_bytes(document).map_err(|error| {
@@ -232,7 +236,7 @@ fn parse_method(method: u8, section: &[u8], offset: usize) -> Result<KeyMethod> 
         }
         _ => return Err(invalid("the key method is neither 1 nor 2", 9)),
     };
-    if reader.offset != section.len() {
+    if reader.offset != fields.len() {
         return Err(invalid(
             "the key section has bytes after its last field",
             offset,

@@ -62,7 +62,7 @@ pub fn check_new_passphrase(passphrase: &[u8]) -> Result<()> {
 pub fn check_passphrase(passphrase: &[u8]) -> Result<()> {
     let message = match (core::str::from_utf8(passphrase), passphrase.len()) {
         (_, 0) => "the passphrase is empty",
-        (_, 1025..) => "a passphrase must have at most 1,024 bytes",
+        (_, len) if len > MAX_PASSPHRASE_LEN => "a passphrase must have at most 1,024 bytes",
         (Err(_), _) => "the passphrase is not UTF-8",
         (Ok(_), _) => return Ok(()),
     };

@@ -1,7 +1,7 @@
 //! `{path: expression}` in stages and projections.
 
 use super::{
-    positions::{Reader, join, operator_of},
+    positions::{Reader, field_path, join, operator_of},
     scope::Scope,
 };
 use crate::{
@@ -153,12 +153,9 @@ impl<'a, 's> Reader<'a, 's, '_> {
         let path = match text {
             "$$REMOVE" => return true,
             "$$ROOT" | "$$CURRENT" => return has_all(&target),
-            _ => text
-                .strip_prefix("$$ROOT.")
-                .or_else(|| text.strip_prefix("$$CURRENT."))
-                .or_else(|| text.strip_prefix('$')),
+            _ => field_path(text),
         };
-        match path.filter(|path| !path.starts_with('$')) {
+        match path {
             None => !text.starts_with('$'),
             Some(path) => match resolve(&target, path.as_bytes()) {
                 Place::Plain => false,
@@ -206,14 +203,11 @@ impl<'a, 's> Reader<'a, 's, '_> {
     /// Whether the schema encrypts the field that a text names.
     #[inline(never)]
     fn is_ciphertext(&self, text: &str) -> bool {
-        let path = text
-            .strip_prefix("$$ROOT.")
-            .or_else(|| text.strip_prefix("$$CURRENT."))
-            .or_else(|| text.strip_prefix('$'))
-            .unwrap_or_default();
-        matches!(
-            resolve(&self.schemas.target(), path.as_bytes()),
-            Place::Encrypted | Place::Inside
-        )
+        field_path(text).is_some_and(|path| {
+            matches!(
+                resolve(&self.schemas.target(), path.as_bytes()),
+                Place::Encrypted | Place::Inside
+            )
+        })
     }
 }

@@ -47,7 +47,7 @@ impl Gives {
 const JUDGEMENTS: &[&[u8]] = &[
     b"$eq", b"$ne", b"$gt", b"$gte", b"$lt", b"$lte", b"$cmp", b"$in", b"$and", b"$or", b"$not",
 ];
-/// Their operands do not meet each other.
+/// They do not compare or combine their operands with each other.
 const APART: &[&[u8]] = &[
     b"$cond",
     b"$ifNull",

@@ -178,7 +178,7 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
         objects: &[&'s ObjectSchema],
         at: &str,
     ) -> Result<()> {
-        // A dot in a name may be one, or lead on: both count.
+        // A dot may be part of the name or may separate two names: both readings are checked.
         let place = match field.name.contains(&b'.') {
             true => resolve(objects, field.name),
             false => step(objects, field.name),
@@ -255,4 +255,12 @@ pub(super) fn operator_of<'a>(element: &Element<'a>) -> Result<Option<Element<'a
 fn first_operator(document: &[u8]) -> Result<Option<Element<'_>>> {
     let first = crate::raw::elements(document)?.next().transpose()?;
     Ok(first.filter(|field| field.name.starts_with(b"$")))
+}
+
+/// The path of the field that a text of an expression names; `None` for variables and constants.
+pub(super) fn field_path(text: &str) -> Option<&str> {
+    text.strip_prefix("$$ROOT.")
+        .or_else(|| text.strip_prefix("$$CURRENT."))
+        .or_else(|| text.strip_prefix('$'))
+        .filter(|path| !path.starts_with('$'))
 }

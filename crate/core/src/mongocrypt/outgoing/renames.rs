@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    positions::{Reader, operator_of},
+    positions::{Reader, field_path, operator_of},
     scope::{Scope, below},
 };
 use crate::{
@@ -102,12 +102,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                     }
                     return Ok(());
                 }
-                let path = text
-                    .strip_prefix("$$ROOT.")
-                    .or_else(|| text.strip_prefix("$$CURRENT."))
-                    .or_else(|| text.strip_prefix('$'))
-                    .filter(|path| !path.starts_with('$'));
-                if let Some(path) = path
+                if let Some(path) = field_path(text)
                     && let Place::Above(objects) = before.resolve(path.as_bytes())
                 {
                     after.mount(at, &Scope::of(objects));

@@ -127,11 +127,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             b"$merge" | b"$out" => self.write(stage, scope),
             name if WITHOUT_VALUES.contains(&name) => Ok(()),
             b"$bucket" | b"$bucketAuto" | b"$redact" | b"$sortByCount" => {
-                let stages = Element {
-                    name: b"$stage",
-                    ..*stage
-                };
-                self.stage_operands(&stages, scope)
+                self.stage_operands(stage, scope)
             }
             b"$setWindowFields" => self.expression(stage, scope).map(|_| ()),
             _ => self.unknown(stage, scope),
@@ -162,7 +158,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         }
     }
 
-    /// Fields of a stage that meet each other, such as `groupBy` and `boundaries`.
+    /// Fields of a stage that are compared with each other, such as `groupBy` and `boundaries`.
     fn stage_operands(&mut self, stage: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
         if stage.bson_type != ty::DOCUMENT || operator_of(stage)?.is_some() {
             return self.expression(stage, scope).map(|_| ());
