@@ -67,8 +67,8 @@ export interface RewrapManyDataKeyOptions {
   readonly verify?: true | undefined;
   /**
    * Where values are looked for that show which key material is right, before a key is wrapped that a KMS unwrapped.
-   * Default: every collection that the client of the key vault may read, which costs at most 2,000 documents of each; a
-   * client that encrypts automatically is not searched through. `false`, and a key without values, rest on two equal
+   * Default: every collection that the client of the key vault may read, in turn until each key has a value, and to the end
+   * while one has none; a client that encrypts automatically is not searched through. `false`, and a key without values, rest on two equal
    * answers of the KMS.
    */
   readonly proof?: RewrapProof | false | undefined;

@@ -5,6 +5,7 @@ import { standardError, type TextStream } from './stream.js';
 
 const TITLES: Readonly<Record<MigrationProgress['phase'], string>> = {
   'check-keys': 'checking keys',
+  'prove-keys': 'looking for values that prove the keys',
   census: 'counting encrypted values',
   'create-keys': 'making data keys',
   keys: 'wrapping keys anew',

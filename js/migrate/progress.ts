@@ -3,6 +3,7 @@
 /** What a migration is doing. */
 export type MigrationPhase =
   | 'check-keys'
+  | 'prove-keys'
   | 'census'
   | 'create-keys'
   | 'keys'

@@ -32,14 +32,28 @@ export async function searchForProof(
   const unread: string[] = [];
   for (const collection of collections) {
     throwIfAborted(run.signal);
-    await values.search(collection, wanted, batchSize, run.signal).catch(() => unread.push(collection.namespace));
+    await searchOne(run, collection, wanted, values, batchSize).catch(() => unread.push(collection.namespace));
   }
   return unread;
 }
 
+async function searchOne(
+  run: MigrationRun,
+  collection: MigrationCollection,
+  wanted: readonly string[],
+  values: ValueSamples,
+  batchSize: number | undefined,
+): Promise<void> {
+  if (!values.lacks(wanted)) return;
+  const progress = run.progress('prove-keys', await collection.estimatedCount(), collection.namespace);
+  const advance = (documents: number): void => progress.advance(documents);
+  await values.search(collection, wanted, { toTheEnd: true, batchSize, signal: run.signal, advance });
+  progress.finish();
+}
+
 /** Which collections prove keys before `rewrapManyDataKey` wraps them anew. */
 export interface RewrapProof {
-  /** Collections with values under the keys; the first 2,000 documents of each at most, and no more than it takes. */
+  /** Collections with values under the keys; read until each key has a value, and to the end while one has none. */
   readonly collections: readonly MigrationCollectionInput[];
 }
 
@@ -61,7 +75,7 @@ export async function valuesUnder(
   if (wanted.length === 0) return values.of();
   for (const collection of named ?? (await collectionsBeside(store))) {
     throwIfAborted(signal);
-    await values.search(collection, wanted, undefined, signal).catch((error: unknown) => {
+    await values.search(collection, wanted, { toTheEnd: true, signal }).catch((error: unknown) => {
       // Of what nobody named, a part that cannot be read has no values to offer.
       if (named !== undefined) throw asCollectionError(collection.namespace, error);
     });

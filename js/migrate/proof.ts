@@ -15,9 +15,10 @@ import { BATCH_BYTES, DEFAULT_BATCH_SIZE } from './options.js';
 
 /** Values of one kind that are kept for each key. More than one, since a value may be damaged. */
 const VALUES_PER_KEY = 5;
-/** Documents of one collection that are looked at when values are all that is wanted from it. */
+/** Documents of one collection that are looked at for more than one value of each key. */
 const DOCUMENTS_LOOKED_AT = 2_000;
 const TYPE_BINARY = 0x05;
+const TYPE_CODE_WITH_SCOPE = 0x0f;
 const SUBTYPE_ENCRYPTED = 6;
 // After length and subtype: the kind of the value (1 deterministic, 2 random) and the id of its key.
 const KIND_OFFSET = 5;
@@ -29,6 +30,16 @@ const KEY_ID_END = 22;
 
 /** What a collection is asked for documents. */
 type Scanned = Pick<MigrationCollection, 'scan'>;
+
+/** How a collection is looked through for values. */
+export interface ProofSearch {
+  /** Whether a key without any value keeps the search going after the first 2,000 documents, to the last one. */
+  readonly toTheEnd: boolean;
+  readonly batchSize?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Called with the number of documents of each batch. */
+  readonly advance?: ((documents: number) => void) | undefined;
+}
 
 /** Values of one key by their kind. */
 type ByKind = Readonly<Record<ValueKind, BsonElement[]>>;
@@ -43,6 +54,12 @@ export class ValueSamples {
   /** Whether one of these keys has not enough values yet. */
   lacks(keyIds: Iterable<string>): boolean {
     for (const keyId of keyIds) if ((this.#byKey.get(keyId)?.[DETERMINISTIC].length ?? 0) < VALUES_PER_KEY) return true;
+    return false;
+  }
+
+  /** Whether one of these keys has no value at all. */
+  lacksAny(keyIds: Iterable<string>): boolean {
+    for (const keyId of keyIds) if (!this.#byKey.has(keyId)) return true;
     return false;
   }
 
@@ -74,14 +91,16 @@ export class ValueSamples {
   }
 
   /** Looks for values of `keyIds` in a collection, and ends as soon as it has enough of them. */
-  async search(collection: Scanned, keyIds: readonly string[], batchSize?: number, signal?: AbortSignal): Promise<void> {
+  async search(collection: Scanned, keyIds: readonly string[], { toTheEnd, batchSize, signal, advance }: ProofSearch): Promise<void> {
     let looked = 0;
     const batch = { documents: batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES };
     if (!this.lacks(keyIds)) return;
     for await (const documents of collection.scan(batch)) {
       this.take(documents);
       looked += documents.length;
-      if (signal?.aborted === true || looked >= DOCUMENTS_LOOKED_AT || !this.lacks(keyIds)) return;
+      advance?.(documents.length);
+      if (signal?.aborted === true || !this.lacks(keyIds)) return;
+      if (looked >= DOCUMENTS_LOOKED_AT && !(toTheEnd && this.lacksAny(keyIds))) return;
     }
   }
 
@@ -123,9 +142,16 @@ export function isRemoteKey(key: Document): boolean {
 function* encryptedValues(document: Uint8Array): Generator<BsonElement> {
   for (const element of elementsOf(document)) {
     if (isContainer(element)) yield* encryptedValues(element.value);
+    else if (element.type === TYPE_CODE_WITH_SCOPE) yield* encryptedValues(scopeOf(element.value));
     else if (element.type === TYPE_BINARY && element.value.length >= KEY_ID_END && element.value[4] === SUBTYPE_ENCRYPTED) {
       const kind = element.value[KIND_OFFSET];
       if (kind === DETERMINISTIC || kind === RANDOM) yield element;
     }
   }
+}
+
+/** The scope of code: after the length of the whole, and the code with its length before it. */
+function scopeOf(value: Uint8Array): Uint8Array {
+  const codeLength = new DataView(value.buffer, value.byteOffset, value.byteLength).getInt32(4, true);
+  return value.subarray(8 + codeLength);
 }

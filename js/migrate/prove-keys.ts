@@ -70,7 +70,7 @@ export async function proveKeys(options: ProveKeysOptions): Promise<KeyProofRepo
     const unread: string[] = [];
     for (const collection of options.collections.map(openCollection)) {
       const keyIds = documents.map((document) => idText(document._id));
-      await values.search(collection, keyIds, undefined, signal).catch(() => unread.push(collection.namespace));
+      await values.search(collection, keyIds, { toTheEnd: false, signal }).catch(() => unread.push(collection.namespace));
     }
     const limiter = new Limiter(kmsConcurrency ?? 8);
     const keys = await Promise.all(documents.map((key) => limiter.run(() => proveOne(engine, key, values, signal))));
