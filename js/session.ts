@@ -178,6 +178,15 @@ export function refuseUnknownOptions(options: object, known: readonly string[], 
   }
 }
 
+/** Refuses anything but true and false in these options: text such as 'false' would count as true. Errors: `OPTION_INVALID`. */
+export function requireBooleans<T extends object>(options: T, names: readonly (keyof T & string)[]): void {
+  for (const name of names) {
+    const value = options[name];
+    if (value !== undefined && typeof value !== 'boolean')
+      throw new CsfleError('OPTION_INVALID', `${name} must be true or false, found ${kindOf(value)}`, { details: { option: name } });
+  }
+}
+
 export function wholeNumber(name: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): number {
   if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
     const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;

@@ -8,7 +8,7 @@ import { idText } from '../migrate/engine.js';
 import { deepFreeze, type MigrationFailure } from '../migrate/report.js';
 import { altNamesOf, isAbort } from '../migrate/run-state.js';
 import { findDocuments, fromStore } from '../run.js';
-import { refuseUnknownOptions, requireSignal } from '../session.js';
+import { refuseUnknownOptions, requireBooleans, requireSignal } from '../session.js';
 import { restoreCollections } from './collections.js';
 import { createBackup } from './create.js';
 import type { BackupKey } from './key.js';
@@ -30,6 +30,7 @@ import { sha256 } from '../wasm.js';
  */
 export async function restoreBackup(options: RestoreBackupOptions): Promise<RestoreBackupReport> {
   refuseUnknownOptions(options, RESTORE_OPTION_NAMES, 'restoreBackup()');
+  requireBooleans(options, ['execute', 'overwrite', 'allowUnproven', 'fromAnotherKeyVault']);
   requireSignal(options.signal);
   if (options.overwrite === true && options.execute === true && options.replaced === undefined) {
     throw new CsfleError('OPTION_INVALID', 'overwrite needs `replaced`: what is replaced has to be in a backup first', {

@@ -1,13 +1,13 @@
 /** Retired keys: retiring on evidence, listing, restoring, and destroying for good. */
 
-import { type BsonBinary, type BsonLibrary, type Document, requireKeyId, timeOf } from '../bson.js';
+import { type BsonBinary, type BsonLibrary, type Document, requireBson, requireKeyId, timeOf } from '../bson.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import { asCsfleError } from '../foreign-error.js';
 import type { KeyVaultStore, RetiredKey } from '../key-vault.js';
 import { altNamesIn, requireRetirement, type RetiringStore } from '../key-vault/retirement.js';
 import type { KmsProviders } from '../kms/index.js';
 import { findDocuments, fromStore } from '../run.js';
-import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, requireSignal, wholeNumber } from '../session.js';
+import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, requireBooleans, requireSignal, wholeNumber } from '../session.js';
 import { idText, MigrationEngine } from './engine.js';
 import { deploymentsOf } from './evidence/deployments.js';
 import { usesText } from './evidence/key-uses.js';
@@ -109,6 +109,7 @@ const REMOVAL_OPTIONS = [
  * rest is in the report: `KEY_VAULT_KEY_IN_USE`, `KEY_VAULT_KEY_NOT_FOUND`.
  */
 export async function retireKeys(options: RetireKeysOptions): Promise<KeyRemovalReport> {
+  requireKeys(options);
   return removing(options, ['keys', 'reason', 'requestedBy'], 'retireKeys()', async (removal) => {
     const { store, engine } = removal;
     const keys: Document[] = [];
@@ -201,11 +202,13 @@ export async function retiredKeys(options: { readonly keyVault: KeyVaultStore | 
 export async function restoreRetiredKeys(options: RestoreRetiredKeysOptions): Promise<RestoreRetiredKeysReport> {
   refuseUnknownOptions(options, ['keyVault', 'keys', 'withoutTakenNames', 'bson'], 'restoreRetiredKeys()');
   const store = requireRetirement(openKeyVault(options.keyVault));
-  if (!Array.isArray(options.keys)) throw argumentError(`keys must be an array, found ${kindOf(options.keys)}`, { argument: 'keys' });
+  requireKeys(options);
+  requireBooleans(options, ['withoutTakenNames']);
+  const bson = requireBson(options.bson);
   const restored: string[] = [];
   const present: string[] = [];
   const failures: MigrationFailure[] = [];
-  for (const id of options.keys as readonly BsonBinary[]) {
+  for (const id of options.keys.map((given) => requireKeyId(bson, given, 'keys'))) {
     const text = idText(id);
     try {
       const [entry] = await fromStore(() => store.retiredKeys(id));
@@ -220,6 +223,10 @@ export async function restoreRetiredKeys(options: RestoreRetiredKeysOptions): Pr
     }
   }
   return deepFreeze({ ok: failures.length === 0, restored, present, failures });
+}
+
+function requireKeys(options: { readonly keys: readonly BsonBinary[] }): void {
+  if (!Array.isArray(options?.keys)) throw argumentError(`keys must be an array, found ${kindOf(options?.keys)}`, { argument: 'keys' });
 }
 
 interface Removal {
@@ -239,6 +246,7 @@ async function removing(
   refuseUnknownOptions(options, [...REMOVAL_OPTIONS, ...own], name);
   checkEvidenceOptions(options);
   requireSignal(options.signal);
+  requireBooleans(options, ['execute']);
   if (options.batchSize !== undefined) wholeNumber('batchSize', options.batchSize, 1, LARGEST_BATCH);
   const { keyVault, signal, onProgress, batchSize, evidence, schemas = [] } = options;
   if (!Array.isArray(schemas)) throw argumentError(`schemas must be an array, found ${kindOf(schemas)}`, { argument: 'schemas' });

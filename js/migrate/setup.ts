@@ -1,6 +1,6 @@
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import { driverKeyVaultStore, type KeyVaultStore, type MasterKeyDocument } from '../key-vault.js';
-import { refuseUnknownOptions, requireSignal, wholeNumber } from '../session.js';
+import { refuseUnknownOptions, requireBooleans, requireSignal, wholeNumber } from '../session.js';
 import { TRUST_OPTION_NAMES } from '../trust.js';
 import { checkedCollection } from './checked-collection.js';
 import type { MigrationCollection } from './collection.js';
@@ -58,6 +58,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
   refuseUnknownOptions(options, OPTION_NAMES, 'migrate()');
   checkEvidenceOptions(options);
   requireSignal(options.signal);
+  requireBooleans(options, ['execute', 'all', 'confirmPlaintext', 'deleteOldKeys']);
   if (options.batchSize !== undefined) wholeNumber('batchSize', options.batchSize, 1, LARGEST_BATCH);
   const mode = options.mode ?? 'rewrap';
   if (!MODES.includes(mode))

@@ -86,8 +86,10 @@ function keyWriter(name, write) {
     const turn = 1 + context.rng.below(3);
     let writes = 0;
     let done = false;
+    let leavesUnread = false;
     return {
       detail: { write: turn },
+      mayLeaveUnread: () => leavesUnread,
       asked: name === 'alternate-name-added',
       // The backup of before does not have a key that came later: the next run refuses to go on with that file, and says so.
       ...(name === 'key-added' ? { withBackup: false } : {}),
@@ -96,7 +98,7 @@ function keyWriter(name, write) {
         if (done || !command.isWrite || !Object.values(command.read()).includes('__keyVault')) return;
         writes += 1;
         if (writes < turn) return;
-        await write(context.world, context.rng);
+        leavesUnread = (await write(context.world, context.rng, context.job)) === true;
         done = true;
       },
     };

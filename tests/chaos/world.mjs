@@ -26,6 +26,9 @@ const KEYS = {
   files: { provider: 'aws', names: [] },
 };
 
+/** The keys that every person has a document or an array under. */
+export const KEYS_OF_CONTAINERS = ['card', 'files'];
+
 /**
  * Builds a world. `keysUnder` ('local' or 'aws') puts every key under one provider, `nested` adds encrypted values that hold encrypted
  * values. Shape: `{ database, vault, masterKey, keys, ledger,

@@ -1,4 +1,5 @@
 // Other writers: what an application does to documents and keys between the moment the job read them and the moment it writes.
+import { KEYS_OF_CONTAINERS } from './world.mjs';
 
 // An earlier change may have taken away what a change is about; then it does not happen.
 const list = (value) => {
@@ -74,16 +75,20 @@ function copyOf(value) {
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, copyOf(inner)]));
 }
 
-/** Changes of key documents by another administrator. `leavesTarget`: the key is not where the job puts it afterwards. */
+/**
+ * Changes of key documents by another administrator. They return whether a re-encryption of `job` may say afterwards that it could not
+ * look into values: it trusts its own master keys alone, and documents or arrays are encrypted under the key that went to another one.
+ */
 export const KEY_WRITERS = {
   'alternate-name-added': async (world, rng) => {
     const key = world.keys[rng.pick(['ssn', 'notes', 'unnamed'])];
     await world.encryption.addKeyAltName(key.id, 'added-meanwhile');
     key.names.push('added-meanwhile');
   },
-  'key-rewrapped': async (world, rng) => {
-    const key = world.keys[rng.pick(Object.keys(world.keys))];
-    await world.encryption.rewrapManyDataKey({ _id: key.id }, { provider: 'aws', masterKey: world.masterKeys.b });
+  'key-rewrapped': async (world, rng, job) => {
+    const name = rng.pick(Object.keys(world.keys));
+    await world.encryption.rewrapManyDataKey({ _id: world.keys[name].id }, { provider: 'aws', masterKey: world.masterKeys.b });
+    return job.mode === 'reencrypt' && job.to !== 'b' && KEYS_OF_CONTAINERS.includes(name);
   },
   'key-added': (world) => world.addKey('later', { provider: 'local', names: ['later'], later: true }),
 };

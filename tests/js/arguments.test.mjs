@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as bson from 'bson';
 import { Binary, ObjectId } from 'bson';
-import { ClientEncryption, MemoryKeyVaultStore } from 'csfle-wasm';
+import { ClientEncryption, MemoryKeyVaultStore, migrate, purgeRetiredKeys, restoreBackup, restoreRetiredKeys, retireKeys } from 'csfle-wasm';
 import { DETERMINISTIC, failsWith, keyBytes, localEncryption, padKms, RANDOM } from './fixtures.mjs';
 
 const store = new MemoryKeyVaultStore();
@@ -192,8 +192,8 @@ test('bytes of another realm are bytes', async () => {
   other.close();
 });
 
-test('an object can be disposed of where the host knows how', async () => {
-  if (typeof Symbol.dispose !== 'symbol') return;
+test('an object can be disposed of', async () => {
+  assert.equal(typeof Symbol.dispose, 'symbol', 'this host has Symbol.dispose');
   const one = localEncryption();
   one[Symbol.dispose]();
   await failsWith('HOST_CLOSED', () => one.createDataKey('local'));
@@ -205,4 +205,24 @@ test('rules that would encrypt nothing are refused', async () => {
   for (const fields of [{}, [], new Map([['ssn', rule]]), new Set(), Promise.resolve({ ssn: rule }), new Date(), new Rules(), Object.create({ ssn: rule }), { 'visits.$[].note': rule }, { 'a[].b': rule }, { 'a.$.b': rule }])
     await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields }));
   await failsWith('OPTION_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields: { ssn: rule }, feilds: {} }));
+});
+
+test('what writes or destroys asks for true itself: text is no answer', async () => {
+  const evidence = { skipNamespaces: ['*'], reason: 'everything is in memory' };
+  const common = { keyVault: store, kmsProviders };
+  const calls = [
+    [['execute', 'all', 'confirmPlaintext', 'deleteOldKeys'], (wrong) => migrate({ ...common, to: { provider: 'local' }, ...wrong })],
+    [['execute'], (wrong) => retireKeys({ ...common, keys: [keyId], evidence, ...wrong })],
+    [['execute'], (wrong) => purgeRetiredKeys({ ...common, before: new Date(0), evidence, ...wrong })],
+    [['withoutTakenNames'], (wrong) => restoreRetiredKeys({ keyVault: store, keys: [keyId], ...wrong })],
+    [['execute', 'overwrite', 'allowUnproven', 'fromAnotherKeyVault'], (wrong) => restoreBackup({ keyVault: store, documents: [], ...wrong })],
+  ];
+  for (const [names, call] of calls)
+    for (const name of names)
+      for (const value of ['true', 'false', 1, null]) assert.equal((await failsWith('OPTION_INVALID', () => call({ [name]: value }))).details.option, name);
+  for (const keys of [undefined, null, 'x', {}]) {
+    await failsWith('ARGUMENT_INVALID', () => retireKeys({ ...common, keys, evidence }));
+    await failsWith('ARGUMENT_INVALID', () => restoreRetiredKeys({ keyVault: store, keys }));
+  }
+  for (const id of [undefined, 'x', new Binary(Buffer.alloc(16), 0)]) await failsWith('KEY_REFERENCE_INVALID', () => restoreRetiredKeys({ keyVault: store, keys: [id] }));
 });
