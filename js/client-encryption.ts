@@ -86,9 +86,15 @@ export interface DeleteResult {
   readonly deletedCount: number;
 }
 
+/** How a field of a document is encrypted. */
+export type FieldRule = EncryptOptions & {
+  /** Whether documents may lack the field. Default: `false`, which refuses such a document. */
+  readonly optional?: boolean | undefined;
+};
+
 /** Which fields of a document are encrypted, and how. A path that leads through arrays enters each element. */
 export interface EncryptDocumentOptions {
-  readonly fields: Readonly<Record<string, EncryptOptions>>;
+  readonly fields: Readonly<Record<string, FieldRule>>;
 }
 
 const OWN_OPTION_NAMES = ['keyVaultNamespace', 'keyVaultClient', 'keyVaultStore', 'deserializeOptions'] as const;
@@ -288,8 +294,9 @@ export class ClientEncryption {
 
   /**
    * Encrypts the fields of a document that `options.fields` names by path, such as `{ 'medical.ssn': { algorithm, keyId } }`.
-   * Fields that are absent stay absent, those that are encrypted already are refused; bytes and objects as in `decryptDocument`.
-   * Errors: as `encrypt`, naming the path; `BSON_TOO_LARGE` above 16 MiB.
+   * A document without a value at such a path is refused unless the rule is `optional`, and so are values that are encrypted
+   * already; an empty array satisfies the rules that lead into it. Bytes and objects as in `decryptDocument`.
+   * Errors: as `encrypt`, naming the path; `VALUE_PATH_NOT_FOUND`; `BSON_TOO_LARGE` above 16 MiB.
    */
   encryptDocument(document: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
   encryptDocument<T extends Document = Document>(document: Document, options: EncryptDocumentOptions): Promise<T>;

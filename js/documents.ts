@@ -27,12 +27,14 @@ const CROSSING_BYTES = 8 * 1024 * 1024;
  */
 export async function overBytes(documents: Uint8Array, work: BulkWork): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
+  let done = 0;
   for (const batch of batches(splitDocuments(documents))) {
     const [first] = batch;
     if (first === undefined) continue;
     // Neighbours in the input are neighbours still: the batch is a view of it, no copy.
     const length = batch.reduce((sum, document) => sum + document.length, 0);
-    parts.push(await work(new Uint8Array(first.buffer, first.byteOffset, length)));
+    parts.push(await after(done, work(new Uint8Array(first.buffer, first.byteOffset, length))));
+    done += batch.length;
   }
   const [only] = parts;
   return parts.length === 1 && only !== undefined ? only : concatBytes(parts);
@@ -55,7 +57,7 @@ export async function overObjects(
   });
   const results: Document[] = [];
   for (const batch of batches(encoded)) {
-    for (const bytes of splitDocuments(await crossing(batch, work))) {
+    for (const bytes of splitDocuments(await after(results.length, crossing(batch, work)))) {
       const original = documents[results.length];
       if (original === undefined) throw new CsfleError('INTERNAL', 'the core returned more documents than it was given');
       results.push(graft(original, deserialize(bson, bytes, options)) as Document);
@@ -64,6 +66,17 @@ export async function overObjects(
   if (results.length !== documents.length)
     throw new CsfleError('INTERNAL', 'the core returned fewer documents than it was given');
   return results;
+}
+
+/** The work on a batch; the index of a document in its errors counts the `done` documents of the batches before it too. */
+async function after<T>(done: number, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (done === 0 || !CsfleError.is(error) || error.details['index'] === undefined) throw error;
+    const { code, message, details } = error;
+    throw new CsfleError(code, message, { details: { ...details, index: String(done + Number(details['index'])) } });
+  }
 }
 
 /** Hands a batch over and wipes it: it is a copy of this layer, and may hold plaintext. */

@@ -42,6 +42,7 @@ const CORE_CODES = {
     'Use the random algorithm for this type, or convert the value to a string, an integer, a date or an ObjectId first.',
   ),
   VALUE_MISSING: stays('Pass a value that BSON can represent.'),
+  VALUE_PATH_NOT_FOUND: stays('Correct the path of the rule; with `optional: true` in it, documents may lack the field.'),
   ALGORITHM_UNSUPPORTED: stays('Use AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic or AEAD_AES_256_CBC_HMAC_SHA_512-Random.'),
   ALGORITHM_QUERYABLE: stays(
     'Queryable Encryption is not part of this library: use a driver with libmongocrypt, or one of the two CSFLE algorithms.',

@@ -13,7 +13,8 @@ const ARRAY_STEP = /^\$(?:\[.*\])?$|\[/
  */
 export function requireRules<T extends object>(options: { readonly fields: T }): T {
   const fields = options?.fields;
-  if (typeof fields !== 'object' || fields === null) throw argumentError(`options.fields must map paths to options, found ${kindOf(fields)}`);
+  if (typeof fields !== 'object' || fields === null)
+    throw argumentError(`the options of encryptDocument() must be { fields: { path: { algorithm, keyId } } }, found ${kindOf(fields)} in place of fields`);
   refuseUnknownOptions(options, ['fields'], 'encryptDocument()');
   const prototype: unknown = Object.getPrototypeOf(fields);
   // A plain object of another realm has a prototype without a prototype.

@@ -37,6 +37,7 @@ export {
   type DeleteResult,
   type EncryptDocumentOptions,
   type EncryptOptions,
+  type FieldRule,
   type KeyReference,
   type RewrapManyDataKeyOptions,
   type RewrapManyDataKeyResult,

@@ -1,6 +1,6 @@
 /** Explicit encryption in the shell, with the signatures of the shell's own ClientEncryption. */
 
-import { CsfleError, type Document, type EncryptOptions } from '../index.js';
+import { CsfleError, type Document, type EncryptDocumentOptions, type EncryptOptions } from '../index.js';
 import { requireArguments } from './arguments.js';
 import { visible } from '../node/text.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, shellClass } from './help.js';
@@ -56,14 +56,14 @@ export class ShellClientEncryption {
     return [...(await this.#session.encryption.decryptDocuments(await listOf(documents)))];
   }
 
-  async encryptDocument(document: Document, fields: Readonly<Record<string, EncryptOptions>>): Promise<Document> {
-    requireArguments('ClientEncryption.encryptDocument', [document, fields], ['object', 'object']);
-    return this.#session.encryption.encryptDocument(document, { fields });
+  async encryptDocument(document: Document, options: EncryptDocumentOptions): Promise<Document> {
+    requireArguments('ClientEncryption.encryptDocument', [document, options], ['object', 'object']);
+    return this.#session.encryption.encryptDocument(document, options);
   }
 
-  async encryptDocuments(documents: unknown, fields: Readonly<Record<string, EncryptOptions>>): Promise<Document[]> {
-    requireArguments('ClientEncryption.encryptDocuments', [documents, fields], ['object', 'object']);
-    return [...(await this.#session.encryption.encryptDocuments(await listOf(documents), { fields }))];
+  async encryptDocuments(documents: unknown, options: EncryptDocumentOptions): Promise<Document[]> {
+    requireArguments('ClientEncryption.encryptDocuments', [documents, options], ['object', 'object']);
+    return [...(await this.#session.encryption.encryptDocuments(await listOf(documents), options))];
   }
 
   close(): void {
@@ -119,11 +119,11 @@ const HELP: ClassHelp = {
       description: 'Returns the documents of an array or a cursor with every encrypted value decrypted.',
     },
     encryptDocument: {
-      usage: "clientEncryption.encryptDocument(document, { 'path.to.field': { algorithm, keyId | keyAltName } })",
-      description: `Returns the document with the named fields encrypted. The algorithm is ${ALGORITHMS}; arrays on the way are entered.`,
+      usage: "clientEncryption.encryptDocument(document, { fields: { 'path.to.field': { algorithm, keyId | keyAltName, optional? } } })",
+      description: `Returns the document with the named fields encrypted. The algorithm is ${ALGORITHMS}; arrays on the way are entered. A document without such a field is refused, unless its rule says optional: true.`,
     },
     encryptDocuments: {
-      usage: "clientEncryption.encryptDocuments(documents | cursor, { 'path.to.field': { algorithm, keyId | keyAltName } })",
+      usage: "clientEncryption.encryptDocuments(documents | cursor, { fields: { 'path.to.field': { algorithm, keyId | keyAltName, optional? } } })",
       description: 'Returns the documents of an array or a cursor with the named fields encrypted.',
     },
     close: {

@@ -63,7 +63,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     await evaluate(
       `${prelude} const vault = csfle.keyVault(options); const keyId = vault.createKey('local', ['ssn']); vault.createKey('local', ['notes']); for (let n = 0; n <= ${moreKeys}; n += 1) vault.createKey('local');
        const people = Array.from({ length: ${documents} }, (_, n) => ({ _id: n, ssn: 'ssn-' + n, visits: [{ note: 'note ' + n }] }));
-       data.patients.insertMany(open({ local }).encryptDocuments(people, { ssn: { algorithm: '${DETERMINISTIC}', keyId }, 'visits.note': { algorithm: '${RANDOM}', keyAltName: 'notes' } })); 0`,
+       data.patients.insertMany(open({ local }).encryptDocuments(people, { fields: { ssn: { algorithm: '${DETERMINISTIC}', keyId }, 'visits.note': { algorithm: '${RANDOM}', keyAltName: 'notes' } } })); 0`,
     );
     return { database, prelude, keys: () => client.db(database).collection('__keyVault').find().sort({ _id: 1 }).toArray() };
   }

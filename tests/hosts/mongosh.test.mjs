@@ -248,7 +248,7 @@ describe('mongosh', { timeout: 300_000 }, () => {
       `${prelude} const encryption = csfle.clientEncryption(options); const id = csfle.keyVault(encryption).createKey('local', ['shared']);
        const patients = db.getSiblingDB('${database}').patients;
        patients.insertOne({ _id: 1, ssn: encryption.encrypt(id, '123-45-6789', '${DETERMINISTIC}'), visits: [{ note: encryption.encrypt(null, { text: 'well', amount: Long(5) }, { algorithm: '${RANDOM}', keyAltName: 'shared' }) }] });
-       patients.insertOne(encryption.encryptDocument({ _id: 2, ssn: '9', visits: [{ note: 'a' }, { note: 'b' }] }, { ssn: { algorithm: '${DETERMINISTIC}', keyId: id }, 'visits.note': { algorithm: '${RANDOM}', keyId: id } })); 0`,
+       patients.insertOne(encryption.encryptDocument({ _id: 2, ssn: '9', visits: [{ note: 'a' }, { note: 'b' }] }, { fields: { ssn: { algorithm: '${DETERMINISTIC}', keyId: id }, 'visits.note': { algorithm: '${RANDOM}', keyId: id } } })); 0`,
     );
     const encryption = inNode(namespace);
     try {

@@ -23,7 +23,7 @@ const exotic = () => ({
 
 test('encryptDocument encrypts the named paths, through arrays, and leaves everything else as it was', async () => {
   const document = { ...exotic(), ssn: '1', medical: [{ code: 'A', note: 'n' }, { code: 'B' }], nested: { deep: { value: [1, 2] } } };
-  const encrypted = await encryption.encryptDocument(document, { fields: { ssn: deterministic, 'medical.code': random, 'nested.deep.value': random, absent: random } });
+  const encrypted = await encryption.encryptDocument(document, { fields: { ssn: deterministic, 'medical.code': random, 'nested.deep.value': random, absent: { ...random, optional: true } } });
   assert.ok(isEncrypted(encrypted.ssn) && isEncrypted(encrypted.medical[0].code) && isEncrypted(encrypted.medical[1].code) && isEncrypted(encrypted.nested.deep.value));
   assert.equal(encrypted.medical[0].note, 'n');
   assert.deepEqual(Object.keys(encrypted), Object.keys(document));
@@ -112,4 +112,29 @@ test('bytes that are no documents are BSON_MALFORMED', async () => {
     await failsWith('BSON_MALFORMED', () => encryption.decryptDocument(bad));
     await failsWith('BSON_MALFORMED', () => encryption.encryptDocuments(bad, { fields: { a: random } }));
   }
+});
+
+test('a rule that matches no value is refused, by document, unless it says that documents may lack the field', async () => {
+  const plain = { _id: 1, ssn: '1', visits: [] };
+  const fails = async (documents, fields) => {
+    await assert.rejects(encryption.encryptDocuments(documents, { fields }), (error) => {
+      assert.equal(error.code, 'VALUE_PATH_NOT_FOUND');
+      assert.deepEqual([error.details.path, error.details.index], [Object.keys(fields)[0], String(documents.length - 1)]);
+      assert.match(error.remedy, /optional/);
+      return true;
+    });
+  };
+  for (const path of ['ssm', 'ssn.last', '_id.x', 'visit']) {
+    await fails([plain], { [path]: random });
+    assert.deepEqual(await encryption.encryptDocument(plain, { fields: { [path]: { ...random, optional: true } } }), plain);
+  }
+  await fails([plain, { _id: 2 }], { ssn: random });
+  // Documents cross into WebAssembly 8 MiB at a time: the index counts all of them.
+  const large = { ssn: '1', filler: Buffer.alloc(5 * 1024 * 1024) };
+  await fails([large, large, { _id: 3 }], { ssn: random });
+  const bytes = Buffer.concat([large, large, { _id: 3 }].map((one) => serialize(one)));
+  await assert.rejects(encryption.encryptDocuments(bytes, { fields: { ssn: random } }), { code: 'VALUE_PATH_NOT_FOUND', details: { path: 'ssn', index: '2' } });
+  assert.deepEqual(await encryption.encryptDocument(plain, { fields: { 'visits.note': random } }), plain, 'an empty array has nothing to encrypt');
+  for (const optional of ['true', 1]) await assert.rejects(encryption.encryptDocument(plain, { fields: { ssn: { ...random, optional } } }), { code: 'OPTION_INVALID' });
+  await assert.rejects(encryption.encrypt('x', { ...random, optional: true }), { code: 'OPTION_INVALID' });
 });

@@ -181,6 +181,9 @@ codes! {
     BackupChunkDamaged = "BACKUP_CHUNK_DAMAGED",
     /// The decrypted content of a sealed backup does not follow the format: it was made by a faulty writer.
     BackupContentInvalid = "BACKUP_CONTENT_INVALID",
+    /// A rule of document encryption names a path at which the document has no value, so that nothing would be encrypted by
+    /// it. Correct the path, or make the rule optional where documents may lack the field.
+    ValuePathNotFound = "VALUE_PATH_NOT_FOUND",
 }
 
 /// An error with its code, a message for people, and public details for programs.

@@ -40,6 +40,20 @@ fn rules(paths: &[&str], algorithm: &str, key_id: [u8; 16]) -> Vec<u8> {
     )
 }
 
+/// Rules that documents need not meet.
+fn optional_rules(paths: &[&str], algorithm: &str, key_id: [u8; 16]) -> Vec<u8> {
+    let mut rule = options(algorithm, key_id);
+    rule.pop();
+    push_element(&mut rule, ty::BOOL, b"optional", &[1]);
+    end_document(&mut rule, 0);
+    document(
+        &paths
+            .iter()
+            .map(|path| (*path, ty::DOCUMENT, rule.clone()))
+            .collect::<Vec<_>>(),
+    )
+}
+
 /// `{_id: 1, name, ssn, visits: [{note, at: {ward}}, {note}], list: [1, 2]}`.
 fn patient() -> Vec<u8> {
     let ward = document(&[("ward", ty::STRING, text("B"))]);
@@ -94,7 +108,7 @@ fn decryption_undoes_encryption_at_any_depth_and_leaves_the_rest() {
         "name.not.a.document",
     ];
     let encrypted = host
-        .run(Machine::encrypt_documents(&plain, &rules(&paths, RANDOM, id)).unwrap())
+        .run(Machine::encrypt_documents(&plain, &optional_rules(&paths, RANDOM, id)).unwrap())
         .unwrap();
     let documents = split_documents(&encrypted).unwrap();
     assert_eq!(documents.len(), 3);
@@ -223,6 +237,54 @@ fn rules_refuse_values_and_paths_that_cannot_be() {
 }
 
 #[test]
+fn a_rule_that_meets_no_value_is_refused_unless_it_is_optional() {
+    let (mut host, id) = with_key(&local());
+    let array = |items: &[(&str, u8, Vec<u8>)]| document(&[("list", ty::ARRAY, document(items))]);
+    let empty = array(&[]);
+    let of_text = array(&[("0", ty::STRING, text("x"))]);
+    let nested_empty = array(&[("0", ty::ARRAY, document(&[]))]);
+    let lacking = array(&[("0", ty::DOCUMENT, document(&[]))]);
+    for (path, plain) in [
+        ("ssm", &patient()),
+        ("ssn.last", &patient()),
+        ("visits.nope", &patient()),
+        ("visits.0.note", &patient()),
+        ("list.a", &of_text),
+        ("list.a", &lacking),
+    ] {
+        let error = Machine::encrypt_documents(plain, &rules(&[path], RANDOM, id))
+            .err()
+            .unwrap();
+        assert_eq!(error.code(), Code::ValuePathNotFound, "{path}");
+        assert!(error.details().contains(&("path", path.into())));
+        let result = host
+            .run(Machine::encrypt_documents(plain, &optional_rules(&[path], RANDOM, id)).unwrap());
+        assert_eq!(&result.unwrap(), plain);
+    }
+    // One element that has the value is enough, and an empty array has nothing to encrypt.
+    for (path, plain) in [
+        ("visits.at.ward", &patient()),
+        ("list.a", &empty),
+        ("list.a.b", &empty),
+        ("list.a", &nested_empty),
+    ] {
+        Machine::encrypt_documents(plain, &rules(&[path], RANDOM, id)).unwrap();
+    }
+    // Each document of a call for itself, and the first that fails is named.
+    let two = [patient(), document(&[("ssn", ty::NULL, vec![])])].concat();
+    for (path, code) in [
+        ("name", Code::ValuePathNotFound),
+        ("ssn", Code::ValueTypeNotEncryptable),
+    ] {
+        let error = Machine::encrypt_documents(&two, &rules(&[path], RANDOM, id))
+            .err()
+            .unwrap();
+        assert_eq!(error.code(), code);
+        assert!(error.details().contains(&("index", "1".into())));
+    }
+}
+
+#[test]
 fn a_document_past_16_mib_after_encryption_is_refused() {
     let (mut host, id) = with_key(&local());
     let rules = rules(&["big"], RANDOM, id);
@@ -273,10 +335,10 @@ fn reencryption_keeps_algorithm_and_value_and_names_old_values_in_its_filter() {
         ("visits.note", ty::DOCUMENT, options(RANDOM, old)),
     ]);
     let untouched = document(&[("_id", ty::INT32, int(2))]);
-    let plain = [patient(), untouched].concat();
     let encrypted = host
-        .run(Machine::encrypt_documents(&plain, &rules).unwrap())
+        .run(Machine::encrypt_documents(&patient(), &rules).unwrap())
         .unwrap();
+    let encrypted = [encrypted, untouched].concat();
     let updates = host
         .run(Machine::reencrypt_documents(&encrypted, &mapping(old, new)).unwrap())
         .unwrap();
@@ -611,7 +673,7 @@ proptest! {
         let inner = document(&[("b", b.0, b.1), ("plain", ty::STRING, text("stays"))]);
         let plain = document(&[("a", a.0, a.1), ("in", ty::DOCUMENT, inner), ("c", c.0, c.1)]);
         let algorithm = if deterministic { DETERMINISTIC } else { RANDOM };
-        match Machine::encrypt_documents(&plain, &rules(&["a", "in.b"], algorithm, id)) {
+        match Machine::encrypt_documents(&plain, &optional_rules(&["a", "in.b"], algorithm, id)) {
             Ok(machine) => {
                 let encrypted = host.run(machine).unwrap();
                 check_value(ty::DOCUMENT, &encrypted).unwrap();

@@ -12,7 +12,7 @@ use super::{
     explicit::key_for,
     key_lookup::{KeyReference, KeyRing},
     keyed::{KeyedOperation, keyed},
-    options::parse_encrypt_options,
+    options::parse_field_rule,
 };
 use crate::{
     crypto::{Entropy, SealBatch},
@@ -26,9 +26,15 @@ use crate::{
     value_cipher::{canonical_value, check_encryptable, payload_len},
 };
 
+/// Length and final NUL.
+const EMPTY_DOCUMENT_LEN: usize = 5;
+
 struct Rule {
+    path: String,
     algorithm: Algorithm,
     key: KeyReference,
+    /// Whether documents may lack the path.
+    optional: bool,
 }
 
 /// One name of the rules' paths: either a rule ends here, or there are further names.
@@ -50,14 +56,17 @@ struct EncryptDocuments {
 impl Machine {
     /// Encrypts the values at the given paths of documents laid end to end; everything else stays byte for byte.
     ///
-    /// Shape: `rules` = `{"a.b": {algorithm, keyId | keyAltName}, ...}`. Arrays on the way are entered; a path that a
-    /// document lacks is passed over; an array at the end of a path is one value.
-    /// Errors: those of explicit encryption, with the path; `BSON_TOO_LARGE` when a document grows past 16 MiB.
+    /// Shape: `rules` = `{"a.b": {algorithm, keyId | keyAltName, optional?}, ...}`. Arrays on the way are entered; an empty
+    /// one satisfies every rule that leads into it. An array at the end of a path is one value.
+    /// Errors: those of explicit encryption, with the path; `VALUE_PATH_NOT_FOUND` for a path that a document lacks, unless its
+    /// rule is optional; `BSON_TOO_LARGE` when a document grows past 16 MiB.
     pub fn encrypt_documents(documents: &[u8], rules: &[u8]) -> Result<Self> {
         let rules = Rules::parse(rules)?;
         let mut references: Vec<KeyReference> = Vec::new();
-        for document in split_documents(documents)? {
-            let (_, targets) = rules.find(document)?;
+        for (index, document) in split_documents(documents)?.into_iter().enumerate() {
+            let (_, targets) = rules
+                .find(document)
+                .map_err(|error| error.with("index", index))?;
             for target in targets {
                 let rule = rules.rule(target);
                 if !references.contains(&rule.key) {
@@ -122,10 +131,16 @@ impl Rules {
                     format!("the rule of '{path}' must be a document"),
                 ));
             }
-            let (algorithm, key) =
-                parse_encrypt_options(element.value).map_err(|error| error.with("path", &path))?;
+            let (algorithm, key, optional) =
+                parse_field_rule(element.value).map_err(|error| error.with("path", &path))?;
+            let rule = Rule {
+                path: path.clone(),
+                algorithm,
+                key,
+                optional,
+            };
             rules
-                .insert(element.name, Rule { algorithm, key })
+                .insert(element.name, rule)
                 .map_err(|error| error.with("path", &path))?;
         }
         Ok(rules)
@@ -174,11 +189,25 @@ impl Rules {
         }
     }
 
+    /// Notes every rule at or below a node as met.
+    fn meet(&self, node: usize, met: &mut [bool]) {
+        met[node] = true;
+        if let Node::Names(known) = &self.nodes[node] {
+            for child in known.values() {
+                self.meet(*child, met);
+            }
+        }
+    }
+
     /// The values that rules name, and the rule of each.
+    ///
+    /// Errors: `VALUE_PATH_NOT_FOUND` for a rule that is met by none and not optional: its value would stay in the clear at
+    /// another path than the rule says.
     fn find<'a>(&self, document: &'a [u8]) -> Result<(Scan<'a>, Vec<usize>)> {
         // For each document or array entered: its node, and whether its own names are array indexes.
         let mut frames = alloc::vec![(0usize, false)];
         let mut targets = Vec::new();
+        let mut met = alloc::vec![false; self.nodes.len()];
         let mut refused = None;
         let scan = walk(document, |element: &Element<'a>, frame| {
             let (node, in_array) = frames[frame];
@@ -196,7 +225,11 @@ impl Rules {
                     refused.get_or_insert((targets.len(), error));
                 }
                 targets.push(node);
+                met[node] = true;
                 return Ok(Visit::Take);
+            }
+            if element.bson_type == ty::ARRAY && element.value.len() == EMPTY_DOCUMENT_LEN {
+                self.meet(node, &mut met);
             }
             if matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
                 frames.push((node, element.bson_type == ty::ARRAY));
@@ -204,8 +237,22 @@ impl Rules {
             }
             Ok(Visit::Skip)
         })?;
-        match refused {
-            Some((index, error)) => Err(error.with("path", scan.path_text(&scan.found[index]))),
+        if let Some((index, error)) = refused {
+            return Err(error.with("path", scan.path_text(&scan.found[index])));
+        }
+        let unmet = self.nodes.iter().zip(&met).find_map(|pair| match pair {
+            (Node::Rule(rule), false) if !rule.optional => Some(rule),
+            _ => None,
+        });
+        match unmet {
+            Some(rule) => Err(Error::new(
+                Code::ValuePathNotFound,
+                format!(
+                    "a rule names '{}', and the document has no value there",
+                    rule.path
+                ),
+            )
+            .with("path", &rule.path)),
             None => Ok((scan, targets)),
         }
     }

@@ -20,6 +20,35 @@ const BINARY_SUBTYPE_UUID: u8 = 4;
 ///
 /// Errors: `ALGORITHM_UNSUPPORTED`, `ALGORITHM_QUERYABLE`, `KEY_REFERENCE_INVALID`, `OPTION_INVALID` for anything else.
 pub(super) fn parse_encrypt_options(document: &[u8]) -> Result<(Algorithm, KeyReference)> {
+    parse_options(document, |_| Ok(false))
+}
+
+/// Reads `{algorithm, keyId | keyAltName, optional?}`.
+///
+/// Errors: those of [`parse_encrypt_options`].
+pub(super) fn parse_field_rule(document: &[u8]) -> Result<(Algorithm, KeyReference, bool)> {
+    let mut optional = false;
+    let (algorithm, key) = parse_options(document, |element| {
+        if element.name != b"optional" {
+            return Ok(false);
+        }
+        if element.bson_type != ty::BOOL {
+            return Err(Error::new(
+                Code::OptionInvalid,
+                "'optional' must be true or false",
+            ));
+        }
+        optional = element.value == [1];
+        Ok(true)
+    })?;
+    Ok((algorithm, key, optional))
+}
+
+/// `further` takes an element that is none of the common options, or says that it does not know it either.
+fn parse_options(
+    document: &[u8],
+    mut further: impl FnMut(&Element<'_>) -> Result<bool>,
+) -> Result<(Algorithm, KeyReference)> {
     let (mut algorithm, mut id, mut name) = (None, None, None);
     for element in elements(document)? {
         let element = element?;
@@ -37,6 +66,7 @@ pub(super) fn parse_encrypt_options(document: &[u8]) -> Result<(Algorithm, KeyRe
                 })?;
                 name = Some(text.to_string());
             }
+            _ if further(&element)? => {}
             other => {
                 return Err(Error::new(
                     Code::OptionInvalid,
