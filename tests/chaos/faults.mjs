@@ -85,6 +85,7 @@ function keyWriter(name, write) {
   return (context) => {
     const turn = 1 + context.rng.below(3);
     let writes = 0;
+    let started = false;
     let done = false;
     let leavesUnread = false;
     return {
@@ -97,7 +98,8 @@ function keyWriter(name, write) {
       async onCommand(command) {
         if (done || !command.isWrite || !Object.values(command.read()).includes('__keyVault')) return;
         writes += 1;
-        if (writes < turn) return;
+        if (writes < turn || started) return;
+        started = true;
         leavesUnread = (await write(context.world, context.rng, context.job)) === true;
         done = true;
       },
