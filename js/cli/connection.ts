@@ -17,12 +17,14 @@ export function connectionString(option: string | undefined, output: Output): st
     throw new CliError('CLI_URI_MISSING', 'no connection string', 'Set MONGODB_URI in the environment, or pass --uri.');
   }
   output.redactor.addUri(uri);
-  if (option !== undefined && passwordOf(option) !== undefined) {
-    output.warn(
-      '--uri holds a password, which other users of this machine can see in the list of processes; prefer MONGODB_URI in the environment',
-    );
-  }
+  if (option !== undefined) warnOfPassword(option, '--uri', 'MONGODB_URI', output);
   return uri;
+}
+
+/** Warns when the connection string of an option holds a password. `variable` may hold it instead. */
+export function warnOfPassword(uri: string, option: string, variable: string, output: Output): void {
+  if (passwordOf(uri) === undefined) return;
+  output.warn(`${option} holds a password, which other users of this machine can see in the list of processes; prefer ${variable} in the environment`);
 }
 
 /** The BSON library of the driver in use: documents must be made by the one that reads and writes them. */

@@ -1,6 +1,6 @@
 import type { MongoClient } from 'mongodb';
 import type { SkippedEvidence } from '../index.js';
-import { connect } from './connection.js';
+import { connect, warnOfPassword } from './connection.js';
 import { CliError } from './failure.js';
 import type { Output } from './output.js';
 
@@ -31,10 +31,12 @@ export function skippedEvidence({ skipNamespace, skipReason }: EvidenceFlags): S
 export class DataClients {
   readonly #clients: MongoClient[] = [];
 
-  /** Connects to each. Passwords in them are never printed. */
-  async connect(uris: readonly string[], output: Output): Promise<readonly MongoClient[]> {
+  /** Connects to each of the options, or else of the environment. Passwords in them are never printed. */
+  async connect(given: readonly string[], output: Output): Promise<readonly MongoClient[]> {
+    const uris = given.length > 0 ? given : (process.env['CSFLE_DATA_URIS'] ?? '').split(/\s+/).filter((uri) => uri !== '');
     for (const uri of uris) {
       output.redactor.addUri(uri);
+      if (given.length > 0) warnOfPassword(uri, '--data-uri', 'CSFLE_DATA_URIS', output);
       this.#clients.push((await connect(uri, output)).client);
     }
     return this.#clients;

@@ -58,7 +58,7 @@ function withNewMasterKey(command: Command): Command {
 /** Options of the commands that search for uses of a key. */
 function withEvidence(command: Command): Command {
   return command
-    .option('--data-uri <uri>', 'connection string of a further deployment to search for uses of a key; repeat for more', collect, [])
+    .option('--data-uri <uri>', 'connection string of a further deployment to search for uses of a key; repeat for more (default: those in CSFLE_DATA_URIS, separated by spaces)', collect, [])
     .option('--skip-namespace <namespace>', 'do not search this namespace: database.collection, database.* or *; repeat for more', collect, [])
     .option('--skip-reason <text>', 'why these namespaces need no search; kept with the retired keys');
 }
@@ -189,7 +189,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .addOption(localKey())
     .option('--yes', 'do not ask', false)
     .action(run((flags: never, output, [key]) => deleteKey(key as string, flags, output)));
-  connected(keys.command('retired')).description('list the retired keys').action(run(listRetiredKeys));
+  connected(keys.command('retired')).description('list the retired keys').action(run(listRetiredKeys, true));
   connected(keys.command('restore'))
     .argument('[key...]', 'ids or alternate names of retired keys')
     .description('put retired keys back into the key vault')

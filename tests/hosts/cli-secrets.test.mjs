@@ -81,6 +81,20 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
     assert.match(stderr, /mongodb:\/\/u:\*\*\*@127\.0\.0\.1:9/);
   });
 
+  it('warns about a password in --data-uri, and takes connection strings of further deployments from the environment', async () => {
+    const unreachable = 'mongodb://u:pw@127.0.0.1:9/?serverSelectionTimeoutMS=200';
+    const args = ['keys', 'delete', 'ssn', '--yes', '--key-vault', place.namespace];
+    const asOption = await csfle([...args, '--data-uri', unreachable], { env: { MONGODB_URI: lab.uri } });
+    assert.match(asOption.stderr, /--data-uri holds a password.*prefer CSFLE_DATA_URIS/);
+    const asVariable = await csfle(args, { env: { MONGODB_URI: lab.uri, CSFLE_DATA_URIS: `${lab.uri} ${unreachable}` } });
+    assert.doesNotMatch(asVariable.stderr, /holds a password/);
+    for (const { code, stderr } of [asOption, asVariable]) {
+      assert.equal(code, 1);
+      assert.match(stderr, /mongodb:\/\/u:\*\*\*@127\.0\.0\.1:9/);
+    }
+    assert.equal(await place.vault.countDocuments({ keyAltNames: 'ssn' }), 1);
+  });
+
   it('even when a service quotes them', async () => {
     const kms = await refusingKms('you said canary-aws-secret and canary-session-token');
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint, AWS_SECRET_ACCESS_KEY: 'canary-aws-secret', AWS_SESSION_TOKEN: 'canary-session-token' };

@@ -72,7 +72,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
 
   it('a command that only prints fails when its output cannot be written, and not when the reader closes the pipe', async () => {
     const place = await hospital(lab, { documents: 3, masterKey });
-    for (const args of [['keys', 'list'], ['keys', 'list', '--json'], ['decrypt', place.patientsNamespace, '--local-key-file', keyFile]]) {
+    for (const args of [['keys', 'list'], ['keys', 'list', '--json'], ['keys', 'show', 'ssn'], ['keys', 'retired'], ['decrypt', place.patientsNamespace, '--local-key-file', keyFile]]) {
       const full = await shell([...args, '--key-vault', place.namespace], '>/dev/full');
       assert.equal(full.code, 1, full.stderr);
       assert.match(full.stderr, /\[CLI_OUTPUT_LOST\]/);
