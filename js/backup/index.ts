@@ -15,4 +15,4 @@ export {
 } from './read.js';
 export type { BackupCollection, BackupIndex, BackupLocalMasterKey, BackupManifest, BackupRecords, BackupSchema } from './records.js';
 export { restoreBackup } from './restore.js';
-export type { PresentStateBackup, RestoreBackupOptions, RestoreBackupReport } from './restore-options.js';
+export type { NameLeftOut, PresentStateBackup, RestoreBackupOptions, RestoreBackupReport } from './restore-options.js';

@@ -58,6 +58,14 @@ export interface RestoreBackupOptions extends TrustOptions, KmsLimits {
   readonly bson?: BsonLibrary | undefined;
 }
 
+/** An alternate name that a key comes back without. */
+export interface NameLeftOut {
+  readonly id: string;
+  readonly name: string;
+  /** The key that has it now. */
+  readonly ownerId: string;
+}
+
 /** Result of `restoreBackup()`: plain data, without secrets. */
 export interface RestoreBackupReport {
   readonly executed: boolean;
@@ -68,6 +76,8 @@ export interface RestoreBackupReport {
   readonly unchanged: readonly string[];
   /** Keys that were gone, and were (or would be) inserted. */
   readonly inserted: readonly string[];
+  /** Alternate names that keys among `inserted` come back without, because other keys of the vault have them now. */
+  readonly namesLeftOut: readonly NameLeftOut[];
   /** Keys that are wrapped otherwise than in the backup, and stay so. */
   readonly differing: readonly string[];
   /** Keys whose wrapping was (or would be) replaced by that of the backup. */

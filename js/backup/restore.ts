@@ -14,7 +14,7 @@ import { createBackup } from './create.js';
 import type { BackupKey } from './key.js';
 import { isMalformed, MaterialProof } from './proof.js';
 import { readBackup } from './read.js';
-import { RESTORE_OPTION_NAMES, type RestoreBackupOptions, type RestoreBackupReport } from './restore-options.js';
+import { type NameLeftOut, RESTORE_OPTION_NAMES, type RestoreBackupOptions, type RestoreBackupReport } from './restore-options.js';
 import type { BackupRecords } from './records.js';
 import { sameWrapping, VaultSource } from './source.js';
 import { sha256 } from '../wasm.js';
@@ -84,6 +84,7 @@ function requireSameVault(ofBackup: string | null, present: string | null, { fro
 class Restore {
   readonly #unchanged: string[] = [];
   readonly #inserted: string[] = [];
+  readonly #namesLeftOut: NameLeftOut[] = [];
   readonly #differing: string[] = [];
   readonly #replaced: string[] = [];
   readonly #unproven: string[] = [];
@@ -127,6 +128,7 @@ class Restore {
       interrupted: this.#isInterrupted,
       unchanged: this.#unchanged,
       inserted: this.#inserted,
+      namesLeftOut: this.#namesLeftOut,
       differing: this.#differing,
       replaced: this.#replaced,
       unproven: this.#unproven,
@@ -186,12 +188,15 @@ class Restore {
     const present = await this.#read(id, this.options.signal);
     if (present === undefined) {
       const isProven = await this.#opens(backup);
+      // Names stay where they are now: applications find the keys that have them by these names.
+      const taken = await namesOfOthers(this.source.store, backup);
       if (this.options.execute === true) {
-        await fromStore(() => this.source.store.insert(backup));
+        await fromStore(() => this.source.store.insert(withoutNames(backup, taken)));
         const stored = await this.#read(id, undefined);
         if (stored === undefined || !sameWrapping(this.bson, stored, backup)) throw notAsWritten(id);
       }
       this.#inserted.push(idText(id));
+      for (const [name, ownerId] of taken) this.#namesLeftOut.push({ id: idText(id), name, ownerId });
       if (!isProven) this.#unproven.push(idText(id));
       return undefined;
     }
@@ -251,8 +256,9 @@ class Restore {
       throw unproven("the backup's wrapping holds other key material than the present one");
     }
     if (allowUnproven === true) return false;
-    if ('closed' in ofBackup) throw unproven("the backup's wrapping cannot be opened to compare it", ofBackup.closed);
-    throw unproven('the present wrapping cannot be opened to compare it', 'closed' in ofPresent ? ofPresent.closed : undefined);
+    const closed = (which: string, error: CsfleError): CsfleError => unproven(`${which} wrapping cannot be opened to compare it (${error.code}: ${error.message})`, error);
+    if ('closed' in ofBackup) throw closed("the backup's", ofBackup.closed);
+    throw 'closed' in ofPresent ? closed('the present', ofPresent.closed) : unproven('the present wrapping cannot be compared');
   }
 
   async #backUpPresentState(keys: readonly Differing[]): Promise<boolean> {
@@ -319,6 +325,14 @@ interface Differing {
   readonly id: BsonBinary;
   readonly present: Document;
   readonly backup: Document;
+}
+
+/** A key document without these alternate names; without any, it has no such field, as the unique index wants it. */
+function withoutNames(document: Document, names: ReadonlyMap<string, string>): Document {
+  if (names.size === 0) return document;
+  const { keyAltNames, ...others } = document;
+  const left = (keyAltNames as readonly unknown[]).filter((name) => typeof name !== 'string' || !names.has(name));
+  return left.length === 0 ? others : Object.fromEntries(Object.entries(document).map(([field, value]) => [field, field === 'keyAltNames' ? left : value]));
 }
 
 function requireId(id: unknown): BsonBinary {

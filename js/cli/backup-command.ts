@@ -204,11 +204,15 @@ async function keyForPresentState(flags: RestoreFlags, output: Output): Promise<
 
 function printRestored(report: RestoreBackupReport, replacedFile: string | null, flags: RestoreFlags, output: Output): void {
   const verb = verbOf(flags);
-  const { inserted, replaced, unproven, unchanged, differing, indexes, collections, failures } = report;
+  const { inserted, namesLeftOut, replaced, unproven, unchanged, differing, indexes, collections, failures } = report;
   output.line(
     `${counted(inserted.length, 'key')} ${verb}inserted, ${replaced.length} ${verb}replaced, ${unchanged.length} are as in the backup, ${differing.length} differ and stay, ${failures.length} failed`,
   );
-  if (unproven.length > 0) output.line(`  not checked, because no configured provider could unwrap them: ${unproven.join(', ')}`);
+  for (const { id, name, ownerId } of namesLeftOut) output.line(`  ${id} ${flags.execute ? 'came' : 'would come'} back without the alternate name ${name}, which ${ownerId} has now`);
+  const unopened = unproven.filter((id) => inserted.includes(id));
+  const uncompared = unproven.filter((id) => !inserted.includes(id));
+  if (unopened.length > 0) output.line(`  unproven, no master key at hand opens them: ${unopened.join(', ')}`);
+  if (uncompared.length > 0) output.line(`  unproven, not compared with the wrapping that they ${flags.execute ? 'replaced' : 'would replace'}: ${uncompared.join(', ')}`);
   if (indexes.length > 0) output.line(`  indexes ${verb}made: ${indexes.join(', ')}`);
   if (collections.length > 0) output.line(`  options of collections ${verb}written: ${collections.join(', ')}`);
   if (replacedFile !== null) output.line(`  the state before is in ${replacedFile}`);

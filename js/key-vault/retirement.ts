@@ -1,8 +1,10 @@
 /** Retiring keys through a store: what a store must have for it, and the note when the caller gives none. */
 
-import type { BsonBinary } from '../bson.js';
+import { type BsonBinary, binaryBytes, type Document } from '../bson.js';
+import { uuidText } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { KeyVaultStore, RetiredKey, RetirementNote } from '../key-vault.js';
+import { findDocuments } from '../run.js';
 
 /** A store that keeps retired keys. */
 export interface RetiringStore extends KeyVaultStore {
@@ -30,4 +32,17 @@ export function requireRetirement(store: KeyVaultStore): RetiringStore {
 export function altNamesIn(document: { readonly [field: string]: unknown } | undefined): readonly string[] {
   const names = document?.['keyAltNames'];
   return Array.isArray(names) ? names.filter((name): name is string => typeof name === 'string') : [];
+}
+
+/** The alternate names of a key document that other keys of the vault have, with the ids of these. */
+export async function namesOfOthers(store: KeyVaultStore, document: Document): Promise<ReadonlyMap<string, string>> {
+  const names = altNamesIn(document);
+  const own = uuidText(binaryBytes(document['_id'] as BsonBinary));
+  const taken = new Map<string, string>();
+  const owners = names.length === 0 ? [] : await findDocuments(store, { keyAltNames: { $in: names } });
+  for (const owner of owners) {
+    const id = uuidText(binaryBytes(owner['_id'] as BsonBinary));
+    if (id !== own) for (const name of altNamesIn(owner)) if (names.includes(name)) taken.set(name, id);
+  }
+  return taken;
 }

@@ -4,7 +4,7 @@ import { type BsonBinary, type BsonLibrary, type Document, requireBson, requireK
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import { asCsfleError } from '../foreign-error.js';
 import type { KeyVaultStore, RetiredKey } from '../key-vault.js';
-import { altNamesIn, requireRetirement, type RetiringStore } from '../key-vault/retirement.js';
+import { altNamesIn, namesOfOthers, requireRetirement, type RetiringStore } from '../key-vault/retirement.js';
 import type { KmsProviders } from '../kms/index.js';
 import { findDocuments, fromStore } from '../run.js';
 import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, requireBooleans, requireSignal, wholeNumber } from '../session.js';
@@ -214,7 +214,7 @@ export async function restoreRetiredKeys(options: RestoreRetiredKeysOptions): Pr
       const [entry] = await fromStore(() => store.retiredKeys(id));
       if (entry === undefined)
         throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `there is no retired key ${text}`, { details: { keyId: text } });
-      const without = options.withoutTakenNames === true ? await takenNames(store, entry) : [];
+      const without = options.withoutTakenNames === true ? [...(await namesOfOthers(store, { ...entry.document, _id: entry.keyId })).keys()] : [];
       const outcome = await fromStore(() => store.restoreKey(entry, without));
       (outcome === 'present' ? present : restored).push(text);
       await markReplacement(store, entry);
@@ -310,14 +310,6 @@ async function namesOfVault(engine: MigrationEngine, entries: readonly RetiredKe
 async function isInVault(engine: MigrationEngine, { keyId, document }: RetiredKey): Promise<boolean> {
   const now = await engine.findKey(keyId);
   return now !== undefined && engine.sameWrapping(now, document);
-}
-
-async function takenNames(store: RetiringStore, { keyId, document }: RetiredKey): Promise<readonly string[]> {
-  const names = altNamesIn(document);
-  if (names.length === 0) return [];
-  const owners = await findDocuments(store, { keyAltNames: { $in: names } });
-  const taken = owners.filter(({ _id }) => idText(_id) !== idText(keyId)).flatMap(altNamesIn);
-  return names.filter((name) => taken.includes(name));
 }
 
 /** Removing an old key took the marker off its replacement: with it, a later re-encryption knows the pair again. */

@@ -31,11 +31,13 @@ export async function executeRewrap(run: MigrationRun, state: PlanState): Promis
     }
   });
   const verified = await verifyKeys(run, migrated, (key) => state.fingerprints.get(idText(key._id)));
-  failed += verified.failed + (await openDoneKeys(run, state));
+  const damaged = await openDoneKeys(run, state);
+  failed += verified.failed + damaged;
   return {
     planned: state.keys.length,
     migrated: migrated.length,
-    alreadyDone,
+    // Those of the plan are added to these.
+    alreadyDone: alreadyDone - damaged,
     failed,
     namesMoved: 0,
     deleted: 0,

@@ -49,6 +49,8 @@ const PROGRESS_INTERVAL_MS = 2000;
  */
 export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
+  if (complete.backup !== undefined && typeof complete.backup !== 'boolean')
+    throw new CsfleError('OPTION_INVALID', `backup must be true or false, found ${typeof complete.backup}; the file and its passphrase are backupFile and passphraseFile`, { details: { option: 'backup' } });
   const place = findKeyVault(complete);
   const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, ...settings } = complete;
   // One client for one connection: what it lists is searched once.
