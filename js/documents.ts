@@ -115,11 +115,13 @@ function graft(original: unknown, result: unknown): unknown {
   if (Array.isArray(original)) {
     return Array.isArray(result) ? original.map((element, index) => graft(element, result[index])) : original;
   }
-  // Anything that writes itself (toBSON, Map) has no fields to walk: its BSON form is taken.
-  if (!isPlainDocument(original)) return original instanceof Map || hasToBson(original) ? result : original;
+  // Anything that writes itself (toBSON, Map, DBRef) has no fields to walk: its BSON form is taken.
+  if (!isPlainDocument(original)) return original instanceof Map || hasToBson(original) || isChangedReference(original, result) ? result : original;
   const fields = result as Document;
   const grafted: Document = {};
   for (const name of Object.keys(original)) {
+    // BSON leaves them out, so that no rule meets them; a driver with serializeFunctions would store them as they are.
+    if (typeof original[name] === 'function' || typeof original[name] === 'symbol') continue;
     const value = Object.hasOwn(fields, name) ? graft(original[name], fields[name]) : original[name];
     // A field called __proto__ must become a field like any other.
     if (name === '__proto__')
@@ -140,6 +142,16 @@ function isPlainDocument(value: unknown): value is Document {
     !(value instanceof RegExp) &&
     !ArrayBuffer.isView(value)
   );
+}
+
+/** A DBRef is a document that may have fields of its own beside `$ref` and `$id`, with encrypted values in them before or after. */
+function isChangedReference(original: unknown, result: unknown): boolean {
+  return (original as { _bsontype?: unknown } | null)?._bsontype === 'DBRef' && (holdsEncrypted(original) || holdsEncrypted(result));
+}
+
+function holdsEncrypted(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return false;
+  return isBinary(value) ? isBinary(value, SUBTYPE_ENCRYPTED) : Object.values(value).some(holdsEncrypted);
 }
 
 function hasToBson(value: unknown): boolean {

@@ -59,6 +59,8 @@ export interface CensusReport {
   readonly unknown: number;
   /** Values of other kinds that name a data key: Queryable Encryption, markings, damaged values, scopes of code. */
   readonly referenced: readonly { readonly keyId: string; readonly values: number }[];
+  /** Encrypted values inside the scope of code, which no migration rewrites; they are among `referenced`. */
+  readonly scoped: readonly { readonly keyId: string; readonly values: number }[];
   /** Values from which no key id can be read: each may need any key. */
   readonly unattributed: number;
   /** Encrypted documents, arrays and code with scope, whose plaintext may hold encrypted values. */

@@ -4,6 +4,7 @@ import { hexText, wipe } from '../bytes.js';
 import { argumentError, CsfleError } from '../errors.js';
 import { asCsfleError } from '../foreign-error.js';
 import type { KeyWrapping } from '../key-vault.js';
+import { namesOfOthers } from '../key-vault/retirement.js';
 import { idText } from '../migrate/engine.js';
 import { deepFreeze, type MigrationFailure } from '../migrate/report.js';
 import { altNamesOf, isAbort } from '../migrate/run-state.js';

@@ -4,7 +4,7 @@ import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { Interrupt } from './interrupt.js';
 import { type Output, printableError } from './output.js';
-import { providersAtHand } from './providers.js';
+import { providersAtHand, type ProviderSet } from './providers.js';
 import { standardOutput } from './stream.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
 
@@ -31,11 +31,12 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
   if (flags.id !== undefined && flags.filter !== undefined)
     throw new CliError('CLI_OPTION_INVALID', '--id and --filter exclude each other', 'Use one of them.');
   const connection = await connect(connectionString(flags.uri, output), output);
-  const providers = await providersAtHand(['local', ...(await awsProvidersOf(connection, flags))], flags, output);
   const interrupt = new Interrupt((text) => output.note(text));
+  let providers: ProviderSet | undefined;
   let encryption: ClientEncryption | undefined;
   try {
     const { client, bson } = connection;
+    providers = await providersAtHand(['local', ...(await awsProvidersOf(connection, flags))], flags, output);
     encryption = new ClientEncryption(client, {
       keyVaultNamespace: flags.keyVault,
       kmsProviders: providers.kmsProviders,
@@ -70,7 +71,7 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
   } finally {
     interrupt.release();
     encryption?.close();
-    providers.wipe();
+    providers?.wipe();
     await connection.client.close();
   }
 }

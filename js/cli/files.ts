@@ -6,12 +6,19 @@ import { chmodRemedy } from './key-file.js';
 
 const LARGEST_SCHEMA_BYTES = 64 * 1024 * 1024;
 
-/** A schema in a file of extended JSON. Writing keeps what was there in `<file>.before-migration`. */
+/**
+ * A schema in a file of extended JSON. Writing keeps what was there in `<file>.before-migration`, or, where another run kept something
+ * else under that name, in the first free one of `<file>.before-migration.2`, `.3` and so on.
+ */
 export function schemaFile(path: string, { EJSON }: DriverBson): MigrationSchema {
   let known: Uint8Array | undefined;
   const parse = (bytes: Uint8Array, of: string): Document => {
+    const text = decodedText(bytes, of);
+    const lossy = numberThatIsNotKept(text);
+    if (lossy !== undefined)
+      throw new FileError('FILE_MALFORMED', of, `${of} holds the number ${lossy}, which would become another one: write it as {"$numberLong": "..."} or {"$numberDecimal": "..."}`);
     try {
-      return EJSON.parse(decodedText(bytes, of), { relaxed: false }) as Document;
+      return EJSON.parse(text, { relaxed: false }) as Document;
     } catch (cause) {
       throw new FileError('FILE_MALFORMED', of, `${of} is no extended JSON`, undefined, { cause });
     }
@@ -30,7 +37,7 @@ export function schemaFile(path: string, { EJSON }: DriverBson): MigrationSchema
         // Relaxed numbers unless the file spells their types out, which relaxed ones would lose.
         const relaxed = !/"\$number(?:Int|Long|Double)"/.test(decodedText(before, path));
         const after = new TextEncoder().encode(`${EJSON.stringify(rewritten, undefined, 2, { relaxed })}\n`);
-        await keepOriginal(`${path}.before-migration`, before, parse);
+        await keepOriginal(path, before, parse);
         await replaceFile(path, after, { expected: before });
         known = after;
       }, `The original is in ${path} or ${path}.before-migration: nothing is lost. Correct this, and run the migration again.`);
@@ -42,14 +49,29 @@ function readSchemaBytes(path: string): Promise<Uint8Array> {
   return readRegularFile(path, { maxBytes: LARGEST_SCHEMA_BYTES });
 }
 
-/** Keeps the original under its own name. What an earlier run kept is worth more, if it is a whole file: nothing else is believed. */
-async function keepOriginal(kept: string, before: Uint8Array, parse: (bytes: Uint8Array, of: string) => Document): Promise<void> {
-  try {
-    await createFile(kept, before);
-  } catch (error) {
-    if (!(error instanceof FileError) || error.code !== 'FILE_EXISTS') throw error;
-    parse(await readRegularFile(kept, { maxBytes: LARGEST_SCHEMA_BYTES, followLinks: false }), kept);
+/** Keeps the original under a name of its own. A file that is no whole schema, or a link, is refused: somebody else put it there. */
+async function keepOriginal(path: string, before: Uint8Array, parse: (bytes: Uint8Array, of: string) => Document): Promise<void> {
+  for (let number = 1; ; number += 1) {
+    const kept = `${path}.before-migration${number === 1 ? '' : `.${number}`}`;
+    try {
+      return await createFile(kept, before);
+    } catch (error) {
+      if (!(error instanceof FileError) || error.code !== 'FILE_EXISTS') throw error;
+    }
+    const there = await readRegularFile(kept, { maxBytes: LARGEST_SCHEMA_BYTES, followLinks: false });
+    parse(there, kept);
+    if (Buffer.compare(there, before) === 0) return;
   }
+}
+
+/** The first number of a JSON text that JavaScript numbers do not hold, if there is one. */
+function numberThatIsNotKept(text: string): string | undefined {
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
+    if (token.startsWith('"')) continue;
+    const isKept = /^-?\d+$/.test(token) ? Number.isSafeInteger(Number(token)) : Number.isFinite(Number(token));
+    if (!isKept) return token;
+  }
+  return undefined;
 }
 
 const REMEDIES: Readonly<Partial<Record<FileErrorCode, string>>> = {

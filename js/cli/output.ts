@@ -83,7 +83,7 @@ export class Output {
     const printable = printableError(error);
     if (this.json) this.document({ error: printable });
     if (!this.json || this.isLost) {
-      this.note(`${mark('fail')} ${printable.message}  [${printable.code}]`);
+      this.note(`${mark('fail')} ${withKeyId(printable)}  [${printable.code}]`);
       const cause = causeText(error);
       if (cause !== undefined) this.note(`       cause: ${cause}`);
       if (printable.remedy !== '') this.note(`       ${printable.remedy}`);
@@ -106,7 +106,13 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof CliError) return error.exitCode;
-  return CsfleError.is(error) && USAGE_CODES.has(error.code) ? EXIT_USAGE : EXIT_FAILED;
+  // What is wrong with a stored key is nothing that the command line could say better.
+  return CsfleError.is(error) && error.details['keyId'] === undefined && USAGE_CODES.has(error.code) ? EXIT_USAGE : EXIT_FAILED;
+}
+
+function withKeyId({ message, details }: PrintableError): string {
+  const id = details?.['keyId'];
+  return id === undefined || message.includes(String(id)) ? message : `key ${String(id)}: ${message}`;
 }
 
 /** Code, message and remedy of any error; of unknown ones no more than the message. */

@@ -55,6 +55,8 @@ export class ProviderSet {
   }
 }
 
+const PROVIDER_ID = /^(?:aws|local)(?::[A-Za-z0-9_]+)?$/;
+
 /** The type of a provider identifier: `aws` of `aws:eu`. */
 export function providerType(id: string): string {
   return id.split(':', 1)[0] as string;
@@ -114,7 +116,8 @@ async function addAtHand(
 ): Promise<void> {
   const hasLocalKey = options.localKeyFile !== undefined || (process.env.CSFLE_LOCAL_KEY ?? '') !== '';
   for (const id of new Set(ids)) {
-    if (set.has(id)) continue;
+    // Whoever writes the key vault chooses identifiers too: one that is none makes its own key fail, not the command.
+    if (set.has(id) || !PROVIDER_ID.test(id)) continue;
     const type = providerType(id);
     if (type === 'aws') await addAws(id);
     if (type === 'local' && hasLocalKey) set.addLocal(id, await localMasterKey(options.localKeyFile, output));

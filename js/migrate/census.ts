@@ -18,6 +18,7 @@ export class Census {
   unreadable = 0;
   readonly #byKey = new Map<string, { deterministic: number; random: number }>();
   readonly #paths = new Map<string, number>();
+  readonly #scoped = new Map<string, number>();
 
   add(report: CensusReport): void {
     this.documents += report.documents;
@@ -27,6 +28,7 @@ export class Census {
       const known = this.#byKey.get(keyId) ?? { deterministic: 0, random: 0 };
       this.#byKey.set(keyId, { deterministic: known.deterministic + deterministic, random: known.random + random });
     }
+    for (const { keyId, values } of report.scoped) this.#scoped.set(keyId, (this.#scoped.get(keyId) ?? 0) + values);
     for (const { path, values } of report.paths) this.#paths.set(path, (this.#paths.get(path) ?? 0) + values);
   }
 
@@ -43,6 +45,13 @@ export class Census {
   under(isWanted: (keyId: string) => boolean): number {
     let values = 0;
     for (const [keyId, { deterministic, random }] of this.#byKey) if (isWanted(keyId)) values += deterministic + random;
+    return values;
+  }
+
+  /** Values under any of these keys in the scope of code, where nothing is rewritten. */
+  inScopes(isWanted: (keyId: string) => boolean): number {
+    let values = 0;
+    for (const [keyId, count] of this.#scoped) if (isWanted(keyId)) values += count;
     return values;
   }
 

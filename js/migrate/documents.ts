@@ -246,20 +246,19 @@ class CollectionWork {
   async #write(prepared: readonly PreparedChange[]): Promise<readonly Uint8Array[]> {
     const outcome = await this.#send(prepared);
     const refused = new Map(outcome.refused.map(({ index, error }) => [prepared[index], error]));
-    const written = prepared.filter((one) => !refused.has(one));
-    for (const [one, error] of refused) {
-      if (one !== undefined) this.#fail(one.id, refusal(error));
-    }
-    if (written.length === 0) return [];
     const { bson } = this.#run.engine;
-    const ids = written.map(({ id }) => exactValue(id, bson));
+    const ids = prepared.map(({ id }) => exactValue(id, bson));
     const now = new Map((await this.#collection.read(ids)).map((document) => [keyOf(elementNamed(document, '_id')), document]));
     const again: Uint8Array[] = [];
-    for (const one of written) {
+    for (const one of prepared) {
       const document = now.get(keyOf(one.id));
       // A document that is gone was removed by its owner.
       if (document === undefined) continue;
-      if (holdsChanges(document, one.change.before, one.change.after)) {
+      if (refused.has(one)) {
+        // What was refused was meant for the document as it was read: for another one the change is computed anew.
+        if (equalBytes(document, one.change.before)) this.#fail(one.id, refusal(refused.get(one)));
+        else again.push(document);
+      } else if (holdsChanges(document, one.change.before, one.change.after)) {
         this.documentsRewritten += 1;
         this.valuesRewritten += one.values;
       } else again.push(document);

@@ -62,7 +62,7 @@ async function remainingOf(run: MigrationRun, state: PlanState): Promise<Migrati
     ],
     values: run.collections.map(({ namespace }, index) => ({ namespace, values: censuses[index]?.under(isWanted) ?? null })),
     elsewhere,
-    unproven: [...run.collections.flatMap(({ namespace }, index) => unprovenIn(namespace, censuses[index])), ...inside],
+    unproven: [...run.collections.flatMap(({ namespace }, index) => unprovenIn(namespace, censuses[index], isWanted)), ...inside],
     keyAltNames: namesToMove(vault.documents, replaced).size,
     schemas: [
       ...schemas.schemas.filter(({ changes }) => changes > 0).map(({ name }) => name),
@@ -116,9 +116,11 @@ function notDone(
     .map(({ id }) => id);
 }
 
-function unprovenIn(namespace: string, census: Census | undefined): MigrationRemaining['unproven'] {
-  if (census === undefined || (census.unreadable === 0 && census.foreignValues === 0)) return [];
-  return [{ namespace, documents: census.unreadable, values: census.foreignValues }];
+function unprovenIn(namespace: string, census: Census | undefined, isWanted: (keyId: string) => boolean): MigrationRemaining['unproven'] {
+  if (census === undefined) return [];
+  const { unreadable: documents } = census;
+  const values = census.foreignValues + census.inScopes(isWanted);
+  return documents + values === 0 ? [] : [{ namespace, documents, values }];
 }
 
 /** Names that an old key still has, or that are reserved for a new one. */

@@ -53,7 +53,7 @@ function remainingLines(remaining: MigrationRemaining): readonly string[] {
     lines.push(one.values === null ? `not known how many values of ${one.namespace}` : `${counted(one.values, 'value')} of ${one.namespace}, which was not named, under the keys asked for`);
   for (const { namespace, documents, values: count } of unproven) {
     if (documents > 0) lines.push(`${counted(documents, 'document')} of ${namespace} nested too deeply to be looked through`);
-    if (count > 0) lines.push(`${counted(count, 'value')} of ${namespace} inside encrypted documents or arrays, of Queryable Encryption or of no known kind`);
+    if (count > 0) lines.push(`${counted(count, 'value')} of ${namespace} inside encrypted documents or arrays, in the scope of code, of Queryable Encryption or of no known kind`);
   }
   if (keyAltNames > 0) lines.push(`${counted(keyAltNames, 'alternate name')} to move to the new keys`);
   for (const name of schemas) lines.push(`the ${name}`);

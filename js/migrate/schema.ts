@@ -63,7 +63,7 @@ async function writeSchema(
   try {
     await schema.write(after, before);
   } catch (cause) {
-    throw failed(name, `it cannot be written (${cause instanceof Error ? cause.name : 'unknown error'})`, cause);
+    throw failed(name, `it cannot be written${isOfServer(cause) ? ` (${cause.name})` : `: ${messageOf(cause)}`}`, cause);
   }
   const stored = await reading(schema);
   if (stored === null || !run.engine.same(stored, after)) {
@@ -100,6 +100,11 @@ async function reading(schema: MigrationSchema): Promise<Document | null> {
     if (CsfleError.is(cause)) throw cause;
     throw failed(schema.name, `it cannot be read: ${messageOf(cause)}`, cause);
   }
+}
+
+/** Errors of the driver quote what the server says, which may be values of a validator. */
+function isOfServer(cause: unknown): cause is Error {
+  return cause instanceof Error && /^(?:Mongo|BSON)/.test(cause.name);
 }
 
 function failed(name: string, reason: string, cause?: unknown): CsfleError {

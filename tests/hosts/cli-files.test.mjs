@@ -80,6 +80,44 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.equal(readFileSync(kept, 'utf8'), schemaOf(place));
   });
 
+  it('each run keeps the schema file that it changes, under a name that is free', async () => {
+    const path = fresh();
+    const place = await hospital(lab, { documents: 2, masterKey });
+    const file = join(path, 'schema.json');
+    writeFileSync(file, schemaOf(place));
+    // Of another run, and not what the file holds now.
+    writeFileSync(`${file}.before-migration`, '{"other.schema": {}}');
+    assert.equal((await run(place, reencrypt(place, file))).code, 0);
+    assert.equal(readFileSync(`${file}.before-migration`, 'utf8'), '{"other.schema": {}}');
+    assert.equal(readFileSync(`${file}.before-migration.2`, 'utf8'), schemaOf(place));
+    // What a stopped run kept of the same file is enough.
+    const again = await hospital(lab, { documents: 2, masterKey });
+    writeFileSync(file, schemaOf(again));
+    writeFileSync(`${file}.before-migration`, schemaOf(again));
+    assert.equal((await run(again, reencrypt(again, file))).code, 0);
+    assert.deepEqual(readdirSync(path), ['schema.json', 'schema.json.before-migration', 'schema.json.before-migration.2']);
+  });
+
+  it('a number that would become another one is refused before anything is written, and the reason of a failure is said', async () => {
+    const path = fresh();
+    const place = await hospital(lab, { documents: 2, masterKey });
+    const file = join(path, 'schema.json');
+    for (const number of ['9007199254740993', '12345678901234567890', '1e400']) {
+      const text = schemaOf(place).replace('"bsonType": "object"', `"maximum": ${number}, "bsonType": "object"`);
+      assert.ok(text.includes(number));
+      writeFileSync(file, text);
+      const { code, report } = await run(place, reencrypt(place, file));
+      assert.deepEqual([code, codes(report)], [1, ['MIGRATION_SCHEMA_FAILED']]);
+      assert.match(report.failures[0].message, new RegExp(number));
+      assert.equal(readFileSync(file, 'utf8'), text);
+      assert.equal(await place.vault.countDocuments(), 3, 'no key was made');
+    }
+    writeFileSync(file, schemaOf(place));
+    writeFileSync(`${file}.before-migration`, '');
+    const { report } = await run(place, reencrypt(place, file));
+    assert.match(report.failures[0].message, /before-migration is no extended JSON/);
+  });
+
   it('a full disk leaves schema file and original whole, and the retry works', async (t) => {
     const path = fresh();
     const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', path], { encoding: 'utf8' });

@@ -35,6 +35,30 @@ describe('a restore of keys that are gone', () => {
     assert.deepEqual([none.ok, none.inserted, none.unproven], [true, ids, ids]);
   });
 
+  it('comes back without alternate names that other keys have now, as the plan says', async () => {
+    const store = new MemoryKeyVaultStore();
+    const kmsProviders = { local: { key: randomBytes(96) } };
+    const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
+    const old = await encryption.createDataKey('local', { keyAltNames: ['ssn', 'people.ssn'] });
+    const other = await encryption.createDataKey('local', { keyAltNames: ['notes'] });
+    const { bytes } = await createBackup({ keyVault: store, key: words });
+    for (const id of [old, other]) {
+      await encryption.deleteKey(id);
+      for (const entry of await store.retiredKeys(id)) await store.purgeRetiredKey(entry);
+    }
+    const owner = await encryption.createDataKey('local', { keyAltNames: ['ssn', 'notes'] });
+    const given = { bytes, key: words, keyVault: store, kmsProviders };
+    const left = [[old, 'ssn'], [other, 'notes']].map(([id, name]) => ({ id: id.toHexString(true), name, ownerId: owner.toHexString(true) }));
+    const plan = await restoreBackup(given);
+    assert.deepEqual([plan.ok, plan.inserted.length, plan.namesLeftOut], [true, 2, left]);
+    assert.equal((await store.find({})).length, 1);
+    const report = await restoreBackup({ ...given, execute: true });
+    assert.deepEqual([report.ok, report.inserted, report.namesLeftOut], [true, plan.inserted, left]);
+    const names = await Promise.all([old, other, owner].map(async (id) => (await encryption.getKey(id)).keyAltNames));
+    assert.deepEqual(names.map((one) => [...(one ?? [])].sort()), [['people.ssn'], [], ['notes', 'ssn']]);
+    encryption.close();
+  });
+
   it('refuses what its own provider does not open, with allowUnproven too', async () => {
     const { documents, keyVault, ids, kmsProviders } = await lost();
     let calls = 0;

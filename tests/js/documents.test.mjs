@@ -138,3 +138,17 @@ test('a rule that matches no value is refused, by document, unless it says that 
   for (const optional of ['true', 1]) await assert.rejects(encryption.encryptDocument(plain, { fields: { ssn: { ...random, optional } } }), { code: 'OPTION_INVALID' });
   await assert.rejects(encryption.encrypt('x', { ...random, optional: true }), { code: 'OPTION_INVALID' });
 });
+
+test('what BSON makes a document of is encrypted as one, and what it leaves out does not stay in the clear', async () => {
+  const id = new ObjectId();
+  const plain = { med: new DBRef('c', id, 'd', { rec: 'SECRET', other: 1 }), plain: new DBRef('c', id) };
+  const encrypted = await encryption.encryptDocument(plain, { fields: { 'med.rec': random } });
+  assert.ok(isEncrypted(encrypted.med.fields.rec));
+  assert.equal(encrypted.med.collection, 'c');
+  assert.equal(encrypted.plain, plain.plain);
+  assert.equal((await encryption.decryptDocument(encrypted)).med.fields.rec, 'SECRET');
+  const hidden = { ssn: '1', run: () => 'SECRET', mark: Symbol('SECRET') };
+  await assert.rejects(encryption.encryptDocument(hidden, { fields: { ssn: random, run: random } }), { code: 'VALUE_PATH_NOT_FOUND' });
+  const optional = { ...random, optional: true };
+  assert.deepEqual(Object.keys(await encryption.encryptDocument(hidden, { fields: { ssn: random, run: optional, mark: optional } })), ['ssn']);
+});

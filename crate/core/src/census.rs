@@ -44,6 +44,8 @@ pub struct Census {
     /// Values that are not counted in `by_key` and name a data key: stored values and payloads of Queryable Encryption,
     /// markings, damaged values, and values inside the scope of code, which no migration rewrites.
     pub referenced: BTreeMap<KeyId, u32>,
+    /// Values of CSFLE inside the scope of code by data key; they are among `referenced`.
+    pub scoped: BTreeMap<KeyId, u32>,
     /// Values from which no key id can be read: each may need any data key.
     pub unattributed: u32,
     /// Values of CSFLE whose plaintext is a document, an array or code with a scope: it may hold encrypted values.
@@ -158,8 +160,10 @@ impl Census {
     }
 
     fn count_in_scope(&mut self, payload: &[u8]) {
-        self.containers +=
-            u32::from(EncryptedValue::parse(payload).is_ok_and(|value| is_container(&value)));
+        if let Ok(value) = EncryptedValue::parse(payload) {
+            self.containers += u32::from(is_container(&value));
+            *self.scoped.entry(KeyId::new(*value.key_id)).or_default() += 1;
+        }
         self.refer(payload);
     }
 

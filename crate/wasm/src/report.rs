@@ -1,5 +1,7 @@
 //! Functions without state: what a vault, a document or a schema holds.
 
+use std::collections::BTreeMap;
+
 use csfle_core::{
     Result,
     key_vault::{MasterKey, MasterKeyPattern, assess},
@@ -46,6 +48,7 @@ struct CensusReport {
     markings: u32,
     unknown: u32,
     referenced: Vec<KeyReferenceCount>,
+    scoped: Vec<KeyReferenceCount>,
     unattributed: u32,
     containers: u32,
     paths: Vec<PathCount>,
@@ -121,6 +124,14 @@ fn assessment(
     })
 }
 
+fn references(counts: &BTreeMap<csfle_core::key_vault::KeyId, u32>) -> Vec<KeyReferenceCount> {
+    let counted = |(id, values): (&csfle_core::key_vault::KeyId, &u32)| KeyReferenceCount {
+        key_id: id.to_string(),
+        values: *values,
+    };
+    counts.iter().map(counted).collect()
+}
+
 /// Counts encrypted values by key and by path, from their headers alone.
 ///
 /// # Errors
@@ -143,14 +154,8 @@ pub fn census(documents: &Uint8Array) -> std::result::Result<JsValue, JsValue> {
         queryable: census.queryable,
         markings: census.markings,
         unknown: census.unknown,
-        referenced: census
-            .referenced
-            .iter()
-            .map(|(id, values)| KeyReferenceCount {
-                key_id: id.to_string(),
-                values: *values,
-            })
-            .collect(),
+        referenced: references(&census.referenced),
+        scoped: references(&census.scoped),
         unattributed: census.unattributed,
         containers: census.containers,
         paths: census
