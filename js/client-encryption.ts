@@ -12,8 +12,9 @@ import {
   requireKeyId,
   refuseLossyValue,
   serialize,
+  splitDocuments,
 } from './bson.js';
-import { isBytes, wipe } from './bytes.js';
+import { concatBytes, isBytes, wipe } from './bytes.js';
 import { type BulkWork, overBytes, overObjects } from './documents.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
 import { KeyCursor } from './key-cursor.js';
@@ -265,7 +266,9 @@ export class ClientEncryption {
     const which = serialize(bson, filter, 'filter');
     const values = await this.#session.during(async () => {
       const keys = proof === false ? [] : await findDocuments(store, deserialize(bson, which, EXACT_TYPES));
-      return valuesUnder(keys, store, proof === false ? undefined : proof, signal);
+      const open = async (documents: readonly Uint8Array[]): Promise<readonly Uint8Array[]> =>
+        splitDocuments(await this.#session.run((engine) => engine.decryptDocuments(concatBytes(documents)), signal));
+      return valuesUnder(keys, store, proof === false ? undefined : proof, open, signal);
     }, signal);
     const output = await this.#session.run((engine) => engine.rewrap(which, target, undefined, values), signal);
     return rewrapKeys(store, bson, output, (work) => this.#session.during(work, signal));

@@ -176,14 +176,9 @@ function filterOf({ id, filter }: DecryptFlags, bson: DriverBson): Document {
       const parsed: unknown = bson.EJSON.parse(filter);
       if (Object.prototype.toString.call(parsed) !== '[object Object]') throw new TypeError('it is no document');
       return parsed as Document;
-    } catch (cause) {
-      throw new CliError(
-        'CLI_OPTION_INVALID',
-        '--filter is no document of extended JSON',
-        'For example: --filter \'{"ward": "B"}\'',
-        undefined,
-        { cause },
-      );
+    } catch {
+      // The parser's own error quotes the filter, which may hold a value in the clear.
+      throw new CliError('CLI_OPTION_INVALID', '--filter is no document of extended JSON', 'For example: --filter \'{"ward": "B"}\'');
     }
   }
   return id === undefined ? {} : { _id: { $in: idCandidates(id, bson) } };

@@ -8,6 +8,7 @@ import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_OF_SIGNAL, EXIT_USAGE } from './
 import { changeAltName, createKey, listKeys, movedToBackup, rewrapKeys, showKey } from './keys-command.js';
 import { migrateCommand } from './migrate-command.js';
 import { isoDate } from './migrate-options.js';
+import { visible } from '../node/text.js';
 import { Output } from './output.js';
 import { deleteKey, listRetiredKeys, purgeKeys, restoreKeys } from './retired-keys-command.js';
 import { collect, withTrust } from './trust-options.js';
@@ -107,7 +108,9 @@ function program(): Command {
     .description('Client-side field level encryption for MongoDB: migrate master keys, manage data keys, decrypt documents')
     .version(version)
     .showHelpAfterError('(add --help for all options)')
-    .exitOverride();
+    .exitOverride()
+    // Usage errors repeat arguments.
+    .configureOutput({ outputError: (text, write) => write(text.split('\n').map(visible).join('\n')) });
 
   withPassphrase(withTrust(withEvidence(withNewMasterKey(connected(csfle.command('migrate'))))))
     .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')

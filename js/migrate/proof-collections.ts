@@ -11,6 +11,7 @@ import { idText } from './engine.js';
 import { listReadableNamespaces } from './evidence/namespaces.js';
 import type { MigrationCollectionInput } from './options.js';
 import { isRemoteKey, ValueSamples } from './proof.js';
+import { type Decrypts, ProofWalk } from './proof-walk.js';
 import type { MigrationRun } from './run-state.js';
 import { openCollection } from './setup.js';
 
@@ -30,25 +31,15 @@ export async function searchForProof(
   const collections = otherCollections === undefined ? await collectionsBeside(run.engine.store) : run.otherCollections;
   if (collections.length === 0) return undefined;
   const unread: string[] = [];
-  for (const collection of collections) {
-    throwIfAborted(run.signal);
-    await searchOne(run, collection, wanted, values, batchSize).catch(() => unread.push(collection.namespace));
-  }
+  const search = new ProofWalk(values, wanted, {
+    open: (documents) => run.engine.decrypt(documents, run.signal),
+    batchSize,
+    signal: run.signal,
+    progressOf: async (collection) => run.progress('prove-keys', await collection.estimatedCount(), collection.namespace),
+  });
+  await search.through(collections, async (collection) => void unread.push(collection.namespace));
+  if (otherCollections === undefined) await search.throughOptions(run.engine.store, (options) => run.engine.encode(options, 'the options of a collection'));
   return unread;
-}
-
-async function searchOne(
-  run: MigrationRun,
-  collection: MigrationCollection,
-  wanted: readonly string[],
-  values: ValueSamples,
-  batchSize: number | undefined,
-): Promise<void> {
-  if (!values.lacks(wanted)) return;
-  const progress = run.progress('prove-keys', await collection.estimatedCount(), collection.namespace);
-  const advance = (documents: number): void => progress.advance(documents);
-  await values.search(collection, wanted, { toTheEnd: true, batchSize, signal: run.signal, advance });
-  progress.finish();
 }
 
 /** Which collections prove keys before `rewrapManyDataKey` wraps them anew. */
@@ -67,19 +58,18 @@ export async function valuesUnder(
   keys: readonly Document[],
   store: KeyVaultStore,
   proof: RewrapProof | undefined,
+  open: Decrypts,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array> {
   const wanted = remoteKeyIds(keys);
   const values = new ValueSamples();
   const named = proof === undefined ? undefined : collectionsOf(proof);
   if (wanted.length === 0) return values.of();
-  for (const collection of named ?? (await collectionsBeside(store))) {
-    throwIfAborted(signal);
-    await values.search(collection, wanted, { toTheEnd: true, signal }).catch((error: unknown) => {
-      // Of what nobody named, a part that cannot be read has no values to offer.
-      if (named !== undefined) throw asCollectionError(collection.namespace, error);
-    });
-  }
+  const search = new ProofWalk(values, wanted, { open, signal });
+  await search.through(named ?? (await collectionsBeside(store)), async (collection, error) => {
+    // Of what nobody named, a part that cannot be read has no values to offer.
+    if (named !== undefined) throw asCollectionError(collection.namespace, error);
+  });
   return values.of(...wanted);
 }
 

@@ -27,6 +27,9 @@ const RANDOM = 2;
 type ValueKind = typeof DETERMINISTIC | typeof RANDOM;
 const KEY_ID_OFFSET = 6;
 const KEY_ID_END = 22;
+// The BSON type of the plaintext: a document, an array or code with a scope may hold encrypted values.
+const TYPE_OFFSET = KEY_ID_END;
+const CONTAINER_TYPES: ReadonlySet<number> = new Set([0x03, 0x04, TYPE_CODE_WITH_SCOPE]);
 
 /** What a collection is asked for documents. */
 type Scanned = Pick<MigrationCollection, 'scan'>;
@@ -50,6 +53,7 @@ type ByKind = Readonly<Record<ValueKind, BsonElement[]>>;
  */
 export class ValueSamples {
   readonly #byKey = new Map<string, ByKind>();
+  #metContainer = false;
 
   /** Whether one of these keys has not enough values yet. */
   lacks(keyIds: Iterable<string>): boolean {
@@ -80,6 +84,7 @@ export class ValueSamples {
       for (const element of encryptedValues(document)) {
         const keyId = uuidText(element.value.subarray(KEY_ID_OFFSET, KEY_ID_END));
         const kind = element.value[KIND_OFFSET] as ValueKind;
+        if (CONTAINER_TYPES.has(element.value[TYPE_OFFSET] ?? 0)) this.#metContainer = true;
         if (seen.has(`${kind}${keyId}`)) continue;
         seen.add(`${kind}${keyId}`);
         const known = this.#byKey.get(keyId) ?? { [DETERMINISTIC]: [], [RANDOM]: [] };
@@ -90,18 +95,23 @@ export class ValueSamples {
     }
   }
 
-  /** Looks for values of `keyIds` in a collection, and ends as soon as it has enough of them. */
-  async search(collection: Scanned, keyIds: readonly string[], { toTheEnd, batchSize, signal, advance }: ProofSearch): Promise<void> {
+  /**
+   * Looks for values of `keyIds` in a collection, and ends as soon as it has enough of them. Returns whether it met encrypted
+   * documents, arrays or code, in which further values may be.
+   */
+  async search(collection: Scanned, keyIds: readonly string[], { toTheEnd, batchSize, signal, advance }: ProofSearch): Promise<boolean> {
     let looked = 0;
     const batch = { documents: batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES };
-    if (!this.lacks(keyIds)) return;
+    this.#metContainer = false;
+    if (!this.lacks(keyIds)) return false;
     for await (const documents of collection.scan(batch)) {
       this.take(documents);
       looked += documents.length;
       advance?.(documents.length);
-      if (signal?.aborted === true || !this.lacks(keyIds)) return;
-      if (looked >= DOCUMENTS_LOOKED_AT && !(toTheEnd && this.lacksAny(keyIds))) return;
+      if (signal?.aborted === true || !this.lacks(keyIds)) break;
+      if (looked >= DOCUMENTS_LOOKED_AT && !(toTheEnd && this.lacksAny(keyIds))) break;
     }
+    return this.#metContainer;
   }
 
   /** The values of these keys as one document. */

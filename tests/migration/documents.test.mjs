@@ -148,6 +148,45 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
     assert.equal(report.collections[0].documentsRewritten, 3);
   });
 
+  it('a change that was refused because another writer was faster is computed anew', async () => {
+    const place = await hospital(lab, { documents: 4 });
+    const inner = driverMigrationCollection(collectionOf(place));
+    let raced = false;
+    const collection = {
+      ...inner,
+      async write(changes) {
+        const isRaced = ({ filter }) => !raced && Number(filter.get('_id')) === 2;
+        const index = changes.findIndex(isRaced);
+        if (index < 0) return inner.write(changes);
+        raced = true;
+        await place.patients.updateOne({ _id: 2 }, { $set: { meanwhile: 1 } });
+        await inner.write(changes.filter((_, other) => other !== index));
+        return { refused: [{ index, error: { code: 14 } }] };
+      },
+    };
+    const report = await run(place, { collections: [collection] });
+    assert.deepEqual([raced, report.ok, failuresOf(report)], [true, true, []]);
+    assert.equal(report.collections[0].documentsRewritten, 4);
+    assert.equal((await place.patients.findOne({ _id: 2 })).meanwhile, 1);
+  });
+
+  it('a value in the scope of code is left, and the run does not say that it is done', async () => {
+    for (const mode of ['reencrypt', 'decrypt']) {
+      const place = await hospital(lab, { documents: 2 });
+      const value = await place.encryption.encrypt('secret', { algorithm: RANDOM, keyId: place.keys.ssn });
+      await place.patients.insertOne({ _id: 77, run: new bson.Code('run()', { value }) });
+      const report = await run(place, { mode, ...(mode === 'decrypt' ? { confirmPlaintext: true } : {}) });
+      assert.equal(report.ok, false, mode);
+      assert.deepEqual(report.remaining.unproven, [{ namespace: place.patientsNamespace, documents: 0, values: 1 }]);
+      // Under a key that was not asked for it is nobody's work.
+      if (mode === 'decrypt') continue;
+      const other = await hospital(lab, { documents: 2 });
+      await other.patients.insertOne({ _id: 77, run: new bson.Code('run()', { value: await other.encryption.encrypt('secret', { algorithm: RANDOM, keyId: other.keys.ssn }) }) });
+      const byId = await run(other, { keyIds: [other.keys.plain], createdBefore: undefined });
+      assert.deepEqual([byId.ok, byId.remaining.unproven], [true, []]);
+    }
+  });
+
   it('a change that spoils a whole command is found by sending each alone', async () => {
     const place = await hospital(lab, { documents: 4 });
     const inner = driverMigrationCollection(collectionOf(place));

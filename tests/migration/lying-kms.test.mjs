@@ -281,37 +281,50 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     assert.deepEqual(keys.filter(({ tried }) => tried > 0).map(({ tried, opened }) => [tried, opened]), [[1, 0]]);
   });
 
-  it('the only value of a key counts wherever it stands: after thousands of documents, and in the scope of code', async () => {
-    for (const name of ['rewrap', 'rewrapManyDataKey']) {
-      const place = await ward('aws');
-      const { rows } = place.collection;
-      const [first, { v: only }] = [rows.get(0), bson.deserialize(rows.get(2))];
-      rows.clear();
-      for (let n = 0; n < 2_500; n += 1) rows.set(n, first);
-      rows.set(2_500, bson.serialize({ _id: 2_500, run: new bson.Code('run()', { v: only }) }));
-      const scan = async function* () {
-        const all = [...rows.values()];
-        for (let at = 0; at < all.length; at += 500) yield all.slice(at, at + 500);
-      };
-      const collection = { ...place.collection, scan };
-      const when = (_, { dataKeyId }) => dataKeyId === place.ids[2].toHexString(true);
-      const { kms, state } = lyingKms(place.honest, { operation: 'decrypt', lie: 'other bytes', when, consistent: true });
-      const kmsProviders = { local: place.local, aws: kms };
-      const before = bson.serialize((await place.store.find({ _id: place.ids[2] }))[0]);
-      if (name === 'rewrap') {
-        const phases = new Set();
-        const report = await migrate({ keyVault: place.store, kmsProviders, otherCollections: [collection], from: { provider: 'aws' }, to: { provider: 'local' }, execute: true, onProgress: ({ phase }) => phases.add(phase) });
-        assert.deepEqual(report.failures.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
-        assert.ok(phases.has('prove-keys'));
-      } else {
-        const encryption = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders });
-        await assert.rejects(encryption.rewrapManyDataKey({}, { provider: 'local', proof: { collections: [collection] } }), { code: 'CRYPTO_AUTHENTICATION_FAILED' });
-        encryption.close();
-      }
-      assert.ok(state.lies > 0);
-      assert.deepEqual(bson.serialize((await place.store.find({ _id: place.ids[2] }))[0]), before);
+  const onlyValueAt = {
+    'after thousands of documents, in the scope of code': (_id, v) => ({ _id, run: new bson.Code('run()', { v }) }),
+    'inside an encrypted document, inside an encrypted array': (_id, v, seal) => seal({ _id, outer: { list: [1, { v }] } }),
+  };
+  for (const [where, at] of Object.entries(onlyValueAt)) {
+    for (const way of ['migrate', 'rewrapManyDataKey']) {
+      it(`${way} proves a key by its only value: ${where}`, async () => {
+        const place = await ward('aws');
+        const { rows } = place.collection;
+        const [first, { v: only }] = [rows.get(0), bson.deserialize(rows.get(2))];
+        const maker = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: { aws: place.honest } });
+        const seal = async (document) => {
+          const inner = await maker.encryptDocument(document, { fields: { 'outer.list': { algorithm, keyId: place.ids[1] } } });
+          return maker.encryptDocument(inner, { fields: { outer: { algorithm, keyId: place.ids[0] } } });
+        };
+        rows.clear();
+        for (let n = 0; n < 2_500; n += 1) rows.set(n, first);
+        rows.set(2_500, bson.serialize(await at(2_500, only, seal)));
+        maker.close();
+        const scan = async function* () {
+          const all = [...rows.values()];
+          for (let at = 0; at < all.length; at += 500) yield all.slice(at, at + 500);
+        };
+        const collection = { ...place.collection, scan };
+        const when = (_, { dataKeyId }) => dataKeyId === place.ids[2].toHexString(true);
+        const { kms, state } = lyingKms(place.honest, { operation: 'decrypt', lie: 'other bytes', when, consistent: true });
+        const kmsProviders = { local: place.local, aws: kms };
+        const stored = async () => bson.serialize((await place.store.find({ _id: place.ids[2] }))[0]);
+        const before = await stored();
+        if (way === 'migrate') {
+          const phases = new Set();
+          const report = await migrate({ keyVault: place.store, kmsProviders, otherCollections: [collection], from: { provider: 'aws' }, to: { provider: 'local' }, execute: true, onProgress: ({ phase }) => phases.add(phase) });
+          assert.deepEqual(report.failures.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
+          assert.ok(phases.has('prove-keys'));
+        } else {
+          const encryption = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders });
+          await assert.rejects(encryption.rewrapManyDataKey({}, { provider: 'local', proof: { collections: [collection] } }), { code: 'CRYPTO_AUTHENTICATION_FAILED' });
+          encryption.close();
+        }
+        assert.ok(state.lies > 0);
+        assert.deepEqual(await stored(), before);
+      });
     }
-  });
+  }
 
   it('a replacement that no KMS opens any more is replaced, unless values are under it', async () => {
     const place = await ward('local');

@@ -47,6 +47,27 @@ describe('retired keys', { timeout: 300_000 }, () => {
     }),
   });
 
+  it('a store that only says that it retired a key is not believed, and a key without a copy goes back', async () => {
+    const evidence = { skipNamespaces: ['*'], reason: 'everything is in memory' };
+    const lies = {
+      'nothing moved': (store) => ({ retireKey: async (id) => ({ keyId: id, document: (await store.find({ _id: id }))[0], retiredAt: new Date(), reason: '', requestedBy: '' }) }),
+      'said to be gone': () => ({ retireKey: async () => null }),
+      'moved without a copy': (store) => ({ retiredKeys: async () => [], retireKey: (id, why) => store.retireKey(id, why) }),
+    };
+    for (const [name, lie] of Object.entries(lies)) {
+      const store = new MemoryKeyVaultStore();
+      const kmsProviders = { local: { key: Buffer.alloc(96, 1) } };
+      const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
+      const id = await encryption.createDataKey('local', { keyAltNames: ['a'] });
+      encryption.close();
+      const [before] = await store.find({});
+      const lying = new Proxy(store, { get: (target, property) => lie(target)[property] ?? (typeof target[property] === 'function' ? target[property].bind(target) : target[property]) });
+      const report = await retireKeys({ keyVault: lying, kmsProviders, keys: [id], evidence, execute: true });
+      assert.deepEqual([report.ok, failuresOf(report).map(({ code }) => code)], [false, ['KEY_VAULT_COPY_MISMATCH']], name);
+      assert.deepEqual(await store.find({}), [before], name);
+    }
+  });
+
   it('deleteKey moves the document byte for byte, and restoring brings the same bytes back', async () => {
     const place = await scene();
     const odd = { status: new bson.Long(0), masterKey: { provider: 'local' }, keyMaterial: new bson.Binary(Buffer.alloc(160, 7)), updateDate: new Date(5), extra: { 10: new bson.Double(1), a: new bson.BSONRegExp('(?i)x', 'i') }, creationDate: new Date(4), keyAltNames: ['$odd', 'a.b'] };

@@ -42,6 +42,7 @@ export async function retireUnused(retirement: Retirement, keys: readonly Docume
     else
       try {
         const entry = await fromStore(() => retirement.store.retireKey(key['_id'] as BsonBinary, retirement.noteOf(key)));
+        await requireMoved(retirement, key, entry);
         if (entry === null) settle(key, 'gone');
         else moved.push({ key, entry });
       } catch (error) {
@@ -71,6 +72,20 @@ export async function retireUnused(retirement: Retirement, keys: readonly Docume
     }
   }
   return [...outcomes.values()];
+}
+
+/**
+ * Looks whether a store did what it says: the key is gone from the vault, and its copy is among the retired keys. Without a
+ * copy the key goes back into the vault.
+ */
+async function requireMoved({ store, search: { engine } }: Retirement, key: Document, entry: RetiredKey | null): Promise<void> {
+  const id = key['_id'] as BsonBinary;
+  const wrong = (what: string): CsfleError => new CsfleError('KEY_VAULT_COPY_MISMATCH', `key ${idText(id)}: ${what}`, { details: { keyId: idText(id) } });
+  const present = await engine.findKey(id);
+  if (present !== undefined && engine.sameWrapping(present, key)) throw wrong('the store says that it is out of the key vault, and it is there');
+  if (entry === null || (await fromStore(() => store.retiredKeys(id))).some(({ document }) => engine.sameWrapping(document, key))) return;
+  if (present === undefined) await fromStore(() => store.insert(key));
+  throw wrong('the store says that it retired the key, and there is no copy of it');
 }
 
 /** A key that was moved to the retired keys, or may have been. */
