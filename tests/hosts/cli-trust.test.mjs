@@ -99,6 +99,37 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
     assert.equal((await run(['decrypt', place.patientsNamespace, '--trusted-master-key', 'local'])).code, 0);
   });
 
+  it('a master key that is none makes its own key fail, by name, and no command', async () => {
+    const [{ ssn }] = place.originals;
+    for (const masterKey of [{ provider: 'aws:a!' }, { provider: 'nope' }, { endpoint: 'localhost:1' }]) {
+      await plant(masterKey);
+      const { _id } = await place.vault.findOne({ keyAltNames: 'planted' });
+      const id = _id.toHexString(true);
+      const decrypted = await run(['decrypt', place.patientsNamespace]);
+      assert.equal(decrypted.code, 0, decrypted.stderr);
+      assert.ok(decrypted.stdout.includes(ssn));
+      const checked = JSON.parse((await run(['doctor', '--json'])).stdout);
+      assert.deepEqual(checked.findings.filter(({ name, state }) => name === 'data key' && state === 'fail').map(({ detail }) => detail.includes(id)), [true]);
+      assert.equal(checked.findings.filter(({ name, state }) => name === 'data key' && state === 'ok').length, 3);
+      const rewrapped = await run(['keys', 'rewrap', '--all', '--no-proof']);
+      assert.equal(rewrapped.code, 1);
+      assert.ok(rewrapped.stderr.includes(id), rewrapped.stderr);
+      const removed = await run(['keys', 'delete', 'planted', '--yes', '--skip-namespace', '*', '--skip-reason', 'it was planted']);
+      assert.equal(removed.code, 0, removed.stderr);
+    }
+    assert.equal(connections, 0);
+  });
+
+  it('a key file that cannot be used ends the command', async () => {
+    const { code, stderr } = await csfle(['decrypt', place.patientsNamespace, '--key-vault', place.namespace, '--local-key-file', join(folder, 'absent.bin')], {
+      env: { MONGODB_URI: lab.uri },
+      // What hangs is ended here, and then has no exit code.
+      whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 20_000).unref(),
+    });
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /CLI_KEY_FILE_UNREADABLE/);
+  });
+
   it('patterns that are none end with a code', async () => {
     for (const [flags, env, code] of [
       [['--trusted-master-key', '*'], {}, 'OPTION_INVALID'],
