@@ -23,6 +23,7 @@ import { Interrupt } from './interrupt.js';
 import { mark, type Output } from './output.js';
 import { addProvidersAtHand, localMasterKey, ProviderSet, providersOf } from './providers.js';
 import { trustOf } from './trust-options.js';
+import { inCommand } from './words.js';
 
 interface VaultFlags {
   readonly uri?: string;
@@ -122,7 +123,7 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
       const providers = kept(new ProviderSet());
       await addProvidersAtHand(providers, providersOf([...keyDocuments, ...present]), flags, output);
       const replacedFile = flags.replacedFile ?? backupName(flags.keyVault, '-replaced');
-      const report = await restoreBackup({
+      const report = inCommand.report(await restoreBackup({
         ...contents,
         keyVault: { client, namespace: flags.keyVault },
         fromAnotherKeyVault: flags.fromAnotherKeyVault,
@@ -136,7 +137,7 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
         ...(flags.allCollections ? { collections: true } : flags.collection.length > 0 ? { collections: flags.collection } : {}),
         signal: interrupt.signal,
         bson,
-      });
+      }));
       const replaced = report.replacedBackup === null ? null : replacedFile;
       printRestored(report, replaced, flags, output);
       const { written, failures } =

@@ -11,6 +11,7 @@ import type { KeysFlags } from './keys-command.js';
 import { mark, type Output, printableError } from './output.js';
 import { providersAtHand } from './providers.js';
 import { trustOf } from './trust-options.js';
+import { inCommand } from './words.js';
 
 /** One thing that was looked at. */
 interface Finding {
@@ -195,7 +196,7 @@ async function proveEach(
     });
     for (const namespace of unread)
       add({ state: 'warn', name: 'collection', detail: `${namespace} cannot be read`, remedy: 'Allow find on it to this user.' });
-    for (const proof of proofs) add(findingOf(proof));
+    for (const proof of proofs) add(findingOf(inCommand.report(proof)));
   } catch (error) {
     add(failed('data key', error));
   } finally {

@@ -10,6 +10,7 @@ import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags }
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
 import { trustOf } from './trust-options.js';
+import { inCommand } from './words.js';
 import { printPlan, printResults } from './report-view.js';
 
 /** `csfle migrate`: plans, and carries the plan out with `--execute`. */
@@ -37,7 +38,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
       signal: interrupt.signal,
     };
     if (flags.execute) await requireNamedKeys(flags, connection);
-    const report = await perform(flags, options);
+    const report = inCommand.report(await perform(flags, options));
     progress.close();
     return finish(flags, report, output, interrupt);
   } finally {

@@ -55,11 +55,12 @@ export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' |
 /** Prints checks as a list. */
 export function printChecks(output: Output, checks: readonly MigrationCheck[]): void {
   const width = Math.max(...checks.map(({ name }) => name.length));
-  for (const { name, ok, required, detail, subject, code } of checks) {
+  for (const { name, ok, required, detail, subject, code, remedy } of checks as readonly (MigrationCheck & { readonly remedy?: string })[]) {
     const state = ok ? 'ok' : required ? 'fail' : 'warn';
     const about = subject === undefined ? '' : `${subject}: `;
     const reason = code === undefined ? '' : `  [${code}]`;
     output.line(`${INDENT}${mark(state, process.stdout)}  ${name.padEnd(width)}  ${about}${detail}${reason}`);
+    if (remedy !== undefined) output.line(`${INDENT}${' '.repeat(width + 8)}${remedy}`);
   }
 }
 
@@ -120,11 +121,15 @@ export function printResults(output: Output, report: MigrationReport): void {
   // No failures of this run, and yet keys that "Done" alone would hide.
   for (const { name, ok: passed, detail } of plan.checks)
     if ((name === 'keys-under-target' || name === 'key-documents') && !passed) output.line(`${INDENT}${mark('warn', process.stdout)}  ${name}: ${detail}`);
-  for (const { kind, id, namespace, keyAltNames, code, message } of failures.slice(0, FAILURES_SHOWN)) {
+  let said = '';
+  for (const { kind, id, namespace, keyAltNames, code, message, remedy } of failures.slice(0, FAILURES_SHOWN)) {
     const names = keyAltNames === undefined || keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
     output.line(
       `${INDENT}${mark('fail', process.stdout)}  ${kind} ${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`,
     );
+    // Once where many failed for one reason.
+    if (remedy !== said) output.line(`${INDENT}      ${remedy}`);
+    said = remedy;
   }
   if (failures.length > FAILURES_SHOWN)
     output.line(`${INDENT}... and ${failures.length - FAILURES_SHOWN} more failures (--json lists all)`);

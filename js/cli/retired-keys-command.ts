@@ -25,6 +25,7 @@ import { addProvidersAtHand, providersAtHand, providersOf } from './providers.js
 import { masterKeyText } from './report-view.js';
 import { renderTable } from './table.js';
 import { trustOf } from './trust-options.js';
+import { inCommand } from './words.js';
 
 const USES_SHOWN = 10;
 
@@ -101,12 +102,12 @@ export async function restoreKeys(
     const entries = await retiredKeys({ keyVault });
     const named = flags.all ? entries : names.map((name) => entryOf(name, entries));
     const ids = new Map(named.map(({ keyId, document }) => [idOf(document as never), keyId]));
-    const result = await restoreRetiredKeys({ keyVault, keys: [...ids.values()], withoutTakenNames: flags.withoutTakenNames, bson });
+    const result = inCommand.report(await restoreRetiredKeys({ keyVault, keys: [...ids.values()], withoutTakenNames: flags.withoutTakenNames, bson }));
     output.document(result);
     output.line(
       `${counted(result.restored.length, 'key')} restored, ${result.present.length} were in the key vault, ${result.failures.length} failed`,
     );
-    for (const { id, message, code } of result.failures) output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`);
+    for (const { id, message, code, remedy } of result.failures) output.line([`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`, `        ${remedy}`]);
     return result.ok ? EXIT_DONE : EXIT_FAILED;
   });
 }
@@ -178,7 +179,8 @@ function retiredIn({ keys }: KeyRemovalReport): number {
   return keys.filter(({ outcome }) => outcome === 'retired').length;
 }
 
-function report(result: KeyRemovalReport, output: Output, more: Readonly<Record<string, unknown>> = {}): number {
+function report(given: KeyRemovalReport, output: Output, more: Readonly<Record<string, unknown>> = {}): number {
+  const result = inCommand.report(given);
   output.document({ ...more, ...result });
   for (const { id, keyAltNames, outcome, uses } of result.keys) {
     const names = keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
@@ -208,5 +210,5 @@ function printableEntry(entry: RetiredKey): {
 } {
   const { document, retiredAt, requestedBy, reason } = entry;
   const key = document as never;
-  return { id: idOf(key), keyAltNames: altNamesOf(key), masterKey: masterKeyOf(key), retiredAt: retiredAt.toISOString(), requestedBy, reason };
+  return { id: idOf(key), keyAltNames: altNamesOf(key), masterKey: masterKeyOf(key), retiredAt: retiredAt.toISOString(), requestedBy: inCommand.text(requestedBy), reason };
 }

@@ -53,7 +53,7 @@ class Csfle {
     if (options === undefined) return statusOf(this.#lastSession, knownInstanceState());
     const opened = ShellClientEncryption.sessionOf(options) ?? ShellKeyVault.sessionOf(options);
     if (opened !== undefined) return statusOf(opened, undefined);
-    const session = openSession(options);
+    const session = openSession(options, 'csfle.status');
     try {
       return await statusOf(session, undefined);
     } finally {

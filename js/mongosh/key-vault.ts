@@ -36,7 +36,7 @@ export class ShellKeyVault {
 
   /** Opens the key vault and makes sure of its index. `options` may be a ShellClientEncryption, which is then shared. */
   static async open(options: unknown): Promise<ShellKeyVault> {
-    const session = ShellClientEncryption.sessionOf(options) ?? openSession(options);
+    const session = ShellClientEncryption.sessionOf(options) ?? openSession(options, 'csfle.keyVault');
     await ensureIndex(session);
     return new ShellKeyVault(session);
   }

@@ -5,11 +5,13 @@ import { visible } from '../node/text.js';
 import { backupName, existingBackupFile, writeNewFile } from '../node/backup-files.js';
 import { sealingKey } from './backup.js';
 import { type ShellPassphrase, withFile } from './backup-files.js';
+import { requireOptions } from './arguments.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
 import { findKeyVault, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
 import { findMongo, printLine, type ShellInstanceState } from './shell.js';
+import { inShell } from './words.js';
 
 /** A collection of the shell, such as `db.patients`. */
 export interface ShellCollection {
@@ -40,6 +42,12 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
   readonly dataClients?: readonly unknown[];
 }
 
+const OPTION_NAMES: readonly (keyof ShellMigrateOptions)[] = [
+  'client', 'keyVaultNamespace', 'keyVaultClient', 'kmsProviders', 'mode', 'from', 'to', 'execute', 'createdBefore', 'keyIds', 'all', 'keyFilter',
+  'collections', 'schemas', 'confirmPlaintext', 'deleteOldKeys', 'evidence', 'otherCollections', 'dataClients', 'backup', 'backupFile', 'passphraseFile',
+  'passphrase', 'onBackup', 'trustedMasterKeys', 'allowedEndpoints', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries',
+];
+
 /** A line of progress at most this often. */
 const PROGRESS_INTERVAL_MS = 2000;
 
@@ -49,6 +57,7 @@ const PROGRESS_INTERVAL_MS = 2000;
  */
 export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
+  requireOptions('csfle.migrate', complete, OPTION_NAMES);
   const place = findKeyVault(complete);
   const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, ...settings } = complete;
   // One client for one connection: what it lists is searched once.
@@ -75,7 +84,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         onProgress: (tick) => progress.show(tick),
       }),
     );
-    return readable(report);
+    return readable(inShell.report(report));
   } finally {
     held?.wipe();
     providers.wipe();
@@ -172,7 +181,7 @@ function summary(report: MigrationReport): string {
     ...(report.choice === null ? [] : [`  asked for    ${choiceText(report.choice)}`]),
     ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),
     ...schemas.map((one) => `  schema       ${one.name}: ${one.changes} changes`),
-    ...checks.map((check) => `  check        ${checkLine(check)}`),
+    ...checks.flatMap((check) => [`  check        ${checkLine(check)}`, ...remedyLine(check)]),
     ...(report.backup === null ? [] : [`  backup       ${report.backup.file ?? 'stored'}${report.backup.kept ? ' of an earlier run' : ''}: ${report.backup.keys} keys`]),
     ...(report.backup?.notRead ?? []).map((reason) => `  warning      not in the backup: ${reason}`),
     report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
@@ -193,6 +202,11 @@ function masterKeyText(masterKey: MasterKeyDocument | null): string | undefined 
 function checkLine({ ok, required, name, subject, detail, code }: MigrationCheck): string {
   const mark = ok ? 'ok  ' : required ? 'FAIL' : 'warn';
   return `${mark} ${name}${subject === undefined ? '' : ` (${subject})`}: ${detail}${code === undefined ? '' : ` [${code}]`}`;
+}
+
+/** The next step after a check that is not ok. */
+function remedyLine({ remedy }: MigrationCheck & { readonly remedy?: string }): readonly string[] {
+  return remedy === undefined ? [] : [`                    ${remedy}`];
 }
 
 function resultLine({ keys, durationMs }: MigrationReport): string {
