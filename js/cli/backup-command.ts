@@ -15,7 +15,7 @@ import {
 import { backupName, existingBackupFile, readBackupFile, writeNewFile } from '../node/backup-files.js';
 import { type FileFailure, type FileOfBackup, filesOf, plainBackup, schemasOf, storeBackup, writeFiles } from './backup-files.js';
 import { givenPassphrase, type HeldKey, type OpeningKeyFlags, openingKey, type SealingKeyFlags, sealingKey } from './backup-key.js';
-import { type Connection, connect, connectionString, type DriverBson } from './connection.js';
+import { type Connection, connect, connectionString, type DriverBson, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { withFile } from './files.js';
@@ -71,6 +71,7 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
       const { sha256, keys, notRead } = backup;
       output.document({ file, sha256, keys, collections: backup.collections, notRead });
       output.line(`${counted(keys, 'key document')} and the options of ${counted(backup.collections, 'collection')} in ${file}`);
+      output.line(vaultPlace(client, flags.keyVault));
       output.line(`sha256 ${sha256}`);
       for (const reason of notRead) output.warn(`not in the backup: ${reason}`);
       if (keys === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
@@ -139,6 +140,7 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
         bson,
       }));
       const replaced = report.replacedBackup === null ? null : replacedFile;
+      output.line(vaultPlace(client, flags.keyVault));
       printRestored(report, replaced, flags, output);
       const { written, failures } =
         flags.execute && !report.interrupted ? await writeFiles(files) : { written: files.map(({ path }) => path), failures: [] };

@@ -1,5 +1,5 @@
 import { ClientEncryption, type KeyDocument, type MasterKeyDocument } from '../index.js';
-import { type Connection, connect, connectionString } from './connection.js';
+import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { keyFilterOf } from './migrate-options.js';
@@ -151,6 +151,7 @@ export async function rewrapKeys(
     const { bulkWriteResult } = await vault.rewrapManyDataKey(keyFilterOf(names, connection.bson) ?? {}, options);
     const rewrapped = bulkWriteResult?.modifiedCount ?? 0;
     output.document({ rewrapped, masterKey: target ?? null });
+    output.line(vaultPlace(connection.client, flags.keyVault));
     output.line(
       `${counted(rewrapped, 'key')} wrapped anew${target === undefined ? ' under the same master keys' : ` under ${masterKeyText(target)}`}`,
     );

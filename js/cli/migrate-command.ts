@@ -1,6 +1,6 @@
 import confirm from '@inquirer/confirm';
 import { driverKeyVaultStore, migrate, type MigrateOptions, type MigrationReport } from '../index.js';
-import { type Connection, connect, connectionString } from './connection.js';
+import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
 import { DataClients, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { schemaFile } from './files.js';
@@ -40,7 +40,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     if (flags.execute) await requireNamedKeys(flags, connection);
     const report = inCommand.report(await perform(flags, options));
     progress.close();
-    return finish(flags, report, output, interrupt);
+    return finish(flags, report, output, interrupt, vaultPlace(connection.client, flags.keyVault));
   } finally {
     progress.close();
     interrupt?.release();
@@ -127,12 +127,12 @@ async function confirmed(flags: MigrateFlags): Promise<boolean> {
   );
 }
 
-function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt): number {
+function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt, vault: string): number {
   if (output.json) output.document(report);
   else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
-  else if (report.executed) printResults(output, report);
+  else if (report.executed) printResults(output, report, vault);
   else {
-    printPlan(output, report);
+    printPlan(output, report, vault);
     output.line(verdictOf(flags, report));
   }
   warnOfNothing(flags, report, output);

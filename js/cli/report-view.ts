@@ -24,10 +24,11 @@ export function masterKeyText(masterKey: MasterKeyDocument | null): string {
   return [provider, ...known.filter((field) => field !== undefined).map(String)].join('  ');
 }
 
-/** Prints a plan: what, from where to where, the checks, and what will be touched. */
-export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'choice' | 'plan'>): void {
+/** Prints a plan: what, of which key vault, from where to where, the checks, and what will be touched. */
+export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'choice' | 'plan'>, vault: string): void {
   const { mode, from, to, choice, plan } = report;
   output.line(paint('bold', `Plan: ${MODE_SENTENCES[mode]}`));
+  output.line(`${INDENT}${vault}`);
   output.line(`${INDENT}from  ${from === null ? 'any master key' : masterKeyText(from)}`);
   output.line(`${INDENT}to    ${masterKeyText(to)}`);
   if (choice !== null) output.line(`${INDENT}keys  ${choiceText(choice)}`);
@@ -79,7 +80,7 @@ function printKeys(output: Output, mode: MigrationReport['mode'], plan: Migratio
 }
 
 /** Prints what a run did. */
-export function printResults(output: Output, report: MigrationReport): void {
+export function printResults(output: Output, report: MigrationReport, vault: string): void {
   const { mode, plan, keys, collections, schemas, failures, kmsCalls, durationMs, interrupted, ok } = report;
   const unfinished = failures.length > 0 ? 'Not done: see the failures below' : 'Not done: see below what is left';
   // A date that is too early chooses no key: that is to be read as such, and not as work that was done.
@@ -87,6 +88,7 @@ export function printResults(output: Output, report: MigrationReport): void {
   const done = nothingChosen === undefined ? 'Done' : 'Nothing to do';
   const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? done : unfinished;
   output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
+  output.line(`${INDENT}${vault}`);
   if (mode === 'rewrap') {
     output.line(
       `${INDENT}${keys.migrated} of ${counted(keys.planned, 'key')} wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`,

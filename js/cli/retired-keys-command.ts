@@ -11,7 +11,7 @@ import {
   retiredKeys,
   retireKeys,
 } from '../index.js';
-import type { Connection } from './connection.js';
+import { type Connection, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
 import { DataClients, type EvidenceFlags, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
@@ -34,6 +34,7 @@ type RemovalFlags = KeysFlags & EvidenceFlags & { readonly schemaFile: readonly 
 /** `csfle keys delete <key>`: moves a key that nothing needs to the retired keys. */
 export function deleteKey(name: string, flags: RemovalFlags, output: Output): Promise<number> {
   return removing(flags, output, async (vault, connection, options, settled) => {
+    output.line(vaultPlace(connection.client, flags.keyVault));
     const key = await findKey(vault, name, connection);
     const id = idOf(key);
     const remove = (execute: boolean): Promise<KeyRemovalReport> =>
@@ -49,7 +50,8 @@ export function deleteKey(name: string, flags: RemovalFlags, output: Output): Pr
 /** `csfle keys purge`: destroys retired keys that nothing needs. */
 export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonly execute: boolean }, output: Output): Promise<number> {
   const { before } = flags;
-  return removing(flags, output, async (_vault, _connection, options, settled) => {
+  return removing(flags, output, async (_vault, { client }, options, settled) => {
+    output.line(vaultPlace(client, flags.keyVault));
     const plan = await settled(purgeRetiredKeys({ ...options, before }));
     const purgeable = plan.keys.filter(({ outcome }) => outcome === 'unused').length;
     if (!flags.execute || purgeable === 0) {
@@ -104,6 +106,7 @@ export async function restoreKeys(
     const ids = new Map(named.map(({ keyId, document }) => [idOf(document as never), keyId]));
     const result = inCommand.report(await restoreRetiredKeys({ keyVault, keys: [...ids.values()], withoutTakenNames: flags.withoutTakenNames, bson }));
     output.document(result);
+    output.line(vaultPlace(client, flags.keyVault));
     output.line(
       `${counted(result.restored.length, 'key')} restored, ${result.present.length} were in the key vault, ${result.failures.length} failed`,
     );

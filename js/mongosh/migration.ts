@@ -9,7 +9,7 @@ import { requireOptions } from './arguments.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
-import { findKeyVault, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
+import { findKeyVault, type ShellKeyVaultPlace, vaultPlace, withOptionsOfMongo } from './session.js';
 import { findMongo, printLine, type ShellInstanceState } from './shell.js';
 import { inShell } from './words.js';
 
@@ -84,7 +84,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         onProgress: (tick) => progress.show(tick),
       }),
     );
-    return readable(inShell.report(report));
+    return readable(inShell.report(report), vaultPlace(place));
   } finally {
     held?.wipe();
     providers.wipe();
@@ -167,16 +167,17 @@ function lineOf({ phase, namespace, done, total, failed, ratePerSec, etaMs }: Mi
 }
 
 // The report stays plain data, which --json prints as it is; only its print is for readers.
-function readable(report: MigrationReport): MigrationReport {
-  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report) }));
+function readable(report: MigrationReport, vault: string): MigrationReport {
+  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report, vault) }));
 }
 
-function summary(report: MigrationReport): string {
+function summary(report: MigrationReport, vault: string): string {
   const { counts, checks, collections, schemas, kmsCalls, executable } = report.plan;
   const { left, stays } = remainingText(report);
   const lines = [
     `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode}): ${masterKeyText(report.from) ?? 'every key'} -> ${masterKeyText(report.to) ?? 'plaintext'}`,
     '',
+    `  vault        ${vault}`,
     `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
     ...(report.choice === null ? [] : [`  asked for    ${choiceText(report.choice)}`]),
     ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),

@@ -4,7 +4,7 @@ import { type BsonLibrary, ClientEncryption, CsfleError, driverKeyVaultStore, ty
 import { requireOptions } from './arguments.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { type ProviderClient, providerClient } from './provider-client.js';
-import { findMongo, isMongo, type ShellInstanceState, type ShellMongo, splitNamespace } from './shell.js';
+import { findMongo, hostsOf, isMongo, type ShellInstanceState, type ShellMongo, splitNamespace } from './shell.js';
 import { shellBson } from './shell-bson.js';
 
 /** Options of `csfle.clientEncryption()`, `csfle.keyVault()` and `csfle.status()`. */
@@ -89,6 +89,11 @@ export function findKeyVault(options: ShellEncryptionOptions): ShellKeyVaultPlac
   const vaultClient = providerClient(vaultMongo);
   const store = driverKeyVaultStore(vaultClient, namespace);
   return { mongo, state: mongo._instanceState, bson, vaultMongo, vaultClient, namespace, ...names, store };
+}
+
+/** Which key vault a plan or a report is about: its name and the hosts of its server. */
+export function vaultPlace({ namespace, vaultMongo }: Pick<ShellKeyVaultPlace, 'namespace' | 'vaultMongo'>): string {
+  return `${namespace} at ${hostsOf(vaultMongo).replace(/^mongodb(?:\+srv)?:\/\//, '')}`;
 }
 
 /** Completes options with those that their connection was opened with. `options` may be that connection itself. */
