@@ -38,6 +38,8 @@ export interface CreateFlags extends VaultFlags, SealingKeyFlags {
   readonly collection: readonly string[];
   readonly collections: boolean;
   readonly schemaFile: readonly string[];
+  /** Whether a key vault without a key is backed up. */
+  readonly allowEmpty: boolean;
 }
 
 /** Options of `csfle backup restore`. */
@@ -67,8 +69,15 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
     return await connected(uri, output, async ({ client, bson }, { signal }) => {
       const keyVault = { client, namespace: flags.keyVault };
       const backup = await createBackup({ keyVault, key: sealing.key, collections, schemas, localMasterKeys, signal, bson });
-      await withFile(() => writeNewFile(file, backup.bytes));
       const { sha256, keys, notRead } = backup;
+      if (keys === 0 && !flags.allowEmpty)
+        throw new CliError(
+          'CLI_OPTION_INVALID',
+          `${vaultPlace(client, flags.keyVault)} has no data key: no backup was written`,
+          'Check --key-vault and the connection string; add --allow-empty to back up what is there all the same.',
+          EXIT_FAILED,
+        );
+      await withFile(() => writeNewFile(file, backup.bytes));
       output.document({ file, sha256, keys, collections: backup.collections, notRead });
       output.line(`${counted(keys, 'key document')} and the options of ${counted(backup.collections, 'collection')} in ${file}`);
       output.line(vaultPlace(client, flags.keyVault));

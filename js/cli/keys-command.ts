@@ -1,6 +1,7 @@
 import { ClientEncryption, type KeyDocument, type MasterKeyDocument } from '../index.js';
 import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
+import { requireCollections } from './discovery.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { keyFilterOf } from './migrate-options.js';
 import type { Output } from './output.js';
@@ -52,7 +53,7 @@ export async function withVault<T>(
 
 /** `csfle keys list` */
 export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
-  return withVault(flags, output, undefined, async (vault) => {
+  return withVault(flags, output, undefined, async (vault, connection) => {
     const keys = await vault.getKeys().toArray();
     output.document({ keyVault: flags.keyVault, keys: keys.map(printableKey) });
     const rows = keys.map((key) => [
@@ -62,6 +63,7 @@ export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
       dateOf(key.updateDate),
     ]);
     if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'master key', 'updated'], rows));
+    else warnOfEmptyVault(connection, flags, output);
     output.line(`${counted(keys.length, 'key')} in ${flags.keyVault}`);
     return EXIT_DONE;
   });
@@ -144,6 +146,7 @@ export async function rewrapKeys(
   const providers = await providersAtHand(['local', 'aws', ...(target === undefined ? [] : [target.provider])], flags, output);
   return withVault(flags, output, providers, async (vault, connection) => {
     await requireKeys(names, vault, connection);
+    await requireCollections(connection, '--proof-collection', flags.proofCollection);
     const { provider, ...masterKey } = target ?? {};
     const collections = flags.proofCollection.map((namespace) => ({ client: connection.client, namespace }));
     const proof = collections.length > 0 ? { collections } : flags.proof ? undefined : (false as const);
@@ -155,8 +158,14 @@ export async function rewrapKeys(
     output.line(
       `${counted(rewrapped, 'key')} wrapped anew${target === undefined ? ' under the same master keys' : ` under ${masterKeyText(target)}`}`,
     );
+    if (rewrapped === 0 && flags.all) warnOfEmptyVault(connection, flags, output);
     return rewrapped > 0 || names.length === 0 ? EXIT_DONE : EXIT_FAILED;
   });
+}
+
+/** A misspelt key vault looks like one that has no keys. */
+export function warnOfEmptyVault({ client }: Pick<Connection, 'client'>, { keyVault }: Pick<KeysFlags, 'keyVault'>, output: Output, what = 'data key'): void {
+  output.warn(`${vaultPlace(client, keyVault)} has no ${what}; check --key-vault and the connection string`);
 }
 
 /** `csfle keys backup`, which is a command of its own now. */

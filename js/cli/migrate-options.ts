@@ -32,6 +32,8 @@ export interface MigrateFlags extends EvidenceFlags, TrustFlags {
   readonly passphraseFile?: string;
   readonly execute: boolean;
   readonly undo: boolean;
+  /** Whether a key vault without a key is no failure. */
+  readonly allowEmpty: boolean;
   readonly confirmPlaintext: boolean;
   readonly deleteOldKeys: boolean;
   readonly batchSize?: number;

@@ -17,7 +17,7 @@ import { DataClients, type EvidenceFlags, skippedEvidence } from './evidence-opt
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { schemaFile } from './files.js';
 import { Interrupt } from './interrupt.js';
-import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, withVault } from './keys-command.js';
+import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, warnOfEmptyVault, withVault } from './keys-command.js';
 import { UUID } from './migrate-options.js';
 import { mark, type Output } from './output.js';
 import { ProgressView } from './progress-view.js';
@@ -110,6 +110,7 @@ export async function restoreKeys(
     output.line(
       `${counted(result.restored.length, 'key')} restored, ${result.present.length} were in the key vault, ${result.failures.length} failed`,
     );
+    if (flags.all && entries.length === 0) warnOfEmptyVault({ client }, flags, output, 'retired key');
     for (const { id, message, code, remedy } of result.failures) output.line([`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`, `        ${remedy}`]);
     return result.ok ? EXIT_DONE : EXIT_FAILED;
   });

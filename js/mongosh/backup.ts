@@ -19,7 +19,7 @@ import { backupName, existingBackupFile, readBackupFile, readSchemaFiles, writeN
 import { passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
-import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
+import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, vaultPlace, withOptionsOfMongo } from './session.js';
 import { knownInstanceState, type ShellInstanceState } from './shell.js';
 
 /** What opens a backup in the shell. */
@@ -36,6 +36,8 @@ export interface ShellCreateBackupOptions extends ShellBackupKey, Pick<ShellEncr
   readonly masterKey?: MasterKeyDocument;
   /** Names of the collections whose validators and encryptedFields go in. Default: all that can be read. */
   readonly collections?: readonly string[];
+  /** Whether a key vault without a key is backed up. Default: `false`, which refuses that. */
+  readonly allowEmpty?: boolean;
   /** Schema files to put in. */
   readonly schemaFiles?: readonly string[];
 }
@@ -68,7 +70,7 @@ const KEY = ['kmsProviders', 'passphrase', 'passphraseFile', 'trustedMasterKeys'
 export class ShellBackup {
   async create(file: string, options: ShellCreateBackupOptions): Promise<ShellBackupResult> {
     requireArguments('csfle.backup.create', [file], ['string']);
-    const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [...PLACE, ...KEY, 'masterKey', 'collections', 'schemaFiles']);
+    const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [...PLACE, ...KEY, 'masterKey', 'collections', 'schemaFiles', 'allowEmpty']);
     const place = findKeyVault(complete);
     const schemas = withFile(() => readSchemaFiles(complete.schemaFiles ?? []));
     const providers = complete.masterKey === undefined ? undefined : resolveKmsProviders(complete.kmsProviders, place.state);
@@ -80,8 +82,10 @@ export class ShellBackup {
       const made = await interruptible(place.state, (signal) =>
         createBackup({ keyVault: vaultOf(place), key, schemas, signal, bson: place.bson, ...(collections === undefined ? {} : { collections }) }),
       );
-      withFile(() => writeNewFile(file, made.bytes));
       const { sha256, keys, notRead } = made;
+      if (keys === 0 && complete.allowEmpty !== true)
+        throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault ${vaultPlace(place)} has no data key: no backup was written. allowEmpty: true backs up what is there all the same`);
+      withFile(() => writeNewFile(file, made.bytes));
       return { file, sha256, keys, collections: made.collections, notRead };
     } finally {
       held?.wipe();
@@ -151,7 +155,7 @@ const HELP: ClassHelp = {
   description: 'Sealed backups of a key vault, in encrypted files of mode 600',
   methods: {
     create: {
-      usage: "csfle.backup.create(file, { keyVaultNamespace, passphraseFile | passphrase: passwordPrompt() | masterKey, kmsProviders, collections, schemaFiles })",
+      usage: "csfle.backup.create(file, { keyVaultNamespace, passphraseFile | passphrase: passwordPrompt() | masterKey, kmsProviders, collections, schemaFiles, allowEmpty })",
       description: 'Writes key documents, indexes, validators and encryptedFields to a new file. It is sealed under a passphrase, or under a master key of kmsProviders.',
     },
     verify: {

@@ -32,6 +32,8 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
    * master key of `to` (mode decrypt: of `from`). Default: a new file in the working folder.
    */
   readonly backupFile?: string;
+  /** With `true`, a key vault without a key is no failure: there is nothing to do. Default: `false`. */
+  readonly allowEmpty?: boolean;
   /** `false` takes no backup. */
   readonly backup?: boolean;
   /** Collections of the shell, or their names as `database.collection`. */
@@ -45,7 +47,7 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
 const OPTION_NAMES: readonly (keyof ShellMigrateOptions)[] = [
   'client', 'keyVaultNamespace', 'keyVaultClient', 'kmsProviders', 'mode', 'from', 'to', 'execute', 'createdBefore', 'keyIds', 'all', 'keyFilter',
   'collections', 'schemas', 'confirmPlaintext', 'deleteOldKeys', 'evidence', 'otherCollections', 'dataClients', 'backup', 'backupFile', 'passphraseFile',
-  'passphrase', 'onBackup', 'trustedMasterKeys', 'allowedEndpoints', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries',
+  'passphrase', 'onBackup', 'allowEmpty', 'trustedMasterKeys', 'allowedEndpoints', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries',
 ];
 
 /** A line of progress at most this often. */
@@ -59,7 +61,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
   requireOptions('csfle.migrate', complete, OPTION_NAMES);
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, ...settings } = complete;
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, allowEmpty, passphrase, passphraseFile, ...settings } = complete;
   // One client for one connection: what it lists is searched once.
   const dataClient = place.mongo === place.vaultMongo ? place.vaultClient : providerClient(place.mongo);
   const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
@@ -68,11 +70,17 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   const progress = new ProgressLines(place.state);
   let held: { readonly backup: MigrationBackup; wipe(): void } | undefined;
   try {
+    const isEmpty = settings.execute === true && (await place.store.find({}).catch(() => undefined))?.length === 0;
+    // The other modes are refused by the library.
+    if (isEmpty && allowEmpty !== true && settings.mode === 'decrypt')
+      throw new CsfleError('MIGRATION_NO_KEYS_CHOSEN', `the key vault ${vaultPlace(place)} has no data key`);
+    const isNothing = isEmpty && allowEmpty === true && settings.mode !== 'decrypt';
     held = wantsBackup === false ? undefined : backupOf(complete, providers, place);
     const backup = held?.backup;
     const report = await interruptible(place.state, (signal) =>
       migrate({
         ...settings,
+        ...(isNothing ? { execute: false } : {}),
         keyVault: { client: place.vaultClient, namespace: place.namespace },
         kmsProviders: providers.kmsProviders,
         ...(collections === undefined ? {} : { collections: opened('collections', collections) }),
@@ -84,7 +92,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         onProgress: (tick) => progress.show(tick),
       }),
     );
-    return readable(inShell.report(report), vaultPlace(place));
+    return readable(inShell.report(isNothing ? { ...report, ok: true } : report), vaultPlace(place));
   } finally {
     held?.wipe();
     providers.wipe();
@@ -219,6 +227,7 @@ function verdict(report: MigrationReport, executable: boolean): string {
   const kept = (report.remaining?.notChosen ?? []).length > 0 || report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
   if (report.executed && report.ok && report.mode === 'reencrypt' && report.keys.planned === 0) return `Nothing to do: ${report.plan.checks.find(({ name }) => name === 'keys-chosen')?.detail}.`;
   if (report.executed) return report.ok ? `Done and verified${kept ? ' for the keys that were chosen; others keep their data key' : ''}.` : 'Not done: see above what failed and what is left. Run it again when that is dealt with.';
+  if (report.ok && !executable) return 'Nothing to do: the key vault has no data key.';
   if (report.failures.length > 0) return 'Nothing was written: see what failed above.';
   return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';
 }
