@@ -13,7 +13,7 @@ import {
   verifyBackup,
 } from '../index.js';
 import { backupName, existingBackupFile, readBackupFile, writeNewFile } from '../node/backup-files.js';
-import { type FileFailure, type FileOfBackup, filesOf, plainBackup, schemasOf, storeBackup, writeFiles } from './backup-files.js';
+import { type FileFailure, type FileOfBackup, filesOf, ofBackup, plainBackup, schemasOf, sealOf, storeBackup, writeFiles } from './backup-files.js';
 import { givenPassphrase, type HeldKey, type OpeningKeyFlags, openingKey, type SealingKeyFlags, sealingKey } from './backup-key.js';
 import { type Connection, connect, connectionString, type DriverBson, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
@@ -22,6 +22,7 @@ import { withFile } from './files.js';
 import { Interrupt } from './interrupt.js';
 import { mark, type Output } from './output.js';
 import { addProvidersAtHand, localMasterKey, ProviderSet, providersOf } from './providers.js';
+import { renderTable } from './table.js';
 import { trustOf } from './trust-options.js';
 import { inCommand } from './words.js';
 
@@ -54,6 +55,8 @@ export interface RestoreFlags extends VaultFlags, OpeningKeyFlags {
   readonly schemasTo?: string;
   readonly localKeyTo?: string;
 }
+
+const KEYS_SHOWN = 20;
 
 /** `csfle backup create <file>` */
 export async function createBackupFile(file: string, flags: CreateFlags, output: Output): Promise<number> {
@@ -95,9 +98,9 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
 /** `csfle backup verify <file>` */
 export async function verifyBackupFile(file: string, flags: OpeningKeyFlags, output: Output): Promise<number> {
   const bytes = await withFile(() => readBackupFile(file));
-  const opening = await openingKey(bytes, flags, output);
+  const opening = await ofBackup(file, bytes, () => openingKey(bytes, flags, output));
   try {
-    const summary = await verifyBackup(bytes, opening.key);
+    const summary = await ofBackup(file, bytes, () => verifyBackup(bytes, opening.key));
     output.document({ file, ...summary });
     const { keys, indexes, collections, schemas, localMasterKeys, notRead } = summary;
     const malformed = keys.filter((key) => key.malformed);
@@ -106,6 +109,10 @@ export async function verifyBackupFile(file: string, flags: OpeningKeyFlags, out
       `  ${[counted(keys.length, 'key document'), counted(indexes.length, 'index', 'indexes'), counted(collections.length, 'collection'), counted(schemas.length, 'schema file'), counted(localMasterKeys.length, 'local master key')].join(', ')}`,
     );
     output.line(`  sha256 ${summary.sha256}`);
+    output.line(`  sealed under ${sealOf(bytes)}`);
+    const rows = keys.slice(0, KEYS_SHOWN).map(({ id, keyAltNames, provider }) => [id, keyAltNames.join(', '), provider]);
+    if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'provider'], rows, '  '));
+    if (keys.length > rows.length) output.line(`  ... and ${keys.length - rows.length} more (--json lists all)`);
     for (const reason of notRead) output.warn(`not in the backup: ${reason}`);
     for (const { id } of malformed) output.warn(`key ${id} is no well-formed key document; it was stored like that`);
     return EXIT_DONE;
@@ -126,8 +133,8 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
     };
     try {
       const documents = await plainBackup(file, bytes, bson);
-      const opening = kept(documents === undefined ? await openingKey(bytes, flags, output) : await keyForPresentState(flags, output));
-      const { contents, keyDocuments, files } = await contentsFor(bytes, documents, opening, flags, { bson, signal: interrupt.signal });
+      const opening = kept(documents === undefined ? await ofBackup(file, bytes, () => openingKey(bytes, flags, output)) : await keyForPresentState(flags, output));
+      const { contents, keyDocuments, files } = await ofBackup(file, bytes, () => contentsFor(bytes, documents, opening, flags, { bson, signal: interrupt.signal }));
       kept({ wipe: () => files.forEach((one) => one.bytes.fill(0)) });
       const present = await driverKeyVaultStore(client, flags.keyVault).find({});
       const providers = kept(new ProviderSet());

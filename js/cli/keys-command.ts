@@ -127,7 +127,9 @@ export function changeAltName(
       keyAltNames: after?.keyAltNames ?? [],
     });
     output.line(`${_id.toHexString(true)}  ${(after?.keyAltNames ?? []).join(', ')}`);
-    return EXIT_DONE;
+    if (change === 'add' || had) return EXIT_DONE;
+    output.note(`the key ${_id.toHexString(true)} has no alternate name ${JSON.stringify(altName)}: nothing was changed. See: csfle keys show ${_id.toHexString(true)}`);
+    return EXIT_FAILED;
   });
 }
 

@@ -171,5 +171,5 @@ function verdictOf(flags: MigrateFlags, { plan, failures, ok }: MigrationReport)
   const [first] = failures;
   return first === undefined
     ? 'Nothing was written.'
-    : [`Nothing was written: ${first.message}  [${first.code}]`, first.remedy];
+    : [`Nothing was written: ${first.message}  [${first.code}]`, first.remedy.replace(/^Nothing was written\. /, '')];
 }

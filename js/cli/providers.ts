@@ -159,6 +159,7 @@ export function refuseAwsKeyOptions({ keyArn, region, endpoint }: AwsKeyOptions,
   if (name !== undefined) throw new CliError('CLI_OPTION_INVALID', `${prefix}${name} is without effect here`, advice);
 }
 
+const ARN_FORM = 'an ARN of the form arn:aws:kms:<region>:<account>:key/<id>';
 const ARN_REGION = /^arn:[^:]+:kms:([a-z0-9-]+):[^:]*:(?:key|alias)\//;
 
 /** The master key document of an AWS key; the region is part of an ARN. `option` names the option of the key. */
@@ -170,6 +171,9 @@ export function awsMasterKey(provider: string, { keyArn, region, endpoint }: Aws
       'Give the ARN of the customer master key, as aws kms describe-key shows it.',
     );
   const ofArn = ARN_REGION.exec(keyArn)?.[1];
+  // A variable of the shell that is not set arrives as an empty text.
+  if (keyArn.trim() === '' || (ofArn === undefined && (region === undefined || keyArn.startsWith('arn:'))))
+    throw new CliError('CLI_OPTION_INVALID', `${option}: expected ${ARN_FORM}, found ${JSON.stringify(keyArn)}`, 'Give the whole ARN, as aws kms describe-key shows it, or an id or alias/name with the region beside it.');
   if (region !== undefined && ofArn !== undefined && region !== ofArn) {
     throw new CliError(
       'CLI_OPTION_INVALID',
@@ -177,12 +181,5 @@ export function awsMasterKey(provider: string, { keyArn, region, endpoint }: Aws
       'Leave --region out: the ARN has it.',
     );
   }
-  const found = region ?? ofArn;
-  if (found === undefined)
-    throw new CliError(
-      'CLI_OPTION_INVALID',
-      `${option} is no ARN, so the region is needed`,
-      'Add --region, or give the whole ARN.',
-    );
-  return { provider, region: found, key: keyArn, ...(endpoint === undefined ? {} : { endpoint }) };
+  return { provider, region: region ?? ofArn, key: keyArn, ...(endpoint === undefined ? {} : { endpoint }) };
 }

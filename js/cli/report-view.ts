@@ -127,7 +127,7 @@ export function printResults(output: Output, report: MigrationReport, vault: str
   for (const { kind, id, namespace, keyAltNames, code, message, remedy } of failures.slice(0, FAILURES_SHOWN)) {
     const names = keyAltNames === undefined || keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
     output.line(
-      `${INDENT}${mark('fail', process.stdout)}  ${kind} ${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`,
+      `${INDENT}${mark('fail', process.stdout)}  ${kind === id ? '' : `${kind} `}${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`,
     );
     // Once where many failed for one reason.
     if (remedy !== said) output.line(`${INDENT}      ${remedy}`);

@@ -55,7 +55,7 @@ export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonl
     const plan = await settled(purgeRetiredKeys({ ...options, before }));
     const purgeable = plan.keys.filter(({ outcome }) => outcome === 'unused').length;
     if (!flags.execute || purgeable === 0) {
-      const code = report(plan, output);
+      const code = report(plan, output, {}, await withoutOldKeys(client, flags));
       if (!flags.execute) output.line('Nothing was written. Add --execute to carry this out.');
       return code;
     }
@@ -66,6 +66,14 @@ export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonl
     );
     return report(await settled(purgeRetiredKeys({ ...options, before, execute: true })), output);
   });
+}
+
+/** What there is when no retired key is old enough. */
+async function withoutOldKeys(client: Connection['client'], { keyVault, before }: KeysFlags & { readonly before: Date }): Promise<string> {
+  const entries = await retiredKeys({ keyVault: { client, namespace: keyVault } });
+  const first = entries.map(({ retiredAt }) => retiredAt.getTime()).sort((one, other) => one - other)[0];
+  const oldest = first === undefined ? '' : `, the first of them at ${new Date(first).toISOString()}`;
+  return `no key was retired before ${before.toISOString()}: ${counted(entries.length, 'retired key')} in all${oldest}`;
 }
 
 /** `csfle keys retired` */
@@ -183,7 +191,7 @@ function retiredIn({ keys }: KeyRemovalReport): number {
   return keys.filter(({ outcome }) => outcome === 'retired').length;
 }
 
-function report(given: KeyRemovalReport, output: Output, more: Readonly<Record<string, unknown>> = {}): number {
+function report(given: KeyRemovalReport, output: Output, more: Readonly<Record<string, unknown>> = {}, nothing = 'no key'): number {
   const result = inCommand.report(given);
   output.document({ ...more, ...result });
   for (const { id, keyAltNames, outcome, uses } of result.keys) {
@@ -192,7 +200,7 @@ function report(given: KeyRemovalReport, output: Output, more: Readonly<Record<s
     for (const use of uses.slice(0, USES_SHOWN)) output.line(`  ${useText(use)}`);
     if (uses.length > USES_SHOWN) output.line(`  ... and ${uses.length - USES_SHOWN} more (--json lists all)`);
   }
-  if (result.keys.length === 0) output.line('no key');
+  if (result.keys.length === 0) output.line(nothing);
   for (const { message, code, remedy } of result.failures) {
     output.line(`${mark('fail', process.stdout)}  ${message}  [${code}]`);
     output.line(`      ${remedy}`);

@@ -133,7 +133,10 @@ export const COMMAND_WORDS: HostWords = {
     KMS_FAILED: 'The KMS failed in an unusual way: see the message, and the log of the KMS.',
     BACKUP_NOT_RECOGNIZED: 'Give a file that csfle backup create or csfle migrate --execute made.',
     BACKUP_KEY_MISSING: 'Pass --passphrase-file for a backup under a passphrase, --local-key-file for one under a local master key.',
-    BACKUP_KEY_WRONG: 'Give the passphrase (--passphrase-file) or the master key that the backup was made with, or another copy of the file.',
+    BACKUP_KEY_WRONG: (message) =>
+      message.endsWith('sealed under a passphrase')
+        ? 'Give the passphrase that the backup was made with (--passphrase-file or CSFLE_BACKUP_PASSPHRASE), or another copy of the file.'
+        : 'Give the master key that the backup was made with (--local-key-file, or access to the KMS), or another copy of the file.',
     BACKUP_RESTORE_UNPROVEN: 'Pass --local-key-file or let AWS KMS answer, so that both wrappings can be compared; add --allow-unproven only if you know that the backup is right.',
     BACKUP_KEY_VAULT_MISMATCH: 'Check which backup is meant, and --key-vault; add --from-another-key-vault when the keys shall really go there.',
     MIGRATION_CONFIRMATION_MISSING: 'Add --confirm-plaintext when documents shall really be stored in the clear.',

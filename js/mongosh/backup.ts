@@ -9,18 +9,19 @@ import {
   createBackup,
   describeSealedBackup,
   type MasterKeyDocument,
-  type RestoreBackupReport,
   restoreBackup,
   type TrustOptions,
   verifyBackup,
 } from '../index.js';
 import { requireArguments, requireOptions } from './arguments.js';
 import { backupName, existingBackupFile, readBackupFile, readSchemaFiles, writeNewFile } from '../node/backup-files.js';
-import { passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
+import { ofBackup, passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, vaultPlace, withOptionsOfMongo } from './session.js';
+import { readableRestore, type ShellRestoreReport } from './restore-text.js';
 import { knownInstanceState, type ShellInstanceState } from './shell.js';
+import { inShell } from './words.js';
 
 /** What opens a backup in the shell. */
 export interface ShellBackupKey extends ShellPassphrase, TrustOptions {
@@ -97,26 +98,26 @@ export class ShellBackup {
     requireArguments('csfle.backup.verify', [file], ['string']);
     requireOptions('csfle.backup.verify', options, KEY);
     const bytes = withFile(() => readBackupFile(file));
-    const { key, wipe } = openingKey(bytes, options, knownInstanceState());
+    const { key, wipe } = await ofBackup(file, bytes, () => openingKey(bytes, options, knownInstanceState()));
     try {
-      return await interruptible(knownInstanceState(), (signal) => verifyBackup(bytes, key, { signal }));
+      return await interruptible(knownInstanceState(), (signal) => ofBackup(file, bytes, () => verifyBackup(bytes, key, { signal })));
     } finally {
       wipe();
     }
   }
 
-  async restore(file: string, options: ShellRestoreBackupOptions = {}): Promise<RestoreBackupReport & { readonly replacedFile: string | null }> {
+  async restore(file: string, options: ShellRestoreBackupOptions = {}): Promise<ShellRestoreReport> {
     requireArguments('csfle.backup.restore', [file], ['string']);
     const complete = completed<ShellRestoreBackupOptions>('csfle.backup.restore', options, [...PLACE, ...KEY, 'execute', 'overwrite', 'allowUnproven', 'fromAnotherKeyVault', 'collections', 'replacedFile']);
     const place = findKeyVault(complete);
     const bytes = withFile(() => readBackupFile(file));
     const { execute, overwrite, allowUnproven, fromAnotherKeyVault, collections, kmsTimeoutMS, kmsRetries, replacedFile = backupName(place.namespace, '-replaced') } = complete;
-    const { key, wipe } = openingKey(bytes, complete, place.state);
+    const { key, wipe } = await ofBackup(file, bytes, () => openingKey(bytes, complete, place.state));
     let proof: ResolvedProviders | undefined;
     try {
       if (complete.kmsProviders !== undefined) proof = resolveKmsProviders(complete.kmsProviders, place.state);
       const report = await interruptible(place.state, (signal) =>
-        restoreBackup({
+        ofBackup(file, bytes, () => restoreBackup({
           bytes,
           key,
           keyVault: vaultOf(place),
@@ -132,9 +133,9 @@ export class ShellBackup {
           replaced: { key, read: () => withFile(() => existingBackupFile(replacedFile)), write: (backup) => withFile(() => writeNewFile(replacedFile, backup.bytes)) },
           signal,
           bson: place.bson,
-        }),
+        })),
       );
-      return { ...report, replacedFile: report.replacedBackup === null ? null : replacedFile };
+      return readableRestore({ ...inShell.report(report), replacedFile: report.replacedBackup === null ? null : replacedFile }, file, vaultPlace(place));
     } finally {
       proof?.wipe();
       wipe();

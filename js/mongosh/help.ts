@@ -35,6 +35,8 @@ export interface ClassHelp {
   readonly description: string;
   readonly docs?: string;
   readonly methods: Readonly<Record<string, MethodHelp>>;
+  /** Objects with methods of their own, with a sentence about each. */
+  readonly objects?: Readonly<Record<string, string>>;
 }
 
 interface HelpEntry {
@@ -87,7 +89,8 @@ export function shellClass(shown: { readonly prototype: ShellObject }, help: Cla
   Object.defineProperty(shown, 'name', { value: help.name, configurable: true });
   Object.defineProperty(prototype, SHELL_API_TYPE, { value: help.name, configurable: true });
   const overview = Object.entries(help.methods).map(([name, { description }]) => ({ name, description: firstSentence(description) }));
-  attachHelp(prototype, new Help(help.description, help.docs, overview));
+  const objects = Object.entries(help.objects ?? {}).map(([name, description]) => ({ name, description }));
+  attachHelp(prototype, new Help(help.description, help.docs, [...overview, ...objects]));
 }
 
 /** Marks a promise as one that the shell awaits without being told. */

@@ -197,7 +197,7 @@ function summary(report: MigrationReport, vault: string): string {
     ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft ?? 'not known how many'} left`) : []),
     ...left.map((line) => `  left         ${line}`),
     ...(stays === null ? [] : [`  not chosen   ${stays}`]),
-    ...report.failures.filter(({ kind }) => kind !== 'check').map((one) => `  failed       ${one.kind} ${one.id}: ${one.code}: ${one.message} ${one.remedy}`),
+    ...report.failures.filter(({ kind }) => kind !== 'check').flatMap(({ kind, id, code, message, remedy }) => [`  failed       ${kind === id ? '' : `${kind} `}${id}: ${message} [${code}]`, `               ${remedy}`]),
     '',
     verdict(report, executable),
   ];

@@ -61,7 +61,10 @@ export const SHELL_WORDS: HostWords = {
     KMS_FAILED: 'The KMS failed in an unusual way: see the message, and the log of the KMS.',
     BACKUP_NOT_RECOGNIZED: 'Give a file that csfle.backup.create() or csfle.migrate() made.',
     BACKUP_KEY_MISSING: 'Give passphraseFile, or kmsProviders with the master key that the backup is under, as the message says.',
-    BACKUP_KEY_WRONG: 'Give the passphrase (passphraseFile) or the master key (kmsProviders) that the backup was made with, or another copy of the file.',
+    BACKUP_KEY_WRONG: (message) =>
+      message.endsWith('sealed under a passphrase')
+        ? 'Give the passphrase that the backup was made with (passphraseFile or passphrase), or another copy of the file.'
+        : 'Give the master key that the backup was made with in kmsProviders, or another copy of the file.',
     BACKUP_RESTORE_UNPROVEN: 'Give kmsProviders that open both wrappings, so that they can be compared; set allowUnproven: true only if you know that the backup is right.',
     BACKUP_KEY_VAULT_MISMATCH: 'Check which backup is meant, and keyVaultNamespace; set fromAnotherKeyVault: true when the keys shall really go there.',
     MIGRATION_CONFIRMATION_MISSING: 'Set confirmPlaintext: true when documents shall really be stored in the clear.',

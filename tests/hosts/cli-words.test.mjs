@@ -83,4 +83,67 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     const allowed = await run([...rewrap, '--allow-empty'], { vault: nowhere() });
     assert.deepEqual([allowed.code, JSON.parse(allowed.stdout).ok, JSON.parse(allowed.stdout).executed], [0, true, false]);
   });
+
+  it('a file that is not there is shown with the folder in which it was looked for', async () => {
+    for (const args of [['doctor', '--local-key-file', 'absent.bin'], ['backup', 'restore', 'absent.bin', ...sealed], ['backup', 'create', 'absent/x.bin', ...sealed]]) {
+      const { code, stdout, stderr } = await run(args);
+      assert.notEqual(code, 0);
+      assert.match(stdout + stderr, new RegExp(`looked for ${folder}/absent`), args.join(' '));
+    }
+  });
+
+  it('a local key file of another key is named in errors, plans and reports, and the flag with it', async () => {
+    const wrong = ['--local-key-file', join(folder, 'wrong.bin')];
+    await writeFile(wrong[1], Buffer.alloc(96, 7), { mode: 0o600 });
+    for (const args of [['keys', 'rewrap', '--all', ...wrong], ['doctor', ...wrong], ['migrate', ...target(), ...wrong, ...sealed], ['migrate', ...target(), ...wrong, ...sealed, '--execute']]) {
+      const { code, stdout, stderr } = await run(args);
+      assert.equal(code, 1);
+      assert.match(stdout + stderr, /not open under the local master key of .*wrong\.bin/, args.join(' '));
+      assert.match(stdout + stderr, /Pass the file of the master key .* --local-key-file/, args.join(' '));
+    }
+  });
+
+  it('backups that do not open are named with their seal; verify lists keys, providers and seal', async () => {
+    const file = join(folder, 'seal.csfle-backup');
+    assert.equal((await run(['backup', 'create', file, ...sealed])).code, 0);
+    const other = join(folder, 'other.txt');
+    await writeFile(other, 'another passphrase\n', { mode: 0o600 });
+    const verify = (...args) => csfle(['backup', 'verify', ...args], { cwd: folder });
+    const wrong = await verify(file, '--passphrase-file', other);
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.stderr, /seal\.csfle-backup: .*sealed under a passphrase {2}\[BACKUP_KEY_WRONG\]\n.*--passphrase-file/);
+    assert.match((await verify(other, ...sealed)).stderr, /other\.txt: .*\[BACKUP_NOT_RECOGNIZED\]\n.*csfle backup create/);
+    const { stdout } = await verify(file, ...sealed);
+    assert.match(stdout, /^ {2}sealed under a passphrase$/m);
+    assert.match(stdout, /^ {2}[0-9a-f-]{36} {2}.*\bssn\b.* local *$/m);
+  });
+
+  it('a purge of nothing says what there was', async () => {
+    const { code, stdout } = await run(['keys', 'purge', '--before', '2026-01-01', ...local]);
+    assert.equal(code, 0);
+    assert.match(stdout, /^no key was retired before 2026-01-01T00:00:00\.000Z: 0 retired keys in all$/m);
+  });
+
+  it('a malformed --key-arn is refused with its form and what was found', async () => {
+    for (const arn of ['', 'arn:aws:kms:us-east-1', 'my-key']) {
+      const { code, stderr } = await run(['migrate', '--to', 'aws', '--key-arn', arn, ...local]);
+      assert.equal(code, 2);
+      assert.match(stderr, /--key-arn: expected an ARN of the form arn:aws:kms:<region>:<account>:key\/<id>, found /);
+      assert.ok(stderr.includes(JSON.stringify(arn)), stderr);
+    }
+  });
+
+  it('to take a name from a key that does not have it fails, and changes nothing', async () => {
+    const before = await place.dump();
+    const { code, stderr } = await run(['keys', 'alt-name', 'remove', 'ssn', 'nobody']);
+    assert.equal(code, 1);
+    assert.match(stderr, /has no alternate name "nobody"/);
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('a backup that fails is said once, with its own next step', async () => {
+    const { code, stdout } = await run(['migrate', ...target(), ...local, ...sealed, '--backup-file', local[1], '--execute']);
+    assert.equal(code, 1);
+    assert.match(stdout, /^Nothing was written: the backup failed: .*\[MIGRATION_BACKUP_FAILED\]\nName a new file with --backup-file/m);
+  });
 });

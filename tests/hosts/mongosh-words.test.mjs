@@ -85,4 +85,35 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     const made = await evaluate("csfle.backup.create('empty.csfle-backup', { keyVaultNamespace: empty.keyVaultNamespace, ...words, allowEmpty: true })");
     assert.deepEqual([Number(made.keys), existsSync(join(shell.folder, 'empty.csfle-backup'))], [0, true]);
   });
+
+  it('restore prints a plan that says that nothing was written; the report stays data', async () => {
+    await evaluate("csfle.backup.create('one.csfle-backup', { keyVaultNamespace: options.keyVaultNamespace, ...words })");
+    const { keyId } = { keyId: (await client.db(database).collection('__keyVault').findOne())._id };
+    await client.db(database).collection('__keyVault').deleteOne({ _id: keyId });
+    const text = await printed("csfle.backup.restore('one.csfle-backup', { ...options, ...words })");
+    assert.match(text, /^Restore plan of one\.csfle-backup$/m);
+    assert.match(text, new RegExp(`^ {2}vault +${database}\\.__keyVault at ${new URL(uri).host}$`, 'm'));
+    assert.match(text, /^ {2}keys +1 would be inserted, /m);
+    assert.match(text, /^Nothing was written\. Run it again with execute: true\.$/m);
+    assert.equal(await client.db(database).collection('__keyVault').countDocuments(), 0);
+    const report = await evaluate("csfle.backup.restore('one.csfle-backup', { ...options, ...words, execute: true })");
+    assert.deepEqual([report.executed, report.ok, report.inserted.length, report.replacedFile], [true, true, 1, null]);
+  });
+
+  it('a backup that does not open is named with its seal, a missing file with its folder', async () => {
+    const value = await evaluate(`fs.writeFileSync('other.txt', 'another passphrase', { mode: 0o600 });
+      ({ wrong: fails(() => csfle.backup.verify('one.csfle-backup', { passphraseFile: 'other.txt' })), none: fails(() => csfle.backup.verify('other.txt', words)), absent: fails(() => csfle.localKeyFile('absent.bin')) })`);
+    assert.deepEqual([value.wrong.code, value.none.code, value.absent.code], ['BACKUP_KEY_WRONG', 'BACKUP_NOT_RECOGNIZED', 'ARGUMENT_INVALID']);
+    assert.match(value.wrong.message, /^one\.csfle-backup: .*sealed under a passphrase$/);
+    assert.match(value.wrong.remedy, /passphraseFile/);
+    assert.match(value.none.remedy, /csfle\.backup\.create\(\)/);
+    assert.ok(value.absent.message.includes(join(shell.folder, 'absent.bin')), value.absent.message);
+  });
+
+  it('help lists the object of backups, and a failed backup has its remedy on a line of its own', async () => {
+    const { stdout } = await shell.run(undefined, { uri, json: false, input: `${shell.load}\ncsfle.help()\n` });
+    assert.match(stdout, /^ +backup +Sealed backups/m);
+    const text = await printed(`csfle.migrate({ ...options, ...words, kmsProviders: { local, 'local:new': csfle.localKeyFile('new.bin') }, to: { provider: 'local:new' }, backupFile: 'new.bin', execute: true })`);
+    assert.match(text, /^ {2}failed +backup: .*choose another name \[MIGRATION_BACKUP_FAILED\]\n +Nothing was written\. Name a new file in backupFile/m);
+  });
 });
