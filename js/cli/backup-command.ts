@@ -13,16 +13,18 @@ import {
   verifyBackup,
 } from '../index.js';
 import { backupName, existingBackupFile, readBackupFile, writeNewFile } from '../node/backup-files.js';
-import { type FileFailure, type FileOfBackup, filesOf, plainBackup, schemasOf, storeBackup, writeFiles } from './backup-files.js';
+import { type FileFailure, type FileOfBackup, filesOf, ofBackup, plainBackup, schemasOf, sealOf, storeBackup, writeFiles } from './backup-files.js';
 import { givenPassphrase, type HeldKey, type OpeningKeyFlags, openingKey, type SealingKeyFlags, sealingKey } from './backup-key.js';
-import { type Connection, connect, connectionString, type DriverBson } from './connection.js';
+import { type Connection, connect, connectionString, type DriverBson, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { withFile } from './files.js';
 import { Interrupt } from './interrupt.js';
 import { mark, type Output } from './output.js';
 import { addProvidersAtHand, localMasterKey, ProviderSet, providersOf } from './providers.js';
+import { renderTable } from './table.js';
 import { trustOf } from './trust-options.js';
+import { inCommand } from './words.js';
 
 interface VaultFlags {
   readonly uri?: string;
@@ -37,6 +39,8 @@ export interface CreateFlags extends VaultFlags, SealingKeyFlags {
   readonly collection: readonly string[];
   readonly collections: boolean;
   readonly schemaFile: readonly string[];
+  /** Whether a key vault without a key is backed up. */
+  readonly allowEmpty: boolean;
 }
 
 /** Options of `csfle backup restore`. */
@@ -52,6 +56,8 @@ export interface RestoreFlags extends VaultFlags, OpeningKeyFlags {
   readonly localKeyTo?: string;
 }
 
+const KEYS_SHOWN = 20;
+
 /** `csfle backup create <file>` */
 export async function createBackupFile(file: string, flags: CreateFlags, output: Output): Promise<number> {
   if (!flags.collections && flags.collection.length > 0)
@@ -66,10 +72,18 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
     return await connected(uri, output, async ({ client, bson }, { signal }) => {
       const keyVault = { client, namespace: flags.keyVault };
       const backup = await createBackup({ keyVault, key: sealing.key, collections, schemas, localMasterKeys, signal, bson });
-      await withFile(() => writeNewFile(file, backup.bytes));
       const { sha256, keys, notRead } = backup;
+      if (keys === 0 && !flags.allowEmpty)
+        throw new CliError(
+          'CLI_OPTION_INVALID',
+          `${vaultPlace(client, flags.keyVault)} has no data key: no backup was written`,
+          'Check --key-vault and the connection string; add --allow-empty to back up what is there all the same.',
+          EXIT_FAILED,
+        );
+      await withFile(() => writeNewFile(file, backup.bytes));
       output.document({ file, sha256, keys, collections: backup.collections, notRead });
       output.line(`${counted(keys, 'key document')} and the options of ${counted(backup.collections, 'collection')} in ${file}`);
+      output.line(vaultPlace(client, flags.keyVault));
       output.line(`sha256 ${sha256}`);
       for (const reason of notRead) output.warn(`not in the backup: ${reason}`);
       if (keys === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
@@ -84,9 +98,9 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
 /** `csfle backup verify <file>` */
 export async function verifyBackupFile(file: string, flags: OpeningKeyFlags, output: Output): Promise<number> {
   const bytes = await withFile(() => readBackupFile(file));
-  const opening = await openingKey(bytes, flags, output);
+  const opening = await ofBackup(file, bytes, () => openingKey(bytes, flags, output));
   try {
-    const summary = await verifyBackup(bytes, opening.key);
+    const summary = await ofBackup(file, bytes, () => verifyBackup(bytes, opening.key));
     output.document({ file, ...summary });
     const { keys, indexes, collections, schemas, localMasterKeys, notRead } = summary;
     const malformed = keys.filter((key) => key.malformed);
@@ -95,6 +109,10 @@ export async function verifyBackupFile(file: string, flags: OpeningKeyFlags, out
       `  ${[counted(keys.length, 'key document'), counted(indexes.length, 'index', 'indexes'), counted(collections.length, 'collection'), counted(schemas.length, 'schema file'), counted(localMasterKeys.length, 'local master key')].join(', ')}`,
     );
     output.line(`  sha256 ${summary.sha256}`);
+    output.line(`  sealed under ${sealOf(bytes)}`);
+    const rows = keys.slice(0, KEYS_SHOWN).map(({ id, keyAltNames, provider }) => [id, keyAltNames.join(', '), provider]);
+    if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'provider'], rows, '  '));
+    if (keys.length > rows.length) output.line(`  ... and ${keys.length - rows.length} more (--json lists all)`);
     for (const reason of notRead) output.warn(`not in the backup: ${reason}`);
     for (const { id } of malformed) output.warn(`key ${id} is no well-formed key document; it was stored like that`);
     return EXIT_DONE;
@@ -115,14 +133,14 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
     };
     try {
       const documents = await plainBackup(file, bytes, bson);
-      const opening = kept(documents === undefined ? await openingKey(bytes, flags, output) : await keyForPresentState(flags, output));
-      const { contents, keyDocuments, files } = await contentsFor(bytes, documents, opening, flags, { bson, signal: interrupt.signal });
+      const opening = kept(documents === undefined ? await ofBackup(file, bytes, () => openingKey(bytes, flags, output)) : await keyForPresentState(flags, output));
+      const { contents, keyDocuments, files } = await ofBackup(file, bytes, () => contentsFor(bytes, documents, opening, flags, { bson, signal: interrupt.signal }));
       kept({ wipe: () => files.forEach((one) => one.bytes.fill(0)) });
       const present = await driverKeyVaultStore(client, flags.keyVault).find({});
       const providers = kept(new ProviderSet());
       await addProvidersAtHand(providers, providersOf([...keyDocuments, ...present]), flags, output);
       const replacedFile = flags.replacedFile ?? backupName(flags.keyVault, '-replaced');
-      const report = await restoreBackup({
+      const report = inCommand.report(await restoreBackup({
         ...contents,
         keyVault: { client, namespace: flags.keyVault },
         fromAnotherKeyVault: flags.fromAnotherKeyVault,
@@ -136,8 +154,9 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
         ...(flags.allCollections ? { collections: true } : flags.collection.length > 0 ? { collections: flags.collection } : {}),
         signal: interrupt.signal,
         bson,
-      });
+      }));
       const replaced = report.replacedBackup === null ? null : replacedFile;
+      output.line(vaultPlace(client, flags.keyVault));
       printRestored(report, replaced, flags, output);
       const { written, failures } =
         flags.execute && !report.interrupted ? await writeFiles(files) : { written: files.map(({ path }) => path), failures: [] };

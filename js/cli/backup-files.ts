@@ -2,12 +2,13 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BackupContents, type BackupSchema, CsfleError, type Document, isSealedBackup, type MigrationFailure, type SealedBackup } from '../index.js';
+import { type BackupContents, type BackupSchema, CsfleError, describeSealedBackup, type Document, isSealedBackup, type MigrationFailure, type SealedBackup } from '../index.js';
 import { readSchemaFiles, writeNewFile } from '../node/backup-files.js';
 import type { DriverBson } from './connection.js';
 import { CliError, EXIT_FAILED } from './failure.js';
 import { decodedText, withFile } from './files.js';
 import { printableError } from './output.js';
+import { masterKeyText } from './report-view.js';
 
 const NO_BACKUP = 'Give a file that csfle backup create or --backup-file wrote.';
 
@@ -42,6 +43,34 @@ export async function plainBackup(path: string, bytes: Uint8Array, { EJSON }: Dr
       throw new CliError('CLI_FILE_INVALID', `line ${index + 1} of ${path} is no extended JSON`, NO_BACKUP, undefined, { cause });
     }
   });
+}
+
+// What is wrong with a backup itself, or with what is to open it.
+const OF_FILE = /^BACKUP_(NOT_RECOGNIZED|VERSION_UNSUPPORTED|HEADER_INVALID|LIMIT_EXCEEDED|KEY_WRONG|KEY_MISSING|CHUNK_DAMAGED|CONTENT_INVALID)$/;
+
+/** What a backup is sealed under, as its header says; undefined where it cannot be read. */
+export function sealOf(bytes: Uint8Array): string | undefined {
+  try {
+    const description = describeSealedBackup(bytes);
+    return description.method === 'passphrase' ? 'a passphrase' : `the master key ${masterKeyText(description.masterKey)}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Works with a backup; an error about it names its file and, as far as it can be read, what it is sealed under. */
+export async function ofBackup<T>(file: string, bytes: Uint8Array, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!CsfleError.is(error) || !OF_FILE.test(error.code)) throw error;
+    const seal = sealOf(bytes);
+    const { code, message, details, cause } = error;
+    throw new CsfleError(code, `${file}: ${message}${seal === undefined ? '' : `; it is sealed under ${seal}`}`, {
+      details: { ...details, file },
+      ...(cause === undefined ? {} : { cause }),
+    });
+  }
 }
 
 /** A file that is to be written from a backup. */

@@ -60,6 +60,7 @@ export function addBackupCommands(csfle: Command, { connected, withNewMasterKey,
       .option('--collection <namespace>', 'validator and encryptedFields of this collection alone; repeat for more', collect, [])
       .option('--no-collections', 'no validators and encryptedFields (default: those of every readable collection)')
       .option('--schema-file <file>', 'put this file in; repeat for more', collect, [])
+      .option('--allow-empty', 'although the key vault has no data key', false)
       .action(run((flags: never, output, [file]) => createBackupFile(file as string, flags, output)));
   }
 }

@@ -36,6 +36,12 @@ export interface Connection {
   readonly bson: DriverBson;
 }
 
+/** Which key vault a plan or a report is about: its name and the hosts of its server, as the driver reads them, and nobody's password. */
+export function vaultPlace({ options }: Pick<Connection['client'], 'options'>, namespace: string): string {
+  const hosts = options.srvHost ?? options.hosts.map((host) => host.toString()).join(',');
+  return `vault ${namespace} at ${hosts}`;
+}
+
 /** Connects, or says in one sentence why not. */
 export async function connect(uri: string, output: Output): Promise<Connection> {
   const driver = await loadPackage('mongodb', () => import('mongodb'), 'it is the driver that connects to the server');

@@ -4,13 +4,14 @@ import { dirname, join } from 'node:path';
 import { driverKeyVaultStore, type KeyDocument, type KeyProof, proveKeys, version } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
-import { type NamedCollection, readableCollections } from './discovery.js';
+import { MISSING_REMEDY, missingCollections, type NamedCollection, readableCollections } from './discovery.js';
 import { EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { chmodRemedy, inspectKeyFile } from './key-file.js';
 import type { KeysFlags } from './keys-command.js';
 import { mark, type Output, printableError } from './output.js';
 import { providersAtHand } from './providers.js';
 import { trustOf } from './trust-options.js';
+import { inCommand } from './words.js';
 
 /** One thing that was looked at. */
 interface Finding {
@@ -195,7 +196,7 @@ async function proveEach(
     });
     for (const namespace of unread)
       add({ state: 'warn', name: 'collection', detail: `${namespace} cannot be read`, remedy: 'Allow find on it to this user.' });
-    for (const proof of proofs) add(findingOf(proof));
+    for (const proof of proofs) add(findingOf(inCommand.report(proof)));
   } catch (error) {
     add(failed('data key', error));
   } finally {
@@ -209,7 +210,11 @@ async function collectionsOf(
   { client }: Connection,
   add: (finding: Finding) => void,
 ): Promise<readonly NamedCollection[]> {
-  if (flags.collection.length > 0) return flags.collection.map((namespace) => ({ client, namespace }));
+  if (flags.collection.length > 0) {
+    const missing = await missingCollections({ client }, flags.collection);
+    for (const namespace of missing) add({ state: 'fail', name: 'collection', detail: `there is no collection ${namespace}`, remedy: MISSING_REMEDY, code: 'CLI_OPTION_INVALID' });
+    return flags.collection.filter((namespace) => !missing.includes(namespace)).map((namespace) => ({ client, namespace }));
+  }
   try {
     return await readableCollections({ client }, [flags.keyVault]);
   } catch (error) {

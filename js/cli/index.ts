@@ -148,6 +148,7 @@ function program(): Command {
     .option('--backup-file <file>', 'name of the sealed backup that --execute takes first (default: a new file in this folder)')
     .option('--no-backup', 'take no backup')
     .option('--execute', 'carry the plan out', false)
+    .option('--allow-empty', 'although the key vault has no data key: then there is nothing to do', false)
     .option('--undo', 'exchange source and target: undo a rewrap', false)
     .option('--confirm-plaintext', 'mode decrypt: documents may be stored in the clear', false)
     .option('--delete-old-keys', 'mode reencrypt: retire old keys that nothing in any namespace needs; csfle keys restore brings them back', false)

@@ -5,6 +5,7 @@ import { CliError } from './failure.js';
 export const MASTER_KEY_BYTES = 96;
 // Base64 of 96 bytes has 128 characters; a few line ends around them are fine, anything longer is no key file.
 const LONGEST_KEY_FILE = 512;
+const RIGHT_FILE = 'Give the file of the local master key that the data keys were wrapped under.';
 /** The command that makes a key file private. */
 export function chmodRemedy(path: string): string {
   return `Run: ${chmodCommand(path)}`;
@@ -30,8 +31,8 @@ export function inspectKeyFile(path: string): Promise<FileState> {
   return ofKeyFile(path, () => inspectRegularFile(path));
 }
 
-/** 96 raw bytes, or base64 text of them, copied into memory of their own. `source` names them in the error. */
-export function parseMasterKey(bytes: Uint8Array, source: string): Uint8Array {
+/** 96 raw bytes, or base64 text of them, copied into memory of their own. `source` names them in the error, and `remedy` says what to give. */
+export function parseMasterKey(bytes: Uint8Array, source: string, remedy = RIGHT_FILE): Uint8Array {
   if (bytes.length === MASTER_KEY_BYTES) return Uint8Array.from(bytes);
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1').replace(/\s+/g, '');
   if (/^[A-Za-z0-9+/]{128}$/.test(text)) {
@@ -40,7 +41,7 @@ export function parseMasterKey(bytes: Uint8Array, source: string): Uint8Array {
     decoded.fill(0);
     return key;
   }
-  throw invalid(source, bytes.length > LONGEST_KEY_FILE ? 'more' : `${bytes.length} bytes`);
+  throw invalid(source, bytes.length > LONGEST_KEY_FILE ? 'more' : `${bytes.length} bytes`, remedy);
 }
 
 async function ofKeyFile<T>(path: string, work: () => Promise<T>): Promise<T> {
@@ -50,18 +51,18 @@ async function ofKeyFile<T>(path: string, work: () => Promise<T>): Promise<T> {
     if (!(cause instanceof FileError)) throw cause;
     const { message } = cause;
     if (cause.code === 'FILE_EXPOSED') throw new CliError('CLI_KEY_FILE_EXPOSED', message, chmodRemedy(path), undefined, { cause });
-    if (cause.code === 'FILE_TOO_LARGE') throw invalid(path, 'more', { cause });
+    if (cause.code === 'FILE_TOO_LARGE') throw invalid(path, 'more', RIGHT_FILE, { cause });
     const remedy =
       cause.code === 'FILE_NOT_REGULAR' ? 'Give the path of the key file itself.' : 'Check the path and the owner of the key file.';
     throw new CliError('CLI_KEY_FILE_UNREADABLE', message, remedy, undefined, { cause });
   }
 }
 
-function invalid(source: string, found: string, options?: { readonly cause: unknown }): CliError {
+function invalid(source: string, found: string, remedy: string, options?: { readonly cause: unknown }): CliError {
   return new CliError(
     'CLI_KEY_FILE_INVALID',
     `${source} holds no local master key: expected 96 bytes or 128 characters of base64, found ${found}`,
-    'Give the file that was used as kmsProviders.local.key.',
+    remedy,
     undefined,
     options,
   );

@@ -1,6 +1,7 @@
 import { ClientEncryption, type KeyDocument, type MasterKeyDocument } from '../index.js';
-import { type Connection, connect, connectionString } from './connection.js';
+import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
+import { requireCollections } from './discovery.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { keyFilterOf } from './migrate-options.js';
 import type { Output } from './output.js';
@@ -52,7 +53,7 @@ export async function withVault<T>(
 
 /** `csfle keys list` */
 export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
-  return withVault(flags, output, undefined, async (vault) => {
+  return withVault(flags, output, undefined, async (vault, connection) => {
     const keys = await vault.getKeys().toArray();
     output.document({ keyVault: flags.keyVault, keys: keys.map(printableKey) });
     const rows = keys.map((key) => [
@@ -62,6 +63,7 @@ export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
       dateOf(key.updateDate),
     ]);
     if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'master key', 'updated'], rows));
+    else warnOfEmptyVault(connection, flags, output);
     output.line(`${counted(keys.length, 'key')} in ${flags.keyVault}`);
     return EXIT_DONE;
   });
@@ -125,7 +127,9 @@ export function changeAltName(
       keyAltNames: after?.keyAltNames ?? [],
     });
     output.line(`${_id.toHexString(true)}  ${(after?.keyAltNames ?? []).join(', ')}`);
-    return EXIT_DONE;
+    if (change === 'add' || had) return EXIT_DONE;
+    output.note(`the key ${_id.toHexString(true)} has no alternate name ${JSON.stringify(altName)}: nothing was changed. See: csfle keys show ${_id.toHexString(true)}`);
+    return EXIT_FAILED;
   });
 }
 
@@ -144,6 +148,7 @@ export async function rewrapKeys(
   const providers = await providersAtHand(['local', 'aws', ...(target === undefined ? [] : [target.provider])], flags, output);
   return withVault(flags, output, providers, async (vault, connection) => {
     await requireKeys(names, vault, connection);
+    await requireCollections(connection, '--proof-collection', flags.proofCollection);
     const { provider, ...masterKey } = target ?? {};
     const collections = flags.proofCollection.map((namespace) => ({ client: connection.client, namespace }));
     const proof = collections.length > 0 ? { collections } : flags.proof ? undefined : (false as const);
@@ -151,11 +156,18 @@ export async function rewrapKeys(
     const { bulkWriteResult } = await vault.rewrapManyDataKey(keyFilterOf(names, connection.bson) ?? {}, options);
     const rewrapped = bulkWriteResult?.modifiedCount ?? 0;
     output.document({ rewrapped, masterKey: target ?? null });
+    output.line(vaultPlace(connection.client, flags.keyVault));
     output.line(
       `${counted(rewrapped, 'key')} wrapped anew${target === undefined ? ' under the same master keys' : ` under ${masterKeyText(target)}`}`,
     );
+    if (rewrapped === 0 && flags.all) warnOfEmptyVault(connection, flags, output);
     return rewrapped > 0 || names.length === 0 ? EXIT_DONE : EXIT_FAILED;
   });
+}
+
+/** A misspelt key vault looks like one that has no keys. */
+export function warnOfEmptyVault({ client }: Pick<Connection, 'client'>, { keyVault }: Pick<KeysFlags, 'keyVault'>, output: Output, what = 'data key'): void {
+  output.warn(`${vaultPlace(client, keyVault)} has no ${what}; check --key-vault and the connection string`);
 }
 
 /** `csfle keys backup`, which is a command of its own now. */

@@ -1,6 +1,6 @@
 import confirm from '@inquirer/confirm';
-import { driverKeyVaultStore, migrate, type MigrateOptions, type MigrationReport } from '../index.js';
-import { type Connection, connect, connectionString } from './connection.js';
+import { CsfleError, driverKeyVaultStore, migrate, type MigrateOptions, type MigrationReport } from '../index.js';
+import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
 import { DataClients, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { schemaFile } from './files.js';
@@ -10,6 +10,7 @@ import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags }
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
 import { trustOf } from './trust-options.js';
+import { inCommand } from './words.js';
 import { printPlan, printResults } from './report-view.js';
 
 /** `csfle migrate`: plans, and carries the plan out with `--execute`. */
@@ -37,9 +38,10 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
       signal: interrupt.signal,
     };
     if (flags.execute) await requireNamedKeys(flags, connection);
-    const report = await perform(flags, options);
+    const isEmpty = flags.execute && (await hasNoKey(flags, connection));
+    const report = inCommand.report(await perform(flags, options, isEmpty));
     progress.close();
-    return finish(flags, report, output, interrupt);
+    return finish(flags, report, output, interrupt, vaultPlace(connection.client, flags.keyVault));
   } finally {
     progress.close();
     interrupt?.release();
@@ -105,8 +107,19 @@ async function requireNamedKeys({ key, mode, keyVault }: MigrateFlags, { client,
     );
 }
 
-async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<MigrationReport> {
+/** Whether a key vault that can be read has no key. */
+async function hasNoKey({ keyVault }: MigrateFlags, { client }: Connection): Promise<boolean> {
+  const found = await driverKeyVaultStore(client, keyVault).find({}).catch(() => undefined);
+  return found?.length === 0;
+}
+
+async function perform(flags: MigrateFlags, options: MigrateOptions, isEmpty: boolean): Promise<MigrationReport> {
   if (!flags.execute) return migrate(options);
+  if (isEmpty && !flags.allowEmpty && flags.mode === 'decrypt') {
+    // The other modes are refused by the library. This one has nothing to do with the keys of a vault that is empty or misspelt.
+    throw new CsfleError('MIGRATION_NO_KEYS_CHOSEN', `the key vault ${flags.keyVault} has no data key`);
+  }
+  if (isEmpty && flags.allowEmpty && flags.mode !== 'decrypt') return { ...(await migrate(options)), ok: true };
   if (flags.mode !== 'decrypt') return migrate({ ...options, execute: true });
   if (!flags.confirmPlaintext && !(await confirmed(flags))) {
     throw new CliError(
@@ -126,12 +139,12 @@ async function confirmed(flags: MigrateFlags): Promise<boolean> {
   );
 }
 
-function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt): number {
+function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt, vault: string): number {
   if (output.json) output.document(report);
   else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
-  else if (report.executed) printResults(output, report);
+  else if (report.executed) printResults(output, report, vault);
   else {
-    printPlan(output, report);
+    printPlan(output, report, vault);
     output.line(verdictOf(flags, report));
   }
   warnOfNothing(flags, report, output);
@@ -149,7 +162,8 @@ function warnOfNothing(flags: MigrateFlags, { plan }: MigrationReport, output: O
   if (known.size === 0 && flags.key.length === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
 }
 
-function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string | readonly string[] {
+function verdictOf(flags: MigrateFlags, { plan, failures, ok }: MigrationReport): string | readonly string[] {
+  if (flags.execute && ok) return 'Nothing to do: the key vault has no data key.';
   if (!flags.execute)
     return plan.executable
       ? 'Nothing was written. Add --execute to carry this out.'
@@ -157,5 +171,5 @@ function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): st
   const [first] = failures;
   return first === undefined
     ? 'Nothing was written.'
-    : [`Nothing was written: ${first.message}  [${first.code}]`, first.remedy];
+    : [`Nothing was written: ${first.message}  [${first.code}]`, first.remedy.replace(/^Nothing was written\. /, '')];
 }

@@ -3,7 +3,7 @@ import type { DriverBson } from './connection.js';
 import type { EvidenceFlags } from './evidence-options.js';
 import { CliError } from './failure.js';
 import type { Output } from './output.js';
-import { awsMasterKey, localMasterKey, providerType, ProviderSet, refuseAwsKeyOptions } from './providers.js';
+import { awsMasterKey, providerType, ProviderSet, refuseAwsKeyOptions } from './providers.js';
 import type { TrustFlags } from './trust-options.js';
 
 /** What the command line of `csfle migrate` says. */
@@ -32,6 +32,8 @@ export interface MigrateFlags extends EvidenceFlags, TrustFlags {
   readonly passphraseFile?: string;
   readonly execute: boolean;
   readonly undo: boolean;
+  /** Whether a key vault without a key is no failure. */
+  readonly allowEmpty: boolean;
   readonly confirmPlaintext: boolean;
   readonly deleteOldKeys: boolean;
   readonly batchSize?: number;
@@ -82,7 +84,7 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
       if (id === undefined || providers.has(id)) continue;
       if (providerType(id) === 'aws') await providers.addAws(id);
       else if (providerType(id) === 'local')
-        providers.addLocal(id, await localMasterKey(keyFile ?? (id === sourceId ? undefined : flags.localKeyFile), output));
+        await providers.addLocal(id, keyFile ?? (id === sourceId ? undefined : flags.localKeyFile), output);
       else
         throw new CliError(
           'CLI_OPTION_INVALID',
@@ -94,7 +96,7 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
       // Without --from there is whatever the keys need.
       if (!providers.has('aws')) await providers.addAws('aws').catch(() => undefined);
       if (!providers.has('local') && (flags.localKeyFile !== undefined || process.env.CSFLE_LOCAL_KEY))
-        providers.addLocal('local', await localMasterKey(flags.localKeyFile, output));
+        await providers.addLocal('local', flags.localKeyFile, output);
     }
   });
   return { from, to, providers, kmsProviders: providers.kmsProviders };

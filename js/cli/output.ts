@@ -4,6 +4,7 @@ import { visible, visibleJson } from '../node/text.js';
 import { CliError, EXIT_FAILED, EXIT_USAGE } from './failure.js';
 import { Redactor } from './redaction.js';
 import { standardError, standardOutput, type TextStream } from './stream.js';
+import { inCommand } from './words.js';
 
 /** An error as `--json` prints it. */
 export interface PrintableError {
@@ -115,10 +116,11 @@ function withKeyId({ message, details }: PrintableError): string {
   return id === undefined || message.includes(String(id)) ? message : `key ${String(id)}: ${message}`;
 }
 
-/** Code, message and remedy of any error; of unknown ones no more than the message. */
+/** Code, message and remedy of any error, in words of the command; of unknown ones no more than the message. */
 export function printableError(error: unknown): PrintableError {
   if (CsfleError.is(error)) {
-    const { code, message, remedy, details } = error;
+    const { code, details } = error;
+    const { message, remedy } = inCommand.error({ code, message: error.message, remedy: error.remedy, details });
     return Object.keys(details).length > 0 ? { code, message, remedy, details } : { code, message, remedy };
   }
   if (error instanceof CliError) return { code: error.code, message: error.message, remedy: error.remedy };

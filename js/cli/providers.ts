@@ -4,6 +4,7 @@ import { CliError } from './failure.js';
 import { parseMasterKey, readKeyFile } from './key-file.js';
 import type { Output } from './output.js';
 import { loadPackage } from './package-loading.js';
+import { inCommand } from './words.js';
 
 /** Options that say which master keys are at hand; the secrets themselves come from files, environment or a prompt. */
 export interface ProviderOptions {
@@ -36,9 +37,12 @@ export class ProviderSet {
     return this.#providers[id] !== undefined;
   }
 
-  addLocal(id: string, key: Uint8Array): void {
+  /** A local master key, from the file that was named or from where `localMasterKey` finds it. */
+  async addLocal(id: string, file: string | undefined, output: Output): Promise<void> {
+    const { key, source } = await foundMasterKey(file, output);
     this.#secrets.push(key);
     this.#providers[id] = { key };
+    inCommand.localKeys.set(id, source);
   }
 
   /** AWS KMS with the SDK's own credential chain; AWS_ENDPOINT_URL_KMS and AWS_PROFILE are the SDK's to honour. */
@@ -67,16 +71,20 @@ export function providerType(id: string): string {
  * Errors: `CLI_MASTER_KEY_MISSING` when there is none of these.
  */
 export async function localMasterKey(file: string | undefined, output: Output): Promise<Uint8Array> {
-  if (file !== undefined) return readKeyFile(file);
+  return (await foundMasterKey(file, output)).key;
+}
+
+async function foundMasterKey(file: string | undefined, output: Output): Promise<{ readonly key: Uint8Array; readonly source: string }> {
+  if (file !== undefined) return { key: await readKeyFile(file), source: file };
   const fromEnvironment = process.env.CSFLE_LOCAL_KEY;
   if (fromEnvironment !== undefined && fromEnvironment !== '') {
     output.redactor.add(fromEnvironment);
-    return parseMasterKey(Buffer.from(fromEnvironment, 'latin1'), 'CSFLE_LOCAL_KEY');
+    return { key: parseMasterKey(Buffer.from(fromEnvironment, 'latin1'), 'CSFLE_LOCAL_KEY', 'Set it to the base64 text of the local master key.'), source: 'CSFLE_LOCAL_KEY' };
   }
   if (process.stdin.isTTY && process.stderr.isTTY) {
     const typed = await password({ message: 'Local master key (base64):', mask: true }, { output: process.stderr });
     output.redactor.add(typed);
-    return parseMasterKey(Buffer.from(typed, 'latin1'), 'what was typed');
+    return { key: parseMasterKey(Buffer.from(typed, 'latin1'), 'what was typed', 'Type the base64 text of the local master key, or pass --local-key-file.'), source: 'what was typed' };
   }
   throw new CliError(
     'CLI_MASTER_KEY_MISSING',
@@ -90,7 +98,7 @@ export function providersFor(ids: Iterable<string>, options: ProviderOptions, ou
   return ProviderSet.filled(async (set) => {
     for (const id of new Set(ids)) {
       const type = providerType(id);
-      if (type === 'local') set.addLocal(id, await localMasterKey(options.localKeyFile, output));
+      if (type === 'local') await set.addLocal(id, options.localKeyFile, output);
       else if (type === 'aws') await set.addAws(id);
       else throw unsupported(id);
     }
@@ -120,7 +128,7 @@ async function addAtHand(
     if (set.has(id) || !PROVIDER_ID.test(id)) continue;
     const type = providerType(id);
     if (type === 'aws') await addAws(id);
-    if (type === 'local' && hasLocalKey) set.addLocal(id, await localMasterKey(options.localKeyFile, output));
+    if (type === 'local' && hasLocalKey) await set.addLocal(id, options.localKeyFile, output);
   }
 }
 
@@ -154,6 +162,7 @@ export function refuseAwsKeyOptions({ keyArn, region, endpoint }: AwsKeyOptions,
   if (name !== undefined) throw new CliError('CLI_OPTION_INVALID', `${prefix}${name} is without effect here`, advice);
 }
 
+const ARN_FORM = 'an ARN of the form arn:aws:kms:<region>:<account>:key/<id>';
 const ARN_REGION = /^arn:[^:]+:kms:([a-z0-9-]+):[^:]*:(?:key|alias)\//;
 
 /** The master key document of an AWS key; the region is part of an ARN. `option` names the option of the key. */
@@ -165,6 +174,9 @@ export function awsMasterKey(provider: string, { keyArn, region, endpoint }: Aws
       'Give the ARN of the customer master key, as aws kms describe-key shows it.',
     );
   const ofArn = ARN_REGION.exec(keyArn)?.[1];
+  // A variable of the shell that is not set arrives as an empty text.
+  if (keyArn.trim() === '' || (ofArn === undefined && (region === undefined || keyArn.startsWith('arn:'))))
+    throw new CliError('CLI_OPTION_INVALID', `${option}: expected ${ARN_FORM}, found ${JSON.stringify(keyArn)}`, 'Give the whole ARN, as aws kms describe-key shows it, or an id or alias/name with the region beside it.');
   if (region !== undefined && ofArn !== undefined && region !== ofArn) {
     throw new CliError(
       'CLI_OPTION_INVALID',
@@ -172,12 +184,5 @@ export function awsMasterKey(provider: string, { keyArn, region, endpoint }: Aws
       'Leave --region out: the ARN has it.',
     );
   }
-  const found = region ?? ofArn;
-  if (found === undefined)
-    throw new CliError(
-      'CLI_OPTION_INVALID',
-      `${option} is no ARN, so the region is needed`,
-      'Add --region, or give the whole ARN.',
-    );
-  return { provider, region: found, key: keyArn, ...(endpoint === undefined ? {} : { endpoint }) };
+  return { provider, region: region ?? ofArn, key: keyArn, ...(endpoint === undefined ? {} : { endpoint }) };
 }

@@ -24,10 +24,11 @@ export function masterKeyText(masterKey: MasterKeyDocument | null): string {
   return [provider, ...known.filter((field) => field !== undefined).map(String)].join('  ');
 }
 
-/** Prints a plan: what, from where to where, the checks, and what will be touched. */
-export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'choice' | 'plan'>): void {
+/** Prints a plan: what, of which key vault, from where to where, the checks, and what will be touched. */
+export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'choice' | 'plan'>, vault: string): void {
   const { mode, from, to, choice, plan } = report;
   output.line(paint('bold', `Plan: ${MODE_SENTENCES[mode]}`));
+  output.line(`${INDENT}${vault}`);
   output.line(`${INDENT}from  ${from === null ? 'any master key' : masterKeyText(from)}`);
   output.line(`${INDENT}to    ${masterKeyText(to)}`);
   if (choice !== null) output.line(`${INDENT}keys  ${choiceText(choice)}`);
@@ -55,11 +56,12 @@ export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' |
 /** Prints checks as a list. */
 export function printChecks(output: Output, checks: readonly MigrationCheck[]): void {
   const width = Math.max(...checks.map(({ name }) => name.length));
-  for (const { name, ok, required, detail, subject, code } of checks) {
+  for (const { name, ok, required, detail, subject, code, remedy } of checks as readonly (MigrationCheck & { readonly remedy?: string })[]) {
     const state = ok ? 'ok' : required ? 'fail' : 'warn';
     const about = subject === undefined ? '' : `${subject}: `;
     const reason = code === undefined ? '' : `  [${code}]`;
     output.line(`${INDENT}${mark(state, process.stdout)}  ${name.padEnd(width)}  ${about}${detail}${reason}`);
+    if (remedy !== undefined) output.line(`${INDENT}${' '.repeat(width + 8)}${remedy}`);
   }
 }
 
@@ -78,7 +80,7 @@ function printKeys(output: Output, mode: MigrationReport['mode'], plan: Migratio
 }
 
 /** Prints what a run did. */
-export function printResults(output: Output, report: MigrationReport): void {
+export function printResults(output: Output, report: MigrationReport, vault: string): void {
   const { mode, plan, keys, collections, schemas, failures, kmsCalls, durationMs, interrupted, ok } = report;
   const unfinished = failures.length > 0 ? 'Not done: see the failures below' : 'Not done: see below what is left';
   // A date that is too early chooses no key: that is to be read as such, and not as work that was done.
@@ -86,6 +88,7 @@ export function printResults(output: Output, report: MigrationReport): void {
   const done = nothingChosen === undefined ? 'Done' : 'Nothing to do';
   const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? done : unfinished;
   output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
+  output.line(`${INDENT}${vault}`);
   if (mode === 'rewrap') {
     output.line(
       `${INDENT}${keys.migrated} of ${counted(keys.planned, 'key')} wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`,
@@ -120,11 +123,15 @@ export function printResults(output: Output, report: MigrationReport): void {
   // No failures of this run, and yet keys that "Done" alone would hide.
   for (const { name, ok: passed, detail } of plan.checks)
     if ((name === 'keys-under-target' || name === 'key-documents') && !passed) output.line(`${INDENT}${mark('warn', process.stdout)}  ${name}: ${detail}`);
-  for (const { kind, id, namespace, keyAltNames, code, message } of failures.slice(0, FAILURES_SHOWN)) {
+  let said = '';
+  for (const { kind, id, namespace, keyAltNames, code, message, remedy } of failures.slice(0, FAILURES_SHOWN)) {
     const names = keyAltNames === undefined || keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
     output.line(
-      `${INDENT}${mark('fail', process.stdout)}  ${kind} ${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`,
+      `${INDENT}${mark('fail', process.stdout)}  ${kind === id ? '' : `${kind} `}${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`,
     );
+    // Once where many failed for one reason.
+    if (remedy !== said) output.line(`${INDENT}      ${remedy}`);
+    said = remedy;
   }
   if (failures.length > FAILURES_SHOWN)
     output.line(`${INDENT}... and ${failures.length - FAILURES_SHOWN} more failures (--json lists all)`);

@@ -11,13 +11,13 @@ import {
   retiredKeys,
   retireKeys,
 } from '../index.js';
-import type { Connection } from './connection.js';
+import { type Connection, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
 import { DataClients, type EvidenceFlags, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { schemaFile } from './files.js';
 import { Interrupt } from './interrupt.js';
-import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, withVault } from './keys-command.js';
+import { altNamesOf, findKey, idOf, type KeysFlags, masterKeyOf, warnOfEmptyVault, withVault } from './keys-command.js';
 import { UUID } from './migrate-options.js';
 import { mark, type Output } from './output.js';
 import { ProgressView } from './progress-view.js';
@@ -25,6 +25,7 @@ import { addProvidersAtHand, providersAtHand, providersOf } from './providers.js
 import { masterKeyText } from './report-view.js';
 import { renderTable } from './table.js';
 import { trustOf } from './trust-options.js';
+import { inCommand } from './words.js';
 
 const USES_SHOWN = 10;
 
@@ -33,6 +34,7 @@ type RemovalFlags = KeysFlags & EvidenceFlags & { readonly schemaFile: readonly 
 /** `csfle keys delete <key>`: moves a key that nothing needs to the retired keys. */
 export function deleteKey(name: string, flags: RemovalFlags, output: Output): Promise<number> {
   return removing(flags, output, async (vault, connection, options, settled) => {
+    output.line(vaultPlace(connection.client, flags.keyVault));
     const key = await findKey(vault, name, connection);
     const id = idOf(key);
     const remove = (execute: boolean): Promise<KeyRemovalReport> =>
@@ -48,11 +50,12 @@ export function deleteKey(name: string, flags: RemovalFlags, output: Output): Pr
 /** `csfle keys purge`: destroys retired keys that nothing needs. */
 export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonly execute: boolean }, output: Output): Promise<number> {
   const { before } = flags;
-  return removing(flags, output, async (_vault, _connection, options, settled) => {
+  return removing(flags, output, async (_vault, { client }, options, settled) => {
+    output.line(vaultPlace(client, flags.keyVault));
     const plan = await settled(purgeRetiredKeys({ ...options, before }));
     const purgeable = plan.keys.filter(({ outcome }) => outcome === 'unused').length;
     if (!flags.execute || purgeable === 0) {
-      const code = report(plan, output);
+      const code = report(plan, output, {}, await withoutOldKeys(client, flags));
       if (!flags.execute) output.line('Nothing was written. Add --execute to carry this out.');
       return code;
     }
@@ -63,6 +66,14 @@ export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonl
     );
     return report(await settled(purgeRetiredKeys({ ...options, before, execute: true })), output);
   });
+}
+
+/** What there is when no retired key is old enough. */
+async function withoutOldKeys(client: Connection['client'], { keyVault, before }: KeysFlags & { readonly before: Date }): Promise<string> {
+  const entries = await retiredKeys({ keyVault: { client, namespace: keyVault } });
+  const first = entries.map(({ retiredAt }) => retiredAt.getTime()).sort((one, other) => one - other)[0];
+  const oldest = first === undefined ? '' : `, the first of them at ${new Date(first).toISOString()}`;
+  return `no key was retired before ${before.toISOString()}: ${counted(entries.length, 'retired key')} in all${oldest}`;
 }
 
 /** `csfle keys retired` */
@@ -101,12 +112,14 @@ export async function restoreKeys(
     const entries = await retiredKeys({ keyVault });
     const named = flags.all ? entries : names.map((name) => entryOf(name, entries));
     const ids = new Map(named.map(({ keyId, document }) => [idOf(document as never), keyId]));
-    const result = await restoreRetiredKeys({ keyVault, keys: [...ids.values()], withoutTakenNames: flags.withoutTakenNames, bson });
+    const result = inCommand.report(await restoreRetiredKeys({ keyVault, keys: [...ids.values()], withoutTakenNames: flags.withoutTakenNames, bson }));
     output.document(result);
+    output.line(vaultPlace(client, flags.keyVault));
     output.line(
       `${counted(result.restored.length, 'key')} restored, ${result.present.length} were in the key vault, ${result.failures.length} failed`,
     );
-    for (const { id, message, code } of result.failures) output.line(`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`);
+    if (flags.all && entries.length === 0) warnOfEmptyVault({ client }, flags, output, 'retired key');
+    for (const { id, message, code, remedy } of result.failures) output.line([`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`, `        ${remedy}`]);
     return result.ok ? EXIT_DONE : EXIT_FAILED;
   });
 }
@@ -178,7 +191,8 @@ function retiredIn({ keys }: KeyRemovalReport): number {
   return keys.filter(({ outcome }) => outcome === 'retired').length;
 }
 
-function report(result: KeyRemovalReport, output: Output, more: Readonly<Record<string, unknown>> = {}): number {
+function report(given: KeyRemovalReport, output: Output, more: Readonly<Record<string, unknown>> = {}, nothing = 'no key'): number {
+  const result = inCommand.report(given);
   output.document({ ...more, ...result });
   for (const { id, keyAltNames, outcome, uses } of result.keys) {
     const names = keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`;
@@ -186,7 +200,7 @@ function report(result: KeyRemovalReport, output: Output, more: Readonly<Record<
     for (const use of uses.slice(0, USES_SHOWN)) output.line(`  ${useText(use)}`);
     if (uses.length > USES_SHOWN) output.line(`  ... and ${uses.length - USES_SHOWN} more (--json lists all)`);
   }
-  if (result.keys.length === 0) output.line('no key');
+  if (result.keys.length === 0) output.line(nothing);
   for (const { message, code, remedy } of result.failures) {
     output.line(`${mark('fail', process.stdout)}  ${message}  [${code}]`);
     output.line(`      ${remedy}`);
@@ -208,5 +222,5 @@ function printableEntry(entry: RetiredKey): {
 } {
   const { document, retiredAt, requestedBy, reason } = entry;
   const key = document as never;
-  return { id: idOf(key), keyAltNames: altNamesOf(key), masterKey: masterKeyOf(key), retiredAt: retiredAt.toISOString(), requestedBy, reason };
+  return { id: idOf(key), keyAltNames: altNamesOf(key), masterKey: masterKeyOf(key), retiredAt: retiredAt.toISOString(), requestedBy: inCommand.text(requestedBy), reason };
 }

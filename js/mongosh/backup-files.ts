@@ -1,6 +1,6 @@
 /** Files of backups and passphrases in the shell: those of js/node, with the errors and warnings of the shell. */
 
-import { CsfleError } from '../index.js';
+import { CsfleError, describeSealedBackup } from '../index.js';
 import { FileError, chmodCommand } from '../node/files.js';
 import { readPassphraseFile } from '../node/backup-files.js';
 import { printWarning, type ShellInstanceState } from './shell.js';
@@ -28,6 +28,29 @@ export function passphraseOf({ passphraseFile, passphrase }: ShellPassphrase, st
   if (typeof passphrase === 'string' && state?.isInteractive === true)
     void printWarning(state, 'A passphrase that was typed into a command stays in the history of the shell. Use passwordPrompt(), or passphraseFile.');
   return passphrase === undefined ? undefined : { passphrase, wipe: () => undefined };
+}
+
+// What is wrong with a backup itself, or with what is to open it.
+const OF_FILE = /^BACKUP_(NOT_RECOGNIZED|VERSION_UNSUPPORTED|HEADER_INVALID|LIMIT_EXCEEDED|KEY_WRONG|KEY_MISSING|CHUNK_DAMAGED|CONTENT_INVALID)$/;
+
+/** Works with a backup; an error about it names its file and, as far as it can be read, what it is sealed under. */
+export async function ofBackup<T>(file: string, bytes: Uint8Array, work: () => Promise<T> | T): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!CsfleError.is(error) || !OF_FILE.test(error.code)) throw error;
+    const { code, message, details, cause } = error;
+    throw new CsfleError(code, `${file}: ${message}${sealText(bytes)}`, { details: { ...details, file }, ...(cause === undefined ? {} : { cause }) });
+  }
+}
+
+function sealText(bytes: Uint8Array): string {
+  try {
+    const description = describeSealedBackup(bytes);
+    return `; it is sealed under ${description.method === 'passphrase' ? 'a passphrase' : `the master key ${Object.values(description.masterKey).join(' ')}`}`;
+  } catch {
+    return '';
+  }
 }
 
 /** Runs `work`; an error about a file becomes `ARGUMENT_INVALID`. */

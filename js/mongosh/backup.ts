@@ -9,18 +9,19 @@ import {
   createBackup,
   describeSealedBackup,
   type MasterKeyDocument,
-  type RestoreBackupReport,
   restoreBackup,
   type TrustOptions,
   verifyBackup,
 } from '../index.js';
 import { requireArguments, requireOptions } from './arguments.js';
 import { backupName, existingBackupFile, readBackupFile, readSchemaFiles, writeNewFile } from '../node/backup-files.js';
-import { passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
+import { ofBackup, passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
-import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
+import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, vaultPlace, withOptionsOfMongo } from './session.js';
+import { readableRestore, type ShellRestoreReport } from './restore-text.js';
 import { knownInstanceState, type ShellInstanceState } from './shell.js';
+import { inShell } from './words.js';
 
 /** What opens a backup in the shell. */
 export interface ShellBackupKey extends ShellPassphrase, TrustOptions {
@@ -36,6 +37,8 @@ export interface ShellCreateBackupOptions extends ShellBackupKey, Pick<ShellEncr
   readonly masterKey?: MasterKeyDocument;
   /** Names of the collections whose validators and encryptedFields go in. Default: all that can be read. */
   readonly collections?: readonly string[];
+  /** Whether a key vault without a key is backed up. Default: `false`, which refuses that. */
+  readonly allowEmpty?: boolean;
   /** Schema files to put in. */
   readonly schemaFiles?: readonly string[];
 }
@@ -68,7 +71,7 @@ const KEY = ['kmsProviders', 'passphrase', 'passphraseFile', 'trustedMasterKeys'
 export class ShellBackup {
   async create(file: string, options: ShellCreateBackupOptions): Promise<ShellBackupResult> {
     requireArguments('csfle.backup.create', [file], ['string']);
-    const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [...PLACE, ...KEY, 'masterKey', 'collections', 'schemaFiles']);
+    const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [...PLACE, ...KEY, 'masterKey', 'collections', 'schemaFiles', 'allowEmpty']);
     const place = findKeyVault(complete);
     const schemas = withFile(() => readSchemaFiles(complete.schemaFiles ?? []));
     const providers = complete.masterKey === undefined ? undefined : resolveKmsProviders(complete.kmsProviders, place.state);
@@ -80,8 +83,10 @@ export class ShellBackup {
       const made = await interruptible(place.state, (signal) =>
         createBackup({ keyVault: vaultOf(place), key, schemas, signal, bson: place.bson, ...(collections === undefined ? {} : { collections }) }),
       );
-      withFile(() => writeNewFile(file, made.bytes));
       const { sha256, keys, notRead } = made;
+      if (keys === 0 && complete.allowEmpty !== true)
+        throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault ${vaultPlace(place)} has no data key: no backup was written. allowEmpty: true backs up what is there all the same`);
+      withFile(() => writeNewFile(file, made.bytes));
       return { file, sha256, keys, collections: made.collections, notRead };
     } finally {
       held?.wipe();
@@ -93,26 +98,26 @@ export class ShellBackup {
     requireArguments('csfle.backup.verify', [file], ['string']);
     requireOptions('csfle.backup.verify', options, KEY);
     const bytes = withFile(() => readBackupFile(file));
-    const { key, wipe } = openingKey(bytes, options, knownInstanceState());
+    const { key, wipe } = await ofBackup(file, bytes, () => openingKey(bytes, options, knownInstanceState()));
     try {
-      return await interruptible(knownInstanceState(), (signal) => verifyBackup(bytes, key, { signal }));
+      return await interruptible(knownInstanceState(), (signal) => ofBackup(file, bytes, () => verifyBackup(bytes, key, { signal })));
     } finally {
       wipe();
     }
   }
 
-  async restore(file: string, options: ShellRestoreBackupOptions = {}): Promise<RestoreBackupReport & { readonly replacedFile: string | null }> {
+  async restore(file: string, options: ShellRestoreBackupOptions = {}): Promise<ShellRestoreReport> {
     requireArguments('csfle.backup.restore', [file], ['string']);
     const complete = completed<ShellRestoreBackupOptions>('csfle.backup.restore', options, [...PLACE, ...KEY, 'execute', 'overwrite', 'allowUnproven', 'fromAnotherKeyVault', 'collections', 'replacedFile']);
     const place = findKeyVault(complete);
     const bytes = withFile(() => readBackupFile(file));
     const { execute, overwrite, allowUnproven, fromAnotherKeyVault, collections, kmsTimeoutMS, kmsRetries, replacedFile = backupName(place.namespace, '-replaced') } = complete;
-    const { key, wipe } = openingKey(bytes, complete, place.state);
+    const { key, wipe } = await ofBackup(file, bytes, () => openingKey(bytes, complete, place.state));
     let proof: ResolvedProviders | undefined;
     try {
       if (complete.kmsProviders !== undefined) proof = resolveKmsProviders(complete.kmsProviders, place.state);
       const report = await interruptible(place.state, (signal) =>
-        restoreBackup({
+        ofBackup(file, bytes, () => restoreBackup({
           bytes,
           key,
           keyVault: vaultOf(place),
@@ -128,9 +133,9 @@ export class ShellBackup {
           replaced: { key, read: () => withFile(() => existingBackupFile(replacedFile)), write: (backup) => withFile(() => writeNewFile(replacedFile, backup.bytes)) },
           signal,
           bson: place.bson,
-        }),
+        })),
       );
-      return { ...report, replacedFile: report.replacedBackup === null ? null : replacedFile };
+      return readableRestore({ ...inShell.report(report), replacedFile: report.replacedBackup === null ? null : replacedFile }, file, vaultPlace(place));
     } finally {
       proof?.wipe();
       wipe();
@@ -151,7 +156,7 @@ const HELP: ClassHelp = {
   description: 'Sealed backups of a key vault, in encrypted files of mode 600',
   methods: {
     create: {
-      usage: "csfle.backup.create(file, { keyVaultNamespace, passphraseFile | passphrase: passwordPrompt() | masterKey, kmsProviders, collections, schemaFiles })",
+      usage: "csfle.backup.create(file, { keyVaultNamespace, passphraseFile | passphrase: passwordPrompt() | masterKey, kmsProviders, collections, schemaFiles, allowEmpty })",
       description: 'Writes key documents, indexes, validators and encryptedFields to a new file. It is sealed under a passphrase, or under a master key of kmsProviders.',
     },
     verify: {

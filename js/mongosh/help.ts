@@ -3,6 +3,7 @@
 import { CsfleError } from '../index.js';
 import { visible } from '../node/text.js';
 import { printsJson, type ShellInstanceState } from './shell.js';
+import { inShell } from './words.js';
 
 /** What the shell calls to print a value, and under --json to serialise it. */
 export const AS_PRINTABLE: unique symbol = Symbol.for('@@mongosh.asPrintable') as never;
@@ -11,6 +12,8 @@ export const SHELL_API_TYPE: unique symbol = Symbol.for('@@mongosh.shellApiType'
 /** A method that tells the wrapper which session it runs in. */
 export const INSTANCE_STATE: unique symbol = Symbol('csfle-wasm.instanceState') as never;
 
+/** Marks an error that is in the words of the shell already: calls of each other's methods pass it on. */
+const SAID = Symbol('csfle-wasm.said');
 const SYNTHETIC_PROMISE = Symbol.for('@@mongosh.syntheticPromise');
 
 /** The help of one method. */
@@ -32,6 +35,8 @@ export interface ClassHelp {
   readonly description: string;
   readonly docs?: string;
   readonly methods: Readonly<Record<string, MethodHelp>>;
+  /** Objects with methods of their own, with a sentence about each. */
+  readonly objects?: Readonly<Record<string, string>>;
 }
 
 interface HelpEntry {
@@ -84,7 +89,8 @@ export function shellClass(shown: { readonly prototype: ShellObject }, help: Cla
   Object.defineProperty(shown, 'name', { value: help.name, configurable: true });
   Object.defineProperty(prototype, SHELL_API_TYPE, { value: help.name, configurable: true });
   const overview = Object.entries(help.methods).map(([name, { description }]) => ({ name, description: firstSentence(description) }));
-  attachHelp(prototype, new Help(help.description, help.docs, overview));
+  const objects = Object.entries(help.objects ?? {}).map(([name, description]) => ({ name, description }));
+  attachHelp(prototype, new Help(help.description, help.docs, [...overview, ...objects]));
 }
 
 /** Marks a promise as one that the shell awaits without being told. */
@@ -143,7 +149,11 @@ function synchronousMethod(method: Method): Method {
 // The shell prints the enumerable fields `codeName` and `errInfo`, after the error's name and below its message. Not
 // under --json, which prints every field, `code`, `details` and `remedy` among them.
 function forShell(error: unknown, state: ShellInstanceState | undefined): unknown {
-  if (CsfleError.is(error) && !('codeName' in error) && !printsJson(state)) {
+  if (!CsfleError.is(error) || SAID in error) return error;
+  const { code, details } = error;
+  Object.assign(error, inShell.error({ code, message: error.message, remedy: error.remedy, details }));
+  Object.defineProperty(error, SAID, { value: true });
+  if (!printsJson(state)) {
     const shown = Object.fromEntries(Object.entries(error.details).map(([name, value]) => [name, typeof value === 'string' ? visible(value) : value]));
     Object.assign(error, { message: visible(error.message), codeName: error.code, errInfo: { remedy: error.remedy, ...shown } });
   }

@@ -20,6 +20,7 @@ export type { ShellKmsProviders, ShellLocalProvider, ShellRemoteProvider } from 
 export type { LocalKeyFile, LocalKeyFileOptions } from './local-key-file.js';
 export type { ShellCollection, ShellMigrateOptions } from './migration.js';
 export type { ShellEncryptionOptions } from './session.js';
+export type { ShellRestoreReport } from './restore-text.js';
 export type { ShellMongo } from './shell.js';
 export type { ClosedKey, ProviderStatus, ShellStatus } from './status.js';
 
@@ -53,7 +54,7 @@ class Csfle {
     if (options === undefined) return statusOf(this.#lastSession, knownInstanceState());
     const opened = ShellClientEncryption.sessionOf(options) ?? ShellKeyVault.sessionOf(options);
     if (opened !== undefined) return statusOf(opened, undefined);
-    const session = openSession(options);
+    const session = openSession(options, 'csfle.status');
     try {
       return await statusOf(session, undefined);
     } finally {
@@ -87,6 +88,7 @@ const HELP: ClassHelp = {
   name: 'Csfle',
   description: 'Client-Side Field Level Encryption (csfle-wasm)',
   docs: 'https://mongodb.com/docs/manual/core/csfle',
+  objects: { backup: 'Sealed backups of a key vault: create, verify and restore. See csfle.backup.help().' },
   methods: {
     clientEncryption: {
       usage: 'csfle.clientEncryption({ keyVaultNamespace, kmsProviders, client })',

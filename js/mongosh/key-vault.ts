@@ -8,8 +8,8 @@ import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass
 import { namespaceOf, type ShellCollection } from './migration.js';
 import { providerClient } from './provider-client.js';
 import { deleteKey, listRetired, restoreKey, type ShellDeleteKeyOptions } from './retired-keys.js';
-import { openSession, type ShellSession } from './session.js';
-import { hostsOf, printWarning, type ShellCursor, type ShellInstanceState } from './shell.js';
+import { openSession, type ShellSession, vaultPlace } from './session.js';
+import { hostsOf, printWarning, type ShellCursor, type ShellInstanceState, splitNamespace } from './shell.js';
 
 const MANUAL = 'https://mongodb.com/docs/manual/reference/method';
 
@@ -36,7 +36,7 @@ export class ShellKeyVault {
 
   /** Opens the key vault and makes sure of its index. `options` may be a ShellClientEncryption, which is then shared. */
   static async open(options: unknown): Promise<ShellKeyVault> {
-    const session = ShellClientEncryption.sessionOf(options) ?? openSession(options);
+    const session = ShellClientEncryption.sessionOf(options) ?? openSession(options, 'csfle.keyVault');
     await ensureIndex(session);
     return new ShellKeyVault(session);
   }
@@ -96,7 +96,12 @@ export class ShellKeyVault {
     requireArguments('KeyVault.rewrapManyDataKey', [filter], ['object']);
     const { proof, ...rest } = options;
     const proven = proof === undefined ? {} : { proof: this.#opened(proof) };
-    return interruptible(this.#session.state, (signal) => this.#session.encryption.rewrapManyDataKey(filter, { ...rest, ...proven, signal }));
+    await this.#requireThere(proven.proof);
+    const { state, encryption } = this.#session;
+    const result = await interruptible(state, (signal) => encryption.rewrapManyDataKey(filter, { ...rest, ...proven, signal }));
+    if (result.bulkWriteResult === undefined && (await this.#session.store.find({})).length === 0)
+      await printWarning(state, `The key vault ${vaultPlace(this.#session)} has no data key: check keyVaultNamespace and the connection.`);
+    return result;
   }
 
   /** Collections of the shell as the library takes them; what is of another form is refused there. */
@@ -106,6 +111,19 @@ export class ShellKeyVault {
     const client = mongo === vaultMongo ? vaultClient : providerClient(mongo);
     const { collections, ...others } = proof as Exclude<typeof proof, false>;
     return { ...others, collections: collections.map((one) => ({ client, namespace: namespaceOf('proof.collections', one) })) };
+  }
+
+  /** Refuses collections that were named and are not there: a search of nothing proves nothing. */
+  async #requireThere(proof: RewrapManyDataKeyOptions['proof']): Promise<void> {
+    if (proof === undefined || proof === false || !Array.isArray(proof.collections)) return;
+    for (const { namespace } of proof.collections as readonly { readonly namespace: string }[]) {
+      const names = splitNamespace(namespace);
+      const list = { listCollections: 1, filter: { name: names?.collection }, nameOnly: true, authorizedCollections: true };
+      // One that cannot be listed may be there: reading it will tell.
+      const found = names === undefined ? undefined : await this.#session.mongo._serviceProvider.runCommandWithCheck(names.database, list).catch(() => null);
+      if (found === undefined || (found?.['cursor'] as { firstBatch?: unknown[] } | undefined)?.firstBatch?.length === 0)
+        throw new CsfleError('ARGUMENT_INVALID', `proof.collections: there is no collection ${namespace}`, { details: { argument: 'proof.collections' } });
+    }
   }
 
   async createDataKey(provider: string, masterKeyOrNamesOrOptions?: unknown, keyAltNames?: readonly string[]): Promise<unknown> {

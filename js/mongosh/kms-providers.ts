@@ -4,6 +4,7 @@ import { CsfleError, type KmsCallbacks, type KmsProviders, type LocalKmsProvider
 import { type AwsCredentials, awsKms } from './aws-kms.js';
 import { LocalKeyFile } from './local-key-file.js';
 import { printWarning, type ShellInstanceState } from './shell.js';
+import { inShell } from './words.js';
 
 /** A local master key: a file, or bytes, a BSON binary or base64 text as the drivers take it. */
 export type ShellLocalProvider = LocalKeyFile | { readonly key: LocalKeyFile | LocalKmsProvider['key'] };
@@ -52,8 +53,10 @@ function resolveProvider(id: string, provider: unknown, read: Uint8Array[], stat
     if (key instanceof LocalKeyFile) {
       const bytes = key.read();
       read.push(bytes);
+      inShell.localKeys.set(id, key.file);
       return { key: bytes };
     }
+    inShell.localKeys.delete(id);
     if (key !== undefined) warnOfHistory(state);
     return provider;
   }

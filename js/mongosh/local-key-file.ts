@@ -62,7 +62,7 @@ function createIfAbsent(file: string): void {
     createFileSync(file, key);
   } catch (cause) {
     if (!(cause instanceof FileError)) throw cause;
-    if (cause.code !== 'FILE_EXISTS') throw refusal(`${file} cannot be written`, file, cause);
+    if (cause.code !== 'FILE_EXISTS') throw refusal(cause.message, file, cause);
   } finally {
     key.fill(0);
   }

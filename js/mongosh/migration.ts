@@ -5,11 +5,13 @@ import { visible } from '../node/text.js';
 import { backupName, existingBackupFile, writeNewFile } from '../node/backup-files.js';
 import { sealingKey } from './backup.js';
 import { type ShellPassphrase, withFile } from './backup-files.js';
+import { requireOptions } from './arguments.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
-import { findKeyVault, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
+import { findKeyVault, type ShellKeyVaultPlace, vaultPlace, withOptionsOfMongo } from './session.js';
 import { findMongo, printLine, type ShellInstanceState } from './shell.js';
+import { inShell } from './words.js';
 
 /** A collection of the shell, such as `db.patients`. */
 export interface ShellCollection {
@@ -30,6 +32,8 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
    * master key of `to` (mode decrypt: of `from`). Default: a new file in the working folder.
    */
   readonly backupFile?: string;
+  /** With `true`, a key vault without a key is no failure: there is nothing to do. Default: `false`. */
+  readonly allowEmpty?: boolean;
   /** `false` takes no backup. */
   readonly backup?: boolean;
   /** Collections of the shell, or their names as `database.collection`. */
@@ -40,6 +44,12 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
   readonly dataClients?: readonly unknown[];
 }
 
+const OPTION_NAMES: readonly (keyof ShellMigrateOptions)[] = [
+  'client', 'keyVaultNamespace', 'keyVaultClient', 'kmsProviders', 'mode', 'from', 'to', 'execute', 'createdBefore', 'keyIds', 'all', 'keyFilter',
+  'collections', 'schemas', 'confirmPlaintext', 'deleteOldKeys', 'evidence', 'otherCollections', 'dataClients', 'backup', 'backupFile', 'passphraseFile',
+  'passphrase', 'onBackup', 'allowEmpty', 'trustedMasterKeys', 'allowedEndpoints', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries',
+];
+
 /** A line of progress at most this often. */
 const PROGRESS_INTERVAL_MS = 2000;
 
@@ -49,10 +59,11 @@ const PROGRESS_INTERVAL_MS = 2000;
  */
 export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
+  requireOptions('csfle.migrate', complete, OPTION_NAMES);
   if (complete.backup !== undefined && typeof complete.backup !== 'boolean')
     throw new CsfleError('OPTION_INVALID', `backup must be true or false, found ${typeof complete.backup}; the file and its passphrase are backupFile and passphraseFile`, { details: { option: 'backup' } });
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, ...settings } = complete;
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, allowEmpty, passphrase, passphraseFile, ...settings } = complete;
   // One client for one connection: what it lists is searched once.
   const dataClient = place.mongo === place.vaultMongo ? place.vaultClient : providerClient(place.mongo);
   const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
@@ -61,11 +72,17 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   const progress = new ProgressLines(place.state);
   let held: { readonly backup: MigrationBackup; wipe(): void } | undefined;
   try {
+    const isEmpty = settings.execute === true && (await place.store.find({}).catch(() => undefined))?.length === 0;
+    // The other modes are refused by the library.
+    if (isEmpty && allowEmpty !== true && settings.mode === 'decrypt')
+      throw new CsfleError('MIGRATION_NO_KEYS_CHOSEN', `the key vault ${vaultPlace(place)} has no data key`);
+    const isNothing = isEmpty && allowEmpty === true && settings.mode !== 'decrypt';
     held = wantsBackup === false ? undefined : backupOf(complete, providers, place);
     const backup = held?.backup;
     const report = await interruptible(place.state, (signal) =>
       migrate({
         ...settings,
+        ...(isNothing ? { execute: false } : {}),
         keyVault: { client: place.vaultClient, namespace: place.namespace },
         kmsProviders: providers.kmsProviders,
         ...(collections === undefined ? {} : { collections: opened('collections', collections) }),
@@ -77,7 +94,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         onProgress: (tick) => progress.show(tick),
       }),
     );
-    return readable(report);
+    return readable(inShell.report(isNothing ? { ...report, ok: true } : report), vaultPlace(place));
   } finally {
     held?.wipe();
     providers.wipe();
@@ -160,28 +177,29 @@ function lineOf({ phase, namespace, done, total, failed, ratePerSec, etaMs }: Mi
 }
 
 // The report stays plain data, which --json prints as it is; only its print is for readers.
-function readable(report: MigrationReport): MigrationReport {
-  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report) }));
+function readable(report: MigrationReport, vault: string): MigrationReport {
+  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report, vault) }));
 }
 
-function summary(report: MigrationReport): string {
+function summary(report: MigrationReport, vault: string): string {
   const { counts, checks, collections, schemas, kmsCalls, executable } = report.plan;
   const { left, stays } = remainingText(report);
   const lines = [
     `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode}): ${masterKeyText(report.from) ?? 'every key'} -> ${masterKeyText(report.to) ?? 'plaintext'}`,
     '',
+    `  vault        ${vault}`,
     `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
     ...(report.choice === null ? [] : [`  asked for    ${choiceText(report.choice)}`]),
     ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),
     ...schemas.map((one) => `  schema       ${one.name}: ${one.changes} changes`),
-    ...checks.map((check) => `  check        ${checkLine(check)}`),
+    ...checks.flatMap((check) => [`  check        ${checkLine(check)}`, ...remedyLine(check)]),
     ...(report.backup === null ? [] : [`  backup       ${report.backup.file ?? 'stored'}${report.backup.kept ? ' of an earlier run' : ''}: ${report.backup.keys} keys`]),
     ...(report.backup?.notRead ?? []).map((reason) => `  warning      not in the backup: ${reason}`),
     report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
     ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft ?? 'not known how many'} left`) : []),
     ...left.map((line) => `  left         ${line}`),
     ...(stays === null ? [] : [`  not chosen   ${stays}`]),
-    ...report.failures.filter(({ kind }) => kind !== 'check').map((one) => `  failed       ${one.kind} ${one.id}: ${one.code}: ${one.message} ${one.remedy}`),
+    ...report.failures.filter(({ kind }) => kind !== 'check').flatMap(({ kind, id, code, message, remedy }) => [`  failed       ${kind === id ? '' : `${kind} `}${id}: ${message} [${code}]`, `               ${remedy}`]),
     '',
     verdict(report, executable),
   ];
@@ -197,6 +215,11 @@ function checkLine({ ok, required, name, subject, detail, code }: MigrationCheck
   return `${mark} ${name}${subject === undefined ? '' : ` (${subject})`}: ${detail}${code === undefined ? '' : ` [${code}]`}`;
 }
 
+/** The next step after a check that is not ok. */
+function remedyLine({ remedy }: MigrationCheck & { readonly remedy?: string }): readonly string[] {
+  return remedy === undefined ? [] : [`                    ${remedy}`];
+}
+
 function resultLine({ keys, durationMs }: MigrationReport): string {
   return `  result       ${keys.migrated} keys migrated, ${keys.alreadyDone} were done, ${keys.failed} failed, ${keys.verified} verified, ${keys.deleted} old keys retired, in ${(durationMs / 1000).toFixed(1)} s`;
 }
@@ -206,6 +229,7 @@ function verdict(report: MigrationReport, executable: boolean): string {
   const kept = (report.remaining?.notChosen ?? []).length > 0 || report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
   if (report.executed && report.ok && report.mode === 'reencrypt' && report.keys.planned === 0) return `Nothing to do: ${report.plan.checks.find(({ name }) => name === 'keys-chosen')?.detail}.`;
   if (report.executed) return report.ok ? `Done and verified${kept ? ' for the keys that were chosen; others keep their data key' : ''}.` : 'Not done: see above what failed and what is left. Run it again when that is dealt with.';
+  if (report.ok && !executable) return 'Nothing to do: the key vault has no data key.';
   if (report.failures.length > 0) return 'Nothing was written: see what failed above.';
   return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';
 }

@@ -1,9 +1,10 @@
 /** What `csfle.clientEncryption()` and `csfle.keyVault()` work with: a connection, a key vault, providers. */
 
 import { type BsonLibrary, ClientEncryption, CsfleError, driverKeyVaultStore, type KeyVaultStore, type TrustOptions } from '../index.js';
+import { requireOptions } from './arguments.js';
 import { resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { type ProviderClient, providerClient } from './provider-client.js';
-import { findMongo, isMongo, type ShellInstanceState, type ShellMongo, splitNamespace } from './shell.js';
+import { findMongo, hostsOf, isMongo, type ShellInstanceState, type ShellMongo, splitNamespace } from './shell.js';
 import { shellBson } from './shell-bson.js';
 
 /** Options of `csfle.clientEncryption()`, `csfle.keyVault()` and `csfle.status()`. */
@@ -27,6 +28,21 @@ export interface ShellEncryptionOptions extends TrustOptions {
 // Options of `Mongo(uri, fleOptions)` that concern automatic encryption only: the shell's own ClientEncryption leaves
 // them aside too, so that one set of options serves both.
 const AUTOMATIC_ONLY: readonly string[] = ['schemaMap', 'encryptedFieldsMap', 'bypassAutoEncryption', 'bypassQueryAnalysis', 'explicitEncryptionOnly'];
+
+/** What the shell takes; the library has further ones, which are not for the shell. */
+const OPTION_NAMES: readonly (keyof ShellEncryptionOptions)[] = [
+  'client',
+  'keyVaultNamespace',
+  'keyVaultClient',
+  'kmsProviders',
+  'trustedMasterKeys',
+  'allowedEndpoints',
+  'keyExpirationMS',
+  'maxCachedKeys',
+  'kmsConcurrency',
+  'kmsTimeoutMS',
+  'kmsRetries',
+];
 
 const TRUST_NAMES: readonly string[] = ['trustedMasterKeys', 'allowedEndpoints'];
 
@@ -75,6 +91,11 @@ export function findKeyVault(options: ShellEncryptionOptions): ShellKeyVaultPlac
   return { mongo, state: mongo._instanceState, bson, vaultMongo, vaultClient, namespace, ...names, store };
 }
 
+/** Which key vault a plan or a report is about: its name and the hosts of its server. */
+export function vaultPlace({ namespace, vaultMongo }: Pick<ShellKeyVaultPlace, 'namespace' | 'vaultMongo'>): string {
+  return `${namespace} at ${hostsOf(vaultMongo).replace(/^mongodb(?:\+srv)?:\/\//, '')}`;
+}
+
 /** Completes options with those that their connection was opened with. `options` may be that connection itself. */
 export function withOptionsOfMongo(options: unknown): ShellEncryptionOptions {
   if (typeof options !== 'object' || options === null) {
@@ -102,11 +123,12 @@ function refuseMisspeltTrust(options: object): void {
 }
 
 /**
- * Opens a session: the master keys are read and handed to the library.
+ * Opens a session for `method`: the master keys are read and handed to the library.
  * Errors: those of `findKeyVault` and of the providers; `OPTION_INVALID` for an option that is not known.
  */
-export function openSession(options: unknown): ShellSession {
+export function openSession(options: unknown, method = 'csfle.clientEncryption'): ShellSession {
   const complete = withOptionsOfMongo(options);
+  requireOptions(method, complete, OPTION_NAMES);
   const place = findKeyVault(complete);
   const { client: _client, keyVaultClient: _vaultClient, keyVaultNamespace: _namespace, kmsProviders, ...limits } = complete;
   const providers = resolveKmsProviders(kmsProviders, place.state);

@@ -5,6 +5,7 @@ import { CsfleError, type Document, type ErrorCode } from '../index.js';
 import { interruptible } from './help.js';
 import type { ShellSession } from './session.js';
 import { hostsOf, type ShellInstanceState } from './shell.js';
+import { inShell } from './words.js';
 
 const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 /** Keys that are tried at the same time; the KMS calls among them are bounded by the library. */
@@ -23,6 +24,8 @@ export interface ClosedKey {
   readonly keyAltNames: readonly string[];
   readonly provider: string;
   readonly code: ErrorCode;
+  /** What is wrong with it. */
+  readonly message: string;
   readonly remedy: string;
 }
 
@@ -59,7 +62,7 @@ export async function statusOf(session: ShellSession | undefined, state: ShellIn
     providers[provider] = { keys: before.keys + 1, open: before.open + (failure === undefined ? 1 : 0) };
   }
   const closedKeys = tried.flatMap(({ key, provider, failure }) =>
-    failure === undefined ? [] : [{ _id: key['_id'], keyAltNames: namesOf(key), provider, code: failure.code, remedy: failure.remedy }],
+    failure === undefined ? [] : [closedKey({ _id: key['_id'], keyAltNames: namesOf(key), provider }, failure)],
   );
   const { writable = false, uniqueIndex = false, reason } = capabilities ?? {};
   return {
@@ -75,6 +78,11 @@ export async function statusOf(session: ShellSession | undefined, state: ShellIn
       closedKeys,
     },
   };
+}
+
+function closedKey(key: Pick<ClosedKey, '_id' | 'keyAltNames' | 'provider'>, { code, message, remedy, details }: CsfleError): ClosedKey {
+  const said = inShell.error({ code, message, remedy, details });
+  return { ...key, code, message: said.message, remedy: said.remedy };
 }
 
 interface TriedKey {

@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fchmodSync, fchownSync, fstatSync, fsyncSync, linkSync, lstatSync, openSync, readSync, realpathSync, renameSync, type Stats, statSync, unlinkSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 
 /** Codes of `FileError`; append only. */
 export type FileErrorCode =
@@ -382,11 +382,16 @@ function exists(path: string, cause?: unknown): FileError {
 function unreadable(path: string, cause: unknown): FileError {
   const systemCode = systemCodeOf(cause);
   const code = systemCode === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE';
-  return new FileError(code, path, `${path} cannot be read (${systemCode ?? 'unknown error'})`, systemCode, { cause });
+  return new FileError(code, path, `${path} cannot be read (${systemCode ?? 'unknown error'})${systemCode === 'ENOENT' ? soughtAs(path) : ''}`, systemCode, { cause });
 }
 
 function unwritable(path: string, cause: unknown): FileError {
   const systemCode = systemCodeOf(cause);
   const reason = systemCode ?? (cause instanceof Error ? cause.message : 'unknown error');
-  return new FileError('FILE_UNWRITABLE', path, `${path} cannot be written (${reason})`, systemCode, { cause });
+  return new FileError('FILE_UNWRITABLE', path, `${path} cannot be written (${reason})${systemCode === 'ENOENT' ? soughtAs(path) : ''}`, systemCode, { cause });
+}
+
+/** Where a relative path led: from another folder than the caller thought, most often. */
+function soughtAs(path: string): string {
+  return isAbsolute(path) ? '' : `: looked for ${resolve(path)}`;
 }

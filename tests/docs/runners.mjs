@@ -139,6 +139,7 @@ const varying = [
   [/\b[0-9a-f]{24}\b/g, '<oid>'],
   [/\b\d+\.\d s\b/g, '<time>'],
   [/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<date>'],
+  [/\b(?:localhost|127\.0\.0\.1):\d+\b/g, '<host>'],
   [/[ \t]+/g, ' '],
 ];
 

@@ -109,7 +109,7 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 0);
     // The old keys are not lost: they come back by name of the command.
     const keys = async (...args) => JSON.parse((await csfle(['keys', ...args, '--key-vault', place.namespace, '--json'], { env: place.env })).stdout);
-    assert.deepEqual((await keys('retired')).retired.map(({ requestedBy, masterKey }) => [requestedBy, masterKey.provider]), Array(3).fill(['migrate deleteOldKeys', 'local']));
+    assert.deepEqual((await keys('retired')).retired.map(({ requestedBy, masterKey }) => [requestedBy, masterKey.provider]), Array(3).fill(['migrate --delete-old-keys', 'local']));
     assert.deepEqual((await keys('restore', place.keys.plain.toHexString(true))).restored, [place.keys.plain.toHexString(true)]);
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 1);
   });

@@ -1,0 +1,119 @@
+// What csfle says in the real mongosh is in options and methods of the shell, and names key vault, server and next step.
+import assert from 'node:assert/strict';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { MongoClient } from 'mongodb';
+import { testServices } from '../env.mjs';
+import { installForShell } from './mongosh/shell.mjs';
+
+describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
+  let uri;
+  let shell;
+  let client;
+  const database = `words_${randomUUID().slice(0, 8)}`;
+
+  before(async () => {
+    uri = (await testServices()).mongodbUri;
+    shell = await installForShell();
+    for (const name of ['master-key.bin', 'new.bin']) await writeFile(join(shell.folder, name), randomBytes(96), { mode: 0o600 });
+    await writeFile(join(shell.folder, 'passphrase.txt'), 'correct horse\n', { mode: 0o600 });
+    client = await MongoClient.connect(uri);
+    const made = await run("csfle.keyVault(options).createKey('local', ['patients.ssn'])");
+    assert.equal(made.code, 0, made.stderr);
+  });
+  after(async () => {
+    await client?.db(database).dropDatabase();
+    await client?.close();
+    await shell?.remove();
+  });
+
+  const prelude = () => `${shell.load}
+    const local = csfle.localKeyFile('master-key.bin'), words = { passphraseFile: 'passphrase.txt' };
+    const options = { keyVaultNamespace: '${database}.__keyVault', kmsProviders: { local } }, empty = { ...options, keyVaultNamespace: '${database}.nowhere' };
+    const fails = (work) => { try { work(); return null; } catch ({ code, message, remedy }) { return { code, message, remedy }; } };`;
+  const run = (script, settings = {}) => shell.run(`${prelude()} ${script}`, { uri, ...settings });
+  const evaluate = async (script) => {
+    const { code, stdout, stderr, value } = await run(script);
+    assert.equal(code, 0, `${stdout}\n${stderr}`);
+    return value;
+  };
+  // The result as a person sees it.
+  const printed = async (script) => {
+    const { code, stdout, stderr } = await run(`print(${script})`, { json: false });
+    assert.equal(code, 0, `${stdout}\n${stderr}`);
+    return stdout;
+  };
+
+  it('an option that is not known is refused with the list of the shell', async () => {
+    const value = await evaluate(`({ migrate: fails(() => csfle.migrate({ ...options, collection: [] })), status: fails(() => csfle.status({ ...options, from: { provider: 'local' } })),
+      keyVault: fails(() => csfle.keyVault({ ...options, keyVaultStore: {} })), clientEncryption: fails(() => csfle.clientEncryption({ ...options, bson: {} })) })`);
+    for (const { code, message } of Object.values(value)) {
+      assert.equal(code, 'OPTION_INVALID');
+      assert.match(message, /it has client, keyVaultNamespace, /);
+      assert.doesNotMatch(message.split('it has')[1], /keyVaultStore|onProgress|signal|bson|\bkeyVault\b/);
+    }
+    assert.match(value.migrate.message, /backupFile, passphraseFile/);
+  });
+
+  it('plans name the key vault and the host of its server, without the connection string', async () => {
+    const text = await printed("csfle.migrate({ ...options, mode: 'decrypt', collections: ['x.y'], from: { provider: 'local' } })");
+    assert.match(text, new RegExp(`^ {2}vault +${database}\\.__keyVault at ${new URL(uri).host}$`, 'm'));
+  });
+
+  it('a key file that does not open the keys is named, with the next step, in plan and status', async () => {
+    const wrong = "{ ...options, kmsProviders: { local: csfle.localKeyFile('new.bin') } }";
+    const text = await printed(`csfle.migrate({ ...${wrong}, to: { provider: 'local' }, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'] })`);
+    assert.match(text, /FAIL old-keys-unwrap: .*do not open under the local master key of new\.bin.*\n +Give the file .*csfle\.localKeyFile/);
+    const { keyVault } = await evaluate(`csfle.status(${wrong})`);
+    assert.deepEqual(keyVault.closedKeys.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
+    assert.match(keyVault.closedKeys[0].message, /does not open under the local master key of new\.bin/);
+    assert.match(keyVault.closedKeys[0].remedy, /csfle\.localKeyFile/);
+  });
+
+  it('an empty key vault and a missing collection fail what would stand for work', async () => {
+    const value = await evaluate(`({ backup: fails(() => csfle.backup.create('empty.csfle-backup', { keyVaultNamespace: empty.keyVaultNamespace, ...words })),
+      decrypt: fails(() => csfle.migrate({ ...empty, ...words, mode: 'decrypt', collections: ['${database}.__keyVault'], confirmPlaintext: true, execute: true })),
+      proof: fails(() => csfle.keyVault(options).rewrapManyDataKey({}, { proof: { collections: ['${database}.nowhere'] } })),
+      allowed: csfle.migrate({ ...empty, ...words, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'], to: { provider: 'local' }, allowEmpty: true, execute: true }) })`);
+    assert.deepEqual([value.backup.code, value.decrypt.code, value.proof.code], ['KEY_VAULT_KEY_NOT_FOUND', 'MIGRATION_NO_KEYS_CHOSEN', 'ARGUMENT_INVALID']);
+    assert.match(value.backup.message, /allowEmpty: true/);
+    assert.equal(existsSync(join(shell.folder, 'empty.csfle-backup')), false);
+    assert.deepEqual([value.allowed.ok, value.allowed.executed], [true, false]);
+    const made = await evaluate("csfle.backup.create('empty.csfle-backup', { keyVaultNamespace: empty.keyVaultNamespace, ...words, allowEmpty: true })");
+    assert.deepEqual([Number(made.keys), existsSync(join(shell.folder, 'empty.csfle-backup'))], [0, true]);
+  });
+
+  it('restore prints a plan that says that nothing was written; the report stays data', async () => {
+    await evaluate("csfle.backup.create('one.csfle-backup', { keyVaultNamespace: options.keyVaultNamespace, ...words })");
+    const { keyId } = { keyId: (await client.db(database).collection('__keyVault').findOne())._id };
+    await client.db(database).collection('__keyVault').deleteOne({ _id: keyId });
+    const text = await printed("csfle.backup.restore('one.csfle-backup', { ...options, ...words })");
+    assert.match(text, /^Restore plan of one\.csfle-backup$/m);
+    assert.match(text, new RegExp(`^ {2}vault +${database}\\.__keyVault at ${new URL(uri).host}$`, 'm'));
+    assert.match(text, /^ {2}keys +1 would be inserted, /m);
+    assert.match(text, /^Nothing was written\. Run it again with execute: true\.$/m);
+    assert.equal(await client.db(database).collection('__keyVault').countDocuments(), 0);
+    const report = await evaluate("csfle.backup.restore('one.csfle-backup', { ...options, ...words, execute: true })");
+    assert.deepEqual([report.executed, report.ok, report.inserted.length, report.replacedFile], [true, true, 1, null]);
+  });
+
+  it('a backup that does not open is named with its seal, a missing file with its folder', async () => {
+    const value = await evaluate(`fs.writeFileSync('other.txt', 'another passphrase', { mode: 0o600 });
+      ({ wrong: fails(() => csfle.backup.verify('one.csfle-backup', { passphraseFile: 'other.txt' })), none: fails(() => csfle.backup.verify('other.txt', words)), absent: fails(() => csfle.localKeyFile('absent.bin')) })`);
+    assert.deepEqual([value.wrong.code, value.none.code, value.absent.code], ['BACKUP_KEY_WRONG', 'BACKUP_NOT_RECOGNIZED', 'ARGUMENT_INVALID']);
+    assert.match(value.wrong.message, /^one\.csfle-backup: .*sealed under a passphrase$/);
+    assert.match(value.wrong.remedy, /passphraseFile/);
+    assert.match(value.none.remedy, /csfle\.backup\.create\(\)/);
+    assert.ok(value.absent.message.includes(join(shell.folder, 'absent.bin')), value.absent.message);
+  });
+
+  it('help lists the object of backups, and a failed backup has its remedy on a line of its own', async () => {
+    const { stdout } = await shell.run(undefined, { uri, json: false, input: `${shell.load}\ncsfle.help()\n` });
+    assert.match(stdout, /^ +backup +Sealed backups/m);
+    const text = await printed(`csfle.migrate({ ...options, ...words, kmsProviders: { local, 'local:new': csfle.localKeyFile('new.bin') }, to: { provider: 'local:new' }, backupFile: 'new.bin', execute: true })`);
+    assert.match(text, /^ {2}failed +backup: .*choose another name \[MIGRATION_BACKUP_FAILED\]\n +Nothing was written\. Name a new file in backupFile/m);
+  });
+});
