@@ -133,6 +133,7 @@ export {
   retireKeys,
   type SchemaResults,
   type SkippedEvidence,
+  type ValuesFound,
   type ValuesNotChosen,
   type WriteOutcome,
 } from './migrate/index.js';

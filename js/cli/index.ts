@@ -11,8 +11,7 @@ import { isoDate } from './migrate-options.js';
 import { Output } from './output.js';
 import { deleteKey, listRetiredKeys, purgeKeys, restoreKeys } from './retired-keys-command.js';
 import { collect, withTrust } from './trust-options.js';
-
-const DEFAULT_KEY_VAULT = 'encryption.__keyVault';
+import { DEFAULT_KEY_VAULT } from './vault-option.js';
 
 function wholeNumber(text: string): number {
   const number = Number(text);
