@@ -27,7 +27,7 @@ export async function doctorCommand(flags: DoctorFlags, output: Output): Promise
     if (state !== 'ok' && remedy !== undefined && remedy !== '') output.line(`${' '.repeat(28)}${remedy}`);
   };
   for (const finding of versions()) add(finding);
-  if (flags.localKeyFile !== undefined) add(await keyFile(flags.localKeyFile));
+  for (const path of Object.values(flags.localKeyFile ?? {})) add(await keyFile(path));
   await withConnection(flags, output, add);
   const failed = findings.filter(({ state }) => state === 'fail').length;
   const warned = findings.filter(({ state }) => state === 'warn').length;

@@ -9,6 +9,7 @@ import { type HeldBackup, migrationBackup } from './migrate-backup.js';
 import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
+import { requireKnownMasterKey } from './known-master-key.js';
 import { trustOf } from './trust-options.js';
 import { printPlan, printResults } from './report-view.js';
 
@@ -27,6 +28,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   try {
     held = await migrationBackup(flags, endpoints, output);
     connection = await connect(uri, output);
+    if (endpoints.to !== undefined) await requireKnownMasterKey(endpoints.to.provider, flags, endpoints.providers, connection, { alsoRetired: true });
     interrupt = new Interrupt((text) => {
       progress.close();
       output.note(text);
@@ -39,7 +41,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     if (flags.execute) await requireNamedKeys(flags, connection);
     const report = await perform(flags, options);
     progress.close();
-    return finish(flags, report, output, interrupt);
+    return finish(flags, report, output, interrupt, endpoints.to === undefined ? undefined : endpoints.providers.sourceOf(endpoints.to.provider));
   } finally {
     progress.close();
     interrupt?.release();
@@ -126,12 +128,12 @@ async function confirmed(flags: MigrateFlags): Promise<boolean> {
   );
 }
 
-function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt): number {
-  if (output.json) output.document(report);
+function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt, keyFile: string | undefined): number {
+  if (output.json) output.document(keyFile === undefined ? report : { ...report, keyFile });
   else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
-  else if (report.executed) printResults(output, report);
+  else if (report.executed) printResults(output, report, keyFile);
   else {
-    printPlan(output, report);
+    printPlan(output, report, keyFile);
     output.line(verdictOf(flags, report));
   }
   warnOfNothing(flags, report, output);

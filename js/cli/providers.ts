@@ -1,20 +1,21 @@
+import { resolve } from 'node:path';
 import password from '@inquirer/password';
 import { type AwsKmsClient, awsKms, type Document, type KmsProviders, type MasterKeyDocument } from '../index.js';
 import { CliError } from './failure.js';
-import { parseMasterKey, readKeyFile } from './key-file.js';
+import { type LocalKeyFiles, localKeyFileOf, namedLocalKeys, parseMasterKey, readKeyFile } from './key-file.js';
 import type { Output } from './output.js';
 import { loadPackage } from './package-loading.js';
 
 /** Options that say which master keys are at hand; the secrets themselves come from files, environment or a prompt. */
 export interface ProviderOptions {
-  readonly localKeyFile?: string;
-  readonly toLocalKeyFile?: string;
+  readonly localKeyFile?: LocalKeyFiles;
 }
 
 /** Providers of a command, with what has to be wiped when it ends. */
 export class ProviderSet {
   readonly #providers: Record<string, unknown> = {};
   readonly #secrets: Uint8Array[] = [];
+  readonly #sources = new Map<string, string>();
 
   /** A set that `work` fills; what it holds already is wiped when that fails. */
   static async filled(work: (set: ProviderSet) => Promise<void>): Promise<ProviderSet> {
@@ -36,8 +37,16 @@ export class ProviderSet {
     return this.#providers[id] !== undefined;
   }
 
-  addLocal(id: string, key: Uint8Array): void {
+  /** Where a local master key is from: the absolute path of its file, or the name of the variable. */
+  sourceOf(id: string): string | undefined {
+    return this.#sources.get(id);
+  }
+
+  /** Reads the local master key of `file`, of CSFLE_LOCAL_KEY or of a prompt. */
+  async addLocal(id: string, file: string | undefined, output: Output): Promise<void> {
+    const key = await localMasterKey(file, output);
     this.#secrets.push(key);
+    this.#sources.set(id, file === undefined ? (process.env.CSFLE_LOCAL_KEY ? 'CSFLE_LOCAL_KEY' : 'what was typed') : resolve(file));
     this.#providers[id] = { key };
   }
 
@@ -88,7 +97,7 @@ export function providersFor(ids: Iterable<string>, options: ProviderOptions, ou
   return ProviderSet.filled(async (set) => {
     for (const id of new Set(ids)) {
       const type = providerType(id);
-      if (type === 'local') set.addLocal(id, await localMasterKey(options.localKeyFile, output));
+      if (type === 'local') await set.addLocal(id, localKeyFileOf(options.localKeyFile, id), output);
       else if (type === 'aws') await set.addAws(id);
       else throw unsupported(id);
     }
@@ -112,12 +121,12 @@ async function addAtHand(
   output: Output,
   addAws: (id: string) => Promise<void>,
 ): Promise<void> {
-  const hasLocalKey = options.localKeyFile !== undefined || (process.env.CSFLE_LOCAL_KEY ?? '') !== '';
-  for (const id of new Set(ids)) {
+  const hasLocalKey = (id: string): boolean => localKeyFileOf(options.localKeyFile, id) !== undefined || (process.env.CSFLE_LOCAL_KEY ?? '') !== '';
+  for (const id of new Set([...ids, ...namedLocalKeys(options.localKeyFile)])) {
     if (set.has(id)) continue;
     const type = providerType(id);
     if (type === 'aws') await addAws(id);
-    if (type === 'local' && hasLocalKey) set.addLocal(id, await localMasterKey(options.localKeyFile, output));
+    if (type === 'local' && hasLocalKey(id)) await set.addLocal(id, localKeyFileOf(options.localKeyFile, id), output);
   }
 }
 

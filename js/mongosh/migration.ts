@@ -5,7 +5,9 @@ import { visible } from '../node/text.js';
 import { backupName, existingBackupFile, writeNewFile } from '../node/backup-files.js';
 import { sealingKey } from './backup.js';
 import { type ShellPassphrase, withFile } from './backup-files.js';
+import { requireRegionOfArn } from './arguments.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
+import { keyFileOf, requireKnownMasterKey } from './known-master-key.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
 import { findKeyVault, type ShellKeyVaultPlace, withOptionsOfMongo } from './session.js';
@@ -30,6 +32,8 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
    * master key of `to` (mode decrypt: of `from`). Default: a new file in the working folder.
    */
   readonly backupFile?: string;
+  /** Says that a local master key of `to` which opens none of the keys under its provider is meant. */
+  readonly newMasterKey?: boolean;
   /** `false` takes no backup. */
   readonly backup?: boolean;
   /** Collections of the shell, or their names as `database.collection`. */
@@ -49,8 +53,9 @@ const PROGRESS_INTERVAL_MS = 2000;
  */
 export async function migrateInShell(options: ShellMigrateOptions): Promise<MigrationReport> {
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
+  for (const name of ['from', 'to'] as const) requireRegionOfArn(name, complete[name]);
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, ...settings } = complete;
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, newMasterKey, ...settings } = complete;
   // One client for one connection: what it lists is searched once.
   const dataClient = place.mongo === place.vaultMongo ? place.vaultClient : providerClient(place.mongo);
   const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
@@ -59,6 +64,8 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   const progress = new ProgressLines(place.state);
   let held: { readonly backup: MigrationBackup; wipe(): void } | undefined;
   try {
+    const { to, trustedMasterKeys, allowedEndpoints } = complete;
+    await requireKnownMasterKey(place, { provider: to?.provider, kmsProviders: providers.kmsProviders, given: kmsProviders, newMasterKey, alsoRetired: true, trustedMasterKeys, allowedEndpoints });
     held = wantsBackup === false ? undefined : backupOf(complete, providers, place);
     const backup = held?.backup;
     const report = await interruptible(place.state, (signal) =>
@@ -75,7 +82,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         onProgress: (tick) => progress.show(tick),
       }),
     );
-    return readable(report);
+    return readable(report, to === undefined ? undefined : keyFileOf(kmsProviders?.[to.provider]));
   } finally {
     held?.wipe();
     providers.wipe();
@@ -158,16 +165,17 @@ function lineOf({ phase, namespace, done, total, failed, ratePerSec, etaMs }: Mi
 }
 
 // The report stays plain data, which --json prints as it is; only its print is for readers.
-function readable(report: MigrationReport): MigrationReport {
-  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report) }));
+function readable(report: MigrationReport, keyFile: string | undefined): MigrationReport {
+  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report, keyFile) }));
 }
 
-function summary(report: MigrationReport): string {
+function summary(report: MigrationReport, keyFile: string | undefined): string {
   const { counts, checks, collections, schemas, kmsCalls, executable } = report.plan;
   const { left, stays } = remainingText(report);
   const lines = [
     `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode}): ${masterKeyText(report.from) ?? 'every key'} -> ${masterKeyText(report.to) ?? 'plaintext'}`,
     '',
+    ...(keyFile === undefined ? [] : [`  key file     ${keyFile}`]),
     `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
     ...(report.choice === null ? [] : [`  asked for    ${choiceText(report.choice)}`]),
     ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),

@@ -92,7 +92,7 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
       'csfle: client-side field level encryption without libmongocrypt. See csfle.help()',
       `KeyVault class for ${vault}`,
       `ClientEncryption class for ${vault}`,
-      'local master key in master-key.bin',
+      `local master key in ${join(shell.folder, 'master-key.bin')}`,
       '{ vault: KeyVault {} }',
       `ClientEncryption class for ${vault}`,
     ]);
