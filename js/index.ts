@@ -115,6 +115,9 @@ export {
   type MigrationSchema,
   migrate,
   type NamespacedClient,
+  type OpensKeysOptions,
+  type OpensKeysReport,
+  opensKeysUnder,
   type PlannedCollection,
   type PlannedKey,
   type PlannedSchema,
@@ -133,6 +136,7 @@ export {
   retireKeys,
   type SchemaResults,
   type SkippedEvidence,
+  type ValuesFound,
   type ValuesNotChosen,
   type WriteOutcome,
 } from './migrate/index.js';

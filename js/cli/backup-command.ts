@@ -21,6 +21,7 @@ import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { withFile } from './files.js';
 import { Interrupt } from './interrupt.js';
 import { mark, type Output } from './output.js';
+import { localKeyFileOf, namedLocalKeys } from './key-file.js';
 import { addProvidersAtHand, localMasterKey, ProviderSet, providersOf } from './providers.js';
 import { renderTable } from './table.js';
 import { trustOf } from './trust-options.js';
@@ -68,7 +69,8 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
   const localMasterKeys: BackupLocalMasterKey[] = [];
   const collections = !flags.collections ? [] : flags.collection.length > 0 ? flags.collection : undefined;
   try {
-    if (flags.includeLocalKey) localMasterKeys.push({ provider: 'local', key: await localMasterKey(flags.localKeyFile, output) });
+    if (flags.includeLocalKey)
+      for (const provider of localProvidersOf(flags)) localMasterKeys.push({ provider, key: await localMasterKey(localKeyFileOf(flags.localKeyFile, provider), output) });
     return await connected(uri, output, async ({ client, bson }, { signal }) => {
       const keyVault = { client, namespace: flags.keyVault };
       const backup = await createBackup({ keyVault, key: sealing.key, collections, schemas, localMasterKeys, signal, bson });
@@ -93,6 +95,12 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
     for (const { key } of localMasterKeys) key.fill(0);
     sealing.wipe();
   }
+}
+
+/** Whose local master keys go into a backup: those that files were given for, `local` if none has a name. */
+function localProvidersOf({ localKeyFile }: CreateFlags): readonly string[] {
+  const named = namedLocalKeys(localKeyFile);
+  return localKeyFile?.[''] !== undefined || named.length === 0 ? ['local', ...named.filter((id) => id !== 'local')] : named;
 }
 
 /** `csfle backup verify <file>` */

@@ -5,6 +5,7 @@ import { type BackupKey, type BackupOpeningKey, type BackupPassphrase, describeS
 import { readPassphraseFile } from '../node/backup-files.js';
 import { CliError } from './failure.js';
 import { withFile } from './files.js';
+import type { LocalKeyFiles } from './key-file.js';
 import type { Output } from './output.js';
 import { awsMasterKey, type ProviderSet, providersFor, providerType, refuseAwsKeyOptions } from './providers.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
@@ -13,7 +14,7 @@ import { type TrustFlags, trustOf } from './trust-options.js';
 export interface OpeningKeyFlags extends TrustFlags {
   readonly kmsTimeoutMs?: number;
   readonly passphraseFile?: string;
-  readonly localKeyFile?: string;
+  readonly localKeyFile?: LocalKeyFiles;
 }
 
 /** Options that say what a backup is sealed with. */

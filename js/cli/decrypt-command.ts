@@ -3,6 +3,7 @@ import { type Connection, connect, connectionString, type DriverBson } from './c
 import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { Interrupt } from './interrupt.js';
+import type { LocalKeyFiles } from './key-file.js';
 import { type Output, printableError } from './output.js';
 import { providersAtHand, type ProviderSet } from './providers.js';
 import { standardOutput } from './stream.js';
@@ -12,7 +13,7 @@ import { type TrustFlags, trustOf } from './trust-options.js';
 export interface DecryptFlags extends TrustFlags {
   readonly uri?: string;
   readonly keyVault: string;
-  readonly localKeyFile?: string;
+  readonly localKeyFile?: LocalKeyFiles;
   readonly id?: string;
   readonly filter?: string;
   readonly relaxed: boolean;
@@ -36,7 +37,7 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
   let encryption: ClientEncryption | undefined;
   try {
     const { client, bson } = connection;
-    providers = await providersAtHand(['local', ...(await awsProvidersOf(connection, flags))], flags, output);
+    providers = await providersAtHand(['local', ...(await providersInVault(connection, flags))], flags, output);
     encryption = new ClientEncryption(client, {
       keyVaultNamespace: flags.keyVault,
       kmsProviders: providers.kmsProviders,
@@ -197,11 +198,11 @@ function idCandidates(id: string, bson: DriverBson): unknown[] {
   return candidates;
 }
 
-async function awsProvidersOf({ client }: Connection, flags: DecryptFlags): Promise<readonly string[]> {
+async function providersInVault({ client }: Connection, flags: DecryptFlags): Promise<readonly string[]> {
   const dot = flags.keyVault.indexOf('.');
   const ids = await client
     .db(flags.keyVault.slice(0, dot))
     .collection(flags.keyVault.slice(dot + 1))
     .distinct('masterKey.provider');
-  return ids.filter((provider): provider is string => typeof provider === 'string' && provider.split(':', 1)[0] === 'aws');
+  return ids.filter((provider): provider is string => typeof provider === 'string' && /^(?:aws|local)(?::|$)/.test(provider));
 }

@@ -1,31 +1,17 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { driverKeyVaultStore, type KeyDocument, type KeyProof, proveKeys, version } from '../index.js';
+import { driverKeyVaultStore, type KeyDocument, version } from '../index.js';
 import { type Connection, connect, connectionString } from './connection.js';
 import { counted } from './counted.js';
-import { MISSING_REMEDY, missingCollections, type NamedCollection, readableCollections } from './discovery.js';
+import { proveEach } from './doctor-keys.js';
 import { EXIT_DONE, EXIT_FAILED } from './failure.js';
+import { type AddFinding, failed, type Finding } from './finding.js';
 import { chmodRemedy, inspectKeyFile } from './key-file.js';
 import type { KeysFlags } from './keys-command.js';
-import { mark, type Output, printableError } from './output.js';
-import { providersAtHand } from './providers.js';
-import { trustOf } from './trust-options.js';
-import { inCommand } from './words.js';
-
-/** One thing that was looked at. */
-interface Finding {
-  readonly state: 'ok' | 'warn' | 'fail';
-  readonly name: string;
-  readonly detail: string;
-  readonly remedy?: string;
-  readonly code?: string;
-}
+import { mark, type Output } from './output.js';
 
 const OLDEST_NODE = 20;
-/** Codes that say that nothing was sent for a key. */
-const REFUSED_BEFORE: ReadonlySet<string> = new Set(['KEY_VAULT_MASTER_KEY_NOT_TRUSTED', 'KMS_ENDPOINT_NOT_ALLOWED']);
-
 /** Options of `csfle doctor`. */
 export interface DoctorFlags extends KeysFlags {
   readonly collection: readonly string[];
@@ -41,7 +27,7 @@ export async function doctorCommand(flags: DoctorFlags, output: Output): Promise
     if (state !== 'ok' && remedy !== undefined && remedy !== '') output.line(`${' '.repeat(28)}${remedy}`);
   };
   for (const finding of versions()) add(finding);
-  if (flags.localKeyFile !== undefined) add(await keyFile(flags.localKeyFile));
+  for (const path of Object.values(flags.localKeyFile ?? {})) add(await keyFile(path));
   await withConnection(flags, output, add);
   const failed = findings.filter(({ state }) => state === 'fail').length;
   const warned = findings.filter(({ state }) => state === 'warn').length;
@@ -103,7 +89,7 @@ async function keyFile(path: string): Promise<Finding> {
   }
 }
 
-async function withConnection(flags: DoctorFlags, output: Output, add: (finding: Finding) => void): Promise<void> {
+async function withConnection(flags: DoctorFlags, output: Output, add: AddFinding): Promise<void> {
   let connection: Connection;
   try {
     connection = await connect(connectionString(flags.uri, output), output);
@@ -134,7 +120,7 @@ async function keyVault(
   flags: DoctorFlags,
   connection: Connection,
   output: Output,
-  add: (finding: Finding) => void,
+  add: AddFinding,
 ): Promise<void> {
   const store = driverKeyVaultStore(connection.client, flags.keyVault);
   let keys: readonly KeyDocument[];
@@ -167,97 +153,4 @@ async function keyVault(
     return;
   }
   await proveEach(keys, flags, connection, output, add);
-}
-
-/** Unwraps each key and tries it on values under it; nothing is stored. */
-async function proveEach(
-  keys: readonly KeyDocument[],
-  flags: DoctorFlags,
-  connection: Connection,
-  output: Output,
-  add: (finding: Finding) => void,
-): Promise<void> {
-  const { client, bson } = connection;
-  const ids = keys.map((key) => String(key.masterKey?.provider));
-  let providers: Awaited<ReturnType<typeof providersAtHand>>;
-  try {
-    providers = await providersAtHand(ids, flags, output);
-  } catch (error) {
-    add(failed('master keys', error));
-    return;
-  }
-  try {
-    const { keys: proofs, unread } = await proveKeys({
-      keyVault: { client, namespace: flags.keyVault },
-      kmsProviders: providers.kmsProviders,
-      collections: await collectionsOf(flags, connection, add),
-      ...trustOf(flags),
-      bson,
-    });
-    for (const namespace of unread)
-      add({ state: 'warn', name: 'collection', detail: `${namespace} cannot be read`, remedy: 'Allow find on it to this user.' });
-    for (const proof of proofs) add(findingOf(inCommand.report(proof)));
-  } catch (error) {
-    add(failed('data key', error));
-  } finally {
-    providers.wipe();
-  }
-}
-
-/** Where values are looked for: in the collections that were named, or else in every one that this user may see. */
-async function collectionsOf(
-  flags: DoctorFlags,
-  { client }: Connection,
-  add: (finding: Finding) => void,
-): Promise<readonly NamedCollection[]> {
-  if (flags.collection.length > 0) {
-    const missing = await missingCollections({ client }, flags.collection);
-    for (const namespace of missing) add({ state: 'fail', name: 'collection', detail: `there is no collection ${namespace}`, remedy: MISSING_REMEDY, code: 'CLI_OPTION_INVALID' });
-    return flags.collection.filter((namespace) => !missing.includes(namespace)).map((namespace) => ({ client, namespace }));
-  }
-  try {
-    return await readableCollections({ client }, [flags.keyVault]);
-  } catch (error) {
-    add({ ...failed('collections', error), state: 'warn', remedy: 'Name the collections with --collection.' });
-    return [];
-  }
-}
-
-function findingOf({ id, keyAltNames, provider, unwraps, tried, opened, code, message, remedy }: KeyProof): Finding {
-  const name = 'data key';
-  const what = `${provider}  ${id}${keyAltNames.length === 0 ? '' : ` (${keyAltNames.join(', ')})`}`;
-  if (code === 'KMS_PROVIDER_NOT_CONFIGURED')
-    return {
-      state: 'warn',
-      name,
-      detail: `${what}: not tried`,
-      remedy: "Pass --local-key-file to try keys under the local master key; for keys under azure, gcp or kmip, use proveKeys() of the library.",
-    };
-  if (!unwraps)
-    return {
-      state: 'fail',
-      name,
-      detail: `${what}: ${code !== undefined && REFUSED_BEFORE.has(code) ? 'not tried, ' : ''}${message ?? ''}`,
-      ...(remedy === undefined ? {} : { remedy }),
-      ...(code === undefined ? {} : { code }),
-    };
-  if (tried === 0) return { state: 'ok', name, detail: `${what}: unwraps; not proven, no value under it in the first 2,000 documents of each collection` };
-  const detail = `${what}: opens ${opened} of ${counted(tried, 'sampled value')}`;
-  if (opened === tried) return { state: 'ok', name, detail };
-  return {
-    // One that opens some values is the right key.
-    state: opened === 0 ? 'fail' : 'warn',
-    name,
-    detail,
-    remedy:
-      opened === 0
-        ? 'What its master key unwraps is not the key of these values: check the KMS and the key document against a backup.'
-        : 'Some values are damaged: restore their documents from a backup.',
-    code: 'CRYPTO_AUTHENTICATION_FAILED',
-  };
-}
-
-function failed(name: string, error: unknown): Finding {
-  const { code, message, remedy } = printableError(error);
-  return { state: 'fail', name, detail: message, remedy, code };
 }

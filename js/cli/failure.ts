@@ -1,5 +1,7 @@
 /** How the command ends: exit codes, and the errors that are the command's own. */
 
+import type { ErrorCode } from '../index.js';
+
 /** Everything asked for is done. */
 export const EXIT_DONE = 0;
 /** Some keys, documents or checks failed; each is named. */
@@ -31,7 +33,8 @@ export class CliError extends Error {
   override readonly name = 'CliError';
 
   constructor(
-    readonly code: CliErrorCode,
+    /** One of the library where the command finds out what the library would find, and knows the remedy in its own terms. */
+    readonly code: CliErrorCode | ErrorCode,
     message: string,
     readonly remedy: string,
     readonly exitCode: number = EXIT_USAGE,

@@ -5,15 +5,16 @@ import { addBackupCommands, withPassphrase } from './backup-program.js';
 import { decryptCommand } from './decrypt-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_OF_SIGNAL, EXIT_USAGE } from './failure.js';
-import { changeAltName, createKey, listKeys, movedToBackup, rewrapKeys, showKey } from './keys-command.js';
+import { collectKeyFile } from './key-file.js';
+import { changeAltName, createKey, listKeys, movedToBackup, showKey } from './keys-command.js';
 import { migrateCommand } from './migrate-command.js';
 import { isoDate } from './migrate-options.js';
 import { visible } from '../node/text.js';
 import { Output } from './output.js';
 import { deleteKey, listRetiredKeys, purgeKeys, restoreKeys } from './retired-keys-command.js';
+import { rewrapKeys } from './rewrap-command.js';
 import { collect, withTrust } from './trust-options.js';
-
-const DEFAULT_KEY_VAULT = 'encryption.__keyVault';
+import { DEFAULT_KEY_VAULT } from './vault-option.js';
 
 function wholeNumber(text: string): number {
   const number = Number(text);
@@ -42,8 +43,11 @@ const kmsTimeout = (): Option => new Option('--kms-timeout-ms <n>', 'time for on
 const localKey = (): Option =>
   new Option(
     '--local-key-file <file>',
-    'local master key: 96 bytes or base64 text, mode 600; without it CSFLE_LOCAL_KEY or a prompt',
-  );
+    'local master key: 96 bytes or base64 text, mode 600; without it CSFLE_LOCAL_KEY or a prompt. Keys under a provider with a name: local:new=<file>, repeated for more',
+  ).argParser(collectKeyFile);
+
+const newMasterKey = (): Option =>
+  new Option('--new-master-key', 'although the local master key opens none of the keys that the vault has under its provider: a second one is meant').default(false);
 
 function withNewMasterKey(command: Command): Command {
   return command
@@ -128,6 +132,7 @@ function program(): Command {
     )
     .addOption(localKey())
     .option('--to-local-key-file <file>', 'local master key of --to, if both are local')
+    .addOption(newMasterKey())
     .option('--from-key-arn <arn>', 'only keys under this AWS KMS key')
     .option('--from-region <region>', 'its region, if --from-key-arn is no ARN')
     .option('--from-endpoint <host>', 'its endpoint')
@@ -178,6 +183,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .description('make a data key and print its id; --to defaults to local')
     .addOption(localKey())
     .option('--alt-name <name>', 'alternate name; repeat for more', collect, [])
+    .addOption(newMasterKey())
     .action(run(createKey));
   const altName = keys.command('alt-name').description('change the alternate names of a data key');
   for (const change of ['add', 'remove'] as const) {
@@ -215,7 +221,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .option('--execute', 'carry it out', false)
     .option('--yes', 'do not ask', false)
     .action(run(purgeKeys));
-  withTrust(withNewMasterKey(connected(keys.command('rewrap'))))
+  withPassphrase(withTrust(withNewMasterKey(connected(keys.command('rewrap')))))
     .argument('[key...]', 'ids or alternate names')
     .description('wrap data keys under another master key, or anew under their own')
     .addOption(localKey())
@@ -227,6 +233,9 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
       [],
     )
     .option('--no-proof', 'do not check keys against encrypted values; only require that the KMS returns the same key twice')
+    .option('--backup-file <file>', 'name of the sealed backup that is taken first (default: a new file in this folder)')
+    .option('--no-backup', 'take no backup')
+    .addOption(newMasterKey())
     .action(
       run((flags: never, output, names) =>
         rewrapKeys(

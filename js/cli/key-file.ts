@@ -1,3 +1,4 @@
+import { InvalidArgumentError } from 'commander';
 import { chmodCommand, FileError, type FileState, inspectRegularFile, readRegularFile } from '../node/files.js';
 import { CliError } from './failure.js';
 
@@ -6,6 +7,33 @@ export const MASTER_KEY_BYTES = 96;
 // Base64 of 96 bytes has 128 characters; a few line ends around them are fine, anything longer is no key file.
 const LONGEST_KEY_FILE = 512;
 const RIGHT_FILE = 'Give the file of the local master key that the data keys were wrapped under.';
+/**
+ * Files of local master keys by provider, such as `local:new`. The one that was given without a name is under the empty name, and
+ * serves each local provider that has no file of its own.
+ */
+export type LocalKeyFiles = Readonly<Record<string, string>>;
+
+/** The file of a local provider, if one was given. */
+export function localKeyFileOf(files: LocalKeyFiles | undefined, id: string): string | undefined {
+  return files?.[id] ?? files?.[''];
+}
+
+/** The local providers that files were given for by name. */
+export function namedLocalKeys(files: LocalKeyFiles | undefined): readonly string[] {
+  return Object.keys(files ?? {}).filter((id) => id !== '');
+}
+
+/** Collects the values of `--local-key-file`: a path, or `local:<name>=<path>`. */
+export function collectKeyFile(value: string, before: LocalKeyFiles | undefined): LocalKeyFiles {
+  const [, id = '', path = value] = /^(local(?::[^=]*)?)=(.*)$/s.exec(value) ?? [];
+  if (id !== '' && !/^local(:\w+)?$/.test(id)) throw new InvalidArgumentError(`${id} is no name of a local provider: letters, digits and _ are expected, as in local:new=<file>.`);
+  if (path === '') throw new InvalidArgumentError('a path is missing.');
+  const known = before?.[id];
+  if (known !== undefined)
+    throw new InvalidArgumentError(id === '' ? `${known} is given already: name the provider of one of them, as in local:new=<file>.` : `${id} has the file ${known} already.`);
+  return { ...before, [id]: path };
+}
+
 /** The command that makes a key file private. */
 export function chmodRemedy(path: string): string {
   return `Run: ${chmodCommand(path)}`;

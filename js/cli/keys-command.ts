@@ -3,9 +3,10 @@ import { type Connection, connect, connectionString, vaultPlace } from './connec
 import { counted } from './counted.js';
 import { requireCollections } from './discovery.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
-import { keyFilterOf } from './migrate-options.js';
+import { type KnownMasterKeyFlags, requireKnownMasterKey } from './known-master-key.js';
+import type { LocalKeyFiles } from './key-file.js';
 import type { Output } from './output.js';
-import { awsMasterKey, providersAtHand, providersFor, providerType, type ProviderSet, refuseAwsKeyOptions } from './providers.js';
+import { awsMasterKey, providersFor, providerType, type ProviderSet, refuseAwsKeyOptions } from './providers.js';
 import { masterKeyText } from './report-view.js';
 import { renderTable } from './table.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
@@ -14,7 +15,7 @@ import { type TrustFlags, trustOf } from './trust-options.js';
 export interface KeysFlags extends TrustFlags {
   readonly uri?: string;
   readonly keyVault: string;
-  readonly localKeyFile?: string;
+  readonly localKeyFile?: LocalKeyFiles;
   readonly json: boolean;
 }
 
@@ -26,17 +27,19 @@ export interface NewMasterKeyFlags extends KeysFlags {
   readonly endpoint?: string;
 }
 
-/** Opens the vault, runs `work`, and closes and wipes whatever happens. */
+/** Opens the vault, runs `work`, and closes and wipes whatever happens. `complete` adds the providers that its keys need. */
 export async function withVault<T>(
   flags: KeysFlags,
   output: Output,
   providers: ProviderSet | undefined,
   work: (vault: ClientEncryption, connection: Connection) => Promise<T>,
+  complete?: (connection: Connection) => Promise<void>,
 ): Promise<T> {
   let connection: Connection | undefined;
   let vault: ClientEncryption | undefined;
   try {
     connection = await connect(connectionString(flags.uri, output), output);
+    await complete?.(connection);
     vault = new ClientEncryption(connection.client, {
       keyVaultNamespace: flags.keyVault,
       kmsProviders: providers?.kmsProviders ?? {},
@@ -94,13 +97,14 @@ export function showKey(name: string, flags: KeysFlags, output: Output): Promise
 
 /** `csfle keys create` */
 export async function createKey(
-  flags: NewMasterKeyFlags & { readonly altName: readonly string[] },
+  flags: NewMasterKeyFlags & KnownMasterKeyFlags & { readonly altName: readonly string[] },
   output: Output,
 ): Promise<number> {
   const target = targetOf(flags, 'local');
   const providers = await providersFor([target.provider], flags, output);
-  return withVault(flags, output, providers, async (vault) => {
+  return withVault(flags, output, providers, async (vault, connection) => {
     const { provider, ...masterKey } = target;
+    await requireKnownMasterKey(provider, flags, providers, connection);
     const id = await vault.createDataKey(provider, { masterKey, keyAltNames: flags.altName });
     output.document({ id: id.toHexString(true), keyAltNames: flags.altName, masterKey: target });
     output.line(id.toHexString(true));
@@ -133,38 +137,6 @@ export function changeAltName(
   });
 }
 
-/** `csfle keys rewrap [key...]` */
-export async function rewrapKeys(
-  names: readonly string[],
-  flags: NewMasterKeyFlags & { readonly all: boolean; readonly proof: boolean; readonly proofCollection: readonly string[] },
-  output: Output,
-): Promise<number> {
-  if (names.length === 0 && !flags.all)
-    throw new CliError('CLI_OPTION_INVALID', 'which keys?', 'Name them by id or alternate name, or pass --all.');
-  if (!flags.proof && flags.proofCollection.length > 0)
-    throw new CliError('CLI_OPTION_INVALID', '--proof-collection and --no-proof exclude each other', 'Leave one of them out.');
-  if (flags.to === undefined) refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out to wrap keys anew under their own master keys.');
-  const target = flags.to === undefined ? undefined : targetOf(flags, flags.to);
-  const providers = await providersAtHand(['local', 'aws', ...(target === undefined ? [] : [target.provider])], flags, output);
-  return withVault(flags, output, providers, async (vault, connection) => {
-    await requireKeys(names, vault, connection);
-    await requireCollections(connection, '--proof-collection', flags.proofCollection);
-    const { provider, ...masterKey } = target ?? {};
-    const collections = flags.proofCollection.map((namespace) => ({ client: connection.client, namespace }));
-    const proof = collections.length > 0 ? { collections } : flags.proof ? undefined : (false as const);
-    const options = { proof, ...(provider === undefined ? {} : { provider, masterKey }) };
-    const { bulkWriteResult } = await vault.rewrapManyDataKey(keyFilterOf(names, connection.bson) ?? {}, options);
-    const rewrapped = bulkWriteResult?.modifiedCount ?? 0;
-    output.document({ rewrapped, masterKey: target ?? null });
-    output.line(vaultPlace(connection.client, flags.keyVault));
-    output.line(
-      `${counted(rewrapped, 'key')} wrapped anew${target === undefined ? ' under the same master keys' : ` under ${masterKeyText(target)}`}`,
-    );
-    if (rewrapped === 0 && flags.all) warnOfEmptyVault(connection, flags, output);
-    return rewrapped > 0 || names.length === 0 ? EXIT_DONE : EXIT_FAILED;
-  });
-}
-
 /** A misspelt key vault looks like one that has no keys. */
 export function warnOfEmptyVault({ client }: Pick<Connection, 'client'>, { keyVault }: Pick<KeysFlags, 'keyVault'>, output: Output, what = 'data key'): void {
   output.warn(`${vaultPlace(client, keyVault)} has no ${what}; check --key-vault and the connection string`);
@@ -175,18 +147,15 @@ export async function movedToBackup(file: string): Promise<number> {
   throw new CliError('CLI_OPTION_INVALID', 'this is now csfle backup create', `Run: csfle backup create ${file}, and see its --help.`);
 }
 
-function targetOf(flags: NewMasterKeyFlags, fallback: string): MasterKeyDocument {
+/** The master key that the command line names. */
+export function targetOf(flags: NewMasterKeyFlags, fallback: string): MasterKeyDocument {
   const provider = flags.to ?? fallback;
   if (providerType(provider) === 'aws') return awsMasterKey(provider, flags, '--key-arn');
   refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out.');
   return { provider };
 }
 
-/** Names of keys that are not there are refused before anything is written: with others named too they would go unnoticed. */
-async function requireKeys(names: readonly string[], vault: ClientEncryption, connection: Connection): Promise<void> {
-  for (const name of names) await findKey(vault, name, connection);
-}
-
+/** The key of this id or name. Names that no key has are refused before anything is written: with others named too they would go unnoticed. */
 export async function findKey(vault: ClientEncryption, name: string, { bson }: Connection): Promise<KeyDocument> {
   const byName = await vault.getKeyByAltName(name);
   if (byName !== null) return byName;

@@ -9,9 +9,10 @@ import { type HeldBackup, migrationBackup } from './migrate-backup.js';
 import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags } from './migrate-options.js';
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
+import { requireKnownMasterKey } from './known-master-key.js';
 import { trustOf } from './trust-options.js';
 import { inCommand } from './words.js';
-import { printPlan, printResults } from './report-view.js';
+import { printPlan, printResults, type ReportPlace } from './report-view.js';
 
 /** `csfle migrate`: plans, and carries the plan out with `--execute`. */
 export async function migrateCommand(flags: MigrateFlags, output: Output): Promise<number> {
@@ -28,6 +29,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
   try {
     held = await migrationBackup(flags, endpoints, output);
     connection = await connect(uri, output);
+    if (endpoints.to !== undefined) await requireKnownMasterKey(endpoints.to.provider, flags, endpoints.providers, connection, { alsoRetired: true });
     interrupt = new Interrupt((text) => {
       progress.close();
       output.note(text);
@@ -41,7 +43,8 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
     const isEmpty = flags.execute && (await hasNoKey(flags, connection));
     const report = inCommand.report(await perform(flags, options, isEmpty));
     progress.close();
-    return finish(flags, report, output, interrupt, vaultPlace(connection.client, flags.keyVault));
+    const keyFile = endpoints.to === undefined ? undefined : endpoints.providers.sourceOf(endpoints.to.provider);
+    return finish(flags, report, output, interrupt, { vault: vaultPlace(connection.client, flags.keyVault), keyFile });
   } finally {
     progress.close();
     interrupt?.release();
@@ -139,12 +142,13 @@ async function confirmed(flags: MigrateFlags): Promise<boolean> {
   );
 }
 
-function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt, vault: string): number {
-  if (output.json) output.document(report);
+function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt, place: ReportPlace): number {
+  const { keyFile } = place;
+  if (output.json) output.document(keyFile === undefined ? report : { ...report, keyFile });
   else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
-  else if (report.executed) printResults(output, report, vault);
+  else if (report.executed) printResults(output, report, place);
   else {
-    printPlan(output, report, vault);
+    printPlan(output, report, place);
     output.line(verdictOf(flags, report));
   }
   warnOfNothing(flags, report, output);

@@ -2,8 +2,9 @@ import type { Document, KmsProviders, MasterKeyDocument, MigrateOptions, Migrati
 import type { DriverBson } from './connection.js';
 import type { EvidenceFlags } from './evidence-options.js';
 import { CliError } from './failure.js';
+import { type LocalKeyFiles, localKeyFileOf } from './key-file.js';
 import type { Output } from './output.js';
-import { awsMasterKey, providerType, ProviderSet, refuseAwsKeyOptions } from './providers.js';
+import { awsMasterKey, providerType, ProviderSet, refuseAwsKeyOptions, addProvidersAtHand } from './providers.js';
 import type { TrustFlags } from './trust-options.js';
 
 /** What the command line of `csfle migrate` says. */
@@ -13,8 +14,9 @@ export interface MigrateFlags extends EvidenceFlags, TrustFlags {
   readonly mode: MigrationMode;
   readonly from?: string;
   readonly to?: string;
-  readonly localKeyFile?: string;
+  readonly localKeyFile?: LocalKeyFiles;
   readonly toLocalKeyFile?: string;
+  readonly newMasterKey: boolean;
   readonly keyArn?: string;
   readonly region?: string;
   readonly endpoint?: string;
@@ -73,18 +75,19 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
     );
   // Only a rewrap moves keys away from a master key; the other modes go by the keys, whatever wraps them.
   const sourceId = flags.from ?? (flags.mode === 'rewrap' ? 'local' : undefined);
+  refuseOneNameForTwo(sourceId, flags);
   const source = sourceKey(sourceId, flags);
   const target = targetKey(flags.to, flags);
   const [from, to] = flags.undo ? [target, sourceOfUndo(source)] : [source, target];
   const providers = await ProviderSet.filled(async (providers) => {
     for (const [id, keyFile] of [
-      [sourceId, flags.localKeyFile],
+      [sourceId, undefined],
       [flags.to, flags.toLocalKeyFile],
     ] as const) {
       if (id === undefined || providers.has(id)) continue;
       if (providerType(id) === 'aws') await providers.addAws(id);
       else if (providerType(id) === 'local')
-        await providers.addLocal(id, keyFile ?? (id === sourceId ? undefined : flags.localKeyFile), output);
+        await providers.addLocal(id, keyFile ?? localKeyFileOf(flags.localKeyFile, id), output);
       else
         throw new CliError(
           'CLI_OPTION_INVALID',
@@ -94,12 +97,26 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
     }
     if (sourceId === undefined) {
       // Without --from there is whatever the keys need.
-      if (!providers.has('aws')) await providers.addAws('aws').catch(() => undefined);
-      if (!providers.has('local') && (flags.localKeyFile !== undefined || process.env.CSFLE_LOCAL_KEY))
-        await providers.addLocal('local', flags.localKeyFile, output);
+      await addProvidersAtHand(providers, ['aws', 'local'], flags, output);
     }
   });
   return { from, to, providers, kmsProviders: providers.kmsProviders };
+}
+
+/** Two master keys need two names. Key documents hold no more than the name of a local one. */
+function refuseOneNameForTwo(sourceId: string | undefined, { mode, to, toLocalKeyFile, localKeyFile }: MigrateFlags): void {
+  if (to === undefined || providerType(to) !== 'local') {
+    if (toLocalKeyFile !== undefined) throw new CliError('CLI_OPTION_INVALID', '--to-local-key-file is without effect here', 'It goes with --to local.');
+    return;
+  }
+  const isSame = mode === 'rewrap' && sourceId === to;
+  const hasTwo = toLocalKeyFile !== undefined && (sourceId ?? to) === to && (localKeyFile?.[to] ?? localKeyFile?.['']) !== undefined;
+  if (!isSame && !hasTwo) return;
+  throw new CliError(
+    'MIGRATION_TARGET_INVALID',
+    `the old and the new master key are both called ${to}, and key documents hold no more than that name of a local master key`,
+    `Give one of them a name, such as --to local:new${toLocalKeyFile === undefined ? ' --local-key-file local:new=<file>' : ''}.`,
+  );
 }
 
 function sourceKey(id: string | undefined, flags: MigrateFlags): MasterKeyDocument | undefined {

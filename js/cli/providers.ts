@@ -1,21 +1,22 @@
+import { resolve } from 'node:path';
 import password from '@inquirer/password';
 import { type AwsKmsClient, awsKms, type Document, type KmsProviders, type MasterKeyDocument } from '../index.js';
 import { CliError } from './failure.js';
-import { parseMasterKey, readKeyFile } from './key-file.js';
+import { type LocalKeyFiles, localKeyFileOf, namedLocalKeys, parseMasterKey, readKeyFile } from './key-file.js';
 import type { Output } from './output.js';
 import { loadPackage } from './package-loading.js';
 import { inCommand } from './words.js';
 
 /** Options that say which master keys are at hand; the secrets themselves come from files, environment or a prompt. */
 export interface ProviderOptions {
-  readonly localKeyFile?: string;
-  readonly toLocalKeyFile?: string;
+  readonly localKeyFile?: LocalKeyFiles;
 }
 
 /** Providers of a command, with what has to be wiped when it ends. */
 export class ProviderSet {
   readonly #providers: Record<string, unknown> = {};
   readonly #secrets: Uint8Array[] = [];
+  readonly #sources = new Map<string, string>();
 
   /** A set that `work` fills; what it holds already is wiped when that fails. */
   static async filled(work: (set: ProviderSet) => Promise<void>): Promise<ProviderSet> {
@@ -37,10 +38,16 @@ export class ProviderSet {
     return this.#providers[id] !== undefined;
   }
 
+  /** Where a local master key is from: the absolute path of its file, or the name of the variable. */
+  sourceOf(id: string): string | undefined {
+    return this.#sources.get(id);
+  }
+
   /** A local master key, from the file that was named or from where `localMasterKey` finds it. */
   async addLocal(id: string, file: string | undefined, output: Output): Promise<void> {
     const { key, source } = await foundMasterKey(file, output);
     this.#secrets.push(key);
+    this.#sources.set(id, file === undefined ? (process.env.CSFLE_LOCAL_KEY ? 'CSFLE_LOCAL_KEY' : 'what was typed') : resolve(file));
     this.#providers[id] = { key };
     inCommand.localKeys.set(id, source);
   }
@@ -98,7 +105,7 @@ export function providersFor(ids: Iterable<string>, options: ProviderOptions, ou
   return ProviderSet.filled(async (set) => {
     for (const id of new Set(ids)) {
       const type = providerType(id);
-      if (type === 'local') await set.addLocal(id, options.localKeyFile, output);
+      if (type === 'local') await set.addLocal(id, localKeyFileOf(options.localKeyFile, id), output);
       else if (type === 'aws') await set.addAws(id);
       else throw unsupported(id);
     }
@@ -122,13 +129,13 @@ async function addAtHand(
   output: Output,
   addAws: (id: string) => Promise<void>,
 ): Promise<void> {
-  const hasLocalKey = options.localKeyFile !== undefined || (process.env.CSFLE_LOCAL_KEY ?? '') !== '';
-  for (const id of new Set(ids)) {
+  const hasLocalKey = (id: string): boolean => localKeyFileOf(options.localKeyFile, id) !== undefined || (process.env.CSFLE_LOCAL_KEY ?? '') !== '';
+  for (const id of new Set([...ids, ...namedLocalKeys(options.localKeyFile)])) {
     // Whoever writes the key vault chooses identifiers too: one that is none makes its own key fail, not the command.
     if (set.has(id) || !PROVIDER_ID.test(id)) continue;
     const type = providerType(id);
     if (type === 'aws') await addAws(id);
-    if (type === 'local' && hasLocalKey) await set.addLocal(id, options.localKeyFile, output);
+    if (type === 'local' && hasLocalKey(id)) await set.addLocal(id, localKeyFileOf(options.localKeyFile, id), output);
   }
 }
 

@@ -24,13 +24,21 @@ export function masterKeyText(masterKey: MasterKeyDocument | null): string {
   return [provider, ...known.filter((field) => field !== undefined).map(String)].join('  ');
 }
 
-/** Prints a plan: what, of which key vault, from where to where, the checks, and what will be touched. */
-export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'choice' | 'plan'>, vault: string): void {
+/** Where a migration happens, as reports name it. */
+export interface ReportPlace {
+  /** The key vault and its server. */
+  readonly vault: string;
+  /** Where the local master key of `to` is from, when that is one. */
+  readonly keyFile: string | undefined;
+}
+
+/** Prints a plan: what, of which key vault, from where to where (a local master key with its file), the checks, and what will be touched. */
+export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' | 'from' | 'to' | 'choice' | 'plan'>, { vault, keyFile }: ReportPlace): void {
   const { mode, from, to, choice, plan } = report;
   output.line(paint('bold', `Plan: ${MODE_SENTENCES[mode]}`));
   output.line(`${INDENT}${vault}`);
   output.line(`${INDENT}from  ${from === null ? 'any master key' : masterKeyText(from)}`);
-  output.line(`${INDENT}to    ${masterKeyText(to)}`);
+  output.line(`${INDENT}to    ${masterKeyText(to)}${keyFile === undefined ? '' : `  ${keyFile}`}`);
   if (choice !== null) output.line(`${INDENT}keys  ${choiceText(choice)}`);
   output.line();
   printChecks(output, plan.checks);
@@ -80,7 +88,7 @@ function printKeys(output: Output, mode: MigrationReport['mode'], plan: Migratio
 }
 
 /** Prints what a run did. */
-export function printResults(output: Output, report: MigrationReport, vault: string): void {
+export function printResults(output: Output, report: MigrationReport, { vault, keyFile }: ReportPlace): void {
   const { mode, plan, keys, collections, schemas, failures, kmsCalls, durationMs, interrupted, ok } = report;
   const unfinished = failures.length > 0 ? 'Not done: see the failures below' : 'Not done: see below what is left';
   // A date that is too early chooses no key: that is to be read as such, and not as work that was done.
@@ -114,6 +122,7 @@ export function printResults(output: Output, report: MigrationReport, vault: str
     for (const { namespace, kind, count, reason } of uses.slice(0, FAILURES_SHOWN))
       output.line(`${INDENT}${INDENT}${namespace}  ${kind}${count === 0 ? '' : `  ${count}`}${reason === undefined ? '' : `  ${reason}`}`);
   }
+  if (keyFile !== undefined) output.line(`${INDENT}the new master key is that of ${keyFile}`);
   if (report.backup !== null)
     output.line(`${INDENT}backup${report.backup.kept ? ' of an earlier run' : ''}: ${report.backup.file ?? 'stored'}, ${counted(report.backup.keys, 'key')}`);
   output.line(`${INDENT}KMS calls: ${kmsCalls.wrap} wrap, ${kmsCalls.unwrap} unwrap`);

@@ -15,7 +15,8 @@ export { migrate } from './migrate.js';
 export type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 export type { MigrationPhase, MigrationProgress } from './progress.js';
 export type { RewrapProof } from './proof-collections.js';
-export { type KeyProof, type KeyProofReport, type ProveKeysOptions, proveKeys } from './prove-keys.js';
+export { type OpensKeysOptions, type OpensKeysReport, opensKeysUnder } from './opens-keys.js';
+export { type KeyProof, type KeyProofReport, type ProveKeysOptions, proveKeys, type ValuesFound } from './prove-keys.js';
 export type {
   CollectionResults,
   KeyReason,

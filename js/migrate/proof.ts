@@ -42,6 +42,8 @@ export interface ProofSearch {
   readonly signal?: AbortSignal | undefined;
   /** Called with the number of documents of each batch. */
   readonly advance?: ((documents: number) => void) | undefined;
+  /** Called with the key of each value. With it the first 2,000 documents are all looked at, whatever the samples have. */
+  readonly met?: ((keyId: string) => void) | undefined;
 }
 
 /** Values of one key by their kind. */
@@ -78,13 +80,14 @@ export class ValueSamples {
   }
 
   /** Takes values of documents, one for each key, kind and document. */
-  take(documents: readonly Uint8Array[]): void {
+  take(documents: readonly Uint8Array[], met?: (keyId: string) => void): void {
     for (const document of documents) {
       const seen = new Set<string>();
       for (const element of encryptedValues(document)) {
         const keyId = uuidText(element.value.subarray(KEY_ID_OFFSET, KEY_ID_END));
         const kind = element.value[KIND_OFFSET] as ValueKind;
         if (CONTAINER_TYPES.has(element.value[TYPE_OFFSET] ?? 0)) this.#metContainer = true;
+        met?.(keyId);
         if (seen.has(`${kind}${keyId}`)) continue;
         seen.add(`${kind}${keyId}`);
         const known = this.#byKey.get(keyId) ?? { [DETERMINISTIC]: [], [RANDOM]: [] };
@@ -99,16 +102,17 @@ export class ValueSamples {
    * Looks for values of `keyIds` in a collection, and ends as soon as it has enough of them. Returns whether it met encrypted
    * documents, arrays or code, in which further values may be.
    */
-  async search(collection: Scanned, keyIds: readonly string[], { toTheEnd, batchSize, signal, advance }: ProofSearch): Promise<boolean> {
+  async search(collection: Scanned, keyIds: readonly string[], { toTheEnd, batchSize, signal, advance, met }: ProofSearch): Promise<boolean> {
     let looked = 0;
     const batch = { documents: batchSize ?? DEFAULT_BATCH_SIZE, bytes: BATCH_BYTES };
+    const isEnough = (): boolean => met === undefined && !this.lacks(keyIds);
     this.#metContainer = false;
-    if (!this.lacks(keyIds)) return false;
+    if (isEnough()) return false;
     for await (const documents of collection.scan(batch)) {
-      this.take(documents);
+      this.take(documents, met);
       looked += documents.length;
       advance?.(documents.length);
-      if (signal?.aborted === true || !this.lacks(keyIds)) break;
+      if (signal?.aborted === true || isEnough()) break;
       if (looked >= DOCUMENTS_LOOKED_AT && !(toTheEnd && this.lacksAny(keyIds))) break;
     }
     return this.#metContainer;

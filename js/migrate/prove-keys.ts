@@ -17,7 +17,7 @@ import { openCollection, openKeyVault } from './setup.js';
 export interface ProveKeysOptions extends KmsLimits, TrustOptions {
   readonly keyVault: KeyVaultStore | NamespacedClient;
   readonly kmsProviders: KmsProviders;
-  /** Where to look for values; the first 2,000 documents of each at most, and no more than it takes. */
+  /** Where to look for values: in the first 2,000 documents of each. */
   readonly collections: readonly MigrationCollectionInput[];
   /** Restricts the keys, in MongoDB's query language. Default: every key. */
   readonly keyFilter?: Document | undefined;
@@ -42,9 +42,20 @@ export interface KeyProof {
   readonly remedy?: string;
 }
 
+/** What the first 2,000 documents of a collection hold, counted from the headers of encrypted values. */
+export interface ValuesFound {
+  readonly namespace: string;
+  /** Documents that were looked at. */
+  readonly documents: number;
+  /** Values under each key id, whether the key vault has the key or not. */
+  readonly byKey: readonly { readonly keyId: string; readonly values: number }[];
+}
+
 /** Result of `proveKeys()`. */
 export interface KeyProofReport {
   readonly keys: readonly KeyProof[];
+  /** What the collections hold, as far as they were read. */
+  readonly found: readonly ValuesFound[];
   /** Collections that could not be read. */
   readonly unread: readonly string[];
 }
@@ -68,13 +79,20 @@ export async function proveKeys(options: ProveKeysOptions): Promise<KeyProofRepo
     const documents = await engine.find(options.keyFilter ?? {}, signal);
     const values = new ValueSamples();
     const unread: string[] = [];
+    const found: ValuesFound[] = [];
+    const keyIds = documents.map((document) => idText(document._id));
     for (const collection of options.collections.map(openCollection)) {
-      const keyIds = documents.map((document) => idText(document._id));
-      await values.search(collection, keyIds, { toTheEnd: false, signal }).catch(() => unread.push(collection.namespace));
+      const { namespace } = collection;
+      const counts = new Map<string, number>();
+      let looked = 0;
+      const advance = (more: number): void => void (looked += more);
+      const met = (keyId: string): void => void counts.set(keyId, (counts.get(keyId) ?? 0) + 1);
+      await values.search(collection, keyIds, { toTheEnd: false, signal, advance, met }).catch(() => unread.push(namespace));
+      found.push({ namespace, documents: looked, byKey: [...counts].map(([keyId, count]) => ({ keyId, values: count })) });
     }
     const limiter = new Limiter(kmsConcurrency ?? 8);
     const keys = await Promise.all(documents.map((key) => limiter.run(() => proveOne(engine, key, values, signal))));
-    return deepFreeze({ keys, unread });
+    return deepFreeze({ keys, found, unread });
   } finally {
     engine.close();
   }

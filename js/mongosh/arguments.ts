@@ -32,3 +32,18 @@ export function requireArguments(method: string, values: readonly unknown[], kin
     }
   }
 }
+
+const ARN_REGION = /^arn:[^:]+:kms:([a-z0-9-]+):[^:]*:(?:key|alias)\//;
+
+/**
+ * Refuses a master key whose region is not that of its ARN: AWS KMS would be asked in the wrong place.
+ * Errors: `MASTER_KEY_INVALID`.
+ */
+export function requireRegionOfArn(name: string, masterKey: unknown): void {
+  const { key, region } = (masterKey ?? {}) as { readonly key?: unknown; readonly region?: unknown };
+  const ofArn = typeof key === 'string' ? ARN_REGION.exec(key)?.[1] : undefined;
+  if (ofArn === undefined || typeof region !== 'string' || region === ofArn) return;
+  throw new CsfleError('MASTER_KEY_INVALID', `${name}.key is an ARN of the region ${ofArn}, and ${name}.region is ${region}: write region: '${ofArn}'`, {
+    details: { field: 'region', expected: ofArn, found: region },
+  });
+}

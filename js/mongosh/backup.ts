@@ -13,7 +13,7 @@ import {
   type TrustOptions,
   verifyBackup,
 } from '../index.js';
-import { requireArguments, requireOptions } from './arguments.js';
+import { requireArguments, requireOptions, requireRegionOfArn } from './arguments.js';
 import { backupName, existingBackupFile, readBackupFile, readSchemaFiles, writeNewFile } from '../node/backup-files.js';
 import { ofBackup, passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
@@ -72,6 +72,7 @@ export class ShellBackup {
   async create(file: string, options: ShellCreateBackupOptions): Promise<ShellBackupResult> {
     requireArguments('csfle.backup.create', [file], ['string']);
     const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [...PLACE, ...KEY, 'masterKey', 'collections', 'schemaFiles', 'allowEmpty']);
+    requireRegionOfArn('masterKey', complete.masterKey);
     const place = findKeyVault(complete);
     const schemas = withFile(() => readSchemaFiles(complete.schemaFiles ?? []));
     const providers = complete.masterKey === undefined ? undefined : resolveKmsProviders(complete.kmsProviders, place.state);

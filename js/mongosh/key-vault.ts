@@ -1,10 +1,12 @@
 /** The key vault in the shell, with the methods, overloads and messages of the shell's own KeyVault. */
 
 import { CsfleError, type Document, type RewrapManyDataKeyOptions, type RewrapManyDataKeyResult } from '../index.js';
-import { requireArguments } from './arguments.js';
+import { requireArguments, requireRegionOfArn } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
 import { visible } from '../node/text.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
+import { requireKnownMasterKey } from './known-master-key.js';
+import { resolveKmsProviders } from './kms-providers.js';
 import { namespaceOf, type ShellCollection } from './migration.js';
 import { providerClient } from './provider-client.js';
 import { deleteKey, listRetired, restoreKey, type ShellDeleteKeyOptions } from './retired-keys.js';
@@ -18,12 +20,16 @@ interface CreateKeyOptions {
   readonly masterKey?: Document;
   readonly keyAltNames?: readonly string[];
   readonly keyMaterial?: unknown;
+  /** Says that a local master key which opens none of the keys under its provider is meant. */
+  readonly newMasterKey?: boolean;
 }
 
 /** Options of `rewrapManyDataKey`, with collections named the shell's way. */
 interface ShellRewrapOptions extends Omit<RewrapManyDataKeyOptions, 'proof'> {
   /** Where values under the keys are looked for: collections of the shell, or their names. `false`: nowhere. */
   readonly proof?: { readonly collections: readonly (string | ShellCollection)[] } | false;
+  /** As in `createKey`. */
+  readonly newMasterKey?: boolean;
 }
 
 /** What `csfle.keyVault()` returns. */
@@ -48,7 +54,10 @@ export class ShellKeyVault {
 
   async createKey(provider: string, masterKeyOrNamesOrOptions?: unknown, keyAltNames?: readonly string[]): Promise<unknown> {
     const options = createKeyOptions(provider, masterKeyOrNamesOrOptions, keyAltNames);
-    return this.#session.encryption.createDataKey(provider, options as never);
+    const { newMasterKey, ...rest } = options;
+    requireRegionOfArn('masterKey', rest.masterKey);
+    await this.#requireKnown(provider, newMasterKey, false);
+    return this.#session.encryption.createDataKey(provider, rest as never);
   }
 
   async getKey(keyId: unknown): Promise<Document | null> {
@@ -94,7 +103,9 @@ export class ShellKeyVault {
 
   async rewrapManyDataKey(filter: Document, options: ShellRewrapOptions = {}): Promise<RewrapManyDataKeyResult> {
     requireArguments('KeyVault.rewrapManyDataKey', [filter], ['object']);
-    const { proof, ...rest } = options;
+    const { proof, newMasterKey, ...rest } = options;
+    requireRegionOfArn('masterKey', rest.masterKey);
+    await this.#requireKnown(options.provider, newMasterKey, true);
     const proven = proof === undefined ? {} : { proof: this.#opened(proof) };
     await this.#requireThere(proven.proof);
     const { state, encryption } = this.#session;
@@ -102,6 +113,18 @@ export class ShellKeyVault {
     if (result.bulkWriteResult === undefined && (await this.#session.store.find({})).length === 0)
       await printWarning(state, `The key vault ${vaultPlace(this.#session)} has no data key: check keyVaultNamespace and the connection.`);
     return result;
+  }
+
+  /** A local master key that opens nothing of this vault makes no key in it by mistake. */
+  async #requireKnown(provider: unknown, newMasterKey: unknown, alsoRetired: boolean): Promise<void> {
+    if (typeof provider !== 'string' || provider.split(':', 1)[0] !== 'local') return;
+    const { kmsProviders: given, trust, state } = this.#session;
+    const { kmsProviders, wipe } = resolveKmsProviders(given, state);
+    try {
+      await requireKnownMasterKey(this.#session, { provider, kmsProviders, given, newMasterKey, alsoRetired, ...trust });
+    } finally {
+      wipe();
+    }
   }
 
   /** Collections of the shell as the library takes them; what is of another form is refused there. */
@@ -170,7 +193,7 @@ function createKeyOptions(provider: string, second: unknown, third: readonly str
   }
   if (second === undefined || second === null) return named({}, third);
   if (typeof second !== 'object') throw refusal(`KeyVault.createKey: expected a masterKey document as second argument, got ${typeof second}`);
-  const isOptions = 'masterKey' in second || 'keyAltNames' in second || 'keyMaterial' in second;
+  const isOptions = 'masterKey' in second || 'keyAltNames' in second || 'keyMaterial' in second || 'newMasterKey' in second;
   return named(isOptions ? (second as CreateKeyOptions) : { masterKey: second as Document }, third);
 }
 
@@ -208,9 +231,9 @@ const HELP: ClassHelp = {
   docs: `${MANUAL}/KeyVault`,
   methods: {
     createKey: {
-      usage: 'keyVault.createKey(kms, masterKey | { masterKey, keyAltNames, keyMaterial }, keyAltNames)',
+      usage: 'keyVault.createKey(kms, masterKey | { masterKey, keyAltNames, keyMaterial, newMasterKey }, keyAltNames)',
       description:
-        "Creates a data key for use with client-side field level encryption and returns its id. createKey('local', ['name']) suits the local provider; for AWS: createKey('aws', { region, key }, ['name']).",
+        "Creates a data key for use with client-side field level encryption and returns its id. createKey('local', ['name']) suits the local provider; for AWS: createKey('aws', { region, key }, ['name']). A local master key that opens none of the keys under its provider is refused, unless newMasterKey is true.",
       docs: `${MANUAL}/KeyVault.createKey`,
     },
     getKey: {
@@ -252,7 +275,7 @@ const HELP: ClassHelp = {
       docs: `${MANUAL}/KeyVault.removeKeyAlternateName`,
     },
     rewrapManyDataKey: {
-      usage: 'keyVault.rewrapManyDataKey(filter, { provider, masterKey, proof })',
+      usage: 'keyVault.rewrapManyDataKey(filter, { provider, masterKey, proof, newMasterKey })',
       description: 'Wraps the matching data keys anew: under the given master key, or under their own. Data stays as it is. What a KMS unwraps has to open a value under the key: values are looked for in all collections, or in those of proof: { collections: [db.patients] }.',
       docs: `${MANUAL}/KeyVault.rewrapManyDataKey`,
     },

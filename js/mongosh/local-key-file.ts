@@ -1,11 +1,13 @@
 /** Local master keys from files: what is typed into the shell stays in its history, what a file holds does not. */
 
 import { randomBytes } from 'node:crypto';
+import { resolve } from 'node:path';
 import { CsfleError } from '../index.js';
 import { chmodCommand, createFileSync, FileError, readRegularFileSync } from '../node/files.js';
 import { requireOptions } from './arguments.js';
 import { visible } from '../node/text.js';
 import { AS_PRINTABLE } from './help.js';
+import { announce } from './shell.js';
 
 /** Bytes of a local master key (MongoDB "Client Side Encryption", `kmsProviders.local.key`). */
 const MASTER_KEY_BYTES = 96;
@@ -22,6 +24,8 @@ export interface LocalKeyFileOptions {
 export class LocalKeyFile {
   /** The path as it was given. */
   readonly file: string;
+  /** The absolute path: the working folder is part of what a key is. */
+  readonly path: string;
 
   /**
    * Checks that the file holds a master key that only its owner reads.
@@ -32,7 +36,9 @@ export class LocalKeyFile {
     if (typeof file !== 'string' || file === '') throw refusal('expected the path of a file with a local master key', String(file));
     requireOptions('csfle.localKeyFile', options, ['create']);
     this.file = file;
-    if (options.create === true) createIfAbsent(file);
+    this.path = resolve(file);
+    // In a wrong folder a second master key would be made, and nobody would know.
+    if (options.create === true && createIfAbsent(file)) announce(options, `made a new local master key: ${this.path}`);
     this.read().fill(0);
   }
 
@@ -51,18 +57,21 @@ export class LocalKeyFile {
   }
 
   [AS_PRINTABLE](): string {
-    return `local master key in ${visible(this.file)}`;
+    return `local master key in ${visible(this.path)}`;
   }
 }
 
-function createIfAbsent(file: string): void {
+/** Returns whether a key was made. */
+function createIfAbsent(file: string): boolean {
   const key = randomBytes(MASTER_KEY_BYTES);
   try {
     // Never over an existing key, which would make the data under it unreadable.
     createFileSync(file, key);
+    return true;
   } catch (cause) {
     if (!(cause instanceof FileError)) throw cause;
     if (cause.code !== 'FILE_EXISTS') throw refusal(cause.message, file, cause);
+    return false;
   } finally {
     key.fill(0);
   }

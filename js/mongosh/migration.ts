@@ -5,8 +5,9 @@ import { visible } from '../node/text.js';
 import { backupName, existingBackupFile, writeNewFile } from '../node/backup-files.js';
 import { sealingKey } from './backup.js';
 import { type ShellPassphrase, withFile } from './backup-files.js';
-import { requireOptions } from './arguments.js';
+import { requireOptions, requireRegionOfArn } from './arguments.js';
 import { AS_PRINTABLE, interruptible } from './help.js';
+import { keyFileOf, requireKnownMasterKey } from './known-master-key.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
 import { findKeyVault, type ShellKeyVaultPlace, vaultPlace, withOptionsOfMongo } from './session.js';
@@ -34,6 +35,8 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
   readonly backupFile?: string;
   /** With `true`, a key vault without a key is no failure: there is nothing to do. Default: `false`. */
   readonly allowEmpty?: boolean;
+  /** Says that a local master key of `to` which opens none of the keys under its provider is meant. */
+  readonly newMasterKey?: boolean;
   /** `false` takes no backup. */
   readonly backup?: boolean;
   /** Collections of the shell, or their names as `database.collection`. */
@@ -62,8 +65,9 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   requireOptions('csfle.migrate', complete, OPTION_NAMES);
   if (complete.backup !== undefined && typeof complete.backup !== 'boolean')
     throw new CsfleError('OPTION_INVALID', `backup must be true or false, found ${typeof complete.backup}; the file and its passphrase are backupFile and passphraseFile`, { details: { option: 'backup' } });
+  for (const name of ['from', 'to'] as const) requireRegionOfArn(name, complete[name]);
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, allowEmpty, passphrase, passphraseFile, ...settings } = complete;
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, allowEmpty, passphrase, passphraseFile, newMasterKey, ...settings } = complete;
   // One client for one connection: what it lists is searched once.
   const dataClient = place.mongo === place.vaultMongo ? place.vaultClient : providerClient(place.mongo);
   const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
@@ -72,6 +76,8 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   const progress = new ProgressLines(place.state);
   let held: { readonly backup: MigrationBackup; wipe(): void } | undefined;
   try {
+    const { to, trustedMasterKeys, allowedEndpoints } = complete;
+    await requireKnownMasterKey(place, { provider: to?.provider, kmsProviders: providers.kmsProviders, given: kmsProviders, newMasterKey, alsoRetired: true, trustedMasterKeys, allowedEndpoints });
     const isEmpty = settings.execute === true && (await place.store.find({}).catch(() => undefined))?.length === 0;
     // The other modes are refused by the library.
     if (isEmpty && allowEmpty !== true && settings.mode === 'decrypt')
@@ -94,7 +100,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         onProgress: (tick) => progress.show(tick),
       }),
     );
-    return readable(inShell.report(isNothing ? { ...report, ok: true } : report), vaultPlace(place));
+    return readable(inShell.report(isNothing ? { ...report, ok: true } : report), { vault: vaultPlace(place), keyFile: to === undefined ? undefined : keyFileOf(kmsProviders?.[to.provider]) });
   } finally {
     held?.wipe();
     providers.wipe();
@@ -177,17 +183,24 @@ function lineOf({ phase, namespace, done, total, failed, ratePerSec, etaMs }: Mi
 }
 
 // The report stays plain data, which --json prints as it is; only its print is for readers.
-function readable(report: MigrationReport, vault: string): MigrationReport {
-  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report, vault) }));
+/** Where a migration happens, as its print names it. */
+interface ReportPlace {
+  readonly vault: string;
+  readonly keyFile: string | undefined;
 }
 
-function summary(report: MigrationReport, vault: string): string {
+function readable(report: MigrationReport, place: ReportPlace): MigrationReport {
+  return Object.freeze(Object.defineProperty({ ...report }, AS_PRINTABLE, { value: () => summary(report, place) }));
+}
+
+function summary(report: MigrationReport, { vault, keyFile }: ReportPlace): string {
   const { counts, checks, collections, schemas, kmsCalls, executable } = report.plan;
   const { left, stays } = remainingText(report);
   const lines = [
     `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode}): ${masterKeyText(report.from) ?? 'every key'} -> ${masterKeyText(report.to) ?? 'plaintext'}`,
     '',
     `  vault        ${vault}`,
+    ...(keyFile === undefined ? [] : [`  key file     ${keyFile}`]),
     `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
     ...(report.choice === null ? [] : [`  asked for    ${choiceText(report.choice)}`]),
     ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),

@@ -128,6 +128,15 @@ export async function printLine(state: ShellInstanceState | undefined, line: str
   if (!printsJson(state)) await state?.context?.print?.(visible(line));
 }
 
+/** Tells what a call that returns at once did, in the shell that `writtenInShell` comes from; under --json, or without a connection, on standard error. */
+export function announce(writtenInShell: unknown, line: string): void {
+  const context = realmOf(writtenInShell) ?? loadedInto;
+  const mongo = currentDatabase(context)?.getMongo();
+  const state = isMongo(mongo) ? mongo._instanceState : undefined;
+  if (state?.context?.print === undefined || printsJson(state)) process.stderr.write(`${visible(line)}\n`);
+  else void printLine(state, line);
+}
+
 /** Prints a warning as the shell prints its own; under --json to standard error. */
 export async function printWarning(state: ShellInstanceState | undefined, message: string): Promise<void> {
   if (printsJson(state)) process.stderr.write(`Warning: ${visible(message)}\n`);

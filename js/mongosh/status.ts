@@ -31,6 +31,8 @@ export interface ClosedKey {
 
 /** What `csfle.status()` returns. */
 export interface ShellStatus {
+  /** First of all, how many keys do not open. Absent while no key vault is known. */
+  readonly summary?: string;
   readonly versions: Readonly<Record<string, string>>;
   /** Absent while no key vault is known. */
   readonly keyVault?: {
@@ -66,6 +68,7 @@ export async function statusOf(session: ShellSession | undefined, state: ShellIn
   );
   const { writable = false, uniqueIndex = false, reason } = capabilities ?? {};
   return {
+    summary: summaryOf(tried),
     versions,
     keyVault: {
       connection: hostsOf(session.vaultMongo),
@@ -83,6 +86,20 @@ export async function statusOf(session: ShellSession | undefined, state: ShellIn
 function closedKey(key: Pick<ClosedKey, '_id' | 'keyAltNames' | 'provider'>, { code, message, remedy, details }: CsfleError): ClosedKey {
   const said = inShell.error({ code, message, remedy, details });
   return { ...key, code, message: said.message, remedy: said.remedy };
+}
+
+/** Which keys do not open, provider by provider. Values are not looked at: the shell does not know where they are. */
+function summaryOf(tried: readonly TriedKey[]): string {
+  if (tried.length === 0) return 'the key vault has no data key';
+  const closed = [...new Set(tried.map(({ provider }) => provider))].flatMap((provider) => {
+    const under = tried.filter((one) => one.provider === provider);
+    const failures = under.flatMap(({ failure }) => (failure === undefined ? [] : [failure.code]));
+    if (failures.length === 0) return [];
+    const [noun, verb] = [under.length === 1 ? 'key' : 'keys', failures.length === 1 ? 'does' : 'do'];
+    const why = failures.every((code) => code === 'KMS_PROVIDER_NOT_CONFIGURED') ? `: kmsProviders has no ${provider}` : ' under this master key';
+    return [`${failures.length} of ${under.length} ${noun} under ${provider} ${verb} not open${why}`];
+  });
+  return closed.length === 0 ? `every key opens: ${tried.length} of ${tried.length}` : closed.join('; ');
 }
 
 interface TriedKey {

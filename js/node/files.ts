@@ -156,7 +156,12 @@ export async function replaceFile(path: string, bytes: Uint8Array, { expected }:
 
 /** The command that makes a file its owner's alone, for a shell to run. */
 export function chmodCommand(path: string): string {
-  return `chmod 600 ${/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`}`;
+  return `chmod 600 ${shellWord(path)}`;
+}
+
+/** A text as one word of a command line, whoever wrote it. */
+export function shellWord(text: string): string {
+  return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 // ---- reading

@@ -66,7 +66,7 @@ export function commandArguments(job, { database, folder, arns, keys }, { disk =
     case 'create':
       return ['keys', 'create', ...to, '--alt-name', 'made', ...common, ...(job.to === 'local' ? localKey : [])];
     case 'keys-rewrap':
-      return ['keys', 'rewrap', '--all', ...to, ...common, ...localKey];
+      return ['keys', 'rewrap', '--all', ...to, ...common, ...localKey, '--no-backup'];
     default:
       return [
         'migrate', '--mode', job.mode, '--execute', ...common, ...localKey, ...tuning, '--batch-size', String(BATCH),

@@ -31,6 +31,9 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     return { ...place, keyFile, env, args, alone, reencrypt, run: (more = [], settings = {}) => csfle([...args, ...more], { ...settings, env: { ...env, ...settings.env } }) };
   }
 
+  // The same arguments with another key file: two that have no name are refused.
+  const withKeyFile = (place, file) => place.args.map((word) => (word === place.keyFile ? file : word));
+
   it('plans with exit code 0, writes nothing, and prints the plan on stdout', async () => {
     const place = await ward();
     const before = await place.dump();
@@ -153,7 +156,7 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const place = await ward({ documents: 0 });
     const wrong = join(folder, `${place.database}.wrong.bin`);
     await writeFile(wrong, Buffer.alloc(96, 7), { mode: 0o600 });
-    const { code, stdout } = await place.run(['--local-key-file', wrong, '--execute']);
+    const { code, stdout } = await csfle([...withKeyFile(place, wrong), '--execute'], { env: place.env });
     assert.equal(code, 1);
     assert.match(stdout, /fail {2}old-keys-unwrap/);
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 0);
@@ -244,13 +247,13 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
       const exposed = join(folder, 'exposed key.bin');
       await writeFile(exposed, place.masterKey);
       await chmod(exposed, 0o644);
-      const error = await expectUsage('CLI_KEY_FILE_EXPOSED', [...place.args, '--local-key-file', exposed]);
+      const error = await expectUsage('CLI_KEY_FILE_EXPOSED', withKeyFile(place, exposed));
       assert.equal(error.remedy, `Run: chmod 600 '${exposed}'`);
       const short = join(folder, 'short.bin');
       await writeFile(short, Buffer.alloc(95), { mode: 0o600 });
-      await expectUsage('CLI_KEY_FILE_INVALID', [...place.args, '--local-key-file', short]);
-      await expectUsage('CLI_KEY_FILE_UNREADABLE', [...place.args, '--local-key-file', join(folder, 'absent.bin')]);
-      await expectUsage('CLI_KEY_FILE_UNREADABLE', [...place.args, '--local-key-file', folder]);
+      await expectUsage('CLI_KEY_FILE_INVALID', withKeyFile(place, short));
+      await expectUsage('CLI_KEY_FILE_UNREADABLE', withKeyFile(place, join(folder, 'absent.bin')));
+      await expectUsage('CLI_KEY_FILE_UNREADABLE', withKeyFile(place, folder));
     });
 
     it('no command at all', async () => {
@@ -267,7 +270,7 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const place = await ward({ documents: 0 });
     const file = join(folder, `${place.database}.txt`);
     await writeFile(file, `${place.masterKey.toString('base64')}\n`, { mode: 0o600 });
-    assert.equal((await place.run(['--local-key-file', file])).code, 0);
+    assert.equal((await csfle(withKeyFile(place, file), { env: place.env })).code, 0);
     const args = place.args.filter((word) => word !== '--local-key-file' && word !== place.keyFile);
     assert.equal((await csfle(args, { env: { ...place.env, CSFLE_LOCAL_KEY: place.masterKey.toString('base64') } })).code, 0);
   });

@@ -92,7 +92,7 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
       'csfle: client-side field level encryption without libmongocrypt. See csfle.help()',
       `KeyVault class for ${vault}`,
       `ClientEncryption class for ${vault}`,
-      'local master key in master-key.bin',
+      `local master key in ${join(shell.folder, 'master-key.bin')}`,
       '{ vault: KeyVault {} }',
       `ClientEncryption class for ${vault}`,
     ]);
@@ -193,7 +193,21 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual(numbers(value.byOptions), { local: [1, 1], 'local:second': [1, 0] });
     const [closed] = value.byOptions.keyVault.closedKeys;
     assert.deepEqual([String(closed._id), closed.keyAltNames, closed.code], [String(value.ids[1]), ['second'], 'KMS_PROVIDER_NOT_CONFIGURED']);
+    assert.deepEqual([value.last.summary, value.byOptions.summary], ['every key opens: 2 of 2', '1 of 1 key under local:second does not open: kmsProviders has no local:second']);
     assert.deepEqual([value.last.keyVault.writable, value.last.keyVault.uniqueIndex, value.last.keyVault.namespace], [true, true, `${database}.status`]);
+  });
+
+  it('says first how many keys do not open', async () => {
+    await writeFile(join(shell.folder, 'foreign.bin'), randomBytes(96), { mode: 0o600 });
+    const value = await evaluate(
+      `const own = { ...${options}, keyVaultNamespace: '${database}.closed' }; const empty = csfle.status(own);
+       csfle.keyVault(own).createKey('local'); csfle.clientEncryption(own);
+       csfle.keyVault({ ...own, kmsProviders: { local: csfle.localKeyFile('foreign.bin') } }).createKey('local', { newMasterKey: true });
+       ({ empty, some: csfle.status(own) })`,
+    );
+    assert.equal(value.empty.summary, 'the key vault has no data key');
+    assert.deepEqual([Object.keys(value.some)[0], value.some.summary], ['summary', '1 of 2 keys under local does not open under this master key']);
+    assert.deepEqual(value.some.keyVault.closedKeys.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
   });
 
   it('adds little to the start of the shell', async (test) => {
