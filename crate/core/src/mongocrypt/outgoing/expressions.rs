@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    positions::{Reader, join, operator_of},
+    positions::{Reader, join, only_operator, operator_of},
     scope::{Scope, Variable},
 };
 use crate::{
@@ -68,7 +68,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             gives = match element.bson_type {
                 ty::STRING => text(element, scope),
                 ty::ARRAY => joined(&reader.operands(element, scope)?),
-                ty::DOCUMENT => match operator_of(element)? {
+                ty::DOCUMENT => match only_operator(element)? {
                     Some(operator) => reader.operation(&operator, scope)?,
                     None => reader.object(element, scope)?,
                 },
@@ -261,6 +261,10 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
         Place::Plain => Gives::OTHER,
         _ => Gives::ENCRYPTED,
     };
+    let of = |path: &[u8]| Gives {
+        constant: scope.is_constant(path),
+        ..at(scope.resolve(path))
+    };
     match text {
         [b'$', b'$', variable @ ..] => {
             let mut parts = variable.splitn(2, |byte| *byte == b'.');
@@ -272,10 +276,8 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
                     ..at(resolve(&known.objects, path))
                 },
                 (Some(known), _) => known.gives,
-                (None, Some(path)) if matches!(name, b"ROOT" | b"CURRENT") => {
-                    at(scope.resolve(path))
-                }
-                (None, None) if matches!(name, b"ROOT" | b"CURRENT") && scope.encrypts() => {
+                (None, Some(path)) if matches!(name, b"ROOT" | b"CURRENT") => of(path),
+                (None, None) if matches!(name, b"ROOT" | b"CURRENT") && scope.has_encrypted() => {
                     Gives::ENCRYPTED
                 }
                 // Variables of the server begin with a capital; the others are constants of the command.
@@ -283,7 +285,7 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
                 (None, _) => Gives::CONSTANT,
             }
         }
-        [b'$', path @ ..] => at(scope.resolve(path)),
+        [b'$', path @ ..] => of(path),
         _ if scope.names(text) => Gives::CONSTANT.or(Gives::ENCRYPTED),
         _ => Gives::CONSTANT,
     }
@@ -291,7 +293,7 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
 
 /// What names mean in the documents that an expression gives: only of a path or a variable this is known.
 #[inline(never)]
-fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s ObjectSchema> {
+pub(super) fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s ObjectSchema> {
     let at = |place: Place<'s>| match place {
         Place::Above(objects) => objects,
         _ => Vec::new(),
