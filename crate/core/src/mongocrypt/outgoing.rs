@@ -4,7 +4,7 @@
 //! 1. At a path that a schema encrypts stands nothing but ciphertext ([`positions`]).
 //! 2. A binary of subtype 6 is a ciphertext that this library made now, or one that the application put there.
 //! 3. The analyser's command is the application's, apart from the markings, and each marking holds the value it stands for
-//!    ([`alteration`]).
+//!    ([`alteration`]); what it wrote in its own form means the same ([`meaning`]).
 //!
 //! DIFFERS: libmongocrypt trusts its analyser in all three.
 
@@ -13,6 +13,7 @@ mod assignments;
 mod expressions;
 mod filters;
 mod json_schemas;
+mod meaning;
 mod positions;
 mod renames;
 mod rewritten;

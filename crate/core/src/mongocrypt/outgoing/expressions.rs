@@ -57,6 +57,8 @@ const APART: &[&[u8]] = &[
     b"$not",
     b"$mergeObjects",
 ];
+/// They name a field of their input.
+const OF_FIELDS: &[&[u8]] = &[b"$getField", b"$setField", b"$unsetField"];
 /// They call the elements of their input by a name.
 const LOOPS: &[&[u8]] = &[b"$filter", b"$map", b"$reduce"];
 
@@ -158,7 +160,9 @@ impl<'a, 's> Reader<'a, 's, '_> {
                     .iter()
                     .enumerate()
                     .any(|(other, (_, kind))| kind.encrypted && (meets_itself || other != index));
-                if gives.constant && meets_encrypted {
+                // A name is not compared with what it is looked for in.
+                let is_name = is_named && operand.name == b"field" && OF_FIELDS.contains(&name);
+                if gives.constant && meets_encrypted && !is_name {
                     self.value(&String::from_utf8_lossy(name), operand)?;
                 }
             }
@@ -168,13 +172,31 @@ impl<'a, 's> Reader<'a, 's, '_> {
         }
         let gives = joined(&operands);
         Ok(match name {
-            b"$getField" | b"$setField" | b"$unsetField" if scope.encrypts() => {
-                let field = match is_named {
-                    true => find_field(operator.value, "field")?,
-                    false => Some(*operator),
+            name if OF_FIELDS.contains(&name) && scope.encrypts() => {
+                let (field, input) = match is_named {
+                    true => (
+                        find_field(operator.value, "field")?,
+                        find_field(operator.value, "input")?,
+                    ),
+                    false => (Some(*operator), None),
                 };
-                match field.and_then(|field| field.as_str()) {
-                    Some(text) if matches!(scope.resolve(text.as_bytes()), Place::Plain) => gives,
+                let is_whole = input
+                    .is_none_or(|input| matches!(input.as_str(), Some("$$CURRENT" | "$$ROOT")));
+                let literal = match field {
+                    Some(field) => only_operator(&field)?,
+                    None => None,
+                };
+                let literal = literal.filter(|known| matches!(known.name, b"$literal" | b"$const"));
+                match literal.or(field).as_ref().and_then(Element::as_str) {
+                    Some(text) if matches!(scope.resolve(text.as_bytes()), Place::Plain) => {
+                        match name == b"$getField" && is_whole {
+                            true => Gives {
+                                constant: scope.is_constant(text.as_bytes()),
+                                encrypted: false,
+                            },
+                            false => gives,
+                        }
+                    }
                     _ => gives.or(Gives::ENCRYPTED),
                 }
             }
