@@ -183,6 +183,48 @@ fn every_failure_of_automatic_encryption_has_its_code() {
     host.feed(&mut context, &[queryable.as_bytes()]);
     assert_eq!(code(&context), Some(Code::AutoEncryptionQueryable));
 
+    let encrypting =
+        || rawdoc! { "$jsonSchema": { "properties": { "ssn": { "encrypt": { "keyId": "/k" } } } } };
+    let plain =
+        || rawdoc! { "$jsonSchema": { "properties": { "encrypt": { "bsonType": "int" } } } };
+    for (options, is_refused) in [
+        (rawdoc! { "validator": encrypting() }, false),
+        (
+            rawdoc! { "validator": { "$and": [plain()], "encrypt": 1 } },
+            false,
+        ),
+        (rawdoc! { "validator": { "$and": [encrypting()] } }, true),
+        (
+            rawdoc! { "validator": { "$or": [{ "$nor": [encrypting()] }] } },
+            true,
+        ),
+        (rawdoc! { "validator": [encrypting()] }, true),
+        (
+            rawdoc! { "validator": { "$and": [{ "$jsonSchema": { "anyOf": [{ "encrypt": {} }] } }] } },
+            true,
+        ),
+    ] {
+        let mut host = Host::local();
+        let mut context = host.find();
+        let collinfo = rawdoc! { "name": "c", "type": "collection", "options": options.clone() };
+        host.feed(&mut context, &[collinfo.as_bytes()]);
+        let expected = is_refused.then_some(Code::AutoEncryptionCollectionInvalid);
+        assert_eq!(code(&context), expected, "{options:?}");
+        if let Ok(Some(validator)) = options.get("validator") {
+            let mut host = Host::local();
+            let mut command = rawdoc! { "create": "c" };
+            command.append(
+                bson::raw::cstr!("validator"),
+                bson::RawBson::from(validator),
+            );
+            let made = MongoCryptContext::encrypt(&mut host.call(), "db", command.as_bytes());
+            let mut context = made.unwrap();
+            let hello = rawdoc! { "maxWireVersion": 26 };
+            host.feed(&mut context, &[hello.as_bytes()]);
+            assert_eq!(code(&context), expected, "{options:?}");
+        }
+    }
+
     let mut host = Host::local();
     let mut context = host.find();
     host.feed(&mut context, &[]);

@@ -132,6 +132,14 @@ fn operands_of_updates_may_be_written_in_full() {
             one("$unset", one("x", text(""))),
             one("$unset", one("x", int(1))),
         ),
+        (
+            one("$currentDate", one("at", Value::Raw(8, vec![0]))),
+            one("$currentDate", kind("date")),
+        ),
+        (
+            one("$pop", one("x", Value::Raw(1, 1f64.to_le_bytes().to_vec()))),
+            one("$pop", one("x", int(1))),
+        ),
     ];
     for command in COMMANDS {
         for (asked, answered) in &allowed {
@@ -173,6 +181,10 @@ fn operands_of_updates_may_be_written_in_full() {
         (
             one("$currentDate", one("at", yes())),
             one("$currentDate", kind("timestamp")),
+        ),
+        (
+            one("$pop", one("x", int(1))),
+            one("$pop", one("x", int(-1))),
         ),
         (
             one("$currentDate", kind("timestamp")),

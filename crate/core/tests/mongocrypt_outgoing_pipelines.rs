@@ -223,6 +223,7 @@ fn expressions_see_constants_and_names_inside_of_others() {
         rawdoc! { "$in": ["$name", ["ssn", "x"]] },
         rawdoc! { "$eq": ["$name", { "$concat": ["x", "y"] }] },
         rawdoc! { "$gt": [{ "$getField": "n" }, 5] },
+        rawdoc! { "$gt": [{ "$getField": { "field": { "$const": "n" }, "input": "$$CURRENT" } }, 5] },
         rawdoc! { "$let": { "vars": { "r": "$a" }, "in": { "$eq": ["$$r.c", "x"] } } },
         rawdoc! { "$eq": ["$ssn", "$x_pii"] },
         rawdoc! { "$anyElementTrue": { "$map": { "input": "$a", "in": { "$eq": ["$$this.c", "x"] } } } },

@@ -29,6 +29,7 @@ mod outgoing;
 mod pipelines;
 mod rewrap;
 mod schemas;
+mod validators;
 
 pub use context::{MongoCryptContext, State};
 pub use explicit_options::ExplicitOptions;

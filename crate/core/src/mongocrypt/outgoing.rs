@@ -4,7 +4,7 @@
 //! 1. At a path that a schema encrypts stands nothing but ciphertext ([`positions`]).
 //! 2. A binary of subtype 6 is a ciphertext that this library made now, or one that the application put there.
 //! 3. The analyser's command is the application's, apart from the markings, and each marking holds the value it stands for
-//!    ([`alteration`]).
+//!    ([`alteration`]); what it wrote in its own form means the same ([`meaning`]).
 //!
 //! DIFFERS: libmongocrypt trusts its analyser in all three.
 
@@ -12,6 +12,8 @@ mod alteration;
 mod assignments;
 mod expressions;
 mod filters;
+mod json_schemas;
+mod meaning;
 mod positions;
 mod renames;
 mod rewritten;
@@ -40,6 +42,8 @@ const SUBTYPE_ENCRYPTED: u8 = 6;
 /// What the schemas of a command's collections encrypt.
 pub(super) struct Outgoing {
     namespace: String,
+    /// The only schema of the collection that the command is about, where it encrypts anything.
+    document: Vec<u8>,
     collections: Vec<(String, EncryptedPaths)>,
     /// Schemas of the application for other collections that the command may name, by namespace.
     others: Vec<(String, EncryptedPaths)>,
@@ -47,7 +51,14 @@ pub(super) struct Outgoing {
 }
 
 /// Where a command names collections whose schemas the analyser is not asked about.
-const NAMING_OTHERS: &[&[u8]] = &[b"$merge", b"$out", b"$graphLookup", b"viewOn"];
+const NAMING_OTHERS: &[&[u8]] = &[
+    b"$merge",
+    b"$out",
+    b"$graphLookup",
+    b"viewOn",
+    // Of an aggregation it is asked, but not where one is explained.
+    b"explain",
+];
 
 impl Outgoing {
     /// Reads the schemas; the first collection is the one that the command is about. `map`: the schemas of the application.
@@ -69,21 +80,40 @@ impl Outgoing {
             })?;
             collections.push((entry.collection.clone(), paths));
         }
+        let own = schemas
+            .entries
+            .first()
+            .and_then(|entry| entry.schema.as_ref());
+        let mut document = match collections.first() {
+            Some((_, paths)) if !paths.is_empty() => {
+                own.map_or_else(Vec::new, |schema| schema.document.clone())
+            }
+            _ => Vec::new(),
+        };
+        let target = collections.first().map_or("", |(name, _)| name);
+        let target = format!("{}.{target}", schemas.database);
         let mut others = Vec::new();
         let names_others = NAMING_OTHERS.iter().any(|name| holds(command, name));
-        for entry in all_elements(map.filter(|_| names_others).unwrap_or(&empty))? {
+        for entry in all_elements(map.unwrap_or(&empty))? {
             let namespace = String::from_utf8_lossy(entry.name).into_owned();
             let name = namespace.split_once('.').map_or("", |(_, name)| name);
-            if entry.bson_type == ty::DOCUMENT && holds(command, name.as_bytes()) {
+            // `create` and `collMod` may have a schema of their own: that of the application counts, too.
+            let is_second =
+                namespace == target && own.is_none_or(|schema| schema.document != entry.value);
+            let is_other = names_others && namespace != target && holds(command, name.as_bytes());
+            if entry.bson_type == ty::DOCUMENT && (is_second || is_other) {
                 let paths = EncryptedPaths::read(entry.value)
                     .map_err(|error| error.with("namespace", namespace.clone()))?;
+                if is_second {
+                    document.clear();
+                }
                 others.push((namespace, paths));
             }
         }
-        let target = collections.first().map_or("", |(name, _)| name);
         let mut all = collections.iter().chain(&others);
         Ok(Self {
-            namespace: format!("{}.{target}", schemas.database),
+            namespace: target,
+            document,
             encrypts: all.any(|(_, paths)| !paths.is_empty()),
             collections,
             others,
@@ -181,9 +211,12 @@ impl Outgoing {
     }
 
     fn target(&self) -> Vec<&ObjectSchema> {
-        self.collections
-            .first()
-            .map_or_else(Vec::new, |(_, paths)| paths.roots())
+        let Some((name, paths)) = self.collections.first() else {
+            return Vec::new();
+        };
+        let mut roots = paths.roots();
+        roots.extend(self.other(None, name));
+        roots
     }
 
     /// A collection of the same database.

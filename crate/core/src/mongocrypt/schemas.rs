@@ -12,6 +12,7 @@ use super::{
     Call,
     collections::CollectionCache,
     commands::{type_name, without_nul},
+    validators::refuse_elsewhere,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -120,6 +121,10 @@ impl Schemas {
         }
         if entry.is_known {
             return Ok(());
+        }
+        if let Some(validator) = find_field(command, "validator")? {
+            let namespace = format!("{}.{}", self.database, entry.collection);
+            refuse_elsewhere(&validator, &["$jsonSchema"], &namespace)?;
         }
         let Some(schema) = find_in(command, &["validator", "$jsonSchema"])? else {
             return Ok(());
@@ -296,13 +301,16 @@ impl Entry {
                 });
             }
         }
+        if let Some(options) = find_field(collinfo, "options")? {
+            refuse_elsewhere(&options, &["validator", "$jsonSchema"], namespace)?;
+        }
         self.learn(schema);
         Ok(())
     }
 }
 
 /// The value at a path of field names.
-fn find_in<'a>(document: &'a [u8], path: &[&str]) -> Result<Option<(u8, &'a [u8])>> {
+pub(super) fn find_in<'a>(document: &'a [u8], path: &[&str]) -> Result<Option<(u8, &'a [u8])>> {
     let mut found = (ty::DOCUMENT, document);
     for name in path {
         let (ty::DOCUMENT | ty::ARRAY, inner) = found else {
@@ -343,7 +351,7 @@ fn invalid(message: String) -> Error {
     Error::new(Code::SchemaInvalid, message)
 }
 
-fn bad_collection(message: String) -> Error {
+pub(super) fn bad_collection(message: String) -> Error {
     Error::new(Code::AutoEncryptionCollectionInvalid, message)
 }
 

@@ -110,6 +110,30 @@ pub(crate) fn step<'a>(objects: &[&'a ObjectSchema], name: &[u8]) -> Place<'a> {
     }
 }
 
+/// What those names may mean that are `meant`: a pattern and the rest of the names may always be.
+pub(crate) fn several<'a>(
+    objects: &[&'a ObjectSchema],
+    meant: &dyn Fn(&[u8]) -> bool,
+) -> Place<'a> {
+    let mut above = Vec::new();
+    for object in objects {
+        let named = object.properties.iter().filter(|(name, _)| meant(name));
+        let patterns = object.patterns.iter().map(|(_, node)| node);
+        let nodes = named.map(|(_, node)| node).chain(patterns);
+        for node in nodes.chain(object.additional.as_deref()) {
+            match node {
+                Node::Plain => {}
+                Node::Encrypted => return Place::Encrypted,
+                Node::Object(object) => above.push(object),
+            }
+        }
+    }
+    match above.is_empty() {
+        true => Place::Plain,
+        false => Place::Above(above),
+    }
+}
+
 /// Follows a dotted path. Array positions (`0`, `$`, `$[]`, `$[id]`) do not lead out of an object.
 pub(crate) fn resolve<'a>(objects: &[&'a ObjectSchema], path: &[u8]) -> Place<'a> {
     let mut place = Place::Above(objects.to_vec());

@@ -2,7 +2,7 @@
 //! else stays byte for byte.
 
 pub(crate) mod encrypted_paths;
-mod name_pattern;
+pub(crate) mod name_pattern;
 #[cfg(test)]
 mod name_pattern_tests;
 mod path;

@@ -72,15 +72,17 @@ impl NamePattern {
     /// Whether the pattern matches anywhere in a name. Linear in the name.
     pub(crate) fn matches(&self, name: &str) -> bool {
         let length = name.chars().count();
+        // `$` is also before a newline that ends the name, as in PCRE.
+        let ends = |at| at == length || (at + 1 == length && name.ends_with('\n'));
         let mut current = Threads::new(self.program.len());
         let mut next = Threads::new(self.program.len());
         for (at, found) in name.chars().map(Some).chain([None]).enumerate() {
-            if self.enter(&mut current, 0, at == 0, at == length) {
+            if self.enter(&mut current, 0, at == 0, ends(at)) {
                 return true;
             }
             let Some(found) = found else { break };
             next.clear();
-            let is_end = at + 1 == length;
+            let is_end = ends(at + 1);
             for index in 0..current.list.len() {
                 let step = current.list[index];
                 if let Step::One(class) = &self.program[step]

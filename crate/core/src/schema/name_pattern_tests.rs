@@ -8,6 +8,11 @@ fn patterns_match_anywhere_in_a_name() {
         ("ssn", "my_ssn_1", true),
         ("^ssn$", "ssn", true),
         ("^ssn$", "ssn2", false),
+        // PCRE's `$` is also before a newline that ends the name.
+        ("^ssn$", "ssn\n", true),
+        ("^ssn$", "ssn\n\n", false),
+        ("^ssn$", "ssn\nx", false),
+        ("^$", "\n", true),
         ("^x", "ax", false),
         ("_(secret|pii)$", "a_pii", true),
         ("_(secret|pii)$", "a_pi", false),

@@ -268,10 +268,12 @@ impl Session {
             Ok(context) => context,
             Err(error) => return Outcome::Refused(error),
         };
-        let bytes = command.bytes();
-        let name = bytes.get(5..).unwrap_or_default();
-        let first = name.split(|byte| *byte == 0).next();
-        if matches!(first, Some(b"create" | b"createIndexes")) {
+        // The analyser is asked for its version.
+        let asks = context.state() == State::NeedMongoMarkings
+            && context
+                .mongo_operation(&mut self.call())
+                .is_some_and(|asked| asked.expose().windows(8).any(|part| part == b"isMaster"));
+        if asks {
             let hello = rawdoc! { "maxWireVersion": 26 };
             context.feed_mongo(&mut self.call(), hello.as_bytes());
             context.finish_mongo(&mut self.call());

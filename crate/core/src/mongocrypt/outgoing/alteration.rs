@@ -1,18 +1,20 @@
 //! Compares the analyser's command with the one it was asked about.
 //!
 //! Documents, updates and everything else must be the same, field by field, but for markings that hold the value they stand
-//! for. Filters, pipelines and projections may be written in another way: [`super::rewritten`].
+//! for. Filters, pipelines and projections may be written in another way, with the same in them ([`super::rewritten`]) and,
+//! filters and pipelines, with the same meaning ([`super::meaning`]).
 
 use alloc::{collections::BTreeMap, string::String};
 
 use super::{
     Outgoing, marked_value,
+    meaning::{are_same_filters, are_same_stages, is_same_filter},
     positions::{Reader, join},
-    rewritten::Given,
+    rewritten::{Given, check_depth, key_of},
 };
 use crate::{
-    error::{Code, Error, Result},
-    raw::{Element, MAX_DEPTH, all_elements, element_type as ty},
+    error::{Error, Result},
+    raw::{Element, all_elements, element_type as ty},
 };
 
 /// Fields that analysers write in their own form.
@@ -166,8 +168,12 @@ impl<'a> Comparison<'a, '_> {
             (ty::DOCUMENT, ty::DOCUMENT) if UPDATES.contains(&name) => {
                 self.update(before.value, after.value, path, depth)
             }
-            (ty::ARRAY, ty::ARRAY) if UPDATES.contains(&name) => self.rewritten(after, path),
-            _ if REWRITTEN.contains(&name) && types.0 == types.1 => self.rewritten(after, path),
+            (ty::ARRAY, ty::ARRAY) if UPDATES.contains(&name) => {
+                self.rewritten(before, after, path)
+            }
+            _ if REWRITTEN.contains(&name) && types.0 == types.1 => {
+                self.rewritten(before, after, path)
+            }
             _ => self.same(before, after, path, depth),
         }
     }
@@ -258,8 +264,17 @@ impl<'a> Comparison<'a, '_> {
         Ok(self.given.insert(given))
     }
 
-    fn rewritten(&mut self, after: &Element<'_>, path: &str) -> Result<()> {
-        match self.given()?.explains(after)? {
+    fn rewritten(&mut self, before: &Element<'a>, after: &Element<'_>, path: &str) -> Result<()> {
+        let is_same = match (before.name, before.bson_type) {
+            (
+                b"filter" | b"query" | b"q" | b"partialFilterExpression" | b"validator",
+                ty::DOCUMENT,
+            ) => is_same_filter(before, after)?,
+            (b"arrayFilters", _) => are_same_filters(before, after)?,
+            (_, ty::ARRAY) => are_same_stages(Some(before), Some(after), 0)?,
+            _ => true,
+        };
+        match is_same && self.given()?.explains(after)? {
             true => Ok(()),
             false => Err(self.altered(path)),
         }
@@ -295,22 +310,14 @@ fn without_form<'a, 'm>(
             }
         }
         (b"$currentDate", Some(kind)) if kind.name == b"$type" && kind.as_str() == Some("date") => {
-            same.filter(|_| (before.bson_type, before.value) != (ty::BOOL, &[1][..]))
+            same.filter(|_| before.bson_type != ty::BOOL)
         }
+        // A number of another type.
+        (b"$pop", _) if key_of(before) == key_of(after) => None,
         // The operand says nothing.
         (b"$unset", _) if (after.bson_type, after.value) == (ty::INT32, &[1, 0, 0, 0][..]) => None,
         _ => same,
     })
-}
-
-fn check_depth(depth: usize) -> Result<()> {
-    match depth > MAX_DEPTH {
-        true => Err(Error::new(
-            Code::BsonTooDeep,
-            "the command nests deeper than 200 levels",
-        )),
-        false => Ok(()),
-    }
 }
 
 /// The fields of a document. A name that is there twice is an error: which of two counts depends on the reader.

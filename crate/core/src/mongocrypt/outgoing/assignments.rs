@@ -1,7 +1,8 @@
 //! `{path: expression}` in stages and projections.
 
 use super::{
-    positions::{Reader, field_path, join, operator_of},
+    filters::says_whether,
+    positions::{Reader, field_path, join, only_operator, operator_of},
     scope::Scope,
 };
 use crate::{
@@ -34,11 +35,7 @@ impl Naming {
     };
 
     fn is_choice(self, field: &Element<'_>) -> bool {
-        self.chooses
-            && matches!(
-                field.bson_type,
-                ty::BOOL | ty::INT32 | ty::INT64 | ty::DOUBLE
-            )
+        self.chooses && says_whether(field)
     }
 }
 
@@ -99,17 +96,21 @@ impl<'a, 's> Reader<'a, 's, '_> {
         if objects.is_empty() || naming.is_choice(value) {
             return self.expression(value, scope).map(|_| ());
         }
-        let operator = operator_of(value)?;
+        let operator = only_operator(value)?;
         match (operator, value.bson_type) {
+            (None, _) if operator_of(value)?.is_some() => self.value(at, value),
             (Some(operator), _) => match operator.name {
                 b"$elemMatch" if naming.chooses && operator.bson_type == ty::DOCUMENT => {
                     self.filter(operator.value, &Scope::of(objects.to_vec()), at)
                 }
                 b"$literal" | b"$const" => self.nested(&operator, objects, at),
                 b"$mergeObjects" => self.merged(&operator, objects, scope, naming, at),
-                b"$slice" | b"$meta" if naming.chooses => Ok(()),
+                b"$slice" | b"$meta" if naming.chooses => self.chosen(&operator, scope, at),
                 _ if naming.writes => self.value(at, value),
-                _ => self.expression(value, scope).map(|_| ()),
+                _ => {
+                    self.expression(value, scope)?;
+                    self.computed_above(&operator, objects, scope, naming, at)
+                }
             },
             (None, ty::DOCUMENT) => self.assigned(value, objects, scope, naming, at),
             (None, ty::ARRAY) => self.merged(value, objects, scope, naming, at),
@@ -118,6 +119,53 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 false => self.value(at, value),
             },
             _ => Ok(()),
+        }
+    }
+
+    /// Operands of any operator: each may become what stands above the encrypted paths.
+    fn computed_above(
+        &mut self,
+        operands: &Element<'a>,
+        objects: &[&'s ObjectSchema],
+        scope: &Scope<'s>,
+        naming: Naming,
+        at: &str,
+    ) -> Result<()> {
+        self.deeper(|reader| {
+            match operands.bson_type {
+                ty::DOCUMENT if operator_of(operands)?.is_none() => {
+                    reader.assigned(operands, objects, scope, naming, at)?;
+                }
+                ty::DOCUMENT => {
+                    return reader.assigned_above(operands, objects, scope, naming, at);
+                }
+                ty::ARRAY => {}
+                _ => return Ok(()),
+            }
+            for operand in all_elements(operands.value)? {
+                reader.computed_above(&operand, objects, scope, naming, at)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// `{$slice: 1}`, `{$slice: [1, 2]}`, `{$meta: "textScore"}`, of a projection; `{$slice: [expression, 1]}`.
+    fn chosen(&mut self, operator: &Element<'a>, scope: &Scope<'s>, at: &str) -> Result<()> {
+        let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let is_plain = match operator.bson_type {
+            ty::ARRAY => {
+                self.expression(operator, scope)?;
+                all_elements(operator.value)?.iter().all(|item| {
+                    let text = item.as_str();
+                    says_whether(item) || text.is_some_and(|text| text.starts_with('$'))
+                })
+            }
+            ty::STRING => operator.name == b"$meta" && operator.as_str().is_some_and(is_word),
+            _ => says_whether(operator),
+        };
+        match is_plain {
+            true => Ok(()),
+            false => self.value(at, operator),
         }
     }
 
@@ -177,7 +225,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             return Ok(());
         }
         let text = field.as_str().filter(|text| text.starts_with('$'));
-        match operator_of(field)? {
+        match only_operator(field)? {
             // A variable may hold a value that stands elsewhere in the command; a plain field is no ciphertext to store.
             _ if text.is_some() => {
                 let gives = self.expression(field, scope)?;
@@ -190,12 +238,18 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 }
             }
             Some(operator) if matches!(operator.name, b"$slice" | b"$meta") && naming.chooses => {
-                Ok(())
+                self.chosen(&operator, scope, path)
             }
             Some(operator) if matches!(operator.name, b"$literal" | b"$const") => {
                 self.value(path, &operator)
             }
-            Some(_) if !naming.writes => self.expression(field, scope).map(|_| ()),
+            // `$elemMatch` of a projection is a filter; an expression gives what its constants are.
+            Some(operator) if !naming.writes && operator.name != b"$elemMatch" => {
+                match self.expression(field, scope)?.constant {
+                    true => self.value(path, field),
+                    false => Ok(()),
+                }
+            }
             _ => self.value(path, field),
         }
     }

@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    positions::{Reader, join, operator_of},
+    positions::{Reader, join, only_operator, operator_of},
     scope::{Scope, Variable},
 };
 use crate::{
@@ -57,6 +57,8 @@ const APART: &[&[u8]] = &[
     b"$not",
     b"$mergeObjects",
 ];
+/// They name a field of their input.
+const OF_FIELDS: &[&[u8]] = &[b"$getField", b"$setField", b"$unsetField"];
 /// They call the elements of their input by a name.
 const LOOPS: &[&[u8]] = &[b"$filter", b"$map", b"$reduce"];
 
@@ -68,7 +70,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             gives = match element.bson_type {
                 ty::STRING => text(element, scope),
                 ty::ARRAY => joined(&reader.operands(element, scope)?),
-                ty::DOCUMENT => match operator_of(element)? {
+                ty::DOCUMENT => match only_operator(element)? {
                     Some(operator) => reader.operation(&operator, scope)?,
                     None => reader.object(element, scope)?,
                 },
@@ -158,7 +160,9 @@ impl<'a, 's> Reader<'a, 's, '_> {
                     .iter()
                     .enumerate()
                     .any(|(other, (_, kind))| kind.encrypted && (meets_itself || other != index));
-                if gives.constant && meets_encrypted {
+                // A name is not compared with what it is looked for in.
+                let is_name = is_named && operand.name == b"field" && OF_FIELDS.contains(&name);
+                if gives.constant && meets_encrypted && !is_name {
                     self.value(&String::from_utf8_lossy(name), operand)?;
                 }
             }
@@ -168,13 +172,31 @@ impl<'a, 's> Reader<'a, 's, '_> {
         }
         let gives = joined(&operands);
         Ok(match name {
-            b"$getField" | b"$setField" | b"$unsetField" if scope.encrypts() => {
-                let field = match is_named {
-                    true => find_field(operator.value, "field")?,
-                    false => Some(*operator),
+            name if OF_FIELDS.contains(&name) && scope.encrypts() => {
+                let (field, input) = match is_named {
+                    true => (
+                        find_field(operator.value, "field")?,
+                        find_field(operator.value, "input")?,
+                    ),
+                    false => (Some(*operator), None),
                 };
-                match field.and_then(|field| field.as_str()) {
-                    Some(text) if matches!(scope.resolve(text.as_bytes()), Place::Plain) => gives,
+                let is_whole = input
+                    .is_none_or(|input| matches!(input.as_str(), Some("$$CURRENT" | "$$ROOT")));
+                let literal = match field {
+                    Some(field) => only_operator(&field)?,
+                    None => None,
+                };
+                let literal = literal.filter(|known| matches!(known.name, b"$literal" | b"$const"));
+                match literal.or(field).as_ref().and_then(Element::as_str) {
+                    Some(text) if matches!(scope.resolve(text.as_bytes()), Place::Plain) => {
+                        match name == b"$getField" && is_whole {
+                            true => Gives {
+                                constant: scope.is_constant(text.as_bytes()),
+                                encrypted: false,
+                            },
+                            false => gives,
+                        }
+                    }
                     _ => gives.or(Gives::ENCRYPTED),
                 }
             }
@@ -261,6 +283,10 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
         Place::Plain => Gives::OTHER,
         _ => Gives::ENCRYPTED,
     };
+    let of = |path: &[u8]| Gives {
+        constant: scope.is_constant(path),
+        ..at(scope.resolve(path))
+    };
     match text {
         [b'$', b'$', variable @ ..] => {
             let mut parts = variable.splitn(2, |byte| *byte == b'.');
@@ -272,10 +298,8 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
                     ..at(resolve(&known.objects, path))
                 },
                 (Some(known), _) => known.gives,
-                (None, Some(path)) if matches!(name, b"ROOT" | b"CURRENT") => {
-                    at(scope.resolve(path))
-                }
-                (None, None) if matches!(name, b"ROOT" | b"CURRENT") && scope.encrypts() => {
+                (None, Some(path)) if matches!(name, b"ROOT" | b"CURRENT") => of(path),
+                (None, None) if matches!(name, b"ROOT" | b"CURRENT") && scope.has_encrypted() => {
                     Gives::ENCRYPTED
                 }
                 // Variables of the server begin with a capital; the others are constants of the command.
@@ -283,7 +307,7 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
                 (None, _) => Gives::CONSTANT,
             }
         }
-        [b'$', path @ ..] => at(scope.resolve(path)),
+        [b'$', path @ ..] => of(path),
         _ if scope.names(text) => Gives::CONSTANT.or(Gives::ENCRYPTED),
         _ => Gives::CONSTANT,
     }
@@ -291,7 +315,7 @@ fn text<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Gives {
 
 /// What names mean in the documents that an expression gives: only of a path or a variable this is known.
 #[inline(never)]
-fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s ObjectSchema> {
+pub(super) fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s ObjectSchema> {
     let at = |place: Place<'s>| match place {
         Place::Above(objects) => objects,
         _ => Vec::new(),

@@ -32,8 +32,9 @@ impl<'a, 's> Reader<'a, 's, '_> {
         match field.name {
             b"$and" | b"$or" | b"$nor" if field.bson_type == ty::ARRAY => {
                 for inner in all_elements(field.value)? {
-                    if inner.bson_type == ty::DOCUMENT {
-                        self.filter(inner.value, scope, at)?;
+                    match inner.bson_type {
+                        ty::DOCUMENT => self.filter(inner.value, scope, at)?,
+                        _ => self.anything(&inner, scope)?,
                     }
                 }
                 Ok(())
@@ -41,10 +42,12 @@ impl<'a, 's> Reader<'a, 's, '_> {
             b"$not" if field.bson_type == ty::DOCUMENT => self.filter(field.value, scope, at),
             b"$expr" => self.expression(field, scope).map(|_| ()),
             b"$comment" => Ok(()),
+            b"$jsonSchema" => self.json_schema(field, scope, at),
             // Code may compare anything; what it names cannot be told.
             b"$where" if scope.encrypts() => self.value("$where", field),
             name if name.starts_with(b"$") => self.anything(field, scope),
             name => match scope.resolve(name) {
+                Place::Plain if scope.any_suffix => self.anything(field, scope),
                 Place::Plain => Ok(()),
                 Place::Encrypted | Place::Inside => self.compared(field, &join(at, name)),
                 Place::Above(objects) => self.compared_above(field, &objects, &join(at, name)),
@@ -61,7 +64,8 @@ impl<'a, 's> Reader<'a, 's, '_> {
             for operation in all_elements(operand.value)? {
                 match operation.name {
                     // They say whether there is a value, or nothing of it.
-                    b"$exists" | b"$comment" => {}
+                    b"$exists" if says_whether(&operation) => {}
+                    b"$comment" => {}
                     b"$not" => reader.compared(&operation, path)?,
                     b"$in" | b"$nin" | b"$all" if operation.bson_type == ty::ARRAY => {
                         for item in all_elements(operation.value)? {
@@ -97,10 +101,21 @@ impl<'a, 's> Reader<'a, 's, '_> {
                             reader.compared_above(&item, objects, path)?;
                         }
                     }
-                    _ => reader.nested(&operation, objects, path)?,
+                    b"$eq" | b"$ne" | b"$gt" | b"$gte" | b"$lt" | b"$lte" | b"$in" | b"$nin" => {
+                        reader.nested(&operation, objects, path)?;
+                    }
+                    _ => reader.anything(&operation, &Scope::of(objects.to_vec()))?,
                 }
             }
             Ok(())
         })
     }
+}
+
+/// A flag or a number that stands for one.
+pub(super) fn says_whether(element: &Element<'_>) -> bool {
+    matches!(
+        element.bson_type,
+        ty::BOOL | ty::INT32 | ty::INT64 | ty::DOUBLE
+    )
 }

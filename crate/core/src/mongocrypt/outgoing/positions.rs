@@ -24,6 +24,30 @@ pub(super) struct Reader<'a, 's, 'f> {
     pub(super) is_silent: bool,
 }
 
+/// Fields of commands and statements that are documents, if they hold anything.
+const DOCUMENTS: &[&[u8]] = &[
+    b"filter",
+    b"query",
+    b"q",
+    b"partialFilterExpression",
+    b"validator",
+    b"document",
+    b"min",
+    b"max",
+    b"explain",
+    b"projection",
+    b"fields",
+];
+/// Fields of commands and statements that are lists of documents.
+const LISTS: &[&[u8]] = &[
+    b"documents",
+    b"arrayFilters",
+    b"pipeline",
+    b"updates",
+    b"deletes",
+    b"ops",
+    b"indexes",
+];
 /// Fields of commands and statements that hold no values of documents.
 const WITHOUT_VALUES: &[&[u8]] = &[
     b"lsid",
@@ -102,16 +126,23 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
 
     fn field(&mut self, command: &'a [u8], field: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
         let is_document = field.bson_type == ty::DOCUMENT;
+        // A container of another type may be read in another way by the server.
+        let is_misplaced = match field.name {
+            name if DOCUMENTS.contains(&name) => !is_document,
+            name if LISTS.contains(&name) => is_document || !is_list(field)?,
+            _ => false,
+        };
+        if is_misplaced {
+            return self.value(&join("", field.name), field);
+        }
         match field.name {
             name if WITHOUT_VALUES.contains(&name) => Ok(()),
-            b"filter" | b"query" | b"q" | b"partialFilterExpression" if is_document => {
+            b"filter" | b"query" | b"q" | b"partialFilterExpression" => {
                 self.filter(field.value, scope, "")
             }
-            b"validator" if is_document => self.validator(field, scope),
+            b"validator" => self.validator(field, scope),
             b"documents" => self.nested(field, &scope.objects, ""),
-            b"document" | b"min" | b"max" if is_document => {
-                self.document(field.value, &scope.objects, "")
-            }
+            b"document" | b"min" | b"max" => self.document(field.value, &scope.objects, ""),
             b"u" | b"update" | b"updateMods" => self.update(field, scope),
             b"arrayFilters" => self.array_filters(command, field, scope),
             b"pipeline" => match find_field(command, "viewOn")?.and_then(|name| name.as_str()) {
@@ -121,23 +152,22 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
                 }
                 None => self.pipeline(field, scope.clone(), false).map(|_| ()),
             },
-            b"explain" if is_document => self.command(field.value),
-            b"updates" | b"deletes" | b"ops" | b"indexes" if !is_document => {
+            b"explain" => self.command(field.value),
+            b"updates" | b"deletes" | b"ops" | b"indexes" => {
                 for statement in all_elements(field.value)? {
-                    if statement.bson_type == ty::DOCUMENT {
-                        self.command(statement.value)?;
-                    }
+                    self.command(statement.value)?;
                 }
                 Ok(())
             }
-            b"projection" | b"fields" if is_document => self.projection(field, scope),
+            b"projection" | b"fields" => self.projection(field, scope),
             _ => self.anything(field, scope),
         }
     }
 
     fn validator(&mut self, validator: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
         for field in all_elements(validator.value)? {
-            if field.name != b"$jsonSchema" {
+            // The schema that says what is encrypted is no filter of its values.
+            if field.name != b"$jsonSchema" || self.schemas.document != field.value {
                 self.predicate(&field, scope, "")?;
             }
         }
@@ -255,6 +285,20 @@ pub(super) fn operator_of<'a>(element: &Element<'a>) -> Result<Option<Element<'a
 fn first_operator(document: &[u8]) -> Result<Option<Element<'_>>> {
     let first = crate::raw::elements(document)?.next().transpose()?;
     Ok(first.filter(|field| field.name.starts_with(b"$")))
+}
+
+/// The only field of a document, when it is an operator.
+pub(super) fn only_operator<'a>(element: &Element<'a>) -> Result<Option<Element<'a>>> {
+    let operator = operator_of(element)?;
+    Ok(match operator {
+        Some(_) if crate::raw::elements(element.value)?.count() > 1 => None,
+        operator => operator,
+    })
+}
+
+fn is_list(list: &Element<'_>) -> Result<bool> {
+    let items = all_elements(list.value)?;
+    Ok(items.iter().all(|item| item.bson_type == ty::DOCUMENT))
 }
 
 /// The path of the field that a text of an expression names; `None` for variables and constants.

@@ -3,13 +3,15 @@
 use alloc::vec::Vec;
 
 use super::{
-    positions::{Reader, field_path, operator_of},
+    expressions::documents,
+    filters::says_whether,
+    positions::{Reader, operator_of},
     scope::{Scope, below},
+    stages::is_known,
 };
 use crate::{
     error::Result,
     raw::{Element, all_elements, element_type as ty, find_field},
-    schema::encrypted_paths::Place,
 };
 
 /// They give one of their operands, or a list of such.
@@ -25,12 +27,17 @@ const PASSING: &[&[u8]] = &[
     b"$reverseArray",
 ];
 
+/// Where the events of a change stream have documents of the collection.
+const EVENT: &[&[u8]] = &[
+    b"fullDocument",
+    b"fullDocumentBeforeChange",
+    b"documentKey",
+    b"updateDescription.updatedFields",
+];
+
 impl<'a, 's> Reader<'a, 's, '_> {
     /// Adds the names that a stage gives to encrypted values. A name that had one keeps it.
     pub(super) fn follow(&mut self, stage: &Element<'a>, scope: &mut Scope<'s>) -> Result<()> {
-        if !scope.encrypts() {
-            return Ok(());
-        }
         let before = scope.clone();
         self.is_silent = true;
         let result = self.follow_names(stage, &before, scope);
@@ -45,42 +52,59 @@ impl<'a, 's> Reader<'a, 's, '_> {
         scope: &mut Scope<'s>,
     ) -> Result<()> {
         match stage.name {
+            b"$changeStream" => {
+                for name in EVENT {
+                    scope.mount(name, before);
+                }
+                Ok(())
+            }
+            b"$documents" | b"$fill" => {
+                scope.constants.push(Vec::new());
+                Ok(())
+            }
             b"$project" | b"$addFields" | b"$set" | b"$group" | b"$replaceWith" => {
-                self.renamed_to(stage, before, b"", scope)
+                self.renamed_to(stage, before, b"", scope, stage.name == b"$project")
             }
             b"$replaceRoot" => match find_field(stage.value, "newRoot")? {
-                Some(root) => self.renamed_to(&root, before, b"", scope),
+                Some(root) => self.renamed_to(&root, before, b"", scope, false),
                 None => Ok(()),
             },
-            b"$sortByCount" => self.renamed_to(stage, before, b"_id", scope),
+            b"$sortByCount" => self.renamed_to(stage, before, b"_id", scope, false),
             b"$bucket" | b"$bucketAuto" | b"$setWindowFields"
                 if stage.bson_type == ty::DOCUMENT =>
             {
                 for field in all_elements(stage.value)? {
                     match field.name {
-                        b"groupBy" => self.renamed_to(&field, before, b"_id", scope)?,
-                        b"output" => self.renamed_to(&field, before, b"", scope)?,
+                        b"groupBy" => self.renamed_to(&field, before, b"_id", scope, false)?,
+                        b"output" => self.renamed_to(&field, before, b"", scope, false)?,
                         _ => {}
                     }
                 }
                 Ok(())
             }
-            _ => Ok(()),
+            name if is_known(name) => Ok(()),
+            // Statistics and reports hold filters and documents at paths of their own.
+            _ => {
+                scope.any_suffix = true;
+                Ok(())
+            }
         }
     }
 
-    /// The value of an expression stands at a path from now on; at the root, where the path is empty.
+    /// The value of an expression stands at a path from now on; at the root, where the path is empty. `chooses`: numbers and
+    /// flags are no values.
     fn renamed_to(
         &mut self,
         value: &Element<'a>,
         before: &Scope<'s>,
         at: &[u8],
         after: &mut Scope<'s>,
+        chooses: bool,
     ) -> Result<()> {
         self.deeper(|reader| match operator_of(value)? {
             None if value.bson_type == ty::DOCUMENT => {
                 for field in all_elements(value.value)? {
-                    reader.renamed_to(&field, before, &below(at, field.name), after)?;
+                    reader.renamed_to(&field, before, &below(at, field.name), after, chooses)?;
                 }
                 Ok(())
             }
@@ -90,7 +114,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                     _ => alloc::vec![operator],
                 };
                 for operand in operands {
-                    reader.renamed_to(&operand, before, at, after)?;
+                    reader.renamed_to(&operand, before, at, after, false)?;
                 }
                 Ok(())
             }
@@ -102,12 +126,14 @@ impl<'a, 's> Reader<'a, 's, '_> {
                     }
                     return Ok(());
                 }
-                if let Some(path) = field_path(text)
-                    && let Place::Above(objects) = before.resolve(path.as_bytes())
-                {
-                    after.mount(at, &Scope::of(objects));
-                } else if reader.expression(value, before)?.encrypted && is_computed(value) {
-                    after.alias(at);
+                let gives = reader.expression(value, before)?;
+                if gives.constant && !(chooses && says_whether(value)) {
+                    after.constants.push(at.to_vec());
+                }
+                match documents(value, before) {
+                    objects if !objects.is_empty() => after.mount(at, &Scope::of(objects)),
+                    _ if gives.encrypted && is_computed(value) => after.alias(at),
+                    _ => {}
                 }
                 Ok(())
             }

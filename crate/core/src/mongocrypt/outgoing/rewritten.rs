@@ -2,7 +2,7 @@
 //! all such forms. So it is not the form that is compared, but what is in it: each value and each name that stands there in
 //! the clear must stand in the application's command too, at a place that the schema does not encrypt.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, format, vec::Vec};
 
 use super::{Outgoing, marked_value, positions::Reader};
 use crate::{
@@ -62,8 +62,43 @@ const NAMES: &[&[u8]] = &[
     b"$let",
 ];
 
+/// After a name of the command: names and texts that analysers put in with it, or in its place.
+const FORMS: &str = "\
+$substr $substrBytes
+$toString $convert input to string
+$toInt $convert input to int
+$toLong $convert input to long
+$toDouble $convert input to double
+$toDecimal $convert input to decimal
+$toBool $convert input to bool
+$toDate $convert input to date
+$toObjectId $convert input to objectId
+$year date
+$month date
+$week date
+$dayOfYear date
+$dayOfMonth date
+$dayOfWeek date
+$hour date
+$minute date
+$second date
+$millisecond date
+$isoWeek date
+$isoWeekYear date
+$isoDayOfWeek date
+$map as this
+$filter as this
+$zip defaults useLongestLength
+$getField field input $$CURRENT
+$bucketAuto output count
+$sortByCount count $sort
+$sampleRate $lt $rand";
+/// The names of types, by their numbers.
+const TYPES: &str = "double string object array binData undefined objectId bool date null regex dbPointer javascript symbol \
+                     javascriptWithScope int timestamp long decimal";
+
 /// A value as analysers may write it: numbers in another type, the text of a regular expression as a string.
-fn key_of(element: &Element<'_>) -> Vec<u8> {
+pub(super) fn key_of(element: &Element<'_>) -> Vec<u8> {
     let value = element.value;
     let integer = match element.bson_type {
         ty::INT32 => <[u8; 4]>::try_from(value)
@@ -108,9 +143,25 @@ fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
     texts.map(text_key).collect()
 }
 
-/// What is put in without being asked for: `$exists: true`, `$sum: 1`, `_id: null`.
+/// What is put in without being asked for: `$exists: true`, `$sum: 1`, `_id: null`, `$sort: {count: -1}`.
 fn is_filler(key: &[u8]) -> bool {
-    key == [ty::NULL] || key == integer_key(0) || key == integer_key(1)
+    key == [ty::NULL] || (-1..=1).any(|integer| key == integer_key(integer))
+}
+
+/// The integer that is left of a number.
+fn truncated(element: &Element<'_>) -> Option<i64> {
+    #[allow(clippy::cast_possible_truncation, reason = "as the server cuts it")]
+    let double = |bytes| f64::from_le_bytes(bytes) as i64;
+    match element.bson_type {
+        ty::INT32 => element
+            .value
+            .try_into()
+            .ok()
+            .map(|bytes| i32::from_le_bytes(bytes).into()),
+        ty::INT64 => element.value.try_into().ok().map(i64::from_le_bytes),
+        ty::DOUBLE => element.value.try_into().ok().map(double),
+        _ => None,
+    }
 }
 
 /// What is noted about something in the application's command.
@@ -126,6 +177,8 @@ enum Note {
     Encrypted,
     /// It is a value at the encrypted path that is named before it.
     At,
+    /// It may be put in for something that is there.
+    Filler,
 }
 
 /// What the application's command holds.
@@ -151,7 +204,7 @@ impl Given {
         let mut given = Self {
             notes: BTreeMap::new(),
         };
-        given.add(command, false, 0)?;
+        given.add(command, None, 0)?;
         let mut take_out = |path: &str, element: &Element<'_>| given.take_out(path, element);
         Reader::new(schemas, &mut take_out).command(command)?;
         Ok(given)
@@ -165,17 +218,19 @@ impl Given {
         *self.notes.entry(key).or_default() += 1;
     }
 
-    fn add(&mut self, document: &[u8], is_array: bool, depth: usize) -> Result<()> {
+    /// `list`: the name of the array that the elements are in.
+    fn add(&mut self, document: &[u8], list: Option<&[u8]>, depth: usize) -> Result<()> {
         check_depth(depth)?;
         for field in all_elements(document)? {
-            if !is_array {
-                self.add_name(field.name);
+            let name = list.unwrap_or(field.name);
+            if list.is_none() {
+                self.add_name(name);
             }
             match field.bson_type {
-                ty::DOCUMENT | ty::ARRAY => {
-                    self.add(field.value, field.bson_type == ty::ARRAY, depth + 1)?;
-                }
+                ty::DOCUMENT => self.add(field.value, None, depth + 1)?,
+                ty::ARRAY => self.add(field.value, Some(name), depth + 1)?,
                 _ => {
+                    self.add_forms(name, &field);
                     for key in keys_of(&field) {
                         self.put(noted(Note::Clear, &[&key]));
                     }
@@ -187,9 +242,47 @@ impl Given {
         Ok(())
     }
 
+    fn put_filler(&mut self, key: &[u8]) {
+        self.put(noted(Note::Filler, &[key]));
+    }
+
+    /// Other forms of a value: the number of a type, an integer, the positions of bits.
+    fn add_forms(&mut self, name: &[u8], value: &Element<'_>) {
+        let text = value.as_str().unwrap_or_default();
+        if let Some(path) = text.strip_prefix("$$CURRENT.") {
+            self.put_filler(&text_key(format!("${path}").as_bytes()));
+        }
+        let known = match (name, text) {
+            (b"$type", "maxKey") => Some(127),
+            (b"$type", _) => TYPES
+                .split(' ')
+                .zip(1..)
+                .find(|(known, _)| *known == text)
+                .map(|(_, code)| code),
+            (b"$mod", _) => truncated(value),
+            _ => None,
+        };
+        if let Some(integer) = known {
+            self.put_filler(&integer_key(integer));
+        }
+        if let Some(bits) = truncated(value).filter(|_| name.starts_with(b"$bits")) {
+            for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
+                self.put_filler(&integer_key(bit));
+            }
+        }
+    }
+
     /// A path, and the names in it.
     fn add_name(&mut self, name: &[u8]) {
         self.put(noted(Note::Name, &[name]));
+        if name.starts_with(b"$") {
+            for form in FORMS.lines() {
+                let mut words = form.split(' ');
+                if words.next().is_some_and(|known| known.as_bytes() == name) {
+                    words.for_each(|word| self.put_filler(&text_key(word.as_bytes())));
+                }
+            }
+        }
         if name.contains(&b'.') {
             for part in name.split(|byte| *byte == b'.') {
                 self.put(noted(Note::Name, &[part]));
@@ -255,7 +348,8 @@ impl Given {
 
     fn is_clear(&self, key: &[u8]) -> bool {
         let is_given = self.has(&noted(Note::Clear, &[key]));
-        is_given || (is_filler(key) && !self.has(&noted(Note::Encrypted, &[key])))
+        let is_allowed = is_filler(key) || self.has(&noted(Note::Filler, &[key]));
+        is_given || (is_allowed && !self.has(&noted(Note::Encrypted, &[key])))
     }
 
     /// Names of the command, those that analysers put in, and strings of the command, as `$count` makes names of them.
@@ -266,7 +360,7 @@ impl Given {
     }
 }
 
-fn check_depth(depth: usize) -> Result<()> {
+pub(super) fn check_depth(depth: usize) -> Result<()> {
     match depth > MAX_DEPTH {
         true => Err(Error::new(
             Code::BsonTooDeep,

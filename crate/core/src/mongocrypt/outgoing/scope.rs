@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::expressions::Gives;
-use crate::schema::encrypted_paths::{ObjectSchema, Place, names_encrypted, resolve};
+use crate::schema::encrypted_paths::{ObjectSchema, Place, names_encrypted, resolve, several};
 
 /// What names mean at a place.
 #[derive(Clone, Default)]
@@ -16,6 +16,10 @@ pub(super) struct Scope<'s> {
     pub(super) aliases: Vec<Vec<u8>>,
     /// Every name may be that of an encrypted value: a stage could not be followed.
     pub(super) is_unknown: bool,
+    /// A path may have anything before it: a stage gave documents of its own.
+    pub(super) any_suffix: bool,
+    /// Names that a stage gave to values of the command; an empty one stands for all.
+    pub(super) constants: Vec<Vec<u8>>,
     pub(super) variables: Vec<Variable<'s>>,
 }
 
@@ -37,8 +41,16 @@ impl<'s> Scope<'s> {
         }
     }
 
+    /// Whether there are encrypted values, in the documents or in variables.
     #[inline(never)]
     pub(super) fn encrypts(&self) -> bool {
+        let mut variables = self.variables.iter();
+        self.has_encrypted() || variables.any(|known| known.gives.encrypted)
+    }
+
+    /// Whether there are encrypted values in the documents.
+    #[inline(never)]
+    pub(super) fn has_encrypted(&self) -> bool {
         self.is_unknown
             || !self.aliases.is_empty()
             || !self.objects.is_empty()
@@ -47,6 +59,34 @@ impl<'s> Scope<'s> {
 
     #[inline(never)]
     pub(super) fn resolve(&self, path: &[u8]) -> Place<'s> {
+        let mut rest = path;
+        loop {
+            let place = self.resolve_whole(rest);
+            let dot = rest.iter().position(|byte| *byte == b'.');
+            match (place, dot) {
+                (Place::Plain, Some(dot)) if self.any_suffix => rest = &rest[dot + 1..],
+                (place, _) => return place,
+            }
+        }
+    }
+
+    /// What those names may mean that are `meant` where another schema speaks of several at once.
+    #[inline(never)]
+    pub(super) fn several(&self, meant: &dyn Fn(&[u8]) -> bool) -> Place<'s> {
+        match self.is_unknown || !self.aliases.is_empty() || !self.mounts.is_empty() {
+            true => Place::Encrypted,
+            false => several(&self.objects, meant),
+        }
+    }
+
+    /// Whether a value of the command may stand at a path.
+    #[inline(never)]
+    pub(super) fn is_constant(&self, path: &[u8]) -> bool {
+        let mut names = self.constants.iter();
+        names.any(|name| name.is_empty() || is_related(name, path))
+    }
+
+    fn resolve_whole(&self, path: &[u8]) -> Place<'s> {
         if self.is_unknown || self.aliases.iter().any(|alias| is_related(alias, path)) {
             return Place::Encrypted;
         }
@@ -105,6 +145,10 @@ impl<'s> Scope<'s> {
         for alias in &inner.aliases {
             self.aliases.push(below(at, alias));
         }
+        for name in &inner.constants {
+            self.constants.push(below(at, name));
+        }
+        self.any_suffix |= inner.any_suffix;
     }
 
     /// An encrypted value has this name from now on.
@@ -128,9 +172,9 @@ impl<'s> Scope<'s> {
 /// A path below another.
 #[inline(never)]
 pub(super) fn below(at: &[u8], name: &[u8]) -> Vec<u8> {
-    match at.is_empty() {
-        true => name.to_vec(),
-        false => [at, b".", name].concat(),
+    match (at, name) {
+        ([], path) | (path, []) => path.to_vec(),
+        _ => [at, b".", name].concat(),
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     assignments::Naming,
-    positions::{Reader, join, operator_of},
+    positions::{Reader, join, only_operator, operator_of},
     renames::texts,
     scope::Scope,
 };
@@ -16,15 +16,19 @@ use crate::{
 
 /// Stages in which no value of a document stands.
 const WITHOUT_VALUES: &[&[u8]] = &[
-    b"$limit",
-    b"$skip",
-    b"$sample",
-    b"$sort",
+    b"$limit", b"$skip", b"$sample", b"$sort", b"$count", b"$unset", b"$unwind",
+];
+/// Other stages that pass documents of the collection on, or what they make of them.
+const OF_READS: &[&[u8]] = &[
     b"$count",
-    b"$unset",
-    b"$unwind",
-    b"$collStats",
-    b"$indexStats",
+    b"$unionWith",
+    b"$graphLookup",
+    b"$facet",
+    b"$geoNear",
+    b"$bucket",
+    b"$bucketAuto",
+    b"$sortByCount",
+    b"$setWindowFields",
 ];
 /// Stages of a pipeline that writes: what they make of a document can be followed.
 const OF_WRITES: &[&[u8]] = &[
@@ -47,6 +51,11 @@ const OF_WRITES: &[&[u8]] = &[
     b"$out",
 ];
 
+/// Whether the names after a stage are followed.
+pub(super) fn is_known(stage: &[u8]) -> bool {
+    OF_WRITES.contains(&stage) || OF_READS.contains(&stage)
+}
+
 impl<'a, 's> Reader<'a, 's, '_> {
     /// Names keep their meaning from stage to stage: where an earlier stage gave a name to something else, the schema's
     /// meaning still counts. Gives what names mean after the last stage.
@@ -57,12 +66,18 @@ impl<'a, 's> Reader<'a, 's, '_> {
         is_update: bool,
     ) -> Result<Scope<'s>> {
         if pipeline.bson_type != ty::ARRAY {
+            if pipeline.bson_type == ty::DOCUMENT {
+                self.value("pipeline", pipeline)?;
+            }
             return Ok(scope);
         }
         self.deeper(|reader| {
             let mut stages = Vec::new();
             for stage in all_elements(pipeline.value)? {
-                stages.extend(operator_of(&stage)?);
+                match only_operator(&stage)? {
+                    Some(stage) => stages.push(stage),
+                    None => reader.value("pipeline", &stage)?,
+                }
             }
             let writes = is_update
                 || stages
@@ -99,12 +114,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 }
                 Ok(())
             }
-            b"$geoNear" if is_document => match find_field(stage.value, "query")? {
-                Some(query) if query.bson_type == ty::DOCUMENT => {
-                    self.filter(query.value, scope, "")
-                }
-                _ => Ok(()),
-            },
+            b"$geoNear" if is_document => self.near(stage, scope),
             b"$project" if is_document => {
                 let naming = Naming {
                     chooses: true,
@@ -178,6 +188,23 @@ impl<'a, 's> Reader<'a, 's, '_> {
         Ok(())
     }
 
+    /// `$geoNear`: a point, near the field that `key` names.
+    fn near(&mut self, stage: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
+        let key = find_field(stage.value, "key")?.and_then(|field| field.as_str());
+        let is_encrypted =
+            key.is_some_and(|key| !matches!(scope.resolve(key.as_bytes()), Place::Plain));
+        for field in all_elements(stage.value)? {
+            match field.name {
+                b"query" if field.bson_type == ty::DOCUMENT => {
+                    self.filter(field.value, scope, "")?;
+                }
+                b"near" if is_encrypted => self.value("near", &field)?,
+                _ => self.anything(&field, scope)?,
+            }
+        }
+        Ok(())
+    }
+
     fn join(&mut self, stage: &Element<'a>, scope: &mut Scope<'s>, writes: bool) -> Result<()> {
         let text = |name: &str| -> Result<Option<&'a str>> {
             Ok(find_field(stage.value, name)?.and_then(|field| field.as_str()))
@@ -185,17 +212,30 @@ impl<'a, 's> Reader<'a, 's, '_> {
         let named = text("from")?.or(text("coll")?);
         let objects = named.map_or_else(Vec::new, |name| self.schemas.collection(name.as_bytes()));
         let mut inner = Scope::of(objects);
+        // Variables of the pipeline around it are known in this one, too.
+        inner.variables.clone_from(&scope.variables);
+        let is_plain =
+            |scope: &Scope<'_>, name: &str| matches!(scope.resolve(name.as_bytes()), Place::Plain);
+        if let (Some(local), Some(foreign)) = (text("localField")?, text("foreignField")?) {
+            // What equals an encrypted field is one.
+            match (is_plain(scope, local), is_plain(&inner, foreign)) {
+                (true, false) if scope.is_constant(local.as_bytes()) => {
+                    self.value("localField", stage)?;
+                }
+                (false, true) => inner.alias(foreign.as_bytes()),
+                _ => {}
+            }
+        }
         let connected = text("connectToField")?.unwrap_or_default();
         for field in all_elements(stage.value)? {
             match field.name {
-                b"let" => inner.variables = self.variables(&field, scope)?,
+                b"let" => inner.variables.extend(self.variables(&field, scope)?),
                 b"restrictSearchWithMatch" if field.bson_type == ty::DOCUMENT => {
                     self.filter(field.value, &inner, "")?;
                 }
                 b"startWith" => {
                     let gives = self.expression(&field, scope)?;
-                    let place = inner.resolve(connected.as_bytes());
-                    if gives.constant && !matches!(place, Place::Plain) {
+                    if gives.constant && !is_plain(&inner, connected) {
                         self.value("startWith", &field)?;
                     }
                 }
@@ -211,7 +251,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         match text("as")? {
             Some(name) => {
                 // What the stage joins may be no ciphertext.
-                if writes && !matches!(scope.resolve(name.as_bytes()), Place::Plain) {
+                if writes && !is_plain(scope, name) {
                     self.value(name, stage)?;
                 }
                 scope.mount(name.as_bytes(), &after);

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{
+    filters::says_whether,
     positions::{Reader, join, operator_of},
     scope::Scope,
 };
@@ -27,8 +28,8 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 
     fn modifier(&mut self, modifier: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
-        if modifier.name == b"$unset" || modifier.bson_type != ty::DOCUMENT {
-            return Ok(());
+        if modifier.bson_type != ty::DOCUMENT {
+            return self.anything(modifier, scope);
         }
         for field in all_elements(modifier.value)? {
             let path = join("", field.name);
@@ -37,10 +38,20 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 self.renamed(&field, &place, scope)?;
                 continue;
             }
+            let is_empty = matches!(field.value, [] | [1, 0, 0, 0, 0]);
+            if modifier.name == b"$unset" && (says_whether(&field) || is_empty) {
+                continue;
+            }
             match place {
                 Place::Plain => {}
                 Place::Encrypted | Place::Inside => self.value(&path, &field)?,
-                // `$each` of a `$push`, operators of a `$pull`.
+                // A filter of the elements.
+                Place::Above(objects)
+                    if modifier.name == b"$pull" && field.bson_type == ty::DOCUMENT =>
+                {
+                    self.filter(field.value, &Scope::of(objects), &path)?;
+                }
+                // `$each` of a `$push`.
                 Place::Above(objects) if operator_of(&field)?.is_some() => {
                     for operand in all_elements(field.value)? {
                         self.nested(&operand, &objects, &path)?;
