@@ -99,6 +99,7 @@ export interface EncryptDocumentOptions {
 }
 
 const OWN_OPTION_NAMES = ['keyVaultNamespace', 'keyVaultClient', 'keyVaultStore', 'deserializeOptions'] as const;
+const BOUND = ['encrypt', 'decrypt', 'encryptDocument', 'encryptDocuments', 'decryptDocument', 'decryptDocuments'] as const;
 const DEFAULT_NAMESPACE_HINT = 'keyVaultNamespace is needed, for example "encryption.__keyVault"';
 
 /**
@@ -122,6 +123,8 @@ export class ClientEncryption {
     refuseUnknownOptions(options, [...OWN_OPTION_NAMES, ...SESSION_OPTION_NAMES], 'ClientEncryption');
     this.#deserializeOptions = options.deserializeOptions;
     this.#session = new Session(options, () => keyVaultOf(client, options));
+    // `cursor.map(encryption.decryptDocument)` hands the method over without its object.
+    for (const name of BOUND) Object.defineProperty(this, name, { value: this[name].bind(this), configurable: true, writable: true });
   }
 
   /**
@@ -283,6 +286,7 @@ export class ClientEncryption {
   decryptDocument(document: Uint8Array): Promise<Uint8Array>;
   decryptDocument<T extends Document = Document>(document: Document): Promise<T>;
   async decryptDocument(document: Document | Uint8Array): Promise<Document | Uint8Array> {
+    refuseMany(document, 'decryptDocument');
     return isBytes(document)
       ? overBytes(document, this.#decrypting)
       : single(await this.#overObjects([document], this.#decrypting));
@@ -304,6 +308,7 @@ export class ClientEncryption {
   encryptDocument(document: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
   encryptDocument<T extends Document = Document>(document: Document, options: EncryptDocumentOptions): Promise<T>;
   async encryptDocument(document: Document | Uint8Array, options: EncryptDocumentOptions): Promise<Document | Uint8Array> {
+    refuseMany(document, 'encryptDocument');
     const work = this.#encrypting(options);
     return isBytes(document) ? overBytes(document, work) : single(await this.#overObjects([document], work));
   }
@@ -427,4 +432,12 @@ function single(documents: readonly Document[]): Document {
   const [document] = documents;
   if (document === undefined) throw new CsfleError('INTERNAL', 'the core returned no document');
   return document;
+}
+
+/** An array or a cursor has documents, and is none. */
+function refuseMany(document: unknown, method: 'encryptDocument' | 'decryptDocument'): void {
+  const isCursor = typeof (document as { toArray?: unknown } | null)?.toArray === 'function';
+  if (!Array.isArray(document) && !isCursor) return;
+  const all = isCursor ? 'await cursor.toArray()' : 'documents';
+  throw argumentError(`${method}() takes one document, found ${isCursor ? 'a cursor' : 'an array'}: use ${method}s(${all})`, { argument: 'document' });
 }

@@ -8,6 +8,7 @@ import type { KeyVaultStore } from './key-vault.js';
 import type { KmsCallbacks, KmsProviders } from './kms/index.js';
 import { SharedCalls } from './kms/shared-calls.js';
 import { type Host, run } from './run.js';
+import { suggestion } from './suggestion.js';
 import { allowedEndpointsOf, TRUST_OPTION_NAMES, trustedMasterKeysOf, trustLists, type TrustOptions } from './trust.js';
 import { Engine, type Machine, type TrustLists } from './wasm.js';
 
@@ -171,7 +172,7 @@ export function refuseUnknownOptions(options: object, known: readonly string[], 
     throw argumentError(`the options of ${what} must be an object, found ${kindOf(options)}`);
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined && !known.includes(name)) {
-      throw new CsfleError('OPTION_INVALID', `${what} has no option \`${name}\`; it has ${known.join(', ')}`, {
+      throw new CsfleError('OPTION_INVALID', `${what} has no option \`${name}\`${suggestion(name, known)}; it has ${known.join(', ')}`, {
         details: { option: name },
       });
     }

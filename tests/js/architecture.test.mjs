@@ -83,7 +83,7 @@ const layers = [
   ['glue', /^js\/generated\//],
   ['host', /^js\/node\//],
   ['ground', /^js\/(error-codes|errors|foreign-error|bytes|node-crypto|wasm|wasm-handles|compile|abort)\.ts$/],
-  ['services', /^js\/((run|rewrap|session|trust|field-rules|documents|key-vault|key-cursor|bson)\.ts$|key-vault\/|kms\/|run\/)/],
+  ['services', /^js\/((run|rewrap|session|suggestion|trust|field-rules|documents|key-vault|key-cursor|bson)\.ts$|key-vault\/|kms\/|run\/)/],
   ['work', /^js\/(client-encryption\.ts$|client-encryption\/|backup\/|migrate\/|mongocrypt\/)/],
   ['index', /^js\/index\.ts$/],
   ['entries', /^js\/entry\//],

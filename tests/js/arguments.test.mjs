@@ -226,3 +226,21 @@ test('what writes or destroys asks for true itself: text is no answer', async ()
   }
   for (const id of [undefined, 'x', new Binary(Buffer.alloc(16), 0)]) await failsWith('KEY_REFERENCE_INVALID', () => restoreRetiredKeys({ keyVault: store, keys: [id] }));
 });
+
+test('a misspelt option gets the name that it was most likely meant to be', async () => {
+  for (const [misspelt, meant] of [['keyVaultNamspace', 'keyVaultNamespace'], ['kmsTimeoutMs', 'kmsTimeoutMS'], ['sigal', 'signal'], ['trustedMasterKey', 'trustedMasterKeys']])
+    assert.match((await failsWith('OPTION_INVALID', construct({ [misspelt]: 1 }))).message, new RegExp(`did you mean \`${meant}\`\\?`));
+  assert.doesNotMatch((await failsWith('OPTION_INVALID', construct({ tlsOptions: 1 }))).message, /did you mean/);
+  assert.match((await failsWith('OPTION_INVALID', () => migrate({ keyVault: store, kmsProviders, excute: true }))).message, /did you mean `execute`/);
+});
+
+test('methods work without their object, and one document is not many', async () => {
+  const { decryptDocument, encryptDocument, encrypt, decrypt } = localEncryption({ store });
+  const fields = { ssn: { algorithm: RANDOM, keyId } };
+  const encrypted = await Promise.all([{ ssn: '1' }, { ssn: '2' }].map((one) => encryptDocument(one, { fields })));
+  assert.deepEqual(await Promise.all(encrypted.map(decryptDocument)), [{ ssn: '1' }, { ssn: '2' }]);
+  assert.equal(await decrypt(await encrypt('x', fields.ssn)), 'x');
+  for (const [many, advice] of [[encrypted, /decryptDocuments\(documents\)/], [{ toArray: async () => encrypted }, /decryptDocuments\(await cursor\.toArray\(\)\)/]])
+    assert.match((await failsWith('ARGUMENT_INVALID', () => decryptDocument(many))).message, advice);
+  await failsWith('ARGUMENT_INVALID', () => encryptDocument([{ ssn: '1' }], { fields }));
+});
