@@ -43,6 +43,9 @@ const CORE_CODES = {
   ),
   VALUE_MISSING: stays('Pass a value that BSON can represent.'),
   VALUE_PATH_NOT_FOUND: stays('Correct the path of the rule; with `optional: true` in it, documents may lack the field.'),
+  VALUE_PATH_AMBIGUOUS: stays(
+    'Encrypt the document that is stored, for an update the value of each operator: { $set: await encryptDocument(fields, options) }. Paths have no indexes, and a name with a dot cannot be encrypted by path.',
+  ),
   ALGORITHM_UNSUPPORTED: stays('Use AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic or AEAD_AES_256_CBC_HMAC_SHA_512-Random.'),
   ALGORITHM_QUERYABLE: stays(
     'Queryable Encryption is not part of this library: use a driver with libmongocrypt, or one of the two CSFLE algorithms.',

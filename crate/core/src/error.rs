@@ -184,6 +184,9 @@ codes! {
     /// A rule of document encryption names a path at which the document has no value, so that nothing would be encrypted by
     /// it. Correct the path, or make the rule optional where documents may lack the field.
     ValuePathNotFound = "VALUE_PATH_NOT_FOUND",
+    /// A document spells the path of a rule in another way (an update operator, a name with dots), or a rule has an index
+    /// where the document has an array. Encrypt the document that is stored, and write paths without indexes.
+    ValuePathAmbiguous = "VALUE_PATH_AMBIGUOUS",
 }
 
 /// An error with its code, a message for people, and public details for programs.

@@ -248,7 +248,6 @@ fn a_rule_that_meets_no_value_is_refused_unless_it_is_optional() {
         ("ssm", &patient()),
         ("ssn.last", &patient()),
         ("visits.nope", &patient()),
-        ("visits.0.note", &patient()),
         ("list.a", &of_text),
         ("list.a", &lacking),
     ] {
@@ -261,9 +260,13 @@ fn a_rule_that_meets_no_value_is_refused_unless_it_is_optional() {
             .run(Machine::encrypt_documents(plain, &optional_rules(&[path], RANDOM, id)).unwrap());
         assert_eq!(&result.unwrap(), plain);
     }
-    // One element that has the value is enough, and an empty array has nothing to encrypt.
+    // Each element has to have it: the second visit has no ward. An empty array has nothing to encrypt.
+    let error = Machine::encrypt_documents(&patient(), &rules(&["visits.at.ward"], RANDOM, id))
+        .err()
+        .unwrap();
+    assert_eq!(error.code(), Code::ValuePathNotFound);
     for (path, plain) in [
-        ("visits.at.ward", &patient()),
+        ("visits.note", &patient()),
         ("list.a", &empty),
         ("list.a.b", &empty),
         ("list.a", &nested_empty),
@@ -282,6 +285,69 @@ fn a_rule_that_meets_no_value_is_refused_unless_it_is_optional() {
         assert_eq!(error.code(), code);
         assert!(error.details().contains(&("index", "1".into())));
     }
+}
+
+#[test]
+fn another_spelling_of_a_path_is_refused_even_if_the_rule_is_optional() {
+    let (_, id) = with_key(&local());
+    let inner = document(&[("b", ty::STRING, text("x"))]);
+    let cases = [
+        ("ssn", document(&[("$set", ty::DOCUMENT, inner.clone())])),
+        (
+            "a.b",
+            document(&[
+                ("a.b", ty::STRING, text("x")),
+                ("a", ty::DOCUMENT, inner.clone()),
+            ]),
+        ),
+        ("a.b.c", document(&[("a.b", ty::DOCUMENT, inner.clone())])),
+        ("a.b", document(&[("a.b.c", ty::STRING, text("x"))])),
+        ("a.b", document(&[("a.0.b", ty::STRING, text("x"))])),
+        (
+            "o.a.b",
+            document(&[("o", ty::DOCUMENT, document(&[("a.b", ty::INT32, int(1))]))]),
+        ),
+        ("visits.0.note", patient()),
+        ("list.0", patient()),
+    ];
+    for (path, plain) in cases {
+        let error = Machine::encrypt_documents(&plain, &optional_rules(&[path], RANDOM, id))
+            .err()
+            .unwrap();
+        assert_eq!(error.code(), Code::ValuePathAmbiguous, "{path}");
+    }
+    // A rule may name the operator itself, and other names with dots are no concern of a rule.
+    let set = document(&[("$set", ty::DOCUMENT, inner)]);
+    Machine::encrypt_documents(&set, &rules(&["$set.b"], RANDOM, id)).unwrap();
+    let dotted = document(&[("x.y", ty::INT32, int(1)), ("ssn", ty::INT32, int(1))]);
+    Machine::encrypt_documents(&dotted, &rules(&["ssn"], RANDOM, id)).unwrap();
+}
+
+#[test]
+fn what_could_not_be_decrypted_again_is_not_encrypted() {
+    let (mut host, id) = with_key(&local());
+    let nested = |levels: usize| {
+        let inner = (1..levels).fold(document(&[]), |inner, _| {
+            single_field_document("d", ty::DOCUMENT, &inner)
+        });
+        document(&[("f", ty::DOCUMENT, inner)])
+    };
+    let error = Machine::encrypt_documents(&nested(250), &rules(&["f"], RANDOM, id))
+        .err()
+        .unwrap();
+    assert_eq!(error.code(), Code::BsonTooDeep);
+    assert!(error.details().contains(&("path", "f".into())));
+    let deepest = (150..250)
+        .take_while(|levels| {
+            Machine::encrypt_documents(&nested(*levels), &rules(&["f"], RANDOM, id)).is_ok()
+        })
+        .last()
+        .unwrap();
+    let encrypted = host
+        .run(Machine::encrypt_documents(&nested(deepest), &rules(&["f"], RANDOM, id)).unwrap())
+        .unwrap();
+    let decrypted = host.run(Machine::decrypt_documents(&encrypted).unwrap());
+    assert_eq!(decrypted.unwrap(), nested(deepest));
 }
 
 #[test]

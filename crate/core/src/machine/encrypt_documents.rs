@@ -19,15 +19,12 @@ use crate::{
     error::{Code, Error, Result},
     payload::Algorithm,
     raw::{
-        Element, NewValue, Scan, Visit, check_document_size, element_type as ty, elements, rewrite,
-        split_documents, walk,
+        Element, NewValue, Scan, Visit, check_document_size, check_value, element_type as ty,
+        elements, rewrite, split_documents, walk,
     },
     secret::SecretBytes,
     value_cipher::{canonical_value, check_encryptable, payload_len},
 };
-
-/// Length and final NUL.
-const EMPTY_DOCUMENT_LEN: usize = 5;
 
 struct Rule {
     path: String,
@@ -56,10 +53,10 @@ struct EncryptDocuments {
 impl Machine {
     /// Encrypts the values at the given paths of documents laid end to end; everything else stays byte for byte.
     ///
-    /// Shape: `rules` = `{"a.b": {algorithm, keyId | keyAltName, optional?}, ...}`. Arrays on the way are entered; an empty
-    /// one satisfies every rule that leads into it. An array at the end of a path is one value.
+    /// Shape: `rules` = `{"a.b": {algorithm, keyId | keyAltName, optional?}, ...}`. Arrays on the way are entered; each of their
+    /// elements has to have the path. An array at the end of a path is one value.
     /// Errors: those of explicit encryption, with the path; `VALUE_PATH_NOT_FOUND` for a path that a document lacks, unless its
-    /// rule is optional; `BSON_TOO_LARGE` when a document grows past 16 MiB.
+    /// rule is optional; `VALUE_PATH_AMBIGUOUS` for names that spell a path in another way; `BSON_TOO_LARGE` when a document grows past 16 MiB.
     pub fn encrypt_documents(documents: &[u8], rules: &[u8]) -> Result<Self> {
         let rules = Rules::parse(rules)?;
         let mut references: Vec<KeyReference> = Vec::new();
@@ -189,66 +186,84 @@ impl Rules {
         }
     }
 
-    /// Notes every rule at or below a node as met.
-    fn meet(&self, node: usize, met: &mut [bool]) {
-        met[node] = true;
-        if let Node::Names(known) = &self.nodes[node] {
-            for child in known.values() {
-                self.meet(*child, met);
-            }
+    /// The first rule at or below a node that documents may not lack.
+    fn required_under(&self, node: usize) -> Option<&Rule> {
+        match &self.nodes[node] {
+            Node::Rule(rule) => (!rule.optional).then_some(rule),
+            Node::Names(known) => known.values().find_map(|child| self.required_under(*child)),
         }
     }
 
     /// The values that rules name, and the rule of each.
     ///
-    /// Errors: `VALUE_PATH_NOT_FOUND` for a rule that is met by none and not optional: its value would stay in the clear at
-    /// another path than the rule says.
+    /// Errors: `VALUE_PATH_NOT_FOUND` where a document, or one of the elements of an array on the way, has no value that a
+    /// rule names; `VALUE_PATH_AMBIGUOUS` for a name that spells such a path in another way.
     fn find<'a>(&self, document: &'a [u8]) -> Result<(Scan<'a>, Vec<usize>)> {
-        // For each document or array entered: its node, and whether its own names are array indexes.
-        let mut frames = alloc::vec![(0usize, false)];
+        let mut frames = alloc::vec![Frame::new(0, false)];
         let mut targets = Vec::new();
-        let mut met = alloc::vec![false; self.nodes.len()];
+        // The first error by its place in the document.
         let mut refused = None;
+        let mut unmet = None;
         let scan = walk(document, |element: &Element<'a>, frame| {
-            let (node, in_array) = frames[frame];
+            let Frame { node, in_array, .. } = frames[frame];
             let node = match in_array {
                 true => Some(node),
-                false => self.child(node, element.name),
+                false => {
+                    if frame == 0 || element.name.contains(&b'.') {
+                        self.check_name(node, element.name, frame == 0)?;
+                    }
+                    self.child(node, element.name)
+                }
             };
             let Some(node) = node else {
                 return Ok(Visit::Skip);
             };
+            frames[frame].met.push(node);
             if let (Node::Rule(rule), false) = (&self.nodes[node], in_array) {
-                if let Err(error) =
-                    check_encryptable(rule.algorithm, element.bson_type, element.value)
-                {
+                let checked = check_encryptable(rule.algorithm, element.bson_type, element.value)
+                    .and_then(|()| match element.bson_type {
+                        ty::DOCUMENT | ty::ARRAY | ty::CODE_WITH_SCOPE => {
+                            check_value(element.bson_type, element.value)
+                        }
+                        _ => Ok(()),
+                    });
+                if let Err(error) = checked {
                     refused.get_or_insert((targets.len(), error));
                 }
                 targets.push(node);
-                met[node] = true;
                 return Ok(Visit::Take);
             }
-            if element.bson_type == ty::ARRAY && element.value.len() == EMPTY_DOCUMENT_LEN {
-                self.meet(node, &mut met);
+            match element.bson_type {
+                ty::DOCUMENT => frames.push(Frame::new(node, false)),
+                ty::ARRAY => {
+                    self.check_steps(node)?;
+                    frames.push(Frame::new(node, true));
+                }
+                _ => {
+                    unmet = unmet.or_else(|| self.required_under(node));
+                    return Ok(Visit::Skip);
+                }
             }
-            if matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
-                frames.push((node, element.bson_type == ty::ARRAY));
-                return Ok(Visit::Enter);
-            }
-            Ok(Visit::Skip)
+            Ok(Visit::Enter)
         })?;
         if let Some((index, error)) = refused {
             return Err(error.with("path", scan.path_text(&scan.found[index])));
         }
-        let unmet = self.nodes.iter().zip(&met).find_map(|pair| match pair {
-            (Node::Rule(rule), false) if !rule.optional => Some(rule),
-            _ => None,
-        });
+        for frame in frames.iter().filter(|frame| !frame.in_array) {
+            if let Node::Names(known) = &self.nodes[frame.node] {
+                let missing = known.values().filter(|child| !frame.met.contains(child));
+                unmet = unmet.or_else(|| {
+                    missing
+                        .into_iter()
+                        .find_map(|child| self.required_under(*child))
+                });
+            }
+        }
         match unmet {
             Some(rule) => Err(Error::new(
                 Code::ValuePathNotFound,
                 format!(
-                    "a rule names '{}', and the document has no value there",
+                    "a rule names '{}', and the document, or an element of an array in it, has no value there",
                     rule.path
                 ),
             )
@@ -256,6 +271,95 @@ impl Rules {
             None => Ok((scan, targets)),
         }
     }
+
+    /// Refuses names that spell the path of a rule as one name, and operators of updates: their values would stay in the clear.
+    fn check_name(&self, node: usize, name: &[u8], is_top: bool) -> Result<()> {
+        if self.child(node, name).is_some() {
+            return Ok(());
+        }
+        let is_operator = is_top && name.first() == Some(&b'$');
+        let mut reached = Some(node);
+        if name.contains(&b'.') {
+            for step in name.split(|byte| *byte == b'.') {
+                reached = reached.and_then(|node| match &self.nodes[node] {
+                    Node::Rule(_) => Some(node),
+                    // A number may be an index of an array, which paths of rules do not have.
+                    Node::Names(known) if is_index(step) => {
+                        Some(known.get(step).copied().unwrap_or(node))
+                    }
+                    Node::Names(known) => known.get(step).copied(),
+                });
+            }
+        } else {
+            reached = None;
+        }
+        if !is_operator && reached.is_none() {
+            return Ok(());
+        }
+        let what = match is_operator {
+            true => "is an operator of an update: encrypt the documents of its operators instead",
+            false => "spells the path of a rule as one name, which no rule encrypts",
+        };
+        let name = String::from_utf8_lossy(name).to_string();
+        Err(Error::new(
+            Code::ValuePathAmbiguous,
+            format!("the field '{name}' {what}"),
+        )
+        .with("path", name))
+    }
+
+    /// Refuses a rule with an index where an array is: its elements are entered without one.
+    fn check_steps(&self, node: usize) -> Result<()> {
+        let Node::Names(known) = &self.nodes[node] else {
+            return Ok(());
+        };
+        match known.iter().find(|(name, _)| is_index(name)) {
+            None => Ok(()),
+            Some((name, child)) => {
+                let path = self.any_path_under(*child);
+                Err(Error::new(
+                    Code::ValuePathAmbiguous,
+                    format!(
+                        "the rule '{path}' has the index {} for an array, whose elements are entered: leave it out",
+                        String::from_utf8_lossy(name)
+                    ),
+                )
+                .with("path", path))
+            }
+        }
+    }
+
+    fn any_path_under(&self, node: usize) -> String {
+        match &self.nodes[node] {
+            Node::Rule(rule) => rule.path.clone(),
+            Node::Names(known) => known
+                .values()
+                .next()
+                .map_or_else(String::new, |child| self.any_path_under(*child)),
+        }
+    }
+}
+
+/// A document or an array that was entered.
+struct Frame {
+    node: usize,
+    in_array: bool,
+    /// The nodes of its own names.
+    met: Vec<usize>,
+}
+
+impl Frame {
+    fn new(node: usize, in_array: bool) -> Self {
+        Self {
+            node,
+            in_array,
+            met: Vec::new(),
+        }
+    }
+}
+
+fn is_index(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(u8::is_ascii_digit)
 }
 
 fn overlapping() -> Error {
