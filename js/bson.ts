@@ -100,11 +100,33 @@ export function refuseLossyValue(value: unknown): void {
   if (typeof value === 'bigint' && BigInt.asIntN(64, value) !== value) throw lossy('an integer of more than 64 bits');
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return;
   const kind = Object.prototype.toString.call(value);
+  const found = withoutBsonForm(value);
+  if (found !== undefined) throw lossy(found);
   if (kind === '[object Date]' && Number.isNaN(Number(value))) throw lossy('an invalid date');
   // What has a BSON form of its own was checked when it was made, or answers for itself.
   if (kind === '[object Date]' || '_bsontype' in value || typeof (value as { toBSON?: unknown }).toBSON === 'function') return;
   const inner = kind === '[object Map]' ? (value as ReadonlyMap<unknown, unknown>).values() : Object.values(value);
   for (const one of inner) refuseLossyValue(one);
+}
+
+// The BSON library makes {} of them, or a document of their letters.
+const WITHOUT_BSON_FORM: ReadonlySet<string> = new Set(
+  ['Set', 'WeakMap', 'WeakSet', 'ArrayBuffer', 'SharedArrayBuffer', 'Error', 'Number', 'String', 'Boolean', 'URL', 'URLSearchParams'].map((name) => `[object ${name}]`),
+);
+
+/** What an object is of which the BSON library would make something else without a word; undefined for any other. */
+export function withoutBsonForm(value: object): string | undefined {
+  if ('_bsontype' in value || typeof (value as { toBSON?: unknown }).toBSON === 'function') return undefined;
+  if (typeof (value as { then?: unknown }).then === 'function') return 'a promise (await it first)';
+  const kind = Object.prototype.toString.call(value);
+  if (WITHOUT_BSON_FORM.has(kind)) return `a ${kind.slice('[object '.length, -1)}`;
+  return kind === '[object Object]' && isEmptyInstance(value) ? 'an object of a class without fields of its own' : undefined;
+}
+
+/** Whether all that an object holds is out of reach, as private fields are. Plain objects may be empty, those of another realm too. */
+function isEmptyInstance(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return Object.keys(value).length === 0 && prototype !== null && Object.getPrototypeOf(prototype) !== null;
 }
 
 function lossy(found: string): CsfleError {

@@ -10,6 +10,7 @@ import {
   refuseLossyValue,
   serialize,
   splitDocuments,
+  withoutBsonForm,
 } from './bson.js';
 import { concatBytes, wipe } from './bytes.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
@@ -17,9 +18,13 @@ import { argumentError, CsfleError, kindOf } from './errors.js';
 /** Turns BSON documents laid end to end into as many others; one call is one crossing into WebAssembly. */
 export type BulkWork = (documents: Uint8Array) => Promise<Uint8Array>;
 
-// Bytes that cross at a time. A single document may be larger; more at a time would only raise the memory's high-water
-// mark, which WebAssembly never gives back.
-const CROSSING_BYTES = 8 * 1024 * 1024;
+// Bytes that cross at a time. A single document may be larger; more at a time would keep other work of the thread waiting and
+// raise the memory's high-water mark, which WebAssembly never gives back.
+const CROSSING_BYTES = 1024 * 1024;
+/** After so long without a pause, other work of the thread gets its turn. */
+const PAUSE_AFTER_MS = 15;
+/** A walk over documents that nest deeper, or hold themselves, would run out of stack; no server takes more than 200 levels. */
+const MOST_LEVELS = 1000;
 
 /**
  * Runs `work` over BSON documents that lie end to end.
@@ -27,10 +32,12 @@ const CROSSING_BYTES = 8 * 1024 * 1024;
  */
 export async function overBytes(documents: Uint8Array, work: BulkWork): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
+  const pause = pausing();
   let done = 0;
   for (const batch of batches(splitDocuments(documents))) {
     const [first] = batch;
     if (first === undefined) continue;
+    await pause();
     // Neighbours in the input are neighbours still: the batch is a view of it, no copy.
     const length = batch.reduce((sum, document) => sum + document.length, 0);
     parts.push(await after(done, work(new Uint8Array(first.buffer, first.byteOffset, length))));
@@ -42,7 +49,8 @@ export async function overBytes(documents: Uint8Array, work: BulkWork): Promise<
 
 /**
  * Runs `work` over JavaScript documents and returns new ones: what `work` changed is taken from its result, read with
- * `options`; every other value is the very one that was passed in, so its type cannot change on the way.
+ * `options`; every other value is the very one that was passed in, so its type cannot change on the way. The documents count as
+ * they are at the call: the caller may change, clear or use them again while the work goes on.
  */
 export async function overObjects(
   documents: readonly Document[],
@@ -50,22 +58,57 @@ export async function overObjects(
   bson: BsonLibrary,
   options: DeserializeOptions | undefined,
 ): Promise<Document[]> {
-  const encoded = documents.map((document, index) => {
+  // Array.from, since map() passes over holes.
+  const originals = Array.from(documents, (document: Document, index) => {
     if (typeof document !== 'object' || document === null || Array.isArray(document))
       throw argumentError(`documents[${index}] must be a document, found ${kindOf(document)}`, { index });
-    return serialize(bson, document, documents.length === 1 ? 'the document' : `documents[${index}]`);
+    if (typeof document['then'] === 'function') throw argumentError(`documents[${index}] is a promise: await it first`, { index });
+    return snapshot(document, nameOf(documents, index)) as Document;
   });
+  const encoded = originals.map((document, index) => serialize(bson, document, nameOf(documents, index)));
   const results: Document[] = [];
+  const pause = pausing();
   for (const batch of batches(encoded)) {
+    await pause();
     for (const bytes of splitDocuments(await after(results.length, crossing(batch, work)))) {
-      const original = documents[results.length];
+      const original = originals[results.length];
       if (original === undefined) throw new CsfleError('INTERNAL', 'the core returned more documents than it was given');
       results.push(graft(original, deserialize(bson, bytes, options)) as Document);
     }
   }
-  if (results.length !== documents.length)
+  if (results.length !== originals.length)
     throw new CsfleError('INTERNAL', 'the core returned fewer documents than it was given');
   return results;
+}
+
+function nameOf(documents: readonly Document[], index: number): string {
+  return documents.length === 1 ? 'the document' : `documents[${index}]`;
+}
+
+/** Waits for a turn of the event loop where the work has gone on for long. */
+function pausing(): () => Promise<void> {
+  let since = performance.now();
+  return async () => {
+    if (performance.now() - since < PAUSE_AFTER_MS) return;
+    await new Promise<void>((resolve) => void setTimeout(resolve));
+    since = performance.now();
+  };
+}
+
+/** The containers of a document as they are now, with the very values that are in them. */
+function snapshot(value: unknown, what: string, level = 0): unknown {
+  if (level > MOST_LEVELS) throw argumentError(`${what} cannot be written as BSON: it holds itself, or nests more than ${MOST_LEVELS} levels`);
+  if (Array.isArray(value)) return Array.from(value, (one) => snapshot(one, what, level + 1));
+  if (!isPlainDocument(value) || withoutBsonForm(value) !== undefined) return value;
+  const copy: Document = {};
+  for (const name of Object.keys(value)) setField(copy, name, snapshot(value[name], what, level + 1));
+  return copy;
+}
+
+/** Sets a field; one called __proto__ must become a field like any other. */
+function setField(document: Document, name: string, value: unknown): void {
+  if (name === '__proto__') Object.defineProperty(document, name, { value, enumerable: true, configurable: true, writable: true });
+  else document[name] = value;
 }
 
 /** The work on a batch; the index of a document in its errors counts the `done` documents of the batches before it too. */
@@ -123,10 +166,7 @@ function graft(original: unknown, result: unknown): unknown {
     // BSON leaves them out, so that no rule meets them; a driver with serializeFunctions would store them as they are.
     if (typeof original[name] === 'function' || typeof original[name] === 'symbol') continue;
     const value = Object.hasOwn(fields, name) ? graft(original[name], fields[name]) : original[name];
-    // A field called __proto__ must become a field like any other.
-    if (name === '__proto__')
-      Object.defineProperty(grafted, name, { value, enumerable: true, configurable: true, writable: true });
-    else grafted[name] = value;
+    setField(grafted, name, value);
   }
   return grafted;
 }

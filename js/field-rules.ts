@@ -24,6 +24,7 @@ export function requireRules<T extends object>(options: { readonly fields: T }):
   const paths = Object.keys(fields);
   if (paths.length === 0) throw argumentError('options.fields has no rule: the document would stay in the clear');
   for (const path of paths) {
+    if (path.startsWith('/')) throw argumentError(`fields[${JSON.stringify(path)}] is a JSON pointer: paths are written with dots`, { path });
     const step = path.split('.').find((name) => ARRAY_STEP.test(name));
     if (step === undefined) continue;
     const plain = path.split('.').filter((name) => !ARRAY_STEP.test(name)).join('.');

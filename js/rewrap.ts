@@ -1,9 +1,10 @@
 /** The writes of a rewrap: each one conditional on the wrapping that was read. */
 
-import { type BsonBinary, type BsonLibrary, type Document, deserialize, keyIdText } from './bson.js';
+import { type BsonBinary, type BsonLibrary, binaryBytes, type Document, deserialize, isBinary, keyIdText } from './bson.js';
+import { equalBytes } from './bytes.js';
 import { CsfleError } from './errors.js';
 import type { KeyVaultStore } from './key-vault.js';
-import { fromStore } from './run.js';
+import { findDocuments, rewrapThrough } from './run.js';
 
 /** Result of the writes, as the driver's `BulkWriteResult`. */
 export interface BulkWriteResult {
@@ -46,10 +47,11 @@ export async function rewrapKeys(
   for (const key of keys) {
     const expected = { keyMaterial: key.previousKeyMaterial, masterKey: key.previousMasterKey };
     const next = { keyMaterial: key.keyMaterial, masterKey: key.masterKey };
-    const write = (): Promise<boolean> => during(() => fromStore(() => store.rewrapIf(key._id, expected, next)));
+    const write = (): Promise<boolean> => during(() => rewrapThrough(store, key._id, expected, next));
     if (await writeOne(write, key, written, keys.length)) written += 1;
     else conflicts.push(keyIdText(key._id));
   }
+  await requireWritten(store, keys.filter(({ _id }) => !conflicts.includes(keyIdText(_id))), during);
   if (conflicts.length > 0) {
     const were = conflicts.length === 1 ? 'key was' : 'keys were';
     throw new CsfleError(
@@ -71,6 +73,21 @@ export async function rewrapKeys(
       insertedIds: {},
     },
   };
+}
+
+/** Reads back what a store says that it wrote. Another writer may have been there since; the wrapping of before may not. */
+async function requireWritten(store: KeyVaultStore, keys: readonly RewrappedKey[], during: Waiting): Promise<void> {
+  if (keys.length === 0) return;
+  const found = await during(() => findDocuments(store, { _id: { $in: keys.map(({ _id }) => _id) } }));
+  const now = new Map(found.map((document) => [keyIdText(document['_id'] as BsonBinary), document['keyMaterial']]));
+  for (const { _id, keyMaterial, previousKeyMaterial } of keys) {
+    const before = binaryBytes(previousKeyMaterial);
+    // A KMS may wrap to the same bytes twice.
+    if (equalBytes(binaryBytes(keyMaterial), before)) continue;
+    const stored = now.get(keyIdText(_id));
+    if (!isBinary(stored) || !equalBytes(binaryBytes(stored), before)) continue;
+    throw new CsfleError('HOST_CALLBACK_FAILED', `the key vault store says that it wrapped key ${keyIdText(_id)} anew, and it is wrapped as before`, { details: { keyId: keyIdText(_id) } });
+  }
 }
 
 async function writeOne(

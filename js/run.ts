@@ -1,10 +1,10 @@
 /** The step loop: the only place that waits for the key vault and for a KMS on behalf of a machine. */
 
 import { AbortScope, throwIfAborted, within } from './abort.js';
-import { type BsonLibrary, type Document, deserialize, EXACT_TYPES, serialize } from './bson.js';
+import { type BsonBinary, type BsonLibrary, type Document, deserialize, EXACT_TYPES, serialize } from './bson.js';
 import { concatBytes, wipe } from './bytes.js';
-import { CsfleError } from './errors.js';
-import type { KeyVaultStore } from './key-vault.js';
+import { CsfleError, kindOf } from './errors.js';
+import type { KeyVaultStore, KeyWrapping } from './key-vault.js';
 import { type KmsPolicy, performKms } from './kms/perform.js';
 import { type KmsRequest, type Machine, STEP_DONE, STEP_NEED_KEYS, STEP_NEED_KMS } from './wasm.js';
 
@@ -65,6 +65,13 @@ export function requireStore(store: KeyVaultStore | undefined): KeyVaultStore {
     throw new CsfleError('ARGUMENT_INVALID', 'no key vault: pass a MongoClient with keyVaultNamespace, or keyVaultStore');
   }
   return store;
+}
+
+/** Wraps a key anew on a condition. What a store answers has to be true or false: no answer is no write. */
+export async function rewrapThrough(store: KeyVaultStore, id: BsonBinary, expected: KeyWrapping, next: KeyWrapping): Promise<boolean> {
+  const answer: unknown = await fromStore(() => store.rewrapIf(id, expected, next));
+  if (typeof answer === 'boolean') return answer;
+  throw new CsfleError('HOST_CALLBACK_FAILED', `rewrapIf() of the key vault store has to say true or false, found ${kindOf(answer)}: whether it wrote is not known`);
 }
 
 /** What `find` of a key vault store returns; anything but an array of documents is a mistake in the store. */

@@ -188,6 +188,15 @@ export function requireBooleans<T extends object>(options: T, names: readonly (k
   }
 }
 
+/** Refuses anything but functions in these options. Errors: `OPTION_INVALID`. */
+export function requireFunctions<T extends object>(options: T, names: readonly (keyof T & string)[]): void {
+  for (const name of names) {
+    const value = options[name];
+    if (value !== undefined && typeof value !== 'function')
+      throw new CsfleError('OPTION_INVALID', `${name} must be a function, found ${kindOf(value)}`, { details: { option: name } });
+  }
+}
+
 export function wholeNumber(name: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): number {
   if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
     const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;

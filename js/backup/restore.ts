@@ -8,7 +8,7 @@ import { namesOfOthers } from '../key-vault/retirement.js';
 import { idText } from '../migrate/engine.js';
 import { deepFreeze, type MigrationFailure } from '../migrate/report.js';
 import { altNamesOf, isAbort } from '../migrate/run-state.js';
-import { findDocuments, fromStore } from '../run.js';
+import { findDocuments, fromStore, rewrapThrough } from '../run.js';
 import { refuseUnknownOptions, requireBooleans, requireSignal } from '../session.js';
 import { restoreCollections } from './collections.js';
 import { createBackup } from './create.js';
@@ -297,7 +297,7 @@ class Restore {
 
   async #replace({ id, present, backup }: Differing): Promise<void> {
     const { store } = this.source;
-    if (!(await fromStore(() => store.rewrapIf(id, wrappingOf(present), wrappingOf(backup))))) {
+    if (!(await rewrapThrough(store, id, wrappingOf(present), wrappingOf(backup)))) {
       throw new CsfleError('KEY_VAULT_CONFLICT', `key ${idText(id)} was changed by another process meanwhile and stays as found`, {
         details: { keyId: idText(id) },
       });

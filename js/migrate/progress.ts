@@ -73,7 +73,8 @@ export class PhaseProgress {
     const ratePerSec = elapsedMs > 0 ? Math.round((this.#done / elapsedMs) * 10_000) / 10 : 0;
     const etaMs = this.#done === 0 ? null : Math.round((elapsedMs / this.#done) * (this.#total - this.#done));
     const where = this.#namespace === undefined ? {} : { namespace: this.#namespace };
-    this.#report(
+    report(
+      this.#report,
       Object.freeze({
         phase: this.#phase,
         ...where,
@@ -84,5 +85,15 @@ export class PhaseProgress {
         etaMs,
       }),
     );
+  }
+}
+
+/** Tells the caller. What its function throws, at once or later, is no reason to stop work on data. */
+function report(call: (progress: MigrationProgress) => unknown, progress: MigrationProgress): void {
+  try {
+    const answer = call(progress);
+    if (typeof (answer as PromiseLike<unknown> | undefined)?.then === 'function') void Promise.resolve(answer).catch(() => undefined);
+  } catch {
+    // As above.
   }
 }

@@ -7,7 +7,7 @@ import type { KeyVaultStore, RetiredKey } from '../key-vault.js';
 import { altNamesIn, namesOfOthers, requireRetirement, type RetiringStore } from '../key-vault/retirement.js';
 import type { KmsProviders } from '../kms/index.js';
 import { findDocuments, fromStore } from '../run.js';
-import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, requireBooleans, requireSignal, wholeNumber } from '../session.js';
+import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, requireBooleans, requireFunctions, requireSignal, wholeNumber } from '../session.js';
 import { idText, MigrationEngine } from './engine.js';
 import { deploymentsOf } from './evidence/deployments.js';
 import { usesText } from './evidence/key-uses.js';
@@ -247,6 +247,7 @@ async function removing(
   checkEvidenceOptions(options);
   requireSignal(options.signal);
   requireBooleans(options, ['execute']);
+  requireFunctions(options, ['onProgress']);
   if (options.batchSize !== undefined) wholeNumber('batchSize', options.batchSize, 1, LARGEST_BATCH);
   const { keyVault, signal, onProgress, batchSize, evidence, schemas = [] } = options;
   if (!Array.isArray(schemas)) throw argumentError(`schemas must be an array, found ${kindOf(schemas)}`, { argument: 'schemas' });

@@ -2,7 +2,7 @@ import { type BsonBinary, binaryBytes, type Document, isBinary } from '../bson.j
 import { equalBytes } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { KeyWrapping } from '../key-vault.js';
-import { fromStore } from '../run.js';
+import { rewrapThrough } from '../run.js';
 import { idText } from './engine.js';
 import { WRITE_ATTEMPTS } from './options.js';
 import type { PlanState } from './plan.js';
@@ -87,7 +87,7 @@ async function rewrapKey(run: MigrationRun, planned: Document, fingerprint: stri
     );
     const expected: KeyWrapping = { keyMaterial: previousKeyMaterial, masterKey: previousMasterKey };
     // From here on no abort: what is written is read back.
-    if (!(await fromStore(() => engine.store.rewrapIf(id, expected, { keyMaterial, masterKey })))) continue;
+    if (!(await rewrapThrough(engine.store, id, expected, { keyMaterial, masterKey }))) continue;
     const after = await engine.findKey(id);
     if (
       after !== undefined &&

@@ -1,6 +1,6 @@
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import { driverKeyVaultStore, type KeyVaultStore, type MasterKeyDocument } from '../key-vault.js';
-import { refuseUnknownOptions, requireBooleans, requireSignal, wholeNumber } from '../session.js';
+import { refuseUnknownOptions, requireBooleans, requireFunctions, requireSignal, wholeNumber } from '../session.js';
 import { TRUST_OPTION_NAMES } from '../trust.js';
 import { checkedCollection } from './checked-collection.js';
 import type { MigrationCollection } from './collection.js';
@@ -56,6 +56,9 @@ export function setUp(options: MigrateOptions): MigrationRun {
   if ('witnesses' in options)
     throw new CsfleError('OPTION_INVALID', 'the option `witnesses` is called `otherCollections` now', { details: { option: 'witnesses' } });
   refuseUnknownOptions(options, OPTION_NAMES, 'migrate()');
+  if (typeof options.kmsProviders !== 'object' || options.kmsProviders === null)
+    throw argumentError(`kmsProviders must be an object, found ${kindOf(options.kmsProviders)}`, { argument: 'kmsProviders' });
+  requireFunctions(options, ['onProgress', 'onBackup']);
   checkEvidenceOptions(options);
   requireSignal(options.signal);
   requireBooleans(options, ['execute', 'all', 'confirmPlaintext', 'deleteOldKeys']);

@@ -152,3 +152,73 @@ test('what BSON makes a document of is encrypted as one, and what it leaves out 
   const optional = { ...random, optional: true };
   assert.deepEqual(Object.keys(await encryption.encryptDocument(hidden, { fields: { ssn: random, run: optional, mark: optional } })), ['ssn']);
 });
+
+test('documents count as they are at the call, whatever their owner does with them afterwards', async () => {
+  const fields = { ssn: random, 'visits.note': { ...random, optional: true }, late: { ...random, optional: true } };
+  const people = [{ _id: 1, ssn: 'a', visits: [{ note: 'x' }] }, { _id: 2, ssn: 'b', visits: [] }];
+  const pending = encryption.encryptDocuments(people, { fields });
+  people[0].ssn = 'other';
+  people[0].visits[0].note = 'plain';
+  people[0].visits.push({ note: 'plain' });
+  delete people[1].ssn;
+  people[1].late = 'plain';
+  people.reverse().push({ _id: 3, ssn: 'c' });
+  const encrypted = await pending;
+  assert.deepEqual(await encryption.decryptDocuments(encrypted), [{ _id: 1, ssn: 'a', visits: [{ note: 'x' }] }, { _id: 2, ssn: 'b', visits: [] }]);
+  assert.ok(isEncrypted(encrypted[0].ssn) && isEncrypted(encrypted[0].visits[0].note) && isEncrypted(encrypted[1].ssn));
+  // One object, used again for each document.
+  const one = {};
+  const jobs = [];
+  for (const [name, ssn] of [['Ada', '1'], ['Grace', '2'], ['Linus', '3']]) {
+    Object.assign(one, { name, ssn });
+    jobs.push(encryption.encryptDocument(one, { fields: { ssn: random } }));
+  }
+  assert.deepEqual(await encryption.decryptDocuments(await Promise.all(jobs)), [{ name: 'Ada', ssn: '1' }, { name: 'Grace', ssn: '2' }, { name: 'Linus', ssn: '3' }]);
+  const reading = encryption.decryptDocuments(encrypted);
+  encrypted.reverse();
+  assert.deepEqual((await reading).map(({ _id }) => _id), [1, 2]);
+});
+
+test('what would be encrypted as {} is refused, and so is a document that nobody waited for', async () => {
+  class Hidden { #value = 'secret'; get value() { return this.#value; } }
+  const lost = [Promise.resolve('x'), new Set(['x']), new ArrayBuffer(3), new URL('http://x/'), new Error('x'), Object('x'), Object(5), new Hidden(), { inner: [Promise.resolve(1)] }];
+  for (const value of lost) {
+    await failsWith('ARGUMENT_INVALID', () => encryption.encrypt(value, random));
+    await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: value }, { fields: { ssn: random } }));
+  }
+  class Point { x = 1; }
+  for (const value of [{}, [], Object.create(null), new Map([['a', 1]]), new Point(), { a: {} }]) await encryption.encrypt(value, random);
+  for (const many of [Promise.resolve({ ssn: '1' }), Promise.resolve([])]) {
+    await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocument(many));
+    await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument(many, { fields: { ssn: { ...random, optional: true } } }));
+  }
+  // eslint-disable-next-line no-sparse-arrays
+  await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocuments([{ a: 1 }, , { a: 2 }]));
+  const circular = { ssn: '1' };
+  circular.self = circular;
+  let deep = {};
+  for (let level = 0; level < 20_000; level += 1) deep = { deep };
+  for (const document of [circular, { ssn: '1', deep }]) await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument(document, { fields: { ssn: random } }));
+});
+
+test('other spellings of a path are refused, optional or not', async () => {
+  const optional = { ...random, optional: true };
+  const cases = [[{ $set: { ssn: '1' } }, 'ssn'], [{ 'a.ssn': '1' }, 'a.ssn'], [{ v: [{ note: 'x' }] }, 'v.0.note'], [{ a: ['x'] }, 'a.0']];
+  for (const [document, path] of cases)
+    for (const rule of [random, optional]) await failsWith('VALUE_PATH_AMBIGUOUS', () => encryption.encryptDocument(document, { fields: { [path]: rule } }));
+  for (const v of [[{ note: 'a' }, { Note: 'b' }], [{ note: 'a' }, 'b']]) await failsWith('VALUE_PATH_NOT_FOUND', () => encryption.encryptDocument({ v }, { fields: { 'v.note': random } }));
+  await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: '1' }, { fields: { '/ssn': optional } }));
+});
+
+test('other work of the thread gets its turn in between, and an end is an end', async () => {
+  const documents = Array.from({ length: 30_000 }, (_, n) => ({ _id: n, ssn: `ssn ${n}`, filler: 'x'.repeat(200) }));
+  const closing = localEncryption({ store });
+  let turns = 0;
+  const timer = setInterval(() => { turns += 1; }, 1);
+  await closing.encryptDocuments(documents, { fields: { ssn: random } });
+  clearInterval(timer);
+  assert.ok(turns > 3, `${turns} turns`);
+  const pending = closing.encryptDocuments(documents, { fields: { ssn: random } });
+  setTimeout(() => closing.close(), 5);
+  await failsWith('HOST_CLOSED', () => pending);
+});

@@ -207,3 +207,22 @@ test('a filter keeps its types on the way to the store', async () => {
   assert.deepEqual(filters, [filter, filter]);
   encryption.close();
 });
+
+test('what a store says about a write is checked', async () => {
+  const answers = { 'no answer': [undefined, true], 'a write that was none': [true, false], 'a number': [1, true] };
+  for (const [name, [answer, writes]] of Object.entries(answers)) {
+    const store = new MemoryKeyVaultStore();
+    const lying = new Proxy(store, {
+      get: (target, property) => {
+        if (property !== 'rewrapIf') return typeof target[property] === 'function' ? target[property].bind(target) : target[property];
+        return async (...args) => { if (writes) await target.rewrapIf(...args); return answer; };
+      },
+    });
+    const kmsProviders = { local: { key: keyBytes('local') }, 'local:b': { key: keyBytes('b') } };
+    const encryption = new ClientEncryption(null, { keyVaultStore: lying, kmsProviders });
+    await encryption.createDataKey('local');
+    const error = await failsWith('HOST_CALLBACK_FAILED', () => encryption.rewrapManyDataKey({}, { provider: 'local:b' }));
+    assert.match(error.message, /rewrapIf\(\)|wrapped as before/, name);
+    encryption.close();
+  }
+});
