@@ -112,7 +112,7 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.equal(opened.keyDocuments.length, 3);
     // Anew under their own: under the one master key that they share.
     const own = await place.run('keys', 'rewrap', '--all', '--local-key-file', place.keyFile);
-    assert.match(own.stdout, /^3 keys wrapped anew under the same master keys\nbackup: .*\.csfle-backup, 3 keys\n$/);
+    assert.match(own.stdout, /^vault .* at .*\n3 keys wrapped anew under the same master keys\nbackup: .*\.csfle-backup, 3 keys\n$/);
     await place.json('keys', 'rewrap', 'notes', ...toAws, '--no-backup');
     const files = await readdir(lab.folder);
     assert.equal((await place.json('keys', 'rewrap', 'ssn', '--backup-file', 'x', '--no-backup', '--local-key-file', place.keyFile)).document.error.code, 'CLI_OPTION_INVALID');
