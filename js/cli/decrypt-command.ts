@@ -112,6 +112,7 @@ async function decryptAll(
   bson: DriverBson,
 ): Promise<number> {
   let failed = 0;
+  const causes = new Causes();
   let batch: Uint8Array[] = [];
   let size = 0;
   const flush = async (): Promise<void> => {
@@ -119,24 +120,51 @@ async function decryptAll(
       if (document.error === undefined) writer.write(bson.deserialize(document.bytes, KEEP_TYPES));
       else {
         failed += 1;
-        const { code, message } = printableError(document.error);
-        output.note(`document ${bson.EJSON.stringify(bson.deserialize(document.bytes)._id)}: ${message}  [${code}]`);
+        const { code, message, remedy } = printableError(document.error);
+        causes.add(`${message}  [${code}]`, remedy, bson.EJSON.stringify(bson.deserialize(document.bytes)._id));
       }
     }
     batch = [];
     size = 0;
   };
-  for await (const document of documents) {
-    // Nobody reads any more: to go on would be for nothing.
-    if (interrupt.happened || output.isLost) break;
-    await standardOutput.drained(interrupt.signal);
-    const bytes = Uint8Array.from(document as Uint8Array);
-    batch.push(bytes);
-    size += bytes.length;
-    if (batch.length >= BATCH_DOCUMENTS || size >= BATCH_BYTES) await flush();
+  try {
+    for await (const document of documents) {
+      // Nobody reads any more: to go on would be for nothing.
+      if (interrupt.happened || output.isLost) break;
+      await standardOutput.drained(interrupt.signal);
+      const bytes = Uint8Array.from(document as Uint8Array);
+      batch.push(bytes);
+      size += bytes.length;
+      if (batch.length >= BATCH_DOCUMENTS || size >= BATCH_BYTES) await flush();
+    }
+    await flush();
+  } finally {
+    causes.print(output);
   }
-  await flush();
   return failed;
+}
+
+const IDS_SHOWN = 10;
+
+/** Why documents do not decrypt: each cause once, with its documents. */
+class Causes {
+  readonly #causes = new Map<string, { readonly remedy: string; readonly ids: string[]; count: number }>();
+
+  add(text: string, remedy: string, id: string): void {
+    const cause = this.#causes.get(text) ?? { remedy, ids: [], count: 0 };
+    this.#causes.set(text, cause);
+    cause.count += 1;
+    if (cause.ids.length < IDS_SHOWN) cause.ids.push(id);
+  }
+
+  print(output: Output): void {
+    for (const [text, { remedy, ids, count }] of this.#causes) {
+      const more = count > ids.length ? `, and ${count - ids.length} more` : '';
+      output.note(count === 1 ? `document ${ids[0]}: ${text}` : `${counted(count, 'document')}: ${text}`);
+      if (count > 1) output.note(`       _id ${ids.join(', ')}${more}`);
+      if (remedy !== '') output.note(`       ${remedy}`);
+    }
+  }
 }
 
 interface Decrypted {

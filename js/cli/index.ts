@@ -271,10 +271,23 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
   return csfle;
 }
 
-/** Every command reports bad usage by throwing, so that the exit code is ours. */
+/**
+ * Every command reports bad usage by throwing, so that the exit code is ours. A value that starts with `--` is an option: what was to
+ * stand before it, such as a variable of the shell that is not set, is missing.
+ */
 function exitWithError(command: Command): void {
   command.exitOverride();
+  for (const option of command.options) if (option.required || option.optional) requireValue(option);
   for (const inner of command.commands) exitWithError(inner);
+}
+
+function requireValue(option: Option): void {
+  const { parseArg } = option;
+  option.argParser((value: string, before: unknown) => {
+    if (value.startsWith('--'))
+      throw new InvalidArgumentError(`a value is missing: ${value} is an option itself. Is a variable not set? A file of such a name is written as ./${value}.`);
+    return parseArg === undefined ? value : parseArg(value, before);
+  });
 }
 
 async function main(argv: readonly string[]): Promise<void> {

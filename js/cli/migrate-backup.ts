@@ -4,6 +4,7 @@ import type { BackupKey, MasterKeyDocument, MigrationBackup } from '../index.js'
 import { backupName, existingBackupFile } from '../node/backup-files.js';
 import { schemasOf, storeBackup } from './backup-files.js';
 import { givenPassphrase, type HeldKey } from './backup-key.js';
+import { counted } from './counted.js';
 import { CliError } from './failure.js';
 import { withFile } from './files.js';
 import type { Endpoints, MigrateFlags } from './migrate-options.js';
@@ -40,7 +41,7 @@ export async function migrationBackup(flags: MigrateFlags, endpoints: Endpoints,
       read: () => withFile(() => existingBackupFile(file)),
       async write(made) {
         await storeBackup(file, made);
-        output.note(`backup: ${file} (${made.keys} keys)`);
+        output.note(`backup: ${file} (${counted(made.keys, 'key')})`);
       },
     };
     return { backup, wipe };

@@ -16,6 +16,12 @@ const TITLES: Readonly<Record<MigrationProgress['phase'], string>> = {
   evidence: 'searching for uses of the keys',
   'delete-keys': 'retiring old keys',
 };
+/** From this width on titles are padded, so that bars stand below each other. */
+const WIDE = 110;
+const LONGEST_BAR = 28;
+const SHORTEST_BAR = 4;
+/** What stands beside title and bar: percentage, counts, rate, time left. */
+const NUMBERS = 42;
 const LONGEST_TITLE = Math.max(...Object.values(TITLES).map((title) => title.length));
 
 /** Shows progress on standard error: a bar with rate and time left on a terminal, one line per step elsewhere. */
@@ -74,12 +80,16 @@ export class ProgressView {
   }
 
   #startBar(progress: MigrationProgress): cliProgress.SingleBar {
+    const width = this.#stream.raw.columns ?? 80;
+    const title = visible(titleOf(progress)).replaceAll('{', '(').padEnd(width < WIDE ? 0 : LONGEST_TITLE);
     const bar = new cliProgress.SingleBar({
       stream: this.#stream.raw,
-      format: `${visible(titleOf(progress)).replaceAll('{', '(').padEnd(LONGEST_TITLE)}  {bar}  {percentage}%  {value}/{total}  {rate}/s  {left}{failures}`,
+      format: `${title}  {bar}  {percentage}%  {value}/{total}  {rate}/s  {left}{failures}`,
       barCompleteChar: '\u2588',
       barIncompleteChar: '\u2591',
-      barsize: 28,
+      barsize: Math.max(SHORTEST_BAR, Math.min(LONGEST_BAR, width - title.length - NUMBERS)),
+      // Cut at the edge: without wrapping, a terminal shows the last character of a long line in its last column.
+      linewrap: true,
       hideCursor: true,
       // The signal handler of the command restores the terminal; the library's own would end the process.
       gracefulExit: false,

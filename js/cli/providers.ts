@@ -172,6 +172,17 @@ export function refuseAwsKeyOptions({ keyArn, region, endpoint }: AwsKeyOptions,
 const ARN_FORM = 'an ARN of the form arn:aws:kms:<region>:<account>:key/<id>';
 const ARN_REGION = /^arn:[^:]+:kms:([a-z0-9-]+):[^:]*:(?:key|alias)\//;
 
+/** What it holds beside its scheme may be a password, so no more is shown. */
+function requireHost(endpoint: string, option: string): void {
+  const scheme = /^[a-z][a-z\d+.-]*:\/\//i.exec(endpoint)?.[0];
+  if (scheme === undefined) return;
+  throw new CliError(
+    'CLI_OPTION_INVALID',
+    `${option}: expected host[:port], found a URL that starts with ${scheme}`,
+    'It is stored with each key. For an endpoint of this machine alone leave the option out and set AWS_ENDPOINT_URL_KMS to the URL.',
+  );
+}
+
 /** The master key document of an AWS key; the region is part of an ARN. `option` names the option of the key. */
 export function awsMasterKey(provider: string, { keyArn, region, endpoint }: AwsKeyOptions, option: string): MasterKeyDocument {
   if (keyArn === undefined)
@@ -180,6 +191,7 @@ export function awsMasterKey(provider: string, { keyArn, region, endpoint }: Aws
       `the provider ${provider} needs ${option}`,
       'Give the ARN of the customer master key, as aws kms describe-key shows it.',
     );
+  if (endpoint !== undefined) requireHost(endpoint, option.replace('key-arn', 'endpoint'));
   const ofArn = ARN_REGION.exec(keyArn)?.[1];
   // A variable of the shell that is not set arrives as an empty text.
   if (keyArn.trim() === '' || (ofArn === undefined && (region === undefined || keyArn.startsWith('arn:'))))

@@ -56,7 +56,7 @@ export function purgeKeys(flags: RemovalFlags & { readonly before: Date; readonl
     const purgeable = plan.keys.filter(({ outcome }) => outcome === 'unused').length;
     if (!flags.execute || purgeable === 0) {
       const code = report(plan, output, {}, await withoutOldKeys(client, flags));
-      if (!flags.execute) output.line('Nothing was written. Add --execute to carry this out.');
+      if (!flags.execute && !plan.interrupted) output.line('Nothing was written. Add --execute to carry this out.');
       return code;
     }
     await confirmed(
@@ -205,7 +205,15 @@ function report(given: KeyRemovalReport, output: Output, more: Readonly<Record<s
     output.line(`${mark('fail', process.stdout)}  ${message}  [${code}]`);
     output.line(`      ${remedy}`);
   }
+  if (result.interrupted) output.line(`Interrupted: ${removedText(result)}`);
   return result.ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+/** What an interrupted command removed. */
+function removedText({ keys }: KeyRemovalReport): string {
+  const number = (wanted: string): number => keys.filter(({ outcome }) => outcome === wanted).length;
+  if (number('purged') > 0) return `${counted(number('purged'), 'retired key')} destroyed; the others are still there`;
+  return number('retired') > 0 ? `${counted(number('retired'), 'key')} retired` : 'nothing was destroyed';
 }
 
 function useText({ namespace, kind, count, reason }: KeyUse): string {

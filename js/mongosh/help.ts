@@ -113,6 +113,31 @@ export async function interruptible<T>(state: ShellInstanceState | undefined, wo
   }
 }
 
+/** How long Ctrl+C waits for the write in flight. */
+const PATIENCE_MS = 10_000;
+
+/**
+ * As `interruptible`, for work that finishes its write and has something to say then: on Ctrl+C the shell waits for that, before it
+ * closes the connections that the write needs.
+ */
+export async function finishing<T>(state: ShellInstanceState | undefined, work: (signal: AbortSignal) => Promise<T>, onInterrupted: (result: T) => Promise<void>): Promise<T> {
+  const { interrupted } = state ?? {};
+  if (interrupted?.withOverrideInterruptBehavior === undefined) return interruptible(state, work);
+  const controller = new AbortController();
+  let running: Promise<T> | undefined;
+  return interrupted.withOverrideInterruptBehavior(
+    () => (running = work(controller.signal)),
+    async () => {
+      controller.abort();
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, PATIENCE_MS); });
+      // What fails has no report.
+      await Promise.race([late, running?.then(onInterrupted).catch(() => undefined)]);
+      clearTimeout(timer);
+    },
+  );
+}
+
 function awaitedMethod(method: Method): Method {
   return function (...args) {
     const state = this[INSTANCE_STATE]();

@@ -6,12 +6,12 @@ import { backupName, existingBackupFile, writeNewFile } from '../node/backup-fil
 import { sealingKey } from './backup.js';
 import { type ShellPassphrase, withFile } from './backup-files.js';
 import { requireOptions, requireRegionOfArn } from './arguments.js';
-import { AS_PRINTABLE, interruptible } from './help.js';
+import { AS_PRINTABLE, finishing } from './help.js';
 import { keyFileOf, requireKnownMasterKey } from './known-master-key.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { providerClient } from './provider-client.js';
 import { findKeyVault, type ShellKeyVaultPlace, vaultPlace, withOptionsOfMongo } from './session.js';
-import { findMongo, printLine, type ShellInstanceState } from './shell.js';
+import { findMongo, printAfterInterrupt, printLine, type ShellInstanceState } from './shell.js';
 import { inShell } from './words.js';
 
 /** A collection of the shell, such as `db.patients`. */
@@ -85,8 +85,12 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
     const isNothing = isEmpty && allowEmpty === true && settings.mode !== 'decrypt';
     held = wantsBackup === false ? undefined : backupOf(complete, providers, place);
     const backup = held?.backup;
-    const report = await interruptible(place.state, (signal) =>
-      migrate({
+    const where: ReportPlace = { vault: vaultPlace(place), keyFile: to === undefined ? undefined : keyFileOf(kmsProviders?.[to.provider]) };
+    const printable = (report: MigrationReport): MigrationReport => readable(inShell.report(isNothing ? { ...report, ok: true } : report), where);
+    const work = (signal: AbortSignal): Promise<MigrationReport> => {
+      // What is left of a phase that was broken off is not done.
+      signal.addEventListener('abort', () => progress.stop());
+      return migrate({
         ...settings,
         ...(isNothing ? { execute: false } : {}),
         keyVault: { client: place.vaultClient, namespace: place.namespace },
@@ -98,9 +102,10 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
         bson: place.bson,
         signal,
         onProgress: (tick) => progress.show(tick),
-      }),
-    );
-    return readable(inShell.report(isNothing ? { ...report, ok: true } : report), { vault: vaultPlace(place), keyFile: to === undefined ? undefined : keyFileOf(kmsProviders?.[to.provider]) });
+      });
+    };
+    const said = async (report: MigrationReport): Promise<void> => printAfterInterrupt(place.state, `\n${summary(inShell.report(report), where)}`);
+    return printable(await finishing(place.state, work, said));
   } finally {
     held?.wipe();
     providers.wipe();
@@ -157,12 +162,19 @@ class ProgressLines {
   readonly #state: ShellInstanceState | undefined;
   #lastMs = performance.now();
   #queue: Promise<void> = Promise.resolve();
+  #stopped = false;
 
   constructor(state: ShellInstanceState | undefined) {
     this.#state = state;
   }
 
+  /** Shows nothing any more. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
   show(tick: MigrationProgress): void {
+    if (this.#stopped) return;
     const nowMs = performance.now();
     if (tick.total === 0 || (tick.done < tick.total && nowMs - this.#lastMs < PROGRESS_INTERVAL_MS)) return;
     this.#lastMs = nowMs;
@@ -196,6 +208,9 @@ function readable(report: MigrationReport, place: ReportPlace): MigrationReport 
 function summary(report: MigrationReport, { vault, keyFile }: ReportPlace): string {
   const { counts, checks, collections, schemas, kmsCalls, executable } = report.plan;
   const { left, stays } = remainingText(report);
+  // Half a plan would look like one without keys.
+  if (report.interrupted && checks.length === 0)
+    return [`Migration plan (${report.mode})`, '', `  vault        ${vault}`, '', 'Interrupted: nothing was written. Run it again to go on.'].map(visible).join('\n');
   const lines = [
     `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode}): ${masterKeyText(report.from) ?? 'every key'} -> ${masterKeyText(report.to) ?? 'plaintext'}`,
     '',
@@ -203,13 +218,13 @@ function summary(report: MigrationReport, { vault, keyFile }: ReportPlace): stri
     ...(keyFile === undefined ? [] : [`  key file     ${keyFile}`]),
     `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
     ...(report.choice === null ? [] : [`  asked for    ${choiceText(report.choice)}`]),
-    ...collections.map((one) => `  collection   ${one.namespace}: ${one.documents} documents, ${one.valuesToMigrate} of ${one.values} encrypted values to migrate`),
-    ...schemas.map((one) => `  schema       ${one.name}: ${one.changes} changes`),
+    ...collections.map((one) => `  collection   ${one.namespace}: ${counted(one.documents, 'document')}, ${one.valuesToMigrate} of ${counted(one.values, 'encrypted value')} to migrate`),
+    ...schemas.map((one) => `  schema       ${one.name}: ${counted(one.changes, 'change')}`),
     ...checks.flatMap((check) => [`  check        ${checkLine(check)}`, ...remedyLine(check)]),
-    ...(report.backup === null ? [] : [`  backup       ${report.backup.file ?? 'stored'}${report.backup.kept ? ' of an earlier run' : ''}: ${report.backup.keys} keys`]),
+    ...(report.backup === null ? [] : [`  backup       ${report.backup.file ?? 'stored'}${report.backup.kept ? ' of an earlier run' : ''}: ${counted(report.backup.keys, 'key')}`]),
     ...(report.backup?.notRead ?? []).map((reason) => `  warning      not in the backup: ${reason}`),
     report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
-    ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${one.documentsRewritten} documents, ${one.valuesRewritten} values, ${one.valuesLeft ?? 'not known how many'} left`) : []),
+    ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${counted(one.documentsRewritten, 'document')}, ${counted(one.valuesRewritten, 'value')}, ${one.valuesLeft ?? 'not known how many'} left`) : []),
     ...left.map((line) => `  left         ${line}`),
     ...(stays === null ? [] : [`  not chosen   ${stays}`]),
     ...report.failures.filter(({ kind }) => kind !== 'check').flatMap(({ kind, id, code, message, remedy }) => [`  failed       ${kind === id ? '' : `${kind} `}${id}: ${message} [${code}]`, `               ${remedy}`]),
@@ -233,12 +248,21 @@ function remedyLine({ remedy }: MigrationCheck & { readonly remedy?: string }): 
   return remedy === undefined ? [] : [`                    ${remedy}`];
 }
 
-function resultLine({ keys, durationMs }: MigrationReport): string {
-  return `  result       ${keys.migrated} keys migrated, ${keys.alreadyDone} were done, ${keys.failed} failed, ${keys.verified} verified, ${keys.deleted} old keys retired, in ${(durationMs / 1000).toFixed(1)} s`;
+function resultLine({ mode, keys, durationMs }: MigrationReport): string {
+  const time = `in ${(durationMs / 1000).toFixed(1)} s`;
+  // Leaving encryption changes no key.
+  if (mode === 'decrypt') return `  result       ${time}`;
+  const done = `${counted(keys.migrated, 'key')} ${mode === 'rewrap' ? 'wrapped anew' : 'replaced by new ones'}, ${keys.alreadyDone} were done, ${keys.failed} failed`;
+  const after = mode === 'rewrap' ? `${keys.verified} verified` : `${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} retired`;
+  return `  result       ${done}, ${after}, ${time}`;
+}
+
+function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 function verdict(report: MigrationReport, executable: boolean): string {
-  if (report.interrupted) return 'Interrupted. Run it again: it goes on where it stopped.';
+  if (report.interrupted) return 'Interrupted: run it again to go on.';
   const kept = (report.remaining?.notChosen ?? []).length > 0 || report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
   if (report.executed && report.ok && report.mode === 'reencrypt' && report.keys.planned === 0) return `Nothing to do: ${report.plan.checks.find(({ name }) => name === 'keys-chosen')?.detail}.`;
   if (report.executed) return report.ok ? `Done and verified${kept ? ' for the keys that were chosen; others keep their data key' : ''}.` : 'Not done: see above what failed and what is left. Run it again when that is dealt with.';

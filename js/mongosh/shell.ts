@@ -41,6 +41,8 @@ export interface ShellInstanceState {
   readonly cliOptions?: { readonly json?: unknown };
   readonly isInteractive?: boolean;
   readonly interrupted?: ShellInterruptFlag;
+  /** Where the shell prints. Its own print() refuses to while an interruption is under way. */
+  readonly evaluationListener?: { onPrint?(values: readonly { readonly type: null; readonly printable: unknown }[], type: 'print'): Awaitable<unknown> };
   printWarning?(message: string): Awaitable<unknown>;
 }
 
@@ -48,6 +50,8 @@ export interface ShellInstanceState {
 export interface ShellInterruptFlag {
   checkpoint(): void;
   asPromise(): { readonly promise: Promise<never>; destroy(): void };
+  /** Runs `work`; on Ctrl+C the shell awaits `onInterrupt` before it closes its connections. */
+  withOverrideInterruptBehavior?<T>(work: () => Promise<T>, onInterrupt: () => Promise<void>): Promise<T>;
 }
 
 /** The shell's cursor: what `getKeys()` returns prints in batches and answers to `it`. */
@@ -135,6 +139,11 @@ export function announce(writtenInShell: unknown, line: string): void {
   const state = isMongo(mongo) ? mongo._instanceState : undefined;
   if (state?.context?.print === undefined || printsJson(state)) process.stderr.write(`${visible(line)}\n`);
   else void printLine(state, line);
+}
+
+/** Prints a text although the shell is being interrupted; nothing under --json. */
+export async function printAfterInterrupt(state: ShellInstanceState | undefined, text: string): Promise<void> {
+  if (!printsJson(state)) await state?.evaluationListener?.onPrint?.([{ type: null, printable: text }], 'print');
 }
 
 /** Prints a warning as the shell prints its own; under --json to standard error. */

@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { hospital } from '../migration/fixtures.mjs';
-import { csfle } from './cli/command.mjs';
+import { csfle, stallingServer } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
 
 describe('what csfle says', { timeout: 300_000 }, () => {
@@ -139,6 +139,58 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.equal(code, 1);
     assert.match(stderr, /has no alternate name "nobody"/);
     assert.deepEqual(await place.dump(), before);
+  });
+
+  it('decrypt says each cause once, with its documents and the flag to add', async () => {
+    const { code, stdout, stderr } = await run(['decrypt', place.patientsNamespace]);
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.equal(stderr.match(/KMS_PROVIDER_NOT_CONFIGURED/g).length, 1);
+    assert.match(stderr, /^2 documents: no master key of the provider local is at hand .*\n +_id .*\n +Pass --local-key-file/m);
+    const asJson = await run(['decrypt', place.patientsNamespace, '--json']);
+    assert.deepEqual([asJson.code, JSON.parse(asJson.stdout)], [1, []]);
+  });
+
+  it('an option is no value of another: what a variable of the shell left out is missed', async () => {
+    const before = await place.dump();
+    for (const args of [['migrate', ...target(), ...local, '--passphrase-file', '--execute'], ['keys', 'list', '--uri', '--json'], ['decrypt', 'a.b', '--filter', '--relaxed']]) {
+      const { code, stderr } = await csfle(args, { cwd: folder, env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
+      assert.equal(code, 2, args.join(' '));
+      assert.match(stderr, /a value is missing: --\w+ is an option/);
+    }
+    assert.deepEqual(await place.dump(), before);
+  });
+
+  it('an endpoint with a scheme is refused, and nothing of it is shown', async () => {
+    for (const option of ['--endpoint', '--from-endpoint']) {
+      const ofSource = option === '--endpoint' ? local : ['--from', 'aws', '--from-key-arn', lab.to.key];
+      const { code, stderr } = await run(['migrate', ...target(), ...ofSource, option, 'http://user:secret@127.0.0.1:9']);
+      assert.equal(code, 2);
+      assert.match(stderr, new RegExp(`${option}: expected host\\[:port\\], found a URL .*\\[CLI_OPTION_INVALID\\]\\n.*AWS_ENDPOINT_URL_KMS`));
+      assert.doesNotMatch(stderr, /secret/);
+    }
+  });
+
+  it('SIGINT during a purge ends with what was destroyed', async () => {
+    const own = await hospital(lab, { documents: 0 });
+    await writeFile(join(folder, 'purged.bin'), own.masterKey, { mode: 0o600 });
+    const key = ['--local-key-file', join(folder, 'purged.bin')];
+    const retired = await run(['keys', 'delete', 'ssn', '--yes', '--skip-namespace', '*', '--skip-reason', 'databases of other tests', ...key], { vault: own.namespace });
+    assert.equal(retired.code, 0, retired.stdout + retired.stderr);
+    const entries = () => lab.client.db(own.database).collection('__keyVault.retired').countDocuments();
+    assert.equal(await entries(), 1);
+    let child;
+    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('listDatabases'), () => child.kill('SIGINT'), { resumeAfterMs: 500 });
+    try {
+      const soon = new Date(Date.now() - 1).toISOString();
+      const { code, stdout, stderr } = await csfle(['keys', 'purge', '--before', soon, '--execute', '--yes', ...key, '--key-vault', own.namespace], {
+        cwd: folder, env: { MONGODB_URI: server.uri }, whileRunning: (one) => { child = one; },
+      });
+      assert.equal(code, 130, stdout + stderr);
+      assert.match(stdout, /^Interrupted: nothing was destroyed$/m);
+      assert.equal(await entries(), 1);
+    } finally {
+      await server.close();
+    }
   });
 
   it('a backup that fails is said once, with its own next step', async () => {

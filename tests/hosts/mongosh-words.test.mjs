@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { MongoClient } from 'mongodb';
 import { testServices } from '../env.mjs';
+import { slowKms } from './cli/command.mjs';
 import { installForShell } from './mongosh/shell.mjs';
 
 describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
@@ -17,7 +18,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
 
   before(async () => {
     uri = (await testServices()).mongodbUri;
-    shell = await installForShell();
+    shell = await installForShell({ awsSdk: true });
     for (const name of ['master-key.bin', 'new.bin']) await writeFile(join(shell.folder, name), randomBytes(96), { mode: 0o600 });
     await writeFile(join(shell.folder, 'passphrase.txt'), 'correct horse\n', { mode: 0o600 });
     client = await MongoClient.connect(uri);
@@ -108,6 +109,33 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.match(value.wrong.remedy, /passphraseFile/);
     assert.match(value.none.remedy, /csfle\.backup\.create\(\)/);
     assert.ok(value.absent.message.includes(join(shell.folder, 'absent.bin')), value.absent.message);
+  });
+
+  it('Ctrl-C finishes the write in flight, prints a report, and says how to go on', async () => {
+    const { kmsEndpoint, keyArn, region } = await testServices();
+    const vault = client.db(database).collection('interrupted');
+    const made = await evaluate(`const vault = csfle.keyVault({ ...options, keyVaultNamespace: '${database}.interrupted' }); [1, 2, 3].map((n) => vault.createKey('local', ['key' + n])).length`);
+    assert.equal(Number(made), 3);
+    let interrupt;
+    // The target is tried with two calls; each key takes three.
+    const kms = await slowKms(kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 6) interrupt('SIGINT'); } });
+    try {
+      const input = `${shell.load}
+        const options = { keyVaultNamespace: '${database}.interrupted', kmsProviders: { local: csfle.localKeyFile('master-key.bin'), aws: csfle.awsKms() } };
+        csfle.migrate({ ...options, from: { provider: 'local' }, to: { provider: 'aws', region: '${region}', key: '${keyArn}' }, kmsConcurrency: 1, backup: false, execute: true })
+        `.replaceAll(/\n +/g, '\n');
+      const { stdout } = await shell.run(undefined, { uri, json: false, input, env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, endsInput: false, whileRunning(child) {
+        interrupt = (signal) => child.kill(signal);
+        child.stdout.on('data', (text) => { if (/run it again/.test(text)) setTimeout(() => child.kill('SIGKILL'), 500); });
+      } });
+      const left = await vault.countDocuments({ 'masterKey.provider': 'local' });
+      assert.ok(left > 0 && left < 3, String(left));
+      assert.match(stdout, new RegExp(`^ {2}result +${3 - left} keys? wrapped anew, 0 were done, 0 failed`, 'm'));
+      assert.match(stdout, /^Interrupted: run it again to go on\.$/m);
+      assert.doesNotMatch(stdout, new RegExp(`^keys: ${3 - left} of ${3 - left},`, 'm'));
+    } finally {
+      await kms.close();
+    }
   });
 
   it('help lists the object of backups, and a failed backup has its remedy on a line of its own', async () => {

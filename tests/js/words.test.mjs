@@ -110,8 +110,10 @@ function templateFrom(source, start) {
   let text = '';
   for (let at = start; at < source.length; at += 1) {
     if (source[at] === '`') return { text, end: at + 1 };
-    if (source[at] === '\\') text += source.slice(at, (at += 1) + 1);
-    else if (source.startsWith('${', at)) {
+    if (source[at] === '\\') {
+      text += source.slice(at, at + 2);
+      at += 1;
+    } else if (source.startsWith('${', at)) {
       let depth = 1;
       for (at += 2; depth > 0 && at < source.length; at += 1) {
         if (source[at] === '{') depth += 1;

@@ -39,11 +39,14 @@ export async function slowKms(endpoint, { delayMs, onCall = () => {} }) {
     onCall(calls, String(incoming.headers['x-amz-target']));
     const timer = setTimeout(() => {
       timers.delete(timer);
+      // The caller has left: a request without its end would wait for ever.
+      if (outgoing.destroyed) return;
       const forwarded = request({ host: target.hostname, port: target.port, path: incoming.url, method: incoming.method, headers: incoming.headers }, (reply) => {
         outgoing.writeHead(reply.statusCode, reply.headers);
         reply.pipe(outgoing);
       });
       forwarded.on('error', () => outgoing.destroy());
+      outgoing.on('close', () => forwarded.destroy());
       incoming.pipe(forwarded);
     }, delayMs);
     timers.add(timer);
@@ -69,24 +72,28 @@ export async function refusingKms(message) {
   };
 }
 
-// A proxy before the server that holds back the first message which `isMeant`, and everything after it, for good.
-export async function stallingServer(uri, isMeant, onStall) {
+// A proxy before the server that holds back the first message which `isMeant`, and everything after it: for good, or for a while.
+export async function stallingServer(uri, isMeant, onStall, { resumeAfterMs } = {}) {
   const target = new URL(uri);
   const sockets = new Set();
   let stalled = false;
+  let resumed = false;
+  const held = [];
   const server = createTcpServer((incoming) => {
     const outgoing = connect(Number(target.port), target.hostname);
     for (const socket of [incoming, outgoing]) {
       sockets.add(socket);
       socket.on('error', () => {}).on('close', () => { sockets.delete(socket); incoming.destroy(); outgoing.destroy(); });
     }
-    outgoing.on('data', (bytes) => { if (!stalled) incoming.write(bytes); });
+    outgoing.on('data', (bytes) => { if (stalled) held.push(() => incoming.write(bytes)); else incoming.write(bytes); });
     incoming.on('data', (bytes) => {
-      if (!stalled && isMeant(bytes)) {
+      if (!stalled && !resumed && isMeant(bytes)) {
         stalled = true;
+        if (resumeAfterMs !== undefined) setTimeout(() => { stalled = false; resumed = true; for (const write of held.splice(0)) write(); }, resumeAfterMs);
         onStall();
       }
-      if (!stalled) outgoing.write(bytes);
+      if (stalled) held.push(() => outgoing.write(bytes));
+      else outgoing.write(bytes);
     });
   });
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });

@@ -42,9 +42,10 @@ export async function installForShell({ awsSdk = false } = {}) {
 const tools = createRequire(new URL('../../tools/package.json', import.meta.url));
 const ownProgram = join(dirname(tools.resolve('mongosh/package.json')), tools('mongosh/package.json').bin.mongosh);
 
-// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script; `program` is
+// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script; `whileRunning(child)` may send signals, and ends the
+// input itself with `endsInput: false`; `program` is
 // another installation's.
-export async function runShell(script, { uri, cwd, home, json = true, input, args = [], env = {}, program = ownProgram }) {
+export async function runShell(script, { uri, cwd, home, json = true, input, args = [], env = {}, program = ownProgram, whileRunning, endsInput = true }) {
   const output = json && input === undefined ? ['--json=canonical'] : [];
   const evaluate = script === undefined ? [] : ['--eval', script];
   const child = spawn(process.execPath, [program, '--quiet', ...(uri === undefined ? ['--nodb'] : [uri]), ...output, ...args, ...evaluate], {
@@ -53,7 +54,9 @@ export async function runShell(script, { uri, cwd, home, json = true, input, arg
     stdio: ['pipe', 'pipe', 'pipe'],
     timeout: timeoutMs,
   });
-  child.stdin.end(input ?? '');
+  whileRunning?.(child);
+  if (endsInput) child.stdin.end(input ?? '');
+  else child.stdin.write(input);
   const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), new Promise((resolve) => child.on('close', resolve))]);
   const value = json && code === 0 && input === undefined ? parse(stdout, stderr) : undefined;
   return { code, stdout, stderr, value };

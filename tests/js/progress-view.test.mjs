@@ -1,0 +1,23 @@
+// The progress bar of the command stays within the terminal.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { sourceModule } from './source-module.mjs';
+
+const { ProgressView } = await sourceModule('js/cli/progress-view.ts');
+
+test('a bar is not longer than a narrow terminal, and wrapping is left as it is', () => {
+  for (const columns of [40, 60, 100]) {
+    const written = [];
+    const raw = { isTTY: true, columns, write: (text) => written.push(text) };
+    const view = new ProgressView(() => {}, { isTTY: true, raw });
+    const tick = { phase: 'census', namespace: 'hospital.patients', total: 2000, failed: 3, ratePerSec: 1234, etaMs: 3000 };
+    view.show({ ...tick, done: 1 });
+    view.show({ ...tick, done: 1500 });
+    view.close();
+    const text = written.join('');
+    assert.ok(text.includes('counting encrypted values'), text);
+    assert.ok(!text.includes('\u001b[?7l'), 'wrapping is switched off');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are what is looked at.
+    for (const line of text.split(/\u001b\[[\d?]*[A-Za-z]|\u001b[78]|\r?\n/)) assert.ok(line.length <= columns, `${line.length} of ${columns}: ${line}`);
+  }
+});
