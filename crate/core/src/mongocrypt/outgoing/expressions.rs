@@ -26,7 +26,7 @@ impl Gives {
         encrypted: false,
         constant: false,
     };
-    const CONSTANT: Self = Self {
+    pub(super) const CONSTANT: Self = Self {
         encrypted: false,
         constant: true,
     };
@@ -35,7 +35,7 @@ impl Gives {
         constant: false,
     };
 
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         Self {
             encrypted: self.encrypted || other.encrypted,
             constant: self.constant || other.constant,
@@ -323,7 +323,7 @@ pub(super) fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s
     let Some(text) = element.as_str().filter(|text| text.starts_with('$')) else {
         return Vec::new();
     };
-    let is_simple = scope.mounts.is_empty() && scope.aliases.is_empty() && !scope.is_unknown;
+    let is_simple = scope.mounts.is_empty() && scope.named.is_empty() && !scope.is_unknown;
     let path = match text {
         "$$ROOT" | "$$CURRENT" if is_simple => return scope.objects.clone(),
         _ => text

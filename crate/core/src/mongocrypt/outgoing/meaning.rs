@@ -62,12 +62,16 @@ impl Conditions {
         }
     }
 
+    #[inline(never)]
     fn put(&mut self, not: bool, parts: &[&[u8]], is_counted: bool) {
+        let part = [&[u8::from(not)], &parts.concat()[..]].concat();
+        self.put_part(&part, usize::from(is_counted));
+    }
+
+    #[inline(never)]
+    fn put_part(&mut self, part: &[u8], count: usize) {
         if !self.is_settled {
-            let count = self
-                .found
-                .entry([&[u8::from(not)], &parts.concat()[..]].concat());
-            *count.or_default() += usize::from(is_counted);
+            *self.found.entry(part.to_vec()).or_default() += count;
         }
     }
 
@@ -85,6 +89,7 @@ impl Conditions {
     }
 
     /// Conditions of one kind among those of the other. One alone is of both.
+    #[inline(never)]
     fn group(
         &mut self,
         is_all: bool,
@@ -105,8 +110,8 @@ impl Conditions {
             _ if inner.is_settled => {}
             0 => self.put_known(is_all),
             1 if inner.found.values().all(|count| *count < 2) => {
-                for (part, count) in inner.found.into_iter().filter(|_| !self.is_settled) {
-                    *self.found.entry(part).or_default() += count;
+                for (part, count) in &inner.found {
+                    self.put_part(part, *count);
                 }
             }
             _ => self.put(is_all, &[&[2], &inner.key()], false),

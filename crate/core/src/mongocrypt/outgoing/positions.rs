@@ -4,11 +4,11 @@
 
 use alloc::{format, string::String};
 
-use super::{Outgoing, payload_of, scope::Scope};
+use super::{Outgoing, payload_of, rewritten::check_depth, scope::Scope};
 use crate::{
-    error::{Code, Error, Result},
+    error::Result,
     payload::is_well_formed,
-    raw::{Element, MAX_DEPTH, all_elements, element_type as ty, find_field},
+    raw::{Element, all_elements, element_type as ty, find_field},
     schema::encrypted_paths::{ObjectSchema, Place, resolve, step},
 };
 
@@ -98,13 +98,9 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     /// Bounds the recursion of all walks.
+    #[inline]
     pub(super) fn deeper(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        if self.depth > MAX_DEPTH {
-            return Err(Error::new(
-                Code::BsonTooDeep,
-                "the command nests deeper than 200 levels",
-            ));
-        }
+        check_depth(self.depth)?;
         self.depth += 1;
         let result = work(self);
         self.depth -= 1;

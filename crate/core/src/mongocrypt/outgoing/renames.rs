@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    expressions::documents,
+    expressions::{Gives, documents},
     filters::says_whether,
     positions::{Reader, operator_of},
     scope::{Scope, below},
@@ -59,7 +59,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 Ok(())
             }
             b"$documents" | b"$fill" => {
-                scope.constants.push(Vec::new());
+                scope.named.push((Vec::new(), Gives::CONSTANT));
                 Ok(())
             }
             b"$project" | b"$addFields" | b"$set" | b"$group" | b"$replaceWith" => {
@@ -128,7 +128,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 }
                 let gives = reader.expression(value, before)?;
                 if gives.constant && !(chooses && says_whether(value)) {
-                    after.constants.push(at.to_vec());
+                    after.named.push((at.to_vec(), Gives::CONSTANT));
                 }
                 match documents(value, before) {
                     objects if !objects.is_empty() => after.mount(at, &Scope::of(objects)),

@@ -2,7 +2,7 @@
 //! all such forms. So it is not the form that is compared, but what is in it: each value and each name that stands there in
 //! the clear must stand in the application's command too, at a place that the schema does not encrypt.
 
-use alloc::{collections::BTreeMap, format, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{Outgoing, marked_value, positions::Reader};
 use crate::{
@@ -63,7 +63,7 @@ const NAMES: &[&[u8]] = &[
 ];
 
 /// After a name of the command: names and texts that analysers put in with it, or in its place.
-const FORMS: &str = "\
+const FORMS: &[u8] = b"\
 $substr $substrBytes
 $toString $convert input to string
 $toInt $convert input to int
@@ -94,10 +94,11 @@ $bucketAuto output count
 $sortByCount count $sort
 $sampleRate $lt $rand";
 /// The names of types, by their numbers.
-const TYPES: &str = "double string object array binData undefined objectId bool date null regex dbPointer javascript symbol \
+const TYPES: &[u8] = b"double string object array binData undefined objectId bool date null regex dbPointer javascript symbol \
                      javascriptWithScope int timestamp long decimal";
 
 /// A value as analysers may write it: numbers in another type, the text of a regular expression as a string.
+#[inline(never)]
 pub(super) fn key_of(element: &Element<'_>) -> Vec<u8> {
     let value = element.value;
     let integer = match element.bson_type {
@@ -248,22 +249,23 @@ impl Given {
 
     /// Other forms of a value: the number of a type, an integer, the positions of bits.
     fn add_forms(&mut self, name: &[u8], value: &Element<'_>) {
-        let text = value.as_str().unwrap_or_default();
-        if let Some(path) = text.strip_prefix("$$CURRENT.") {
-            self.put_filler(&text_key(format!("${path}").as_bytes()));
+        let text = value.as_str().unwrap_or_default().as_bytes();
+        if let Some(path) = text.strip_prefix(b"$$CURRENT.") {
+            self.put_filler(&text_key(&[b"$", path].concat()));
         }
-        let known = match (name, text) {
-            (b"$type", "maxKey") => Some(127),
-            (b"$type", _) => TYPES
-                .split(' ')
-                .zip(1..)
-                .find(|(known, _)| *known == text)
-                .map(|(_, code)| code),
-            (b"$mod", _) => truncated(value),
-            _ => None,
-        };
-        if let Some(integer) = known {
+        if name == b"$mod"
+            && let Some(integer) = truncated(value)
+        {
             self.put_filler(&integer_key(integer));
+        }
+        if name == b"$type" {
+            let types = TYPES.split(|byte| *byte == b' ').chain([&b"maxKey"[..]]);
+            for (code, known) in (1..).zip(types) {
+                if known == text {
+                    // The last one is not in the row.
+                    self.put_filler(&integer_key(if code > 19 { 127 } else { code }));
+                }
+            }
         }
         if let Some(bits) = truncated(value).filter(|_| name.starts_with(b"$bits")) {
             for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
@@ -276,10 +278,12 @@ impl Given {
     fn add_name(&mut self, name: &[u8]) {
         self.put(noted(Note::Name, &[name]));
         if name.starts_with(b"$") {
-            for form in FORMS.lines() {
-                let mut words = form.split(' ');
-                if words.next().is_some_and(|known| known.as_bytes() == name) {
-                    words.for_each(|word| self.put_filler(&text_key(word.as_bytes())));
+            for form in FORMS.split(|byte| *byte == b'\n') {
+                let mut words = form.split(|byte| *byte == b' ');
+                if words.next() == Some(name) {
+                    for word in words {
+                        self.put_filler(&text_key(word));
+                    }
                 }
             }
         }
@@ -360,6 +364,7 @@ impl Given {
     }
 }
 
+#[inline(never)]
 pub(super) fn check_depth(depth: usize) -> Result<()> {
     match depth > MAX_DEPTH {
         true => Err(Error::new(
