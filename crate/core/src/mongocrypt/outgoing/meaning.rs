@@ -17,7 +17,6 @@ use crate::{
 };
 
 /// Conditions, how often each is there, and whether all of them hold or one.
-#[derive(PartialEq, Eq)]
 struct Conditions {
     is_all: bool,
     /// One of them never holds, or always: there is nothing else to say.
@@ -33,13 +32,18 @@ struct About<'p> {
     not: bool,
 }
 
+#[inline(never)]
 pub(super) fn is_same_filter(before: &Element<'_>, after: &Element<'_>) -> Result<bool> {
-    let meaning = |filter: &Element<'_>| -> Result<Conditions> {
-        let mut conditions = Conditions::new(true, 0);
-        conditions.add_filter(filter.value, false)?;
-        Ok(conditions)
-    };
-    Ok(meaning(before)? == meaning(after)?)
+    Ok(meaning(before.value)? == meaning(after.value)?)
+}
+
+#[inline(never)]
+fn meaning(filter: &[u8]) -> Result<Vec<u8>> {
+    let mut conditions = Conditions::new(true, 0);
+    conditions.add_filter(filter, false)?;
+    let mut key = conditions.key();
+    key.push(u8::from(conditions.is_settled));
+    Ok(key)
 }
 
 /// Lists of filters.
@@ -119,6 +123,7 @@ impl Conditions {
         Ok(())
     }
 
+    #[inline(never)]
     fn key(&self) -> Vec<u8> {
         let mut key = Vec::new();
         for (part, count) in &self.found {
@@ -247,6 +252,7 @@ impl Conditions {
 }
 
 /// A value, whether it is marked or not, with numbers of all types alike.
+#[inline(never)]
 fn add_value(element: &Element<'_>, key: &mut Vec<u8>, depth: usize) -> Result<()> {
     check_depth(depth)?;
     let marked = marked_value(element);
@@ -272,6 +278,7 @@ fn add_value(element: &Element<'_>, key: &mut Vec<u8>, depth: usize) -> Result<(
 }
 
 /// The stages of a pipeline, by the names that analysers write them with.
+#[inline(never)]
 fn stages<'a>(pipeline: Option<&Element<'a>>) -> Result<Vec<(&'a [u8], Option<Element<'a>>)>> {
     let mut found = Vec::new();
     let list = pipeline.filter(|list| list.bson_type == ty::ARRAY);

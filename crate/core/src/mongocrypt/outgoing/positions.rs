@@ -284,17 +284,25 @@ fn first_operator(document: &[u8]) -> Result<Option<Element<'_>>> {
 }
 
 /// The only field of a document, when it is an operator.
+#[inline(never)]
 pub(super) fn only_operator<'a>(element: &Element<'a>) -> Result<Option<Element<'a>>> {
     let operator = operator_of(element)?;
     Ok(match operator {
-        Some(_) if crate::raw::elements(element.value)?.count() > 1 => None,
+        Some(_) if all_elements(element.value)?.len() > 1 => None,
         operator => operator,
     })
 }
 
+#[inline(never)]
 fn is_list(list: &Element<'_>) -> Result<bool> {
     let items = all_elements(list.value)?;
     Ok(items.iter().all(|item| item.bson_type == ty::DOCUMENT))
+}
+
+/// The text in a field of a stage.
+#[inline(never)]
+pub(super) fn text_of<'a>(stage: &Element<'a>, name: &str) -> Result<Option<&'a str>> {
+    Ok(find_field(stage.value, name)?.and_then(|field| field.as_str()))
 }
 
 /// The path of the field that a text of an expression names; `None` for variables and constants.

@@ -127,15 +127,18 @@ fn exact_integer(number: f64) -> Option<i64> {
     is_exact.then_some(integer)
 }
 
+#[inline(never)]
 fn integer_key(integer: i64) -> Vec<u8> {
     [&[ty::INT64][..], &integer.to_le_bytes()].concat()
 }
 
+#[inline(never)]
 fn text_key(text: &[u8]) -> Vec<u8> {
     [&[ty::STRING], text].concat()
 }
 
 /// Of most values one; of a regular expression its two texts.
+#[inline(never)]
 fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
     if element.bson_type != ty::REGEX {
         return alloc::vec![key_of(element)];
@@ -145,11 +148,13 @@ fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
 }
 
 /// What is put in without being asked for: `$exists: true`, `$sum: 1`, `_id: null`, `$sort: {count: -1}`.
+#[inline(never)]
 fn is_filler(key: &[u8]) -> bool {
     key == [ty::NULL] || (-1..=1).any(|integer| key == integer_key(integer))
 }
 
 /// The integer that is left of a number.
+#[inline(never)]
 fn truncated(element: &Element<'_>) -> Option<i64> {
     #[allow(clippy::cast_possible_truncation, reason = "as the server cuts it")]
     let double = |bytes| f64::from_le_bytes(bytes) as i64;
@@ -187,6 +192,7 @@ pub(super) struct Given {
     notes: BTreeMap<Vec<u8>, usize>,
 }
 
+#[inline(never)]
 fn noted(note: Note, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = alloc::vec![note as u8];
     for part in parts {
@@ -195,6 +201,7 @@ fn noted(note: Note, parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
+#[inline(never)]
 fn at_key(path: &str, element: &Element<'_>) -> Vec<u8> {
     let parts: [&[u8]; 4] = [path.as_bytes(), &[0], &[element.bson_type], element.value];
     noted(Note::At, &parts)
@@ -211,10 +218,12 @@ impl Given {
         Ok(given)
     }
 
+    #[inline(never)]
     fn has(&self, key: &[u8]) -> bool {
         self.notes.get(key).is_some_and(|count| *count > 0)
     }
 
+    #[inline(never)]
     fn put(&mut self, key: Vec<u8>) {
         *self.notes.entry(key).or_default() += 1;
     }
@@ -350,6 +359,7 @@ impl Given {
         Ok(true)
     }
 
+    #[inline(never)]
     fn is_clear(&self, key: &[u8]) -> bool {
         let is_given = self.has(&noted(Note::Clear, &[key]));
         let is_allowed = is_filler(key) || self.has(&noted(Note::Filler, &[key]));
