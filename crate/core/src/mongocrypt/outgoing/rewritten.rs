@@ -62,7 +62,7 @@ const NAMES: &[&[u8]] = &[
     b"$let",
 ];
 
-/// After a name of the command: names and texts that analysers put in with it, or in its place.
+/// After a name of the command: names and texts that analysers put in with it, or in its place. Two blanks: an empty text.
 const FORMS: &[u8] = b"\
 $substr $substrBytes
 $toString $convert input to string
@@ -92,7 +92,8 @@ $zip defaults useLongestLength
 $getField field input $$CURRENT
 $bucketAuto output count
 $sortByCount count $sort
-$sampleRate $lt $rand";
+$sampleRate $lt $rand
+$text  $language $caseSensitive $diacriticSensitive";
 /// The names of types, by their numbers.
 const TYPES: &[u8] = b"double string object array binData undefined objectId bool date null regex dbPointer javascript symbol \
                      javascriptWithScope int timestamp long decimal";
