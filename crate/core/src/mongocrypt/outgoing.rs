@@ -247,11 +247,13 @@ impl Outgoing {
     }
 
     /// Whether the command is about this collection.
+    #[inline(never)]
     fn is_target(&self, database: Option<&str>, name: &str) -> bool {
         self.namespace == format!("{}.{name}", database.unwrap_or(self.database()))
     }
 
     /// Whether a schema that is known encrypts something in this collection.
+    #[inline(never)]
     fn encrypts_collection(&self, database: Option<&str>, name: &str) -> bool {
         let is_here = database.is_none_or(|database| database == self.database());
         !self.other(database, name).is_empty()

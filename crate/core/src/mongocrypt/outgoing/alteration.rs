@@ -9,7 +9,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use super::{
     Outgoing, marked_value,
     meaning::{are_same_filters, are_same_stages, is_same_filter},
-    positions::{Reader, join},
+    positions::{Reader, is_in, join},
     rewritten::{Given, check_depth, key_of},
 };
 use crate::{
@@ -147,7 +147,7 @@ impl<'a> Comparison<'a, '_> {
             (ty::DOCUMENT, ty::DOCUMENT) if name == b"explain" => {
                 self.command(before.value, after.value, path, depth + 1)
             }
-            (ty::ARRAY, ty::ARRAY) if STATEMENTS.contains(&name) => {
+            (ty::ARRAY, ty::ARRAY) if is_in(STATEMENTS, name) => {
                 let mut given = all_elements(before.value)?.into_iter();
                 for statement in all_elements(after.value)? {
                     let path = join(path, statement.name);
@@ -166,13 +166,11 @@ impl<'a> Comparison<'a, '_> {
                     None => Ok(()),
                 }
             }
-            (ty::DOCUMENT, ty::DOCUMENT) if UPDATES.contains(&name) => {
+            (ty::DOCUMENT, ty::DOCUMENT) if is_in(UPDATES, name) => {
                 self.update(before.value, after.value, path, depth)
             }
-            (ty::ARRAY, ty::ARRAY) if UPDATES.contains(&name) => {
-                self.rewritten(before, after, path)
-            }
-            _ if REWRITTEN.contains(&name) && types.0 == types.1 => {
+            (ty::ARRAY, ty::ARRAY) if is_in(UPDATES, name) => self.rewritten(before, after, path),
+            _ if is_in(REWRITTEN, name) && types.0 == types.1 => {
                 self.rewritten(before, after, path)
             }
             _ => self.same(before, after, path, depth),

@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    positions::{Reader, join},
+    positions::{Reader, is_in, join},
     scope::Scope,
 };
 use crate::{
@@ -69,7 +69,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                     b"allOf" | b"anyOf" | b"oneOf" | b"not" | b"items" | b"additionalItems" => {
                         reader.json_schema(&keyword, scope, at)?;
                     }
-                    name if WITHOUT_VALUES.contains(&name) => {}
+                    name if is_in(WITHOUT_VALUES, name) => {}
                     _ if scope.is_unknown => reader.value(at, &keyword)?,
                     _ => reader.anything(&keyword, scope)?,
                 }

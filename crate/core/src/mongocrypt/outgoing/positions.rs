@@ -124,15 +124,15 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
         let is_document = field.bson_type == ty::DOCUMENT;
         // A container of another type may be read in another way by the server.
         let is_misplaced = match field.name {
-            name if DOCUMENTS.contains(&name) => !is_document,
-            name if LISTS.contains(&name) => is_document || !is_list(field)?,
+            name if is_in(DOCUMENTS, name) => !is_document,
+            name if is_in(LISTS, name) => is_document || !is_list(field)?,
             _ => false,
         };
         if is_misplaced {
             return self.value(&join("", field.name), field);
         }
         match field.name {
-            name if WITHOUT_VALUES.contains(&name) => Ok(()),
+            name if is_in(WITHOUT_VALUES, name) => Ok(()),
             b"filter" | b"query" | b"q" | b"partialFilterExpression" => {
                 self.filter(field.value, scope, "")
             }
@@ -303,6 +303,12 @@ fn is_list(list: &Element<'_>) -> Result<bool> {
 #[inline(never)]
 pub(super) fn text_of<'a>(stage: &Element<'a>, name: &str) -> Result<Option<&'a str>> {
     Ok(find_field(stage.value, name)?.and_then(|field| field.as_str()))
+}
+
+/// Whether a list has a name.
+#[inline(never)]
+pub(super) fn is_in(list: &[&[u8]], name: &[u8]) -> bool {
+    list.contains(&name)
 }
 
 /// The path of the field that a text of an expression names; `None` for variables and constants.

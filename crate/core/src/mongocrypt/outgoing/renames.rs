@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{
     expressions::{Gives, documents},
     filters::says_whether,
-    positions::{Reader, operator_of},
+    positions::{Reader, is_in, operator_of},
     scope::{Scope, below},
     stages::is_known,
 };
@@ -108,7 +108,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 }
                 Ok(())
             }
-            Some(operator) if PASSING.contains(&operator.name) => {
+            Some(operator) if is_in(PASSING, operator.name) => {
                 let operands = match operator.bson_type {
                     ty::ARRAY => all_elements(operator.value)?,
                     _ => alloc::vec![operator],

@@ -4,7 +4,10 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{Outgoing, marked_value, positions::Reader};
+use super::{
+    Outgoing, marked_value,
+    positions::{Reader, is_in},
+};
 use crate::{
     error::{Code, Error, Result},
     raw::{Element, MAX_DEPTH, all_elements, element_type as ty},
@@ -369,7 +372,7 @@ impl Given {
 
     /// Names of the command, those that analysers put in, and strings of the command, as `$count` makes names of them.
     fn knows(&self, name: &[u8]) -> bool {
-        NAMES.contains(&name)
+        is_in(NAMES, name)
             || self.has(&noted(Note::Name, &[name]))
             || self.is_clear(&text_key(name))
     }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     assignments::Naming,
-    positions::{Reader, join, only_operator, operator_of, text_of},
+    positions::{Reader, is_in, join, only_operator, operator_of, text_of},
     renames::texts,
     scope::Scope,
 };
@@ -53,7 +53,7 @@ const OF_WRITES: &[&[u8]] = &[
 
 /// Whether the names after a stage are followed.
 pub(super) fn is_known(stage: &[u8]) -> bool {
-    OF_WRITES.contains(&stage) || OF_READS.contains(&stage)
+    is_in(OF_WRITES, stage) || is_in(OF_READS, stage)
 }
 
 impl<'a, 's> Reader<'a, 's, '_> {
@@ -98,7 +98,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             true => Naming::WRITTEN,
             false => Naming::COMPUTED,
         };
-        if writes && scope.encrypts() && !OF_WRITES.contains(&stage.name) {
+        if writes && scope.encrypts() && !is_in(OF_WRITES, stage.name) {
             self.value(&join("", stage.name), stage)?;
         }
         match stage.name {
@@ -135,7 +135,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 _ => Ok(()),
             },
             b"$merge" | b"$out" => self.write(stage, scope),
-            name if WITHOUT_VALUES.contains(&name) => Ok(()),
+            name if is_in(WITHOUT_VALUES, name) => Ok(()),
             b"$bucket" | b"$bucketAuto" | b"$redact" | b"$sortByCount" => {
                 self.stage_operands(stage, scope)
             }
