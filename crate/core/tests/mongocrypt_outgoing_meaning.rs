@@ -407,6 +407,10 @@ fn each_form_of_the_table_is_known() {
             rawdoc! { "x": { "$bitsAnyClear": [1, 5] } },
         ),
         (
+            rawdoc! { "$text": { "$search": "x" } },
+            rawdoc! { "$text": { "$search": "x", "$language": "", "$caseSensitive": false, "$diacriticSensitive": false } },
+        ),
+        (
             rawdoc! { "$sampleRate": 0.5 },
             rawdoc! { "$expr": { "$lt": [{ "$rand": {} }, { "$const": 0.5 }] } },
         ),

@@ -184,6 +184,7 @@ impl Outgoing {
         }
     }
 
+    #[inline(never)]
     fn plaintext(&self, path: &str) -> Error {
         self.refusal(
             Code::AutoEncryptionPlaintextRefused,
@@ -192,6 +193,7 @@ impl Outgoing {
         )
     }
 
+    #[inline(never)]
     fn altered(&self, path: &str) -> Error {
         self.refusal(
             Code::AutoEncryptionCommandAltered,
@@ -210,6 +212,7 @@ impl Outgoing {
         .with("namespace", &self.namespace)
     }
 
+    #[inline(never)]
     fn target(&self) -> Vec<&ObjectSchema> {
         let Some((name, paths)) = self.collections.first() else {
             return Vec::new();
@@ -220,6 +223,7 @@ impl Outgoing {
     }
 
     /// A collection of the same database.
+    #[inline(never)]
     fn collection(&self, name: &[u8]) -> Vec<&ObjectSchema> {
         let mut known = self.collections.iter();
         match known.find(|(known, _)| known.as_bytes() == name) {
@@ -228,6 +232,7 @@ impl Outgoing {
         }
     }
 
+    #[inline(never)]
     fn other(&self, database: Option<&str>, name: &str) -> Vec<&ObjectSchema> {
         let namespace = format!("{}.{name}", database.unwrap_or(self.database()));
         let mut others = self.others.iter();
@@ -242,11 +247,13 @@ impl Outgoing {
     }
 
     /// Whether the command is about this collection.
+    #[inline(never)]
     fn is_target(&self, database: Option<&str>, name: &str) -> bool {
         self.namespace == format!("{}.{name}", database.unwrap_or(self.database()))
     }
 
     /// Whether a schema that is known encrypts something in this collection.
+    #[inline(never)]
     fn encrypts_collection(&self, database: Option<&str>, name: &str) -> bool {
         let is_here = database.is_none_or(|database| database == self.database());
         !self.other(database, name).is_empty()

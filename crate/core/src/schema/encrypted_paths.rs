@@ -6,7 +6,6 @@
 
 use alloc::{
     boxed::Box,
-    collections::BTreeMap,
     format,
     string::{String, ToString},
     vec,
@@ -28,7 +27,8 @@ pub(crate) struct EncryptedPaths {
 /// A subschema below which something is encrypted.
 #[derive(Default)]
 pub(crate) struct ObjectSchema {
-    properties: BTreeMap<Vec<u8>, Node>,
+    /// By name, in the order of names.
+    properties: Vec<(Vec<u8>, Node)>,
     patterns: Vec<(NamePattern, Node)>,
     additional: Option<Box<Node>>,
 }
@@ -84,7 +84,7 @@ pub(crate) fn step<'a>(objects: &[&'a ObjectSchema], name: &[u8]) -> Place<'a> {
             Node::Encrypted => is_encrypted = true,
             Node::Object(object) => above.push(object),
         };
-        if let Some(node) = object.properties.get(name) {
+        if let Some(node) = find(&object.properties, name) {
             is_named = true;
             meet(node);
         }
@@ -228,7 +228,7 @@ fn node(schema: &[u8], path: &str, depth: usize) -> Result<Node> {
             _ => refuse_encrypt(&keyword, &at, depth)?,
         }
     }
-    let is_above = object.properties.values().any(Node::encrypts)
+    let is_above = object.properties.iter().any(|(_, node)| node.encrypts())
         || object.patterns.iter().any(|(_, node)| node.encrypts())
         || object
             .additional
@@ -248,14 +248,19 @@ impl Node {
 }
 
 /// A property that is there twice: the stricter one counts.
-fn add(properties: &mut BTreeMap<Vec<u8>, Node>, name: &[u8], node: Node) {
-    match properties.get(name) {
-        Some(Node::Encrypted) => {}
-        Some(Node::Object(_)) if matches!(node, Node::Plain) => {}
-        _ => {
-            properties.insert(name.to_vec(), node);
-        }
+fn add(properties: &mut Vec<(Vec<u8>, Node)>, name: &[u8], node: Node) {
+    match properties.binary_search_by(|(known, _)| known[..].cmp(name)) {
+        Err(place) => properties.insert(place, (name.to_vec(), node)),
+        Ok(place) => match (&properties[place].1, &node) {
+            (Node::Encrypted, _) | (Node::Object(_), Node::Plain) => {}
+            _ => properties[place].1 = node,
+        },
     }
+}
+
+fn find<'a>(properties: &'a [(Vec<u8>, Node)], name: &[u8]) -> Option<&'a Node> {
+    let place = properties.binary_search_by(|(known, _)| known[..].cmp(name));
+    place.ok().map(|place| &properties[place].1)
 }
 
 /// `true` and `false` are schemas too.

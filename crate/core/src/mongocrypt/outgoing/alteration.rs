@@ -4,12 +4,12 @@
 //! for. Filters, pipelines and projections may be written in another way, with the same in them ([`super::rewritten`]) and,
 //! filters and pipelines, with the same meaning ([`super::meaning`]).
 
-use alloc::{collections::BTreeMap, string::String};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
     Outgoing, marked_value,
     meaning::{are_same_filters, are_same_stages, is_same_filter},
-    positions::{Reader, join},
+    positions::{Reader, is_in, join},
     rewritten::{Given, check_depth, key_of},
 };
 use crate::{
@@ -84,17 +84,18 @@ impl<'a> Comparison<'a, '_> {
     /// A command or a statement: its fields in any order.
     fn command(&mut self, before: &'a [u8], after: &[u8], at: &str, depth: usize) -> Result<()> {
         check_depth(depth)?;
-        let mut left = by_name(before).map_err(|_| self.altered(at))?;
+        let mut left = Fields::of(before)?.ok_or_else(|| self.altered(at))?;
         for field in all_elements(after)? {
             let path = join(at, field.name);
-            match left.remove(field.name) {
+            match left.take(field.name) {
                 Some(given) => self.field(&given, &field, &path, depth)?,
                 None if self.may_be_added(&field, at)? => {}
                 // A name that only the analyser knows may be a value: it is not told.
                 None => return Err(self.altered(at)),
             }
         }
-        match left.keys().find(|name| **name != b"$db") {
+        left.take(b"$db");
+        match left.rest() {
             Some(name) => Err(self.altered(&join(at, name))),
             None => Ok(()),
         }
@@ -146,7 +147,7 @@ impl<'a> Comparison<'a, '_> {
             (ty::DOCUMENT, ty::DOCUMENT) if name == b"explain" => {
                 self.command(before.value, after.value, path, depth + 1)
             }
-            (ty::ARRAY, ty::ARRAY) if STATEMENTS.contains(&name) => {
+            (ty::ARRAY, ty::ARRAY) if is_in(STATEMENTS, name) => {
                 let mut given = all_elements(before.value)?.into_iter();
                 for statement in all_elements(after.value)? {
                     let path = join(path, statement.name);
@@ -165,13 +166,11 @@ impl<'a> Comparison<'a, '_> {
                     None => Ok(()),
                 }
             }
-            (ty::DOCUMENT, ty::DOCUMENT) if UPDATES.contains(&name) => {
+            (ty::DOCUMENT, ty::DOCUMENT) if is_in(UPDATES, name) => {
                 self.update(before.value, after.value, path, depth)
             }
-            (ty::ARRAY, ty::ARRAY) if UPDATES.contains(&name) => {
-                self.rewritten(before, after, path)
-            }
-            _ if REWRITTEN.contains(&name) && types.0 == types.1 => {
+            (ty::ARRAY, ty::ARRAY) if is_in(UPDATES, name) => self.rewritten(before, after, path),
+            _ if is_in(REWRITTEN, name) && types.0 == types.1 => {
                 self.rewritten(before, after, path)
             }
             _ => self.same(before, after, path, depth),
@@ -186,29 +185,29 @@ impl<'a> Comparison<'a, '_> {
         if !has_operators {
             return self.document(before, after, path, depth + 1);
         }
-        let mut left = by_name(before).map_err(|_| self.altered(path))?;
+        let mut left = Fields::of(before)?.ok_or_else(|| self.altered(path))?;
         for operator in all_elements(after)? {
-            let known = left.remove(operator.name);
+            let known = left.take(operator.name);
             let given = known.ok_or_else(|| self.altered(path))?;
             let at = join(path, operator.name);
             if (given.bson_type, operator.bson_type) != (ty::DOCUMENT, ty::DOCUMENT) {
                 self.same(&given, &operator, &at, depth)?;
                 continue;
             }
-            let mut fields = by_name(given.value).map_err(|_| self.altered(&at))?;
+            let mut fields = Fields::of(given.value)?.ok_or_else(|| self.altered(&at))?;
             for field in all_elements(operator.value)? {
-                let known = fields.remove(field.name);
+                let known = fields.take(field.name);
                 let given = known.ok_or_else(|| self.altered(&at))?;
                 let at = join(&at, field.name);
                 if let Some((given, field)) = without_form(operator.name, &given, &field)? {
                     self.same(&given, &field, &at, depth)?;
                 }
             }
-            if let Some(name) = fields.keys().next() {
+            if let Some(name) = fields.rest() {
                 return Err(self.altered(&join(&at, name)));
             }
         }
-        match left.keys().next() {
+        match left.rest() {
             Some(name) => Err(self.altered(&join(path, name))),
             None => Ok(()),
         }
@@ -293,7 +292,7 @@ fn without_form<'a, 'm>(
         let has_type = element.bson_type == bson_type;
         let fields = match has_type {
             true => all_elements(element.value)?,
-            false => alloc::vec::Vec::new(),
+            false => Vec::new(),
         };
         Ok(fields.first().filter(|_| fields.len() == 1).copied())
     };
@@ -320,13 +319,35 @@ fn without_form<'a, 'm>(
     })
 }
 
-/// The fields of a document. A name that is there twice is an error: which of two counts depends on the reader.
-fn by_name(document: &[u8]) -> core::result::Result<BTreeMap<&[u8], Element<'_>>, String> {
-    let mut fields = BTreeMap::new();
-    for field in all_elements(document).map_err(|error| String::from(error.message()))? {
-        if fields.insert(field.name, field).is_some() {
-            return Err(String::from("a field is there twice"));
+/// The fields of a document, and those that were not asked for yet.
+struct Fields<'a> {
+    all: Vec<Element<'a>>,
+    /// Places by name, from 1 on; 0 once the field was taken.
+    left: BTreeMap<Vec<u8>, usize>,
+}
+
+impl<'a> Fields<'a> {
+    /// `None` where a name is there twice: which of two counts depends on the reader.
+    #[inline(never)]
+    fn of(document: &'a [u8]) -> Result<Option<Self>> {
+        let all = all_elements(document)?;
+        let mut left = BTreeMap::new();
+        for (index, field) in all.iter().enumerate() {
+            *left.entry(field.name.to_vec()).or_default() = index + 1;
         }
+        Ok((left.len() == all.len()).then_some(Self { all, left }))
     }
-    Ok(fields)
+
+    #[inline(never)]
+    fn take(&mut self, name: &[u8]) -> Option<Element<'a>> {
+        let place = core::mem::take(self.left.get_mut(name)?);
+        self.all.get(place.checked_sub(1)?).copied()
+    }
+
+    /// The name of one that is left.
+    #[inline(never)]
+    fn rest(&self) -> Option<&'a [u8]> {
+        let mut names = self.all.iter().map(|field| field.name);
+        names.find(|name| self.left.get(*name) != Some(&0))
+    }
 }

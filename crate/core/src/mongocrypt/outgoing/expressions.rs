@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    positions::{Reader, join, only_operator, operator_of},
+    positions::{Reader, is_in, join, only_operator, operator_of},
     scope::{Scope, Variable},
 };
 use crate::{
@@ -26,7 +26,7 @@ impl Gives {
         encrypted: false,
         constant: false,
     };
-    const CONSTANT: Self = Self {
+    pub(super) const CONSTANT: Self = Self {
         encrypted: false,
         constant: true,
     };
@@ -35,7 +35,7 @@ impl Gives {
         constant: false,
     };
 
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         Self {
             encrypted: self.encrypted || other.encrypted,
             constant: self.constant || other.constant,
@@ -144,7 +144,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         if name == b"$let" && is_named {
             return self.let_variables(operator, scope);
         }
-        if LOOPS.contains(&name) && is_named {
+        if is_in(LOOPS, name) && is_named {
             return self.looped(operator, scope);
         }
         let operands = match operator.bson_type {
@@ -152,7 +152,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             ty::DOCUMENT if is_named => self.operands(operator, scope)?,
             _ => alloc::vec![(*operator, self.expression(operator, scope)?)],
         };
-        if !APART.contains(&name) {
+        if !is_in(APART, name) {
             // Keys and values stand in one list there.
             let meets_itself = name == b"$arrayToObject";
             for (index, (operand, gives)) in operands.iter().enumerate() {
@@ -161,18 +161,18 @@ impl<'a, 's> Reader<'a, 's, '_> {
                     .enumerate()
                     .any(|(other, (_, kind))| kind.encrypted && (meets_itself || other != index));
                 // A name is not compared with what it is looked for in.
-                let is_name = is_named && operand.name == b"field" && OF_FIELDS.contains(&name);
+                let is_name = is_named && operand.name == b"field" && is_in(OF_FIELDS, name);
                 if gives.constant && meets_encrypted && !is_name {
                     self.value(&String::from_utf8_lossy(name), operand)?;
                 }
             }
         }
-        if JUDGEMENTS.contains(&name) {
+        if is_in(JUDGEMENTS, name) {
             return Ok(Gives::OTHER);
         }
         let gives = joined(&operands);
         Ok(match name {
-            name if OF_FIELDS.contains(&name) && scope.encrypts() => {
+            name if is_in(OF_FIELDS, name) && scope.encrypts() => {
                 let (field, input) = match is_named {
                     true => (
                         find_field(operator.value, "field")?,
@@ -323,7 +323,7 @@ pub(super) fn documents<'s>(element: &Element<'_>, scope: &Scope<'s>) -> Vec<&'s
     let Some(text) = element.as_str().filter(|text| text.starts_with('$')) else {
         return Vec::new();
     };
-    let is_simple = scope.mounts.is_empty() && scope.aliases.is_empty() && !scope.is_unknown;
+    let is_simple = scope.mounts.is_empty() && scope.named.is_empty() && !scope.is_unknown;
     let path = match text {
         "$$ROOT" | "$$CURRENT" if is_simple => return scope.objects.clone(),
         _ => text

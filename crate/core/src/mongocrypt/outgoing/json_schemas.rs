@@ -1,7 +1,9 @@
 //! Constants that a JSON schema compares encrypted values with, in filters and validators.
 
+use alloc::{string::String, vec::Vec};
+
 use super::{
-    positions::{Reader, join},
+    positions::{Reader, is_in, join},
     scope::Scope,
 };
 use crate::{
@@ -55,21 +57,19 @@ impl<'a, 's> Reader<'a, 's, '_> {
                         }
                     }
                     b"additionalProperties" => {
-                        let named = find_field(schema.value, "properties")?;
-                        let is_meant = |name: &[u8]| {
-                            let has_name = |known: &Element<'_>| {
-                                let mut fields = all_elements(known.value).unwrap_or_default();
-                                fields.retain(|field| field.name == name);
-                                fields.is_empty()
-                            };
-                            named.as_ref().is_none_or(has_name)
+                        let named = match find_field(schema.value, "properties")? {
+                            Some(named) if named.bson_type == ty::DOCUMENT => {
+                                all_elements(named.value)?
+                            }
+                            _ => Vec::new(),
                         };
+                        let is_meant = |name: &[u8]| named.iter().all(|field| field.name != name);
                         reader.subschema(&keyword, scope.several(&is_meant), at)?;
                     }
                     b"allOf" | b"anyOf" | b"oneOf" | b"not" | b"items" | b"additionalItems" => {
                         reader.json_schema(&keyword, scope, at)?;
                     }
-                    name if WITHOUT_VALUES.contains(&name) => {}
+                    name if is_in(WITHOUT_VALUES, name) => {}
                     _ if scope.is_unknown => reader.value(at, &keyword)?,
                     _ => reader.anything(&keyword, scope)?,
                 }
@@ -95,7 +95,7 @@ fn matched<'s>(pattern: &[u8], scope: &Scope<'s>) -> Place<'s> {
     let text = core::str::from_utf8(pattern).ok();
     let pattern = text.and_then(NamePattern::parse);
     scope.several(&|name| {
-        let name = alloc::string::String::from_utf8_lossy(name);
+        let name = String::from_utf8_lossy(name);
         pattern
             .as_ref()
             .is_none_or(|pattern| pattern.matches(&name))

@@ -17,7 +17,6 @@ use crate::{
 };
 
 /// Conditions, how often each is there, and whether all of them hold or one.
-#[derive(PartialEq, Eq)]
 struct Conditions {
     is_all: bool,
     /// One of them never holds, or always: there is nothing else to say.
@@ -33,13 +32,18 @@ struct About<'p> {
     not: bool,
 }
 
+#[inline(never)]
 pub(super) fn is_same_filter(before: &Element<'_>, after: &Element<'_>) -> Result<bool> {
-    let meaning = |filter: &Element<'_>| -> Result<Conditions> {
-        let mut conditions = Conditions::new(true, 0);
-        conditions.add_filter(filter.value, false)?;
-        Ok(conditions)
-    };
-    Ok(meaning(before)? == meaning(after)?)
+    Ok(meaning(before.value)? == meaning(after.value)?)
+}
+
+#[inline(never)]
+fn meaning(filter: &[u8]) -> Result<Vec<u8>> {
+    let mut conditions = Conditions::new(true, 0);
+    conditions.add_filter(filter, false)?;
+    let mut key = conditions.key();
+    key.push(u8::from(conditions.is_settled));
+    Ok(key)
 }
 
 /// Lists of filters.
@@ -62,12 +66,16 @@ impl Conditions {
         }
     }
 
+    #[inline(never)]
     fn put(&mut self, not: bool, parts: &[&[u8]], is_counted: bool) {
+        let part = [&[u8::from(not)], &parts.concat()[..]].concat();
+        self.put_part(&part, usize::from(is_counted));
+    }
+
+    #[inline(never)]
+    fn put_part(&mut self, part: &[u8], count: usize) {
         if !self.is_settled {
-            let count = self
-                .found
-                .entry([&[u8::from(not)], &parts.concat()[..]].concat());
-            *count.or_default() += usize::from(is_counted);
+            *self.found.entry(part.to_vec()).or_default() += count;
         }
     }
 
@@ -85,6 +93,7 @@ impl Conditions {
     }
 
     /// Conditions of one kind among those of the other. One alone is of both.
+    #[inline(never)]
     fn group(
         &mut self,
         is_all: bool,
@@ -105,8 +114,8 @@ impl Conditions {
             _ if inner.is_settled => {}
             0 => self.put_known(is_all),
             1 if inner.found.values().all(|count| *count < 2) => {
-                for (part, count) in inner.found.into_iter().filter(|_| !self.is_settled) {
-                    *self.found.entry(part).or_default() += count;
+                for (part, count) in &inner.found {
+                    self.put_part(part, *count);
                 }
             }
             _ => self.put(is_all, &[&[2], &inner.key()], false),
@@ -114,6 +123,7 @@ impl Conditions {
         Ok(())
     }
 
+    #[inline(never)]
     fn key(&self) -> Vec<u8> {
         let mut key = Vec::new();
         for (part, count) in &self.found {
@@ -242,6 +252,7 @@ impl Conditions {
 }
 
 /// A value, whether it is marked or not, with numbers of all types alike.
+#[inline(never)]
 fn add_value(element: &Element<'_>, key: &mut Vec<u8>, depth: usize) -> Result<()> {
     check_depth(depth)?;
     let marked = marked_value(element);
@@ -267,6 +278,7 @@ fn add_value(element: &Element<'_>, key: &mut Vec<u8>, depth: usize) -> Result<(
 }
 
 /// The stages of a pipeline, by the names that analysers write them with.
+#[inline(never)]
 fn stages<'a>(pipeline: Option<&Element<'a>>) -> Result<Vec<(&'a [u8], Option<Element<'a>>)>> {
     let mut found = Vec::new();
     let list = pipeline.filter(|list| list.bson_type == ty::ARRAY);

@@ -4,11 +4,11 @@
 
 use alloc::{format, string::String};
 
-use super::{Outgoing, payload_of, scope::Scope};
+use super::{Outgoing, payload_of, rewritten::check_depth, scope::Scope};
 use crate::{
-    error::{Code, Error, Result},
+    error::Result,
     payload::is_well_formed,
-    raw::{Element, MAX_DEPTH, all_elements, element_type as ty, find_field},
+    raw::{Element, all_elements, element_type as ty, find_field},
     schema::encrypted_paths::{ObjectSchema, Place, resolve, step},
 };
 
@@ -98,13 +98,9 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
     }
 
     /// Bounds the recursion of all walks.
+    #[inline]
     pub(super) fn deeper(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        if self.depth > MAX_DEPTH {
-            return Err(Error::new(
-                Code::BsonTooDeep,
-                "the command nests deeper than 200 levels",
-            ));
-        }
+        check_depth(self.depth)?;
         self.depth += 1;
         let result = work(self);
         self.depth -= 1;
@@ -128,15 +124,15 @@ impl<'a, 's, 'f> Reader<'a, 's, 'f> {
         let is_document = field.bson_type == ty::DOCUMENT;
         // A container of another type may be read in another way by the server.
         let is_misplaced = match field.name {
-            name if DOCUMENTS.contains(&name) => !is_document,
-            name if LISTS.contains(&name) => is_document || !is_list(field)?,
+            name if is_in(DOCUMENTS, name) => !is_document,
+            name if is_in(LISTS, name) => is_document || !is_list(field)?,
             _ => false,
         };
         if is_misplaced {
             return self.value(&join("", field.name), field);
         }
         match field.name {
-            name if WITHOUT_VALUES.contains(&name) => Ok(()),
+            name if is_in(WITHOUT_VALUES, name) => Ok(()),
             b"filter" | b"query" | b"q" | b"partialFilterExpression" => {
                 self.filter(field.value, scope, "")
             }
@@ -288,17 +284,31 @@ fn first_operator(document: &[u8]) -> Result<Option<Element<'_>>> {
 }
 
 /// The only field of a document, when it is an operator.
+#[inline(never)]
 pub(super) fn only_operator<'a>(element: &Element<'a>) -> Result<Option<Element<'a>>> {
     let operator = operator_of(element)?;
     Ok(match operator {
-        Some(_) if crate::raw::elements(element.value)?.count() > 1 => None,
+        Some(_) if all_elements(element.value)?.len() > 1 => None,
         operator => operator,
     })
 }
 
+#[inline(never)]
 fn is_list(list: &Element<'_>) -> Result<bool> {
     let items = all_elements(list.value)?;
     Ok(items.iter().all(|item| item.bson_type == ty::DOCUMENT))
+}
+
+/// The text in a field of a stage.
+#[inline(never)]
+pub(super) fn text_of<'a>(stage: &Element<'a>, name: &str) -> Result<Option<&'a str>> {
+    Ok(find_field(stage.value, name)?.and_then(|field| field.as_str()))
+}
+
+/// Whether a list has a name.
+#[inline(never)]
+pub(super) fn is_in(list: &[&[u8]], name: &[u8]) -> bool {
+    list.contains(&name)
 }
 
 /// The path of the field that a text of an expression names; `None` for variables and constants.

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::{
-    expressions::documents,
+    expressions::{Gives, documents},
     filters::says_whether,
-    positions::{Reader, operator_of},
+    positions::{Reader, is_in, operator_of},
     scope::{Scope, below},
     stages::is_known,
 };
@@ -59,7 +59,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 Ok(())
             }
             b"$documents" | b"$fill" => {
-                scope.constants.push(Vec::new());
+                scope.named.push((Vec::new(), Gives::CONSTANT));
                 Ok(())
             }
             b"$project" | b"$addFields" | b"$set" | b"$group" | b"$replaceWith" => {
@@ -108,7 +108,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 }
                 Ok(())
             }
-            Some(operator) if PASSING.contains(&operator.name) => {
+            Some(operator) if is_in(PASSING, operator.name) => {
                 let operands = match operator.bson_type {
                     ty::ARRAY => all_elements(operator.value)?,
                     _ => alloc::vec![operator],
@@ -128,7 +128,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 }
                 let gives = reader.expression(value, before)?;
                 if gives.constant && !(chooses && says_whether(value)) {
-                    after.constants.push(at.to_vec());
+                    after.named.push((at.to_vec(), Gives::CONSTANT));
                 }
                 match documents(value, before) {
                     objects if !objects.is_empty() => after.mount(at, &Scope::of(objects)),

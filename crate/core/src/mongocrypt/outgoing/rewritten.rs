@@ -2,9 +2,12 @@
 //! all such forms. So it is not the form that is compared, but what is in it: each value and each name that stands there in
 //! the clear must stand in the application's command too, at a place that the schema does not encrypt.
 
-use alloc::{collections::BTreeMap, format, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{Outgoing, marked_value, positions::Reader};
+use super::{
+    Outgoing, marked_value,
+    positions::{Reader, is_in},
+};
 use crate::{
     error::{Code, Error, Result},
     raw::{Element, MAX_DEPTH, all_elements, element_type as ty},
@@ -62,8 +65,8 @@ const NAMES: &[&[u8]] = &[
     b"$let",
 ];
 
-/// After a name of the command: names and texts that analysers put in with it, or in its place.
-const FORMS: &str = "\
+/// After a name of the command: names and texts that analysers put in with it, or in its place. Two blanks: an empty text.
+const FORMS: &[u8] = b"\
 $substr $substrBytes
 $toString $convert input to string
 $toInt $convert input to int
@@ -92,12 +95,14 @@ $zip defaults useLongestLength
 $getField field input $$CURRENT
 $bucketAuto output count
 $sortByCount count $sort
-$sampleRate $lt $rand";
+$sampleRate $lt $rand
+$text  $language $caseSensitive $diacriticSensitive";
 /// The names of types, by their numbers.
-const TYPES: &str = "double string object array binData undefined objectId bool date null regex dbPointer javascript symbol \
+const TYPES: &[u8] = b"double string object array binData undefined objectId bool date null regex dbPointer javascript symbol \
                      javascriptWithScope int timestamp long decimal";
 
 /// A value as analysers may write it: numbers in another type, the text of a regular expression as a string.
+#[inline(never)]
 pub(super) fn key_of(element: &Element<'_>) -> Vec<u8> {
     let value = element.value;
     let integer = match element.bson_type {
@@ -126,15 +131,18 @@ fn exact_integer(number: f64) -> Option<i64> {
     is_exact.then_some(integer)
 }
 
+#[inline(never)]
 fn integer_key(integer: i64) -> Vec<u8> {
     [&[ty::INT64][..], &integer.to_le_bytes()].concat()
 }
 
+#[inline(never)]
 fn text_key(text: &[u8]) -> Vec<u8> {
     [&[ty::STRING], text].concat()
 }
 
 /// Of most values one; of a regular expression its two texts.
+#[inline(never)]
 fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
     if element.bson_type != ty::REGEX {
         return alloc::vec![key_of(element)];
@@ -144,11 +152,13 @@ fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
 }
 
 /// What is put in without being asked for: `$exists: true`, `$sum: 1`, `_id: null`, `$sort: {count: -1}`.
+#[inline(never)]
 fn is_filler(key: &[u8]) -> bool {
     key == [ty::NULL] || (-1..=1).any(|integer| key == integer_key(integer))
 }
 
 /// The integer that is left of a number.
+#[inline(never)]
 fn truncated(element: &Element<'_>) -> Option<i64> {
     #[allow(clippy::cast_possible_truncation, reason = "as the server cuts it")]
     let double = |bytes| f64::from_le_bytes(bytes) as i64;
@@ -186,6 +196,7 @@ pub(super) struct Given {
     notes: BTreeMap<Vec<u8>, usize>,
 }
 
+#[inline(never)]
 fn noted(note: Note, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = alloc::vec![note as u8];
     for part in parts {
@@ -194,6 +205,7 @@ fn noted(note: Note, parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
+#[inline(never)]
 fn at_key(path: &str, element: &Element<'_>) -> Vec<u8> {
     let parts: [&[u8]; 4] = [path.as_bytes(), &[0], &[element.bson_type], element.value];
     noted(Note::At, &parts)
@@ -210,10 +222,12 @@ impl Given {
         Ok(given)
     }
 
+    #[inline(never)]
     fn has(&self, key: &[u8]) -> bool {
         self.notes.get(key).is_some_and(|count| *count > 0)
     }
 
+    #[inline(never)]
     fn put(&mut self, key: Vec<u8>) {
         *self.notes.entry(key).or_default() += 1;
     }
@@ -248,22 +262,23 @@ impl Given {
 
     /// Other forms of a value: the number of a type, an integer, the positions of bits.
     fn add_forms(&mut self, name: &[u8], value: &Element<'_>) {
-        let text = value.as_str().unwrap_or_default();
-        if let Some(path) = text.strip_prefix("$$CURRENT.") {
-            self.put_filler(&text_key(format!("${path}").as_bytes()));
+        let text = value.as_str().unwrap_or_default().as_bytes();
+        if let Some(path) = text.strip_prefix(b"$$CURRENT.") {
+            self.put_filler(&text_key(&[b"$", path].concat()));
         }
-        let known = match (name, text) {
-            (b"$type", "maxKey") => Some(127),
-            (b"$type", _) => TYPES
-                .split(' ')
-                .zip(1..)
-                .find(|(known, _)| *known == text)
-                .map(|(_, code)| code),
-            (b"$mod", _) => truncated(value),
-            _ => None,
-        };
-        if let Some(integer) = known {
+        if name == b"$mod"
+            && let Some(integer) = truncated(value)
+        {
             self.put_filler(&integer_key(integer));
+        }
+        if name == b"$type" {
+            let types = TYPES.split(|byte| *byte == b' ').chain([&b"maxKey"[..]]);
+            for (code, known) in (1..).zip(types) {
+                if known == text {
+                    // The last one is not in the row.
+                    self.put_filler(&integer_key(if code > 19 { 127 } else { code }));
+                }
+            }
         }
         if let Some(bits) = truncated(value).filter(|_| name.starts_with(b"$bits")) {
             for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
@@ -276,10 +291,12 @@ impl Given {
     fn add_name(&mut self, name: &[u8]) {
         self.put(noted(Note::Name, &[name]));
         if name.starts_with(b"$") {
-            for form in FORMS.lines() {
-                let mut words = form.split(' ');
-                if words.next().is_some_and(|known| known.as_bytes() == name) {
-                    words.for_each(|word| self.put_filler(&text_key(word.as_bytes())));
+            for form in FORMS.split(|byte| *byte == b'\n') {
+                let mut words = form.split(|byte| *byte == b' ');
+                if words.next() == Some(name) {
+                    for word in words {
+                        self.put_filler(&text_key(word));
+                    }
                 }
             }
         }
@@ -346,6 +363,7 @@ impl Given {
         Ok(true)
     }
 
+    #[inline(never)]
     fn is_clear(&self, key: &[u8]) -> bool {
         let is_given = self.has(&noted(Note::Clear, &[key]));
         let is_allowed = is_filler(key) || self.has(&noted(Note::Filler, &[key]));
@@ -354,12 +372,13 @@ impl Given {
 
     /// Names of the command, those that analysers put in, and strings of the command, as `$count` makes names of them.
     fn knows(&self, name: &[u8]) -> bool {
-        NAMES.contains(&name)
+        is_in(NAMES, name)
             || self.has(&noted(Note::Name, &[name]))
             || self.is_clear(&text_key(name))
     }
 }
 
+#[inline(never)]
 pub(super) fn check_depth(depth: usize) -> Result<()> {
     match depth > MAX_DEPTH {
         true => Err(Error::new(

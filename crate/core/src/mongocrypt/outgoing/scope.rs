@@ -12,14 +12,12 @@ pub(super) struct Scope<'s> {
     /// Documents of other collections, by the path they were joined at; elements of arrays, by their identifiers; documents
     /// that a stage gave another name.
     pub(super) mounts: Vec<(Vec<u8>, Vec<&'s ObjectSchema>)>,
-    /// Names that a stage gave to encrypted values.
-    pub(super) aliases: Vec<Vec<u8>>,
+    /// Names that a stage gave to encrypted values, or to values of the command; an empty one stands for all.
+    pub(super) named: Vec<(Vec<u8>, Gives)>,
     /// Every name may be that of an encrypted value: a stage could not be followed.
     pub(super) is_unknown: bool,
     /// A path may have anything before it: a stage gave documents of its own.
     pub(super) any_suffix: bool,
-    /// Names that a stage gave to values of the command; an empty one stands for all.
-    pub(super) constants: Vec<Vec<u8>>,
     pub(super) variables: Vec<Variable<'s>>,
 }
 
@@ -52,7 +50,7 @@ impl<'s> Scope<'s> {
     #[inline(never)]
     pub(super) fn has_encrypted(&self) -> bool {
         self.is_unknown
-            || !self.aliases.is_empty()
+            || self.named.iter().any(|(_, gives)| gives.encrypted)
             || !self.objects.is_empty()
             || self.mounts.iter().any(|(_, objects)| !objects.is_empty())
     }
@@ -73,7 +71,9 @@ impl<'s> Scope<'s> {
     /// What those names may mean that are `meant` where another schema speaks of several at once.
     #[inline(never)]
     pub(super) fn several(&self, meant: &dyn Fn(&[u8]) -> bool) -> Place<'s> {
-        match self.is_unknown || !self.aliases.is_empty() || !self.mounts.is_empty() {
+        let mut named = self.named.iter();
+        let has_names = named.any(|(_, gives)| gives.encrypted) || !self.mounts.is_empty();
+        match self.is_unknown || has_names {
             true => Place::Encrypted,
             false => several(&self.objects, meant),
         }
@@ -82,12 +82,23 @@ impl<'s> Scope<'s> {
     /// Whether a value of the command may stand at a path.
     #[inline(never)]
     pub(super) fn is_constant(&self, path: &[u8]) -> bool {
-        let mut names = self.constants.iter();
-        names.any(|name| name.is_empty() || is_related(name, path))
+        self.gives(path).constant
+    }
+
+    /// What stages put at a path, above it or below it.
+    #[inline(never)]
+    fn gives(&self, path: &[u8]) -> Gives {
+        let mut all = Gives::OTHER;
+        for (name, gives) in &self.named {
+            if name.is_empty() || is_related(name, path) {
+                all = all.or(*gives);
+            }
+        }
+        all
     }
 
     fn resolve_whole(&self, path: &[u8]) -> Place<'s> {
-        if self.is_unknown || self.aliases.iter().any(|alias| is_related(alias, path)) {
+        if self.is_unknown || self.gives(path).encrypted {
             return Place::Encrypted;
         }
         let mut above = match resolve(&self.objects, path) {
@@ -122,7 +133,10 @@ impl<'s> Scope<'s> {
         let in_objects = |objects: &[&ObjectSchema]| names_encrypted(objects, last);
         in_objects(&self.objects)
             || self.mounts.iter().any(|(_, objects)| in_objects(objects))
-            || self.aliases.iter().any(|alias| alias == text)
+            || self
+                .named
+                .iter()
+                .any(|(name, gives)| gives.encrypted && name == text)
     }
 
     /// The documents of another scope stand at a path from now on; at the root, where the path is empty.
@@ -142,11 +156,8 @@ impl<'s> Scope<'s> {
         for (name, objects) in &inner.mounts {
             self.mounts.push((below(at, name), objects.clone()));
         }
-        for alias in &inner.aliases {
-            self.aliases.push(below(at, alias));
-        }
-        for name in &inner.constants {
-            self.constants.push(below(at, name));
+        for (name, gives) in &inner.named {
+            self.named.push((below(at, name), *gives));
         }
         self.any_suffix |= inner.any_suffix;
     }
@@ -156,7 +167,7 @@ impl<'s> Scope<'s> {
     pub(super) fn alias(&mut self, at: &[u8]) {
         match at.is_empty() {
             true => self.is_unknown = true,
-            false => self.aliases.push(at.to_vec()),
+            false => self.named.push((at.to_vec(), Gives::ENCRYPTED)),
         }
     }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     assignments::Naming,
-    positions::{Reader, join, only_operator, operator_of},
+    positions::{Reader, is_in, join, only_operator, operator_of, text_of},
     renames::texts,
     scope::Scope,
 };
@@ -53,7 +53,7 @@ const OF_WRITES: &[&[u8]] = &[
 
 /// Whether the names after a stage are followed.
 pub(super) fn is_known(stage: &[u8]) -> bool {
-    OF_WRITES.contains(&stage) || OF_READS.contains(&stage)
+    is_in(OF_WRITES, stage) || is_in(OF_READS, stage)
 }
 
 impl<'a, 's> Reader<'a, 's, '_> {
@@ -98,7 +98,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             true => Naming::WRITTEN,
             false => Naming::COMPUTED,
         };
-        if writes && scope.encrypts() && !OF_WRITES.contains(&stage.name) {
+        if writes && scope.encrypts() && !is_in(OF_WRITES, stage.name) {
             self.value(&join("", stage.name), stage)?;
         }
         match stage.name {
@@ -135,7 +135,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 _ => Ok(()),
             },
             b"$merge" | b"$out" => self.write(stage, scope),
-            name if WITHOUT_VALUES.contains(&name) => Ok(()),
+            name if is_in(WITHOUT_VALUES, name) => Ok(()),
             b"$bucket" | b"$bucketAuto" | b"$redact" | b"$sortByCount" => {
                 self.stage_operands(stage, scope)
             }
@@ -190,7 +190,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
 
     /// `$geoNear`: a point, near the field that `key` names.
     fn near(&mut self, stage: &Element<'a>, scope: &Scope<'s>) -> Result<()> {
-        let key = find_field(stage.value, "key")?.and_then(|field| field.as_str());
+        let key = text_of(stage, "key")?;
         let is_encrypted =
             key.is_some_and(|key| !matches!(scope.resolve(key.as_bytes()), Place::Plain));
         for field in all_elements(stage.value)? {
@@ -206,17 +206,17 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 
     fn join(&mut self, stage: &Element<'a>, scope: &mut Scope<'s>, writes: bool) -> Result<()> {
-        let text = |name: &str| -> Result<Option<&'a str>> {
-            Ok(find_field(stage.value, name)?.and_then(|field| field.as_str()))
-        };
-        let named = text("from")?.or(text("coll")?);
+        let named = text_of(stage, "from")?.or(text_of(stage, "coll")?);
         let objects = named.map_or_else(Vec::new, |name| self.schemas.collection(name.as_bytes()));
         let mut inner = Scope::of(objects);
         // Variables of the pipeline around it are known in this one, too.
         inner.variables.clone_from(&scope.variables);
         let is_plain =
             |scope: &Scope<'_>, name: &str| matches!(scope.resolve(name.as_bytes()), Place::Plain);
-        if let (Some(local), Some(foreign)) = (text("localField")?, text("foreignField")?) {
+        if let (Some(local), Some(foreign)) = (
+            text_of(stage, "localField")?,
+            text_of(stage, "foreignField")?,
+        ) {
             // What equals an encrypted field is one.
             match (is_plain(scope, local), is_plain(&inner, foreign)) {
                 (true, false) if scope.is_constant(local.as_bytes()) => {
@@ -226,7 +226,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 _ => {}
             }
         }
-        let connected = text("connectToField")?.unwrap_or_default();
+        let connected = text_of(stage, "connectToField")?.unwrap_or_default();
         for field in all_elements(stage.value)? {
             match field.name {
                 b"let" => inner.variables.extend(self.variables(&field, scope)?),
@@ -248,7 +248,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 after = self.pipeline(&field, inner.clone(), false)?;
             }
         }
-        match text("as")? {
+        match text_of(stage, "as")? {
             Some(name) => {
                 // What the stage joins may be no ciphertext.
                 if writes && !is_plain(scope, name) {
@@ -271,10 +271,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
             }
         }
         let (database, name) = match target.bson_type {
-            ty::DOCUMENT => (
-                find_field(target.value, "db")?.and_then(|field| field.as_str()),
-                find_field(target.value, "coll")?.and_then(|field| field.as_str()),
-            ),
+            ty::DOCUMENT => (text_of(&target, "db")?, text_of(&target, "coll")?),
             _ => (None, target.as_str()),
         };
         let name = name.unwrap_or_default();
