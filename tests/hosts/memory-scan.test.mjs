@@ -201,6 +201,20 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     assert.deepEqual(leftovers(), []);
   });
 
+  it('holds no data key that was cached 60 seconds before, once any key is used', async () => {
+    open();
+    await createKeys();
+    await encryptValue(words.value, { algorithm: RANDOM, keyId: localId });
+    const other = await encryptValue(words.value, { algorithm: RANDOM, keyId: awsId });
+    const cached = () => ['data key: ', 'data key under aws: '].map((name) => namesFound().some((found) => found.startsWith(name)));
+    for (const [later, expected] of [[59_000, [true, true]], [61_000, [false, true]]]) {
+      await session.run(engine.decrypt(other), later);
+      assert.deepEqual(cached(), expected, `${later} ms later`);
+    }
+    engine.free();
+    assert.deepEqual(leftovers(), []);
+  });
+
   it('holds no data key once the cache was cleared, although the engine lives', async () => {
     open();
     await createKeys();
