@@ -74,8 +74,22 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     const between = await place.dump();
     const again = await place.run(commands.at(-1));
     assert.equal(again.code, 0);
-    assert.match(again.stdout, /^Nothing to do, \d.*\n {2}no key is made before \S+: the 3 keys there are newer or made by a re-encryption$/m);
+    assert.match(again.stdout, /^Nothing to do, \d.*\n {2}vault .*\n {2}no key is made before \S+: the 3 keys there are newer or made by a re-encryption$/m);
     assert.deepEqual(await place.dump(), between);
+  });
+
+  it('is undone by a re-encryption with a new date and --to local', async () => {
+    const place = await ward({ documents: 3 });
+    assert.equal((await place.reencrypt('--created-before', place.cutOff.toISOString(), '--execute')).code, 0);
+    await place.readsAs({ aws: lab.aws });
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const undo = ['--mode', 'reencrypt', '--collection', place.patientsNamespace, '--created-before', new Date().toISOString(), '--to', 'local', '--local-key-file', place.keyFile, '--execute'];
+    const { code, stdout, stderr } = await place.run(undo);
+    assert.equal(code, 0, stdout + stderr);
+    assert.match(stdout, /^Done, /);
+    await place.readsAs({ local: place.local });
+    // Neither the first keys nor those in between: what leaked opens nothing.
+    assert.deepEqual(await place.exposed(), []);
   });
 
   it('a re-encryption chosen by --from alone after a rewrap is refused, or reported as not done', async () => {
