@@ -166,6 +166,31 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.readsAs({ aws: lab.aws });
   });
 
+  it('restore --all-collections and --collection put validators back, and a restore without them does not', async () => {
+    const place = await ward();
+    const database = lab.client.db(place.database);
+    const first = { $jsonSchema: { bsonType: 'object', required: ['name'] } };
+    const optionsOf = async (name) => (await database.listCollections({ name }).toArray())[0]?.options ?? {};
+    for (const name of ['one', 'two']) await database.createCollection(name, { validator: first, validationAction: 'warn' });
+    assert.equal((await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--collection', `${place.database}.one`, '--collection', `${place.database}.two`])).code, 0);
+    const change = () => Promise.all(['one', 'two'].map((collMod) => database.command({ collMod, validator: { $jsonSchema: { bsonType: 'object' } }, validationAction: 'error' })));
+    const restored = async (...flags) => {
+      await change();
+      const { code, collections } = await place.json(['backup', 'restore', place.file, ...place.vaultFlags, ...words(), ...flags]);
+      const found = await Promise.all(['one', 'two'].map(optionsOf));
+      return [code, collections ?? [], found.map(({ validator, validationAction }) => validationAction === 'warn' && bson.EJSON.stringify(validator) === bson.EJSON.stringify(first))];
+    };
+    const [one, two] = ['one', 'two'].map((name) => `${place.database}.${name}`);
+    assert.deepEqual(await restored('--execute'), [0, [], [false, false]]);
+    assert.deepEqual(await restored('--all-collections'), [0, [one, two], [false, false]]);
+    assert.deepEqual(await restored('--collection', two, '--execute'), [0, [two], [false, true]]);
+    assert.deepEqual(await restored('--all-collections', '--execute'), [0, [one, two], [true, true]]);
+    // One that is gone comes back empty.
+    await database.dropCollection('one');
+    assert.equal((await place.json(['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--all-collections', '--execute'])).code, 0);
+    assert.deepEqual((await optionsOf('one')).validator, first);
+  });
+
   it('restore reads the lines of extended JSON that earlier versions wrote', async () => {
     const place = await ward();
     const documents = await place.vault.find().toArray();

@@ -3,7 +3,9 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
-import { hospital } from '../migration/fixtures.mjs';
+import { MongoClient } from 'mongodb';
+import { startServices } from '../../js/dev/services.mjs';
+import { hospital, RANDOM } from '../migration/fixtures.mjs';
 import { csfle } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
 
@@ -104,6 +106,27 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.equal((await json('keys', 'restore', 'ssn')).restored.length, 1);
     assert.equal((await json('keys', 'restore', '--all')).present.length, 1);
     await place.readsAs({ local: place.local });
+  });
+
+  it('keys delete asks a second deployment too, that --data-uri or CSFLE_DATA_URIS names', async () => {
+    await json('keys', 'create', '--local-key-file', keyFile, '--alt-name', 'used elsewhere');
+    const second = await startServices({ kms: false, env: {} });
+    const client = await MongoClient.connect(second.mongodbUri);
+    try {
+      const v = await place.encryption.encrypt('x', { algorithm: RANDOM, keyAltName: 'used elsewhere' });
+      await client.db('far').collection('away').insertOne({ v });
+      const args = ['keys', 'delete', 'used elsewhere', '--yes', '--local-key-file', keyFile];
+      const told = await json(...args, '--data-uri', second.mongodbUri);
+      const env = { MONGODB_URI: lab.uri, CSFLE_DATA_URIS: `${lab.uri} ${second.mongodbUri}` };
+      const variable = await csfle([...args, '--key-vault', place.namespace, '--json'], { env });
+      for (const { code, deletedCount, keys } of [told, { code: variable.code, ...JSON.parse(variable.stdout) }]) {
+        assert.deepEqual([code, deletedCount, keys[0].uses], [1, 0, [{ namespace: 'far.away', kind: 'value', count: 1 }]]);
+      }
+      assert.equal((await json(...args)).deletedCount, 1, 'the key vault of one deployment does not know of the other');
+    } finally {
+      await client.close();
+      await second.stop();
+    }
   });
 
   it('keys rewrap, one, all, and back', async () => {

@@ -78,6 +78,20 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), between);
   });
 
+  it('is undone by a re-encryption with a new date and --to local', async () => {
+    const place = await ward({ documents: 3 });
+    assert.equal((await place.reencrypt('--created-before', place.cutOff.toISOString(), '--execute')).code, 0);
+    await place.readsAs({ aws: lab.aws });
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const undo = ['--mode', 'reencrypt', '--collection', place.patientsNamespace, '--created-before', new Date().toISOString(), '--to', 'local', '--local-key-file', place.keyFile, '--execute'];
+    const { code, stdout, stderr } = await place.run(undo);
+    assert.equal(code, 0, stdout + stderr);
+    assert.match(stdout, /^Done, /);
+    await place.readsAs({ local: place.local });
+    // Neither the first keys nor those in between: what leaked opens nothing.
+    assert.deepEqual(await place.exposed(), []);
+  });
+
   it('a re-encryption chosen by --from alone after a rewrap is refused, or reported as not done', async () => {
     const place = await ward({ documents: 2 });
     assert.equal((await place.run([...place.target, '--execute'])).code, 0);

@@ -53,6 +53,22 @@ describe('after backups were sealed and opened, the WebAssembly memory', { timeo
     assert.deepEqual(namesFound(), []);
   });
 
+  it('keeps the 64 MiB of a passphrase, and uses them again', async () => {
+    const mebibytes = 64;
+    const engine = open();
+    const sizes = [boundary.memory.buffer.byteLength];
+    for (let run = 0; run < 3; run += 1) {
+      await session.run(engine.sealBackupWithPassphrase(words(), { memoryKiB: mebibytes * 1024, iterations: 2 }, facts, records));
+      sizes.push(boundary.memory.buffer.byteLength);
+    }
+    engine.free();
+    const grown = (sizes[1] - sizes[0]) / 2 ** 20;
+    // A part fits into what the memory had already.
+    assert.ok(grown > mebibytes - 25 && grown < mebibytes + 8, `${grown} MiB`);
+    assert.deepEqual(sizes.slice(2), [sizes[1], sizes[1]]);
+    assert.deepEqual(namesFound(), []);
+  });
+
   it('holds none after failures', async () => {
     const engine = open();
     const file = await session.run(engine.sealBackupWithPassphrase(words(), { memoryKiB: 19_456, iterations: 2 }, facts, records));

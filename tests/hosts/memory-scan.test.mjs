@@ -201,6 +201,22 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     assert.deepEqual(leftovers(), []);
   });
 
+  it('holds no data key that was cached 60 seconds before, once any key is used', async () => {
+    open();
+    await createKeys();
+    engine.clearCache();
+    const start = Date.now();
+    const use = (keyId, now) => session.run(engine.encrypt(document({ v: words.value }), document({ algorithm: RANDOM, keyId })), now);
+    await use(localId, start);
+    const cached = () => ['data key: ', 'data key under aws: '].map((name) => namesFound().some((found) => found.startsWith(name)));
+    for (const [now, expected] of [[start + 59_000, [true, true]], [start + 60_001, [false, true]]]) {
+      await use(awsId, now);
+      assert.deepEqual(cached(), expected, `${now - start} ms later`);
+    }
+    engine.free();
+    assert.deepEqual(leftovers(), []);
+  });
+
   it('holds no data key once the cache was cleared, although the engine lives', async () => {
     open();
     await createKeys();

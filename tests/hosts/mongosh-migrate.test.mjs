@@ -200,6 +200,20 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual(value, { opened: 'x', names: ['by-chain'], region: 'KMS_REGION_MISMATCH' });
   });
 
+  it('csfle.awsKms takes a region, an endpoint and a profile', async () => {
+    const { prelude } = await hospital();
+    const credentials = join(shell.folder, 'credentials');
+    const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = process.env;
+    await writeFile(credentials, `[migration]\naws_access_key_id = ${AWS_ACCESS_KEY_ID}\naws_secret_access_key = ${AWS_SECRET_ACCESS_KEY}\n`, { mode: 0o600 });
+    const endpoint = services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint };
+    const given = [{ region: services.region, profile: 'migration', ...endpoint }, { profile: 'nobody', ...endpoint }, { region: 'eu-south-2', profile: 'migration', ...endpoint }, { profile: 'migration', endpoint: 'http://127.0.0.1:9' }];
+    const value = await evaluate(
+      `${prelude} ${JSON.stringify(given)}.map((given) => fails(() => csfle.keyVault({ ...options, kmsProviders: { aws: csfle.awsKms(given) } }).createKey('aws', { region: to.region, key: to.key })))`,
+      { env: { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '', AWS_EC2_METADATA_DISABLED: 'true', AWS_SHARED_CREDENTIALS_FILE: credentials, AWS_CONFIG_FILE: join(shell.folder, 'none') } },
+    );
+    assert.deepEqual(value, [null, 'KMS_CREDENTIALS_UNAVAILABLE', 'KMS_REGION_MISMATCH', 'KMS_UNREACHABLE']);
+  });
+
   it('names what keeps a migration from starting', async () => {
     const { prelude, keys } = await hospital();
     const before = await keys();

@@ -8,10 +8,20 @@ import { join } from 'node:path';
 import test, { afterEach, beforeEach } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { root } from '../../js/dev/paths.mjs';
+import { openPlace } from '../../js/dev/demo/place.mjs';
 import { createCmk, startServices } from '../../js/dev/services.mjs';
 
 let scratch;
 const children = [];
+const withEnvironment = async (changes, work) => {
+  const before = { ...process.env };
+  Object.assign(process.env, changes);
+  try {
+    return await work();
+  } finally {
+    for (const name of Object.keys(changes)) if (before[name] === undefined) delete process.env[name]; else process.env[name] = before[name];
+  }
+};
 beforeEach(() => { scratch = mkdtempSync(join(tmpdir(), 'csfle-services-')); });
 afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
@@ -96,6 +106,31 @@ test('only what is asked for starts, and the emulator makes keys', async () => {
     assert.equal(mongodbUri, undefined);
     const { arn, region } = await createCmk(kmsEndpoint);
     assert.match(arn, new RegExp(`^arn:aws:kms:${region}:\\d{12}:key/[0-9a-f-]{36}$`));
+  } finally {
+    await stop();
+  }
+});
+
+test('the demo uses the server and the key that the environment names, and starts nothing beside them', async () => {
+  const { mongodbUri, kmsEndpoint, stop } = await startServices({ env: {} });
+  const { arn } = await createCmk(kmsEndpoint);
+  const reused = { MONGODB_URI: mongodbUri, CSFLE_DEMO_KEY_ARN: arn, TMPDIR: scratch };
+  try {
+    for (const endpoint of [undefined, kmsEndpoint]) {
+      await withEnvironment(endpoint === undefined ? reused : { ...reused, AWS_ENDPOINT_URL_KMS: endpoint }, async () => {
+        if (endpoint === undefined) delete process.env.AWS_ENDPOINT_URL_KMS;
+        const place = await openPlace();
+        const { server, kmsName } = place;
+        const folders = readdirSync(scratch).map((name) => name.replace(/-[^-]*$/, ''));
+        await place.close();
+        assert.deepEqual([place.mongodbUri, place.arn], [mongodbUri, arn]);
+        assert.match(server, /^MONGODB_URI, /);
+        // Without an endpoint it is the real AWS KMS of the region of the key.
+        assert.equal(kmsName, endpoint ?? 'AWS KMS in us-east-1');
+        // The folder of a server would be `csfle-service`.
+        assert.deepEqual(folders, ['csfle-demo']);
+      });
+    }
   } finally {
     await stop();
   }

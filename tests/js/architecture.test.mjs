@@ -145,6 +145,42 @@ test('the library imports no package and no module of Node', () => {
   assert.deepEqual(library.map(spelled), []);
 });
 
+// ---- files and streams
+
+/** The names that a module takes from node:fs. */
+function fileFunctionsOf(path) {
+  const code = readFileSync(join(root, path), 'utf8');
+  assert.doesNotMatch(code, /\* as \w+ from 'node:fs|from 'node:fs\/promises'|(import|require)\('(node:)?fs|from 'fs'/, path);
+  return [...code.matchAll(/import \{([^}]*)\} from 'node:fs'/g)].flatMap(([, names]) => names.split(',').map((name) => name.trim()));
+}
+
+test('node/files.ts alone reads and writes files, but for those of installed packages', () => {
+  // existsSync and the closing of a descriptor touch no contents.
+  const harmless = ['existsSync', 'closeSync'];
+  const using = sources.map((path) => [path, fileFunctionsOf(path).filter((name) => !harmless.includes(name))]).filter(([path, names]) => names.length > 0 && path !== 'js/node/files.ts');
+  assert.deepEqual(using, [['js/cli/doctor-command.ts', ['readFileSync']], ['js/entry/node.ts', ['readFileSync']]]);
+  // One reads the package.json of a package, the other the csfle.wasm beside it.
+  assert.match(readFileSync(join(root, 'js/cli/doctor-command.ts'), 'utf8'), /const file = join\([^;]*'package\.json'\);[\s\S]*?readFileSync\(file, 'utf8'\)/);
+  assert.match(readFileSync(join(root, 'js/entry/node.ts'), 'utf8'), /readFileSync\(join\(__dirname, 'csfle\.wasm'\)\)/);
+});
+
+test('cli/stream.ts alone writes to the streams of the command, and gets visible text', () => {
+  const command = sources.filter((path) => path.startsWith('js/cli/'));
+  const codeOf = (path) => readFileSync(join(root, path), 'utf8').replace(/\/\*[\s\S]*?\*\//g, '').replace(/\/\/.*$/gm, '');
+  const naming = (pattern) => command.filter((path) => pattern.test(codeOf(path)));
+  assert.deepEqual(naming(/\bconsole\.|process\.std(out|err)\.(write|end)|\bwriteSync\b/), []);
+  assert.deepEqual(naming(/new TextStream\(/), ['js/cli/stream.ts']);
+  assert.deepEqual(naming(/standard(Output|Error)\.write\(|\bstream\.write\(|\.raw\b/), ['js/cli/interrupt.ts', 'js/cli/output.ts', 'js/cli/progress-view.ts', 'js/cli/stream.ts']);
+  const written = (path) => [...codeOf(path).matchAll(/\b(?:standardOutput|standardError|stream)\.write\((.*)\);/g)].map(([, text]) => text);
+  assert.deepEqual(written('js/cli/interrupt.ts'), ["'\\u001b[?25h\\n'"]);
+  assert.equal(written('js/cli/output.ts').length, 3);
+  assert.deepEqual(written('js/cli/output.ts').filter((text) => !/^`\$\{(visibleJson|forTerminal)\([^`]*\)\}\\n`$/.test(text)), []);
+  // The bar of progress is drawn by a library, and so are questions.
+  assert.match(codeOf('js/cli/progress-view.ts'), /stream: this\.#stream\.raw,\s*format: `\$\{visible\(titleOf\(progress\)\)/);
+  // commander writes its errors of usage itself.
+  assert.match(codeOf('js/cli/index.ts'), /outputError: \(text, write\) => write\(text\.split\('\\n'\)\.map\(visible\)/);
+});
+
 // ---- types
 
 test('no source file switches the type checker off', () => {
@@ -239,5 +275,18 @@ test('the package brings one wasm artifact, the same as a module, and no runtime
   assert.equal(manifest.dependencies, undefined);
   for (const bundle of packedFiles().filter((path) => /\.(cjs|mjs)$/.test(path))) {
     assert.ok(!textOf(bundle).includes(relative('/', root)), `${bundle} names the folder it was built in`);
+  }
+});
+
+test('THIRD-PARTY-NOTICES names every crate that is linked and every package that is bundled', () => {
+  const notices = textOf('dist/THIRD-PARTY-NOTICES.txt');
+  const linked = output(cargoBin('cargo'), [
+    'tree', '--package', 'csfle-wasm', '--target', 'wasm32-unknown-unknown', '--edges', 'normal,no-proc-macro', '--prefix', 'none', '--format', '{p}',
+  ]).split('\n').map((line) => line.split(' ').slice(0, 2)).filter(([name]) => name && !name.startsWith('csfle-'));
+  assert.ok(linked.length > 20);
+  const missing = linked.filter(([name, version]) => !notices.includes(`\n${name} ${version.slice(1)} (crate)\n`));
+  assert.deepEqual(missing, []);
+  for (const name of new Set(edges.filter(({ from, to, isTypeOnly }) => from.startsWith('js/cli/') && !isTypeOnly && !/^(js\/|node:|csfle-wasm)/.test(to) && !(to in manifest.peerDependencies)).map(({ to }) => to))) {
+    assert.ok(notices.includes(`\n${name} `), name);
   }
 });

@@ -153,6 +153,17 @@ describe('a restore that overwrites', () => {
     assert.deepEqual([report.ok, report.replaced, report.unproven], [true, [id], [id]]);
   });
 
+  it('leaves alternate names as they are now', async () => {
+    const { kmsProviders, id, options } = await rewrapped();
+    const [{ _id }] = options.documents;
+    await options.keyVault.addKeyAltName(_id, 'now');
+    const documents = [{ ...options.documents[0], keyAltNames: ['then'] }];
+    const report = await restoreBackup({ ...options, documents, kmsProviders });
+    assert.deepEqual([report.ok, report.replaced], [true, [id]]);
+    const [{ keyAltNames, masterKey }] = await options.keyVault.find({});
+    assert.deepEqual([keyAltNames, masterKey], [['now'], { provider: 'local' }]);
+  });
+
   it('does not believe a KMS that gives the same wrapping two answers', async () => {
     const { kmsProviders, id, options } = await rewrapped();
     const [present] = await options.keyVault.find({});

@@ -81,9 +81,11 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
   it('a document that others change during every attempt is named, and no name moves', async () => {
     const place = await hospital(lab, { documents: 4 });
     const inner = driverMigrationCollection(collectionOf(place));
+    const attempts = [];
     const collection = {
       ...inner,
       async write(changes) {
+        attempts.push(changes.length);
         const theirs = await place.encryption.encrypt(String(Math.random()), { algorithm: DETERMINISTIC, keyId: place.keys.ssn });
         await place.patients.updateOne({ _id: 2 }, { $set: { ssn: theirs } });
         return inner.write(changes);
@@ -93,6 +95,8 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
     assert.equal(report.ok, false);
     assert.deepEqual(failuresOf(report), [{ kind: 'document', id: '2', code: 'MIGRATION_DOCUMENT_CONFLICT' }]);
     assert.equal(report.failures[0].namespace, place.patientsNamespace);
+    // Five attempts in the pass, and five in the last one.
+    assert.deepEqual(attempts, [4, ...Array(9).fill(1)]);
     assert.equal(report.collections[0].documentsRewritten, 3);
     assert.equal(report.keys.namesMoved, 0);
     assert.equal(report.keys.deleted, 0);

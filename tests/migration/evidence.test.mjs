@@ -142,6 +142,43 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.deepEqual(usesOf(await place.retire('notes', { schemas: broken }), place.id('notes')), [['lost.json', 'unreadable', 0]]);
   });
 
+  it('does not search what the server keeps for itself, and does search everything beside it', async () => {
+    const place = await scene({ documents: 0 });
+    const value = await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain });
+    const reserved = {
+      local: ['oplog.rs', 'replset.minvalid', 'startup_log', 'system.replset', 'system.healthlog'],
+      config: ['system.sessions', 'cache.databases', 'transactions', 'image_collection', 'sampledQueries', 'sampledQueriesDiff'],
+      admin: ['system.users', 'system.roles', 'system.keys', 'system.sessions'],
+      [place.otherName]: ['system.profile', 'system.views'],
+    };
+    const searched = { local: ['w', 'oplog'], config: ['w', 'cache', 'transactions2'], admin: ['w', 'users'], [place.otherName]: ['w', 'transactions'] };
+    const namesOf = (names) => Object.entries(names).flatMap(([database, list]) => list.map((name) => `${database}.${name}`));
+    // The server of these tests refuses some of these names and lists others not: a client that lists them all and finds the value in each.
+    const all = [...namesOf(reserved), ...namesOf(searched)];
+    const asked = new Set();
+    const inner = lab.client;
+    const client = {
+      db: (name) => ({
+        command: async (given, options) => {
+          if ('listDatabases' in given) return { databases: [...new Set(all.map((one) => one.split('.')[0]))].map((one) => ({ name: one })), ok: 1 };
+          if (!('listCollections' in given)) return inner.db(name).command(given, options);
+          const firstBatch = all.filter((one) => one.startsWith(`${name}.`)).map((one) => ({ name: one.slice(name.length + 1), type: 'collection', options: {}, info: {} }));
+          return { cursor: { id: 0, ns: `${name}.$cmd.listCollections`, firstBatch }, ok: 1 };
+        },
+        collection: (one) => {
+          if (!all.includes(`${name}.${one}`)) return inner.db(name).collection(one);
+          asked.add(`${name}.${one}`);
+          return inner.db(place.otherName).collection('w');
+        },
+      }),
+    };
+    await place.other.collection('w').insertOne({ value });
+    const report = await place.retire('plain', { keyVault: { client, namespace: place.namespace } });
+    assert.deepEqual(usesOf(report, place.id('plain')).map(([namespace, kind]) => [namespace, kind]).sort(), namesOf(searched).map((name) => [name, 'value']).sort());
+    assert.deepEqual([...asked].sort(), namesOf(searched).sort());
+    assert.equal(report.keys[0].outcome, 'kept');
+  });
+
   it('what cannot be read counts as in use: a view over nothing, a refused collection, a refused list', async () => {
     const place = await scene({ documents: 0 });
     await place.other.createCollection('view', { viewOn: 'missing', pipeline: [] });

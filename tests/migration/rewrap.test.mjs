@@ -263,9 +263,12 @@ describe('rewrap', { timeout: 240_000 }, () => {
 
   it('a key that loses every attempt is named as a conflict', async () => {
     const place = await hospital(lab, { documents: 0 });
-    const store = { ...countingStore(place.store), rewrapIf: async (id, expected, next) => (id.toString('hex') === place.keys.ssn.toString('hex') ? false : place.store.rewrapIf(id, expected, next)) };
+    let attempts = 0;
+    const lose = () => { attempts += 1; return false; };
+    const store = { ...countingStore(place.store), rewrapIf: async (id, expected, next) => (id.toString('hex') === place.keys.ssn.toString('hex') ? lose() : place.store.rewrapIf(id, expected, next)) };
     const report = await place.migrate({ execute: true, keyVault: store });
     assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'KEY_VAULT_CONFLICT' }]);
+    assert.equal(attempts, 5);
     assert.equal(report.keys.migrated, 2);
   });
 

@@ -245,3 +245,19 @@ test('cryptoCallbacks write into the buffer they are given', () => {
   assert.equal(cryptoCallbacks.sha256Hook(input, short), 32);
   assert.deepEqual(short, crypto.createHash('sha256').update(input).digest().subarray(0, 5));
 });
+
+test('input of 256 MiB is taken, and of one byte more is malformed BSON', () => {
+  const limit = 256 * 2 ** 20;
+  // A document of one binary.
+  const document = (length) => {
+    const bytes = Buffer.alloc(length);
+    bytes.writeInt32LE(length);
+    bytes.write('\u0005b\0', 4, 'latin1');
+    bytes.writeInt32LE(length - 13, 7);
+    return bytes;
+  };
+  const crypt = open();
+  const context = crypt.makeDecryptionContext(document(limit));
+  assert.equal(context.finalize().length, limit);
+  assert.throws(() => crypt.makeDecryptionContext(document(limit + 1)), { message: /malformed BSON/i });
+});

@@ -95,3 +95,34 @@ test('threads have an instance each, and bytes of shared memory do', async () =>
   })));
   for (const result of results) assert.deepEqual(deserialize(result), { v: 'test' });
 });
+
+test('trusted master keys that are set hold for one thread, those of the variable for every thread that inherits it', async (t) => {
+  const code = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    const { MongoCrypt, setTrustedMasterKeys } = require(workerData.file);
+    if (workerData.patterns) setTrustedMasterKeys(workerData.patterns);
+    try {
+      new MongoCrypt({ kmsProviders: workerData.kmsProviders, errorWrapper: (error) => error }).makeDataKeyContext(workerData.local, {});
+      parentPort.postMessage('made');
+    } catch (error) {
+      parentPort.postMessage(/trust/.test(error.message) ? 'refused' : error.message);
+    }
+  `;
+  const local = serialize({ provider: 'local' });
+  const inThread = (env, patterns) => new Promise((resolve, reject) => {
+    const worker = new Worker(code, { eval: true, env: { ...process.env, ...env }, workerData: { file, kmsProviders, local, patterns } });
+    worker.once('message', resolve);
+    worker.once('error', reject);
+  });
+  const makeHere = () => new imported.MongoCrypt({ kmsProviders, errorWrapper: (error) => error }).makeDataKeyContext(local, {});
+  t.after(() => imported.setTrustedMasterKeys(undefined));
+  imported.setTrustedMasterKeys([]);
+  assert.throws(makeHere, /trust/);
+  assert.equal(await inThread({}), 'made');
+  assert.equal(await inThread({}, []), 'refused');
+  assert.equal(await inThread({ CSFLE_TRUSTED_MASTER_KEYS: '[]' }), 'refused');
+  // A list that is set does not widen that of the variable.
+  assert.equal(await inThread({ CSFLE_TRUSTED_MASTER_KEYS: '[]' }, ['local']), 'refused');
+  imported.setTrustedMasterKeys(undefined);
+  assert.doesNotThrow(makeHere);
+});
