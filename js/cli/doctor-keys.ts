@@ -9,6 +9,7 @@ import { type AddFinding, failed, type Finding } from './finding.js';
 import { idOf } from './keys-command.js';
 import type { Output } from './output.js';
 import { providersAtHand } from './providers.js';
+import { remedyOf } from './remedies.js';
 import { stoppedMigration } from './stopped-migration.js';
 import { trustOf } from './trust-options.js';
 import { vaultOption } from './vault-option.js';
@@ -160,7 +161,7 @@ function findingOf({ id, keyAltNames, provider, unwraps, tried, opened, code, me
       state: 'fail',
       name,
       detail: `${what}: ${code !== undefined && REFUSED_BEFORE.has(code) ? 'not tried, ' : ''}${message ?? ''}`,
-      ...(remedy === undefined ? {} : { remedy }),
+      ...(remedy === undefined ? {} : { remedy: remedyOf(code ?? '', remedy) }),
       ...(code === undefined ? {} : { code }),
     };
   if (tried === 0) return { state: 'ok', name, detail: `${what}: unwraps; not proven, no value under it in the first 2,000 documents of each collection` };

@@ -10,6 +10,7 @@ import { choiceOf, type Endpoints, endpointsOf, keyFilterOf, type MigrateFlags }
 import type { Output } from './output.js';
 import { ProgressView } from './progress-view.js';
 import { requireKnownMasterKey } from './known-master-key.js';
+import { remediesOf, remedyOf } from './remedies.js';
 import { trustOf } from './trust-options.js';
 import { printPlan, printResults } from './report-view.js';
 
@@ -128,7 +129,8 @@ async function confirmed(flags: MigrateFlags): Promise<boolean> {
   );
 }
 
-function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt, keyFile: string | undefined): number {
+function finish(flags: MigrateFlags, found: MigrationReport, output: Output, interrupt: Interrupt, keyFile: string | undefined): number {
+  const report = { ...found, failures: found.failures.map((failure) => ({ ...failure, remedy: remedyOf(failure.code, failure.remedy) })) };
   if (output.json) output.document(keyFile === undefined ? report : { ...report, keyFile });
   else if (report.interrupted && report.plan.checks.length === 0) output.note('nothing was written');
   else if (report.executed) printResults(output, report, keyFile);
@@ -155,7 +157,7 @@ function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): st
   if (!flags.execute)
     return plan.executable
       ? 'Nothing was written. Add --execute to carry this out.'
-      : 'Nothing was written, and --execute would refuse: a required check failed.';
+      : ['Nothing was written, and --execute would refuse: a required check failed.', ...remediesOf(plan.checks.filter(({ ok }) => !ok).map(({ code }) => code))];
   const [first] = failures;
   return first === undefined
     ? 'Nothing was written.'

@@ -3,6 +3,7 @@ import { type ErrorCode, CsfleError } from '../index.js';
 import { visible, visibleJson } from '../node/text.js';
 import { CliError, EXIT_FAILED, EXIT_USAGE } from './failure.js';
 import { Redactor } from './redaction.js';
+import { remedyOf } from './remedies.js';
 import { standardError, standardOutput, type TextStream } from './stream.js';
 
 /** An error as `--json` prints it. */
@@ -112,7 +113,8 @@ function exitCodeOf(error: unknown): number {
 /** Code, message and remedy of any error; of unknown ones no more than the message. */
 export function printableError(error: unknown): PrintableError {
   if (CsfleError.is(error)) {
-    const { code, message, remedy, details } = error;
+    const { code, message, details } = error;
+    const remedy = remedyOf(code, error.remedy);
     return Object.keys(details).length > 0 ? { code, message, remedy, details } : { code, message, remedy };
   }
   if (error instanceof CliError) return { code: error.code, message: error.message, remedy: error.remedy };

@@ -2,6 +2,7 @@ import { choiceText, type MasterKeyDocument, type MigrationCheck, type Migration
 import { counted } from './counted.js';
 import { mark, type Output, paint } from './output.js';
 import { seconds } from './progress-view.js';
+import { remediesOf } from './remedies.js';
 import { fateOf } from './report-words.js';
 import { renderTable } from './table.js';
 
@@ -127,6 +128,7 @@ export function printResults(output: Output, report: MigrationReport, keyFile?: 
       `${INDENT}${mark('fail', process.stdout)}  ${kind} ${namespace === undefined ? '' : `${namespace} `}${id}${names}: ${message}  [${code}]`,
     );
   }
+  for (const remedy of remediesOf(failures.map(({ code }) => code))) output.line(`${INDENT}${INDENT}${remedy}`);
   if (failures.length > FAILURES_SHOWN)
     output.line(`${INDENT}... and ${failures.length - FAILURES_SHOWN} more failures (--json lists all)`);
 }
