@@ -130,7 +130,8 @@ export class ClientEncryption {
   /**
    * Creates a data key, stores it in the key vault and returns its id. Its wrapping was unwrapped and compared before.
    * Errors: `KMS_REPLY_MISMATCH`, `MASTER_KEY_INVALID`, `KMS_PROVIDER_NOT_CONFIGURED`, `KEY_MATERIAL_LENGTH`, `KEY_ALT_NAME_INVALID`;
-   * `KEY_VAULT_DUPLICATE_KEY` when an alternate name is taken and the vault has its unique index.
+   * `KEY_VAULT_DUPLICATE_KEY` when an alternate name is taken. A key vault of a driver gets its unique index on alternate names first,
+   * once per client. Where it cannot, the names are looked up: two callers at the same moment could take one.
    */
   async createDataKey(provider: string, options: CreateDataKeyOptions = {}): Promise<BsonUuid> {
     const store = this.#store();
@@ -140,6 +141,7 @@ export class ClientEncryption {
     const names = altNames(options.keyAltNames);
     const material = keyMaterial(options.keyMaterial);
     const masterKey = serialize(bson, { ...options.masterKey, provider }, 'masterKey');
+    if (store.ensureIndex !== undefined) await this.#requireFree(store, names);
     const output = await this.#session.run((engine) => engine.createDataKey(masterKey, names, material, Date.now()));
     const document = deserialize(bson, output);
     await this.#session.during(() => fromStore(() => store.insert(document)));
@@ -342,6 +344,14 @@ export class ClientEncryption {
   #store(): KeyVaultStore {
     this.#session.check();
     return requireStore(this.#session.store);
+  }
+
+  /** Sees to it that nobody has these names: by the index, or else by looking. */
+  async #requireFree(store: KeyVaultStore, names: readonly string[]): Promise<void> {
+    const isEnsured = await this.#session.during(() => fromStore(async () => store.ensureIndex?.())).then(() => true, () => false);
+    if (isEnsured || names.length === 0) return;
+    const [taken] = await this.#session.during(() => findDocuments(store, { keyAltNames: { $in: [...names] } }));
+    if (taken !== undefined) throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', 'another key has one of these alternate names already');
   }
 
   async #findOne(filter: Document): Promise<KeyDocument | null> {

@@ -172,7 +172,7 @@ const JS_CODES = {
     'Nothing was written. See `cause`: give the backup a place that can be written and is not taken yet, or leave it out.',
   ),
   MIGRATION_INDEX_MISSING: stays(
-    'Create the unique index: createIndex({ keyAltNames: 1 }, { unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } }).',
+    'Run csfle keys index --key-vault <namespace>, or createIndex({ keyAltNames: 1 }, { unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } }).',
   ),
   MIGRATION_VERIFICATION_FAILED: stays(
     'What was read back is not what was written or meant. Look for another writer, compare with the backup, and plan again.',

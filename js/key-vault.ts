@@ -94,6 +94,8 @@ export interface KeyVaultStore {
   restoreKey?(retired: RetiredKey, withoutNames?: readonly string[]): Promise<'restored' | 'present'>;
   /** Destroys one retired key document, if its entry is still as given. Returns whether it was. */
   purgeRetiredKey?(retired: RetiredKey): Promise<boolean>;
+  /** Makes sure that no two keys can take one alternate name. Called before each new key; throws when it cannot. */
+  ensureIndex?(): Promise<void>;
   /** Says what can be done here, without writing. */
   capabilities?(): Promise<KeyVaultCapabilities>;
   /** Where the vault is. What this client may read is searched for values that prove keys before they are wrapped anew. */

@@ -10,6 +10,7 @@ import { type AddFinding, failed, type Finding } from './finding.js';
 import { chmodRemedy, inspectKeyFile } from './key-file.js';
 import type { KeysFlags } from './keys-command.js';
 import { mark, type Output } from './output.js';
+import { vaultOption } from './vault-option.js';
 
 const OLDEST_NODE = 20;
 /** Options of `csfle doctor`. */
@@ -145,7 +146,7 @@ async function keyVault(
         state: uniqueIndex ? 'ok' : 'warn',
         name: 'alternate name index',
         detail: uniqueIndex ? 'keyAltNames has its unique index' : 'two keys may take one name',
-        remedy: `Run in mongosh: db.getSiblingDB("${flags.keyVault.split('.', 1)[0]}").getCollection("${flags.keyVault.slice(flags.keyVault.indexOf('.') + 1)}").createIndex({ keyAltNames: 1 }, { unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } })`,
+        remedy: `Run: csfle keys index${vaultOption(flags.keyVault)}`,
       });
     }
   } catch (error) {

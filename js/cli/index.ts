@@ -12,6 +12,7 @@ import { isoDate } from './migrate-options.js';
 import { visible } from '../node/text.js';
 import { Output } from './output.js';
 import { deleteKey, listRetiredKeys, purgeKeys, restoreKeys } from './retired-keys-command.js';
+import { indexKeys } from './index-command.js';
 import { rewrapKeys } from './rewrap-command.js';
 import { collect, withTrust } from './trust-options.js';
 import { DEFAULT_KEY_VAULT } from './vault-option.js';
@@ -185,6 +186,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .option('--alt-name <name>', 'alternate name; repeat for more', collect, [])
     .addOption(newMasterKey())
     .action(run(createKey));
+  connected(keys.command('index')).description('make the unique index on alternate names, if it is not there').action(run(indexKeys));
   const altName = keys.command('alt-name').description('change the alternate names of a data key');
   for (const change of ['add', 'remove'] as const) {
     connected(altName.command(change))

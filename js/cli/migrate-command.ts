@@ -171,7 +171,7 @@ function verdictOf(flags: MigrateFlags, { plan, failures, ok }: MigrationReport)
   if (!flags.execute)
     return plan.executable
       ? 'Nothing was written. Add --execute to carry this out.'
-      : 'Nothing was written, and --execute would refuse: a required check failed.';
+      : ['Nothing was written, and --execute would refuse: a required check failed.'];
   const [first] = failures;
   return first === undefined
     ? 'Nothing was written.'

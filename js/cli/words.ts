@@ -12,7 +12,7 @@ const REPORT = 'This is a mistake in this command: please report it.';
 function providerRemedy(message: string): string {
   const provider = /(?:provider |`)"?([\w:]+)/.exec(message)?.[1] ?? 'local';
   if (provider === 'local') return 'Pass --local-key-file, or set CSFLE_LOCAL_KEY to the base64 text of the key.';
-  if (provider.startsWith('local:')) return `Pass --from ${provider} with --local-key-file, or --to ${provider} with --to-local-key-file, to csfle migrate.`;
+  if (provider.startsWith('local:')) return `Pass the master key of this provider: --local-key-file ${provider}=<file>.`;
   if (provider.split(':', 1)[0] === 'aws') return 'Run: npm install @aws-sdk/client-kms, and run the command again.';
   return 'The command opens keys under local and aws; use the library for keys under azure, gcp and kmip.';
 }
@@ -123,8 +123,8 @@ export const COMMAND_WORDS: HostWords = {
     KEY_VAULT_FIELD_INVALID: RESTORE,
     KEY_VAULT_KEY_NOT_FOUND: 'Check --key-vault. A retired key comes back with csfle keys restore, a deleted one with csfle backup restore <file>.',
     KEY_VAULT_DUPLICATE_KEY: 'Choose another alternate name, or take it from the key that has it: csfle keys alt-name remove.',
-    KEY_VAULT_MASTER_KEY_NOT_TRUSTED: `${NOT_TRUSTED} If the master key is yours, add it with --trusted-master-key, or to CSFLE_TRUSTED_MASTER_KEYS where that is set.`,
-    KMS_ENDPOINT_NOT_ALLOWED: 'Find out who wrote this key document: nothing was sent there. If the endpoint is yours, allow it with --allow-endpoint.',
+    KEY_VAULT_MASTER_KEY_NOT_TRUSTED: `${NOT_TRUSTED} If the master key is yours, it has to match --trusted-master-key and CSFLE_TRUSTED_MASTER_KEYS where they are given, and of csfle migrate --from or --to. If its endpoint is yours, add --allow-endpoint <host[:port]>, or --from-endpoint beside --from-key-arn.`,
+    KMS_ENDPOINT_NOT_ALLOWED: 'Find out who wrote this key document: nothing was sent there. If the endpoint is yours, add --allow-endpoint <host[:port]>; csfle migrate also takes --from-key-arn with --from-endpoint.',
     KMS_REPLY_LENGTH: 'The KMS returned something else than a data key: check that the endpoint and the master key are the right ones.',
     KMS_REPLY_MISMATCH: 'The KMS did not return what it was given; nothing was written. Check its endpoint.',
     KMS_CREDENTIALS_UNAVAILABLE: 'Give the AWS SDK credentials: environment (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), configuration files, or the role of the instance.',

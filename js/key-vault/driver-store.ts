@@ -47,6 +47,10 @@ const AS_DOCUMENTS: Document = Object.freeze({
   useBigInt64: false,
 });
 const DUPLICATE_KEY = 11000;
+/** The index of MongoDB's "Client Side Encryption", by the name that the shell gives it. */
+const INDEX = Object.freeze({ key: { keyAltNames: 1 }, name: 'keyAltNames_1', unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } });
+/** Key vaults whose index is known to be there, by the client that saw it. */
+const indexed = new WeakMap<object, Set<string>>();
 const NAMESPACE_NOT_FOUND = 26;
 const NEEDED_ACTIONS = ['find', 'insert', 'update', 'remove'] as const;
 
@@ -89,6 +93,15 @@ export function driverKeyVaultStore(client: DriverClient, namespace: string): Ke
     retiredKeys: (id) => reading(() => retiredEntries(openRetired(), id)),
     restoreKey: (retired, withoutNames = []) => writing(() => restoreDocument(both(), retired, withoutNames)),
     purgeRetiredKey: (retired) => writing(() => purgeEntry(openRetired(), retired)),
+    async ensureIndex() {
+      const known = indexed.get(client) ?? new Set();
+      if (known.has(namespace)) return;
+      // Who may not list indexes may be allowed to create one.
+      const isThere = await hasUniqueIndex(open()).catch(() => false);
+      const create = { createIndexes: collection, indexes: [INDEX], writeConcern: CONCERNS.writeConcern };
+      if (!isThere) await writing(() => client.db(database).command(create));
+      indexed.set(client, known.add(namespace));
+    },
     capabilities: () => reading(() => capabilities(client, database, collection)),
     deployment: { client, namespace },
   };

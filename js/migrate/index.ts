@@ -15,7 +15,6 @@ export { migrate } from './migrate.js';
 export type { MigrateOptions, MigrationCollectionInput, MigrationMode, MigrationSchema, NamespacedClient } from './options.js';
 export type { MigrationPhase, MigrationProgress } from './progress.js';
 export type { RewrapProof } from './proof-collections.js';
-export { type OpensKeysOptions, type OpensKeysReport, opensKeysUnder } from './opens-keys.js';
 export { type KeyProof, type KeyProofReport, type ProveKeysOptions, proveKeys, type ValuesFound } from './prove-keys.js';
 export type {
   CollectionResults,

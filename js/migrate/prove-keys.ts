@@ -85,8 +85,12 @@ export async function proveKeys(options: ProveKeysOptions): Promise<KeyProofRepo
       const { namespace } = collection;
       const counts = new Map<string, number>();
       let looked = 0;
-      const advance = (more: number): void => void (looked += more);
-      const met = (keyId: string): void => void counts.set(keyId, (counts.get(keyId) ?? 0) + 1);
+      const advance = (more: number): void => {
+        looked += more;
+      };
+      const met = (keyId: string): void => {
+        counts.set(keyId, (counts.get(keyId) ?? 0) + 1);
+      };
       await values.search(collection, keyIds, { toTheEnd: false, signal, advance, met }).catch(() => unread.push(namespace));
       found.push({ namespace, documents: looked, byKey: [...counts].map(([keyId, count]) => ({ keyId, values: count })) });
     }

@@ -55,6 +55,28 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
     assert.equal(connections, 0);
   });
 
+  it('says which flags allow an endpoint, wherever it is refused', async () => {
+    await plant();
+    const { remedy } = JSON.parse((await run(['doctor', '--json'])).stdout).findings.find(({ detail, name }) => name === 'data key' && detail.includes('planted'));
+    const rewrap = JSON.parse((await run(['keys', 'rewrap', 'planted', '--to', 'local', '--no-backup', '--json'])).stdout).error;
+    assert.equal(rewrap.code, 'KMS_ENDPOINT_NOT_ALLOWED');
+    const migrate = ['migrate', '--from', 'aws', '--to', 'local', '--no-backup'];
+    const plan = (await run(migrate)).stdout;
+    const executed = JSON.parse((await run([...migrate, '--execute', '--json'])).stdout).failures[0];
+    for (const text of [remedy, rewrap.remedy, plan, executed.remedy]) {
+      assert.match(text, /--allow-endpoint <host/);
+      assert.match(text, /--from-endpoint/);
+      assert.doesNotMatch(text, /allowedEndpoints|add it to trustedMasterKeys/);
+    }
+    // They do what they promise: something is sent there now.
+    assert.equal(connections, 0);
+    await run([...migrate, '--allow-endpoint', host(), '--kms-timeout-ms', '2000']);
+    assert.ok(connections > 0);
+    connections = 0;
+    await run([...migrate, '--from-key-arn', lab.to.key, '--from-endpoint', host(), '--kms-timeout-ms', '2000']);
+    assert.ok(connections > 0);
+  });
+
   it('doctor connects where the flag or the environment allows it', async () => {
     await plant();
     assert.notEqual(findingOf(await run(['doctor', '--json', '--allow-endpoint', host()])).code, 'KMS_ENDPOINT_NOT_ALLOWED');

@@ -1,7 +1,7 @@
 // Key vault stores: the one in memory, and the one over the driver with what a server can say.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { driverKeyVaultStore, MemoryKeyVaultStore } from 'csfle-wasm';
+import { ClientEncryption, driverKeyVaultStore, MemoryKeyVaultStore } from 'csfle-wasm';
 import { Binary, BSONRegExp, Decimal128, Double, Int32, Long, MongoClient, ObjectId, UUID } from 'mongodb';
 import { testServices } from '../env.mjs';
 import { failsWith } from './fixtures.mjs';
@@ -222,4 +222,81 @@ test('driver: reads and writes are of the majority', async () => {
   await store.insert({});
   for (const call of seen) assert.deepEqual(call, ['a', 'b.c', { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' }, readPreference: 'primary' }]);
   assert.equal(seen.length, 2);
+});
+
+// ---- the unique index on alternate names
+
+const local = { local: { key: Buffer.alloc(96, 5) } };
+const indexOf = (name) => client.db(database).collection(name).indexes().then((all) => all.find(({ key }) => 'keyAltNames' in key), () => undefined);
+
+test('createDataKey makes sure of the unique index, once per vault and client', async (test) => {
+  const other = await new MongoClient((await testServices()).mongodbUri, { monitorCommands: true }).connect();
+  test.after(() => other.close());
+  const commands = [];
+  other.on('commandStarted', ({ commandName }) => commands.push(commandName));
+  const make = async (name, ...names) => {
+    const encryption = new ClientEncryption(other, { keyVaultNamespace: `${database}.${name}`, kmsProviders: local });
+    await encryption.createDataKey('local', { keyAltNames: names });
+    encryption.close();
+  };
+  await make('made', 'a');
+  const { unique, partialFilterExpression } = await indexOf('made');
+  assert.deepEqual([unique, partialFilterExpression], [true, { keyAltNames: { $exists: true } }]);
+  await make('made', 'b');
+  await make('made');
+  await failsWith('KEY_VAULT_DUPLICATE_KEY', () => make('made', 'c', 'a'));
+  assert.deepEqual(['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length), [1, 1]);
+  // One that is there is left as it is, and another vault is another matter.
+  await make('basics');
+  assert.deepEqual(['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length), [2, 1]);
+});
+
+// A client whose user may do what `allows` says.
+function restricted({ allows }) {
+  const refuse = async () => { throw Object.assign(new Error('not authorized'), { name: 'MongoServerError', code: 13, codeName: 'Unauthorized' }); };
+  return {
+    db: (name) => ({
+      command: (command) => ('createIndexes' in command && !allows.includes('createIndexes') ? refuse() : client.db(name).command(command)),
+      collection: (...given) => {
+        const collection = client.db(name).collection(...given);
+        return {
+          insertOne: (...args) => collection.insertOne(...args),
+          indexes: () => (allows.includes('listIndexes') ? collection.indexes() : refuse()),
+          find: (...args) => (allows.includes('find') ? collection.find(...args) : { toArray: refuse }),
+        };
+      },
+    }),
+  };
+}
+
+test('createDataKey without the right to make the index: names are looked up, and a key without names needs none', async () => {
+  const name = 'no_right';
+  const open = (...allows) => new ClientEncryption(restricted({ allows }), { keyVaultNamespace: `${database}.${name}`, kmsProviders: local });
+  const vault = client.db(database).collection(name);
+  const reader = open('find', 'listIndexes');
+  await reader.createDataKey('local');
+  await reader.createDataKey('local', { keyAltNames: ['a'] });
+  await failsWith('KEY_VAULT_DUPLICATE_KEY', () => reader.createDataKey('local', { keyAltNames: ['b', 'a'] }));
+  assert.equal(await vault.countDocuments(), 2);
+  // Who may not even read cannot tell whether a name is free.
+  const blind = open();
+  await blind.createDataKey('local');
+  await failsWith('KEY_VAULT_NOT_READABLE', () => blind.createDataKey('local', { keyAltNames: ['c'] }));
+  assert.equal(await vault.countDocuments(), 3);
+  assert.equal(await indexOf(name), undefined);
+  // The right came later: the next key finds it.
+  const allowed = open('createIndexes');
+  await allowed.createDataKey('local', { keyAltNames: ['c'] });
+  assert.equal((await indexOf(name)).unique, true);
+  for (const one of [reader, blind, allowed]) one.close();
+});
+
+test('createDataKey where names are shared already: the others stay, and no third key takes one', async () => {
+  const vault = client.db(database).collection('shared');
+  await vault.insertMany([keyDocument(['twice']), keyDocument(['twice'])]);
+  const encryption = new ClientEncryption(client, { keyVaultNamespace: `${database}.shared`, kmsProviders: local });
+  await failsWith('KEY_VAULT_DUPLICATE_KEY', () => encryption.createDataKey('local', { keyAltNames: ['twice'] }));
+  await encryption.createDataKey('local', { keyAltNames: ['once'] });
+  assert.equal(await vault.countDocuments(), 3);
+  encryption.close();
 });
