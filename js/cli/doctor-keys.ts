@@ -101,10 +101,11 @@ async function holdValuesAgainstKeys(
   const remedies = await remediesOf(new Set(missing.map(({ keyId }) => keyId)), flags, connection);
   for (const { namespace, documents, keyId, values } of missing)
     add({
-      state: 'fail',
+      // A deployment may have several key vaults; one without a key is most likely misspelt.
+      state: remedies.get(keyId)?.isElsewhere === true && keys.length > 0 ? 'warn' : 'fail',
       name: 'values',
       detail: `${namespace}: ${counted(values, 'value')} under key ${keyId}, which ${flags.keyVault} does not have (${lookedAt(documents)})`,
-      remedy: remedies.get(keyId) ?? '',
+      remedy: remedies.get(keyId)?.text ?? '',
       code: 'KEY_VAULT_KEY_NOT_FOUND',
     });
   if (missing.length === 0) {
@@ -120,7 +121,7 @@ function lookedAt(documents: number): string {
 }
 
 /** What brings back keys that the key vault does not have, by their id. */
-async function remediesOf(ids: ReadonlySet<string>, flags: DoctorFlags, connection: Connection): Promise<ReadonlyMap<string, string>> {
+async function remediesOf(ids: ReadonlySet<string>, flags: DoctorFlags, connection: Connection): Promise<ReadonlyMap<string, { readonly text: string; readonly isElsewhere?: boolean }>> {
   if (ids.size === 0) return new Map();
   const option = vaultOption(flags.keyVault);
   const retired = await retiredKeys({ keyVault: { client: connection.client, namespace: flags.keyVault } }).catch(() => []);
@@ -129,9 +130,9 @@ async function remediesOf(ids: ReadonlySet<string>, flags: DoctorFlags, connecti
   return new Map(
     [...ids].map((id) => {
       const other = elsewhere.get(id);
-      if (restorable.has(id)) return [id, `The key is retired. Run: csfle keys restore ${id}${option}`];
-      if (other !== undefined) return [id, `${other} has this key: check --key-vault, or name the collections of ${flags.keyVault} with --collection.`];
-      return [id, `Put the key back from a sealed backup: csfle backup restore <file>${option} --execute`];
+      if (restorable.has(id)) return [id, { text: `The key is retired. Run: csfle keys restore ${id}${option}` }];
+      if (other !== undefined) return [id, { text: `${other} has this key: check --key-vault, or name the collections of ${flags.keyVault} with --collection.`, isElsewhere: true }];
+      return [id, { text: `Put the key back from a sealed backup: csfle backup restore <file>${option} --execute` }];
     }),
   );
 }

@@ -1,7 +1,6 @@
 import { ClientEncryption, type KeyDocument, type MasterKeyDocument } from '../index.js';
 import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
-import { requireCollections } from './discovery.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { type KnownMasterKeyFlags, requireKnownMasterKey } from './known-master-key.js';
 import type { LocalKeyFiles } from './key-file.js';

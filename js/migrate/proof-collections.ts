@@ -1,6 +1,5 @@
 /** Where values are found that show which key material is right. */
 
-import { throwIfAborted } from '../abort.js';
 import type { Document } from '../bson.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
 import type { KeyVaultStore } from '../key-vault.js';
