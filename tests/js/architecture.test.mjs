@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import test from 'node:test';
-import { brotliDecompressSync } from 'node:zlib';
+import { brotliDecompressSync, gzipSync } from 'node:zlib';
 import { cargoBin, root } from '../../js/dev/paths.mjs';
 import { crateImports, importsOf } from './imports.mjs';
 
@@ -289,4 +289,10 @@ test('THIRD-PARTY-NOTICES names every crate that is linked and every package tha
   for (const name of new Set(edges.filter(({ from, to, isTypeOnly }) => from.startsWith('js/cli/') && !isTypeOnly && !/^(js\/|node:|csfle-wasm)/.test(to) && !(to in manifest.peerDependencies)).map(({ to }) => to))) {
     assert.ok(notices.includes(`\n${name} `), name);
   }
+});
+
+test('README says how large csfle.wasm is, to two per cent', () => {
+  const [, said] = /`csfle\.wasm` is (\d+) kB gzipped/.exec(textOf('README.md'));
+  const size = gzipSync(readFileSync(join(root, 'dist', 'csfle.wasm')), { level: 9 }).length / 1000;
+  assert.ok(Math.abs(size - said) < size / 50, `${size} kB`);
 });
