@@ -141,7 +141,7 @@ export const COMMAND_WORDS: HostWords = {
     BACKUP_KEY_VAULT_MISMATCH: 'Check which backup is meant, and --key-vault; add --from-another-key-vault when the keys shall really go there.',
     MIGRATION_CONFIRMATION_MISSING: 'Add --confirm-plaintext when documents shall really be stored in the clear.',
     MIGRATION_BACKUP_FAILED: 'Nothing was written. Name a new file with --backup-file where one can be written, or take no backup with --no-backup.',
-    MIGRATION_INDEX_MISSING: 'Create the unique index; csfle doctor prints the line for mongosh.',
+    MIGRATION_INDEX_MISSING: 'Run: csfle keys index --key-vault <namespace>',
     MIGRATION_OLD_KEYS_IN_USE: 'Migrate the collection that the message names too: add --collection.',
     MIGRATION_COLLECTION_MISSING: 'Add --collection for every collection that holds values under these keys: their alternate names move to the new keys, and queries by name would miss the others.',
     MIGRATION_NO_KEYS_CHOSEN: 'Nothing was written. Check --key-vault, --from and the choice of data keys (--created-before, --key): together they name no key. See: csfle keys list',

@@ -86,7 +86,7 @@ export async function checkVault(run: MigrationRun): Promise<readonly MigrationC
         if (!found.uniqueIndex)
           throw new CsfleError(
             'MIGRATION_INDEX_MISSING',
-            `the key vault${store.deployment === undefined ? '' : ` ${store.deployment.namespace}`} has no unique index on keyAltNames, so two keys may take one name: csfle keys index makes it`,
+            `the key vault${store.deployment === undefined ? '' : ` ${store.deployment.namespace}`} has no unique index on keyAltNames, so two keys may take one name`,
           );
         return 'keyAltNames has its unique index';
       }),

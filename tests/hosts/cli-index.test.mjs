@@ -24,7 +24,7 @@ describe('csfle and the index on alternate names', { timeout: 300_000 }, () => {
     assert.deepEqual([state, remedy], ['warn', `Run: csfle keys index --key-vault ${place.namespace}`]);
     const { document: plan } = await json(place, 'migrate', '--mode', 'reencrypt', '--all-keys', '--collection', place.patientsNamespace, '--to', 'local:new', '--execute', '--no-backup');
     const failure = plan.failures.find(({ code }) => code === 'MIGRATION_INDEX_MISSING');
-    assert.ok(failure.message.includes(place.namespace) && failure.message.includes('csfle keys index') && failure.remedy.includes('csfle keys index --key-vault'), JSON.stringify(failure));
+    assert.ok(failure.message.includes(place.namespace) && failure.remedy.includes('csfle keys index --key-vault'), JSON.stringify(failure));
 
     // mongosh leaves no empty arrays either: the index would take two of them for one name.
     for (let n = 0; n < 2; n += 1) await place.vault.insertOne({ _id: new UUID(), keyAltNames: [], keyMaterial: new Binary(Buffer.alloc(160)), creationDate: new Date(), updateDate: new Date(), status: 0, masterKey: { provider: 'local' } });
