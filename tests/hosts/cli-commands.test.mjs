@@ -200,6 +200,8 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     const detailOf = (found) => found.findings.filter(({ name }) => name === 'data key').map(({ detail }) => detail.split(': ')[1]);
     for (const detail of detailOf(good)) assert.match(detail, /^opens [45] of 5 sampled values$/);
     const elsewhere = await json('doctor', '--local-key-file', keyFile, '--collection', `${place.database}.absent`);
+    // The collection is not there, which is a failure of its own.
+    assert.equal(elsewhere.findings.filter(({ state }) => state === 'fail').length, 1);
     assert.deepEqual([elsewhere.code, ...detailOf(elsewhere)], [1, ...Array(3).fill('unwraps; not proven, no value under it in the first 2,000 documents of each collection')]);
     // Two keys exchanged: both unwrap, and neither opens a value.
     const exchange = async () => {
