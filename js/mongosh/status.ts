@@ -2,7 +2,8 @@
 
 import { createRequire } from 'node:module';
 import { CsfleError, type Document, type ErrorCode } from '../index.js';
-import { interruptible } from './help.js';
+import { visible } from '../node/text.js';
+import { AS_PRINTABLE, interruptible } from './help.js';
 import type { ShellSession } from './session.js';
 import { hostsOf, type ShellInstanceState } from './shell.js';
 import { inShell } from './words.js';
@@ -67,7 +68,7 @@ export async function statusOf(session: ShellSession | undefined, state: ShellIn
     failure === undefined ? [] : [closedKey({ _id: key['_id'], keyAltNames: namesOf(key), provider }, failure)],
   );
   const { writable = false, uniqueIndex = false, reason } = capabilities ?? {};
-  return {
+  return withVisiblePrint({
     summary: summaryOf(tried),
     versions,
     keyVault: {
@@ -80,7 +81,19 @@ export async function statusOf(session: ShellSession | undefined, state: ShellIn
       providers,
       closedKeys,
     },
-  };
+  });
+}
+
+/** The shell prints text as it is: what others wrote into the key vault is shown with its unseen characters escaped. The data stays. */
+function withVisiblePrint(status: ShellStatus): ShellStatus {
+  return Object.defineProperty(status, AS_PRINTABLE, { value: () => inVisibleText(status) });
+}
+
+function inVisibleText(value: unknown): unknown {
+  if (typeof value === 'string') return visible(value);
+  if (Array.isArray(value)) return value.map(inVisibleText);
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [visible(name), inVisibleText(one)]));
 }
 
 function closedKey(key: Pick<ClosedKey, '_id' | 'keyAltNames' | 'provider'>, { code, message, remedy, details }: CsfleError): ClosedKey {

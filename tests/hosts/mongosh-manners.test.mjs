@@ -72,7 +72,14 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     assert.match(`${absent.stdout}${absent.stderr}`, /\\u001b\[2K\\u000d\\u000aforged ok\\u202e\\u200b/);
     const namespace = `${database}.${forged.replaceAll('\u0000', '')}`;
     const plan = await run(`${shell.load} print(csfle.migrate({ ...${options}, mode: 'reencrypt', collections: [${JSON.stringify(namespace)}], from: { provider: 'local' }, to: { provider: 'local' } }))`, { json: false });
-    for (const { stdout, stderr } of [absent, plan]) {
+    // A provider name that a writer of the key vault chose.
+    const planted = await run(
+      `${shell.load} csfle.keyVault(${options}).createKey('local', ['print']); const keys = db.getSiblingDB('${database}').getCollection('__keyVault');
+       keys.insertOne({ ...keys.findOne(), _id: UUID(), keyAltNames: [${JSON.stringify(forged)}], masterKey: { provider: ${JSON.stringify(`aws:${forged}`)} } }); print(csfle.status(${options})); print(typeof csfle.status(${options}).keyVault.providers)`,
+      { json: false },
+    );
+    assert.match(planted.stdout, /aws:x\\+u001b\[2K\\+u000d\\+u000aforged ok\\+u202e\\+u200b/);
+    for (const { stdout, stderr } of [absent, plan, planted]) {
       assert.doesNotMatch(`${stdout}${stderr}`, /^forged/m);
       assert.doesNotMatch(`${stdout}${stderr}`.replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u);
     }
