@@ -177,6 +177,15 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.deepEqual(usesOf(report, place.id('plain')).map(([namespace, kind]) => [namespace, kind]).sort(), namesOf(searched).map((name) => [name, 'value']).sort());
     assert.deepEqual([...asked].sort(), namesOf(searched).sort());
     assert.equal(report.keys[0].outcome, 'kept');
+    // And as the server itself lists them.
+    await place.other.dropDatabase();
+    const own = lab.client.db('config');
+    await own.collection('transactions').insertOne({ _id: 'w', value });
+    assert.equal((await place.retire('plain')).keys[0].outcome, 'unused');
+    await own.collection('w').insertOne({ _id: 'w', value });
+    const kept = await place.retire('plain');
+    for (const name of ['transactions', 'w']) await own.collection(name).deleteOne({ _id: 'w' });
+    assert.deepEqual([kept.keys[0].outcome, usesOf(kept, place.id('plain'))], ['kept', [['config.w', 'value', 1]]]);
   });
 
   it('what cannot be read counts as in use: a view over nothing, a refused collection, a refused list', async () => {
