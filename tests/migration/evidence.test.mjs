@@ -146,12 +146,12 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     const place = await scene({ documents: 0 });
     const value = await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain });
     const reserved = {
-      local: ['oplog.rs', 'replset.minvalid', 'startup_log', 'system.replset', 'system.healthlog'],
+      local: ['oplog.rs', 'replset.minvalid', 'startup_log', 'system.replset', 'system.rollback.id', 'system.tenantMigration.oplogView', 'system.healthlog'],
       config: ['system.sessions', 'cache.databases', 'transactions', 'image_collection', 'sampledQueries', 'sampledQueriesDiff'],
       admin: ['system.users', 'system.roles', 'system.keys', 'system.sessions'],
       [place.otherName]: ['system.profile', 'system.views'],
     };
-    const searched = { local: ['w', 'oplog'], config: ['w', 'cache', 'transactions2'], admin: ['w', 'users'], [place.otherName]: ['w', 'transactions'] };
+    const searched = { local: ['w', 'oplog', 'system.other'], config: ['w', 'cache', 'transactions2'], admin: ['w', 'users'], [place.otherName]: ['w', 'transactions'] };
     const namesOf = (names) => Object.entries(names).flatMap(([database, list]) => list.map((name) => `${database}.${name}`));
     // The server of these tests refuses some of these names and lists others not: a client that lists them all and finds the value in each.
     const all = [...namesOf(reserved), ...namesOf(searched)];
@@ -177,6 +177,15 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.deepEqual(usesOf(report, place.id('plain')).map(([namespace, kind]) => [namespace, kind]).sort(), namesOf(searched).map((name) => [name, 'value']).sort());
     assert.deepEqual([...asked].sort(), namesOf(searched).sort());
     assert.equal(report.keys[0].outcome, 'kept');
+    // And as the server itself lists them.
+    await place.other.dropDatabase();
+    const own = lab.client.db('config');
+    await own.collection('transactions').insertOne({ _id: 'w', value });
+    assert.equal((await place.retire('plain')).keys[0].outcome, 'unused');
+    await own.collection('w').insertOne({ _id: 'w', value });
+    const kept = await place.retire('plain');
+    for (const name of ['transactions', 'w']) await own.collection(name).deleteOne({ _id: 'w' });
+    assert.deepEqual([kept.keys[0].outcome, usesOf(kept, place.id('plain'))], ['kept', [['config.w', 'value', 1]]]);
   });
 
   it('what cannot be read counts as in use: a view over nothing, a refused collection, a refused list', async () => {
