@@ -50,7 +50,7 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
 const OPTION_NAMES: readonly (keyof ShellMigrateOptions)[] = [
   'client', 'keyVaultNamespace', 'keyVaultClient', 'kmsProviders', 'mode', 'from', 'to', 'execute', 'createdBefore', 'keyIds', 'all', 'keyFilter',
   'collections', 'schemas', 'confirmPlaintext', 'deleteOldKeys', 'evidence', 'otherCollections', 'dataClients', 'backup', 'backupFile', 'passphraseFile',
-  'passphrase', 'onBackup', 'allowEmpty', 'trustedMasterKeys', 'allowedEndpoints', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries',
+  'passphrase', 'onBackup', 'allowEmpty', 'newMasterKey', 'trustedMasterKeys', 'allowedEndpoints', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries',
 ];
 
 /** A line of progress at most this often. */

@@ -16,7 +16,7 @@ function rulesOf(schema, bson) {
     if (!encrypt || Object.keys(rest).length > 0) throw new Error(`limits-schema: unknown keywords at ${name}`);
     const { keyId: [keyId], algorithm, bsonType, ...unknown } = encrypt;
     if (bsonType !== 'string' || Object.keys(unknown).length > 0) throw new Error(`limits-schema: unknown keywords at ${name}`);
-    return [name, { algorithm, keyId: new bson.Binary(binary(toValueOf(keyId)).content, 4) }];
+    return [name, { algorithm, keyId: new bson.Binary(binary(toValueOf(keyId)).content, 4), optional: true }];
   }));
 }
 

@@ -121,7 +121,8 @@ describe('csfle against a shell', () => {
           if (isRetiredFirst) interrupt();
           return { deletedCount: found === undefined ? 0 : 1 };
         },
-        runCommandWithCheck: async () => { if (!isRetiredFirst) interrupt(); return { databases: [] }; },
+        // The first command of the search; a new key asks for less.
+        runCommandWithCheck: async (_database, command) => { if (!isRetiredFirst && 'listDatabases' in command) interrupt(); return { databases: [] }; },
       };
       const vault = await csfle.keyVault(optionsFor(fakeMongo({ provider, state: { interrupted } })));
       const id = await vault.createKey('local');

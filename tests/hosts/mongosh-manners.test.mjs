@@ -75,7 +75,7 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     // A provider name that a writer of the key vault chose.
     const planted = await run(
       `${shell.load} csfle.keyVault(${options}).createKey('local', ['print']); const keys = db.getSiblingDB('${database}').getCollection('__keyVault');
-       keys.insertOne({ ...keys.findOne(), _id: UUID(), keyAltNames: [${JSON.stringify(forged)}], masterKey: { provider: ${JSON.stringify(`aws:${forged}`)} } }); print(csfle.status(${options})); print(typeof csfle.status(${options}).keyVault.providers)`,
+       keys.insertOne({ ...keys.findOne(), _id: UUID(), keyAltNames: [${JSON.stringify(forged)}], masterKey: { provider: ${JSON.stringify(`aws:${forged}`)} } }); print(csfle.status(${options})); print(keys.deleteMany({ 'masterKey.provider': { $ne: 'local' } }).deletedCount); keys.deleteMany({})`,
       { json: false },
     );
     assert.match(planted.stdout, /aws:x\\+u001b\[2K\\+u000d\\+u000aforged ok\\+u202e\\+u200b/);

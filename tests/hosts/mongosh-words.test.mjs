@@ -66,7 +66,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
 
   it('a key file that does not open the keys is named, with the next step, in plan and status', async () => {
     const wrong = "{ ...options, kmsProviders: { local: csfle.localKeyFile('new.bin') } }";
-    const text = await printed(`csfle.migrate({ ...${wrong}, to: { provider: 'local' }, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'] })`);
+    const text = await printed(`csfle.migrate({ ...${wrong}, to: { provider: 'local' }, newMasterKey: true, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'] })`);
     assert.match(text, /FAIL old-keys-unwrap: .*do not open under the local master key of new\.bin.*\n +Give the file .*csfle\.localKeyFile/);
     const { keyVault } = await evaluate(`csfle.status(${wrong})`);
     assert.deepEqual(keyVault.closedKeys.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);

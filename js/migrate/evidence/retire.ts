@@ -39,19 +39,22 @@ export async function retireUnused(retirement: Retirement, keys: readonly Docume
     const uses = before.of(judged(key));
     if (uses.length > 0) settle(key, 'kept', uses);
     else if (!execute) settle(key, 'unused');
-    else
+    else {
+      let entry: RetiredKey | null | undefined;
       try {
-        const entry = await fromStore(() => retirement.store.retireKey(key['_id'] as BsonBinary, retirement.noteOf(key)));
+        entry = await fromStore(() => retirement.store.retireKey(key['_id'] as BsonBinary, retirement.noteOf(key)));
         await requireMoved(retirement, key, entry);
         if (entry === null) settle(key, 'gone');
         else moved.push({ key, entry });
       } catch (error) {
         // The server may have removed it all the same: then the second search decides about it as about the others.
         const isThere = await search.engine.findKey(key['_id'] as BsonBinary).then((found) => found !== undefined).catch(() => undefined);
-        if (isThere !== true) moved.push({ key, isUncertain: isThere === undefined });
+        if (entry && isThere !== true) moved.push({ key, entry });
+        else if (isThere !== true) moved.push({ key, isUncertain: isThere === undefined });
         if (isThere !== false) retirement.fail(key, error);
         settle(key, 'failed');
       }
+    }
   }
   if (moved.length === 0) return [...outcomes.values()];
   // Others may have encrypted under a key while it was searched for, or with one that they keep unwrapped.
@@ -78,7 +81,9 @@ export async function retireUnused(retirement: Retirement, keys: readonly Docume
  * Looks whether a store did what it says: the key is gone from the vault, and its copy is among the retired keys. Without a
  * copy the key goes back into the vault.
  */
-async function requireMoved({ store, search: { engine } }: Retirement, key: Document, entry: RetiredKey | null): Promise<void> {
+async function requireMoved({ store, search: { engine, signal } }: Retirement, key: Document, entry: RetiredKey | null): Promise<void> {
+  // After an abort every key goes back anyway.
+  if (signal?.aborted) return;
   const id = key['_id'] as BsonBinary;
   const wrong = (what: string): CsfleError => new CsfleError('KEY_VAULT_COPY_MISMATCH', `key ${idText(id)}: ${what}`, { details: { keyId: idText(id) } });
   const present = await engine.findKey(id);

@@ -210,7 +210,7 @@ impl Rules {
                 true => Some(node),
                 false => {
                     if frame == 0 || element.name.contains(&b'.') {
-                        self.check_name(node, element.name, frame == 0)?;
+                        self.check_name(node, element, frame == 0)?;
                     }
                     self.child(node, element.name)
                 }
@@ -273,11 +273,17 @@ impl Rules {
     }
 
     /// Refuses names that spell the path of a rule as one name, and operators of updates: their values would stay in the clear.
-    fn check_name(&self, node: usize, name: &[u8], is_top: bool) -> Result<()> {
+    fn check_name(&self, node: usize, element: &Element<'_>, is_top: bool) -> Result<()> {
+        let name = element.name;
         if self.child(node, name).is_some() {
             return Ok(());
         }
-        let is_operator = is_top && name.first() == Some(&b'$');
+        // Operators take documents, and stages of pipelines too.
+        let is_operator = is_top
+            && matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY)
+            && name.split_first().is_some_and(|(first, rest)| {
+                *first == b'$' && !rest.is_empty() && rest.iter().all(u8::is_ascii_alphabetic)
+            });
         let mut reached = Some(node);
         if name.contains(&b'.') {
             for step in name.split(|byte| *byte == b'.') {
