@@ -319,7 +319,12 @@ fn another_spelling_of_a_path_is_refused_even_if_the_rule_is_optional() {
     // A rule may name the operator itself, and other names with dots are no concern of a rule.
     let set = document(&[("$set", ty::DOCUMENT, inner)]);
     Machine::encrypt_documents(&set, &rules(&["$set.b"], RANDOM, id)).unwrap();
-    let dotted = document(&[("x.y", ty::INT32, int(1)), ("ssn", ty::INT32, int(1))]);
+    let dotted = document(&[
+        ("x.y", ty::INT32, int(1)),
+        ("1.7", ty::INT32, int(1)),
+        ("$m", ty::DOCUMENT, document(&[])),
+        ("ssn", ty::INT32, int(1)),
+    ]);
     Machine::encrypt_documents(&dotted, &rules(&["ssn"], RANDOM, id)).unwrap();
 }
 

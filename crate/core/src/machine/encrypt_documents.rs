@@ -278,27 +278,23 @@ impl Rules {
         if self.child(node, name).is_some() {
             return Ok(());
         }
-        // Operators take documents, and stages of pipelines too.
-        let is_operator = is_top
-            && matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY)
-            && name.split_first().is_some_and(|(first, rest)| {
-                *first == b'$' && !rest.is_empty() && rest.iter().all(u8::is_ascii_alphabetic)
-            });
-        let mut reached = Some(node);
-        if name.contains(&b'.') {
-            for step in name.split(|byte| *byte == b'.') {
-                reached = reached.and_then(|node| match &self.nodes[node] {
-                    Node::Rule(_) => Some(node),
-                    // A number may be an index of an array, which paths of rules do not have.
-                    Node::Names(known) if is_index(step) => {
-                        Some(known.get(step).copied().unwrap_or(node))
+        let is_operator = is_top && UPDATE_OPERATORS.contains(&name);
+        let mut reached = name.contains(&b'.').then_some(node);
+        let mut is_named = false;
+        for step in name.split(|byte| *byte == b'.') {
+            reached = reached.and_then(|node| match &self.nodes[node] {
+                Node::Rule(_) => Some(node),
+                Node::Names(known) => match known.get(step) {
+                    Some(child) => {
+                        is_named = true;
+                        Some(*child)
                     }
-                    Node::Names(known) => known.get(step).copied(),
-                });
-            }
-        } else {
-            reached = None;
+                    // A number may be an index of an array, which paths of rules do not have.
+                    None => is_index(step).then_some(node),
+                },
+            });
         }
+        let reached = reached.filter(|_| is_named);
         if !is_operator && reached.is_none() {
             return Ok(());
         }
@@ -363,6 +359,29 @@ impl Frame {
         }
     }
 }
+
+/// The operators of an update and the stages of one in the form of a pipeline, as the manual of MongoDB 8 lists them.
+const UPDATE_OPERATORS: [&[u8]; 19] = [
+    b"$set",
+    b"$unset",
+    b"$inc",
+    b"$mul",
+    b"$rename",
+    b"$min",
+    b"$max",
+    b"$currentDate",
+    b"$setOnInsert",
+    b"$push",
+    b"$pull",
+    b"$pullAll",
+    b"$addToSet",
+    b"$pop",
+    b"$bit",
+    b"$addFields",
+    b"$project",
+    b"$replaceRoot",
+    b"$replaceWith",
+];
 
 fn is_index(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_digit)
