@@ -92,8 +92,8 @@ function keyWriter(name, write) {
       detail: { write: turn },
       mayLeaveUnread: () => leavesUnread,
       asked: name === 'alternate-name-added',
-      // The backup of before does not have a key that came later: the next run refuses to go on with that file, and says so.
-      ...(name === 'key-added' ? { withBackup: false } : {}),
+      // The backup of before does not have a key as it came later: the next run refuses to go on with that file, and says so.
+      ...(name === 'alternate-name-added' ? {} : { withBackup: false }),
       injected: () => done,
       async onCommand(command) {
         if (done || !command.isWrite || !Object.values(command.read()).includes('__keyVault')) return;
