@@ -202,7 +202,7 @@ const JS_CODES = {
     'Name every collection that holds values under these keys: their alternate names move to the new keys, and queries by name would miss the others.',
   ),
   MIGRATION_NO_KEYS_CHOSEN: stays(
-    'Nothing was written. Check the key vault, the source `from` and the choice of data keys: together they name no key.',
+    'Nothing was written. Check the key vault, the source `from` and the choice of data keys: together they name no key. `allowEmpty` is for a key vault that is meant to have none.',
   ),
   BACKUP_RESTORE_UNPROVEN: stays(
     'Give kmsProviders that open both wrappings, so that they can be compared; set allowUnproven only if you know that the backup is right.',

@@ -1,4 +1,4 @@
-/** The part of `csfle doctor` that tries keys on values, and holds the values against the keys. */
+/** The part of `csfle doctor` that tries keys on values, and looks for the key of every value. */
 
 import { type KeyDocument, type KeyProof, type KeyProofReport, proveKeys, retiredKeys } from '../index.js';
 import type { Connection } from './connection.js';
@@ -48,7 +48,7 @@ export async function proveEach(
       add({ state: 'warn', name: 'collection', detail: `${namespace} cannot be read`, remedy: 'Allow find on it to this user.' });
     for (const finding of closedKeys(proofs)) add(finding);
     for (const proof of proofs) add(findingOf(inCommand.report(proof)));
-    await holdValuesAgainstKeys(keys, found, flags, connection, add);
+    await checkKeysOfValues(keys, found, flags, connection, add);
   } catch (error) {
     add(failed('data key', error));
   } finally {
@@ -89,7 +89,7 @@ function closedKeys(proofs: readonly KeyProof[]): readonly Finding[] {
 }
 
 /** Whether the key vault has the key of every value that was seen, and what a re-encryption left. */
-async function holdValuesAgainstKeys(
+async function checkKeysOfValues(
   keys: readonly KeyDocument[],
   found: KeyProofReport['found'],
   flags: DoctorFlags,
@@ -109,11 +109,18 @@ async function holdValuesAgainstKeys(
       code: 'KEY_VAULT_KEY_NOT_FOUND',
     });
   if (missing.length === 0) {
-    const [values, documents] = [found.flatMap(({ byKey }) => byKey.map((one) => one.values)), found.map((one) => one.documents)].map((numbers) => numbers.reduce((sum, one) => sum + one, 0)) as [number, number];
-    add({ state: 'ok', name: 'values', detail: `the key of each of ${counted(values, 'value')} is there: looked at ${counted(documents, 'document')}, the first 2,000 of each of ${counted(found.length, 'collection')}` });
+    const values = sumOf(found.flatMap(({ byKey }) => byKey.map((one) => one.values)));
+    const documents = sumOf(found.map((one) => one.documents));
+    const result = values === 0 ? 'no encrypted value was found' : `the key of each of ${counted(values, 'value')} is there`;
+    const looked = `looked at ${counted(documents, 'document')}, the first 2,000 of each of ${counted(found.length, 'collection')}`;
+    add({ state: 'ok', name: 'values', detail: `${result}: ${looked}` });
   }
   const stopped = stoppedMigration(keys, found, flags);
   if (stopped !== undefined) add(stopped);
+}
+
+function sumOf(numbers: readonly number[]): number {
+  return numbers.reduce((sum, one) => sum + one, 0);
 }
 
 function lookedAt(documents: number): string {

@@ -40,8 +40,7 @@ export async function migrateCommand(flags: MigrateFlags, output: Output): Promi
       signal: interrupt.signal,
     };
     if (flags.execute) await requireNamedKeys(flags, connection);
-    const isEmpty = flags.execute && (await hasNoKey(flags, connection));
-    const report = inCommand.report(await perform(flags, options, isEmpty));
+    const report = inCommand.report(await perform(flags, options));
     progress.close();
     const keyFile = endpoints.to === undefined ? undefined : endpoints.providers.sourceOf(endpoints.to.provider);
     return finish(flags, report, output, interrupt, { vault: vaultPlace(connection.client, flags.keyVault), keyFile });
@@ -86,6 +85,7 @@ async function optionsOf(
     collections: flags.collection.map((namespace) => ({ client, namespace })),
     schemas: flags.schemaFile.map((path) => schemaFile(path, bson)),
     confirmPlaintext: flags.confirmPlaintext,
+    allowEmpty: flags.allowEmpty,
     deleteOldKeys: flags.deleteOldKeys,
     bson,
     ...(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<MigrateOptions>),
@@ -110,19 +110,8 @@ async function requireNamedKeys({ key, mode, keyVault }: MigrateFlags, { client,
     );
 }
 
-/** Whether a key vault that can be read has no key. */
-async function hasNoKey({ keyVault }: MigrateFlags, { client }: Connection): Promise<boolean> {
-  const found = await driverKeyVaultStore(client, keyVault).find({}).catch(() => undefined);
-  return found?.length === 0;
-}
-
-async function perform(flags: MigrateFlags, options: MigrateOptions, isEmpty: boolean): Promise<MigrationReport> {
+async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<MigrationReport> {
   if (!flags.execute) return migrate(options);
-  if (isEmpty && !flags.allowEmpty && flags.mode === 'decrypt') {
-    // The other modes are refused by the library. This one has nothing to do with the keys of a vault that is empty or misspelt.
-    throw new CsfleError('MIGRATION_NO_KEYS_CHOSEN', `the key vault ${flags.keyVault} has no data key`);
-  }
-  if (isEmpty && flags.allowEmpty && flags.mode !== 'decrypt') return { ...(await migrate(options)), ok: true };
   if (flags.mode !== 'decrypt') return migrate({ ...options, execute: true });
   if (!flags.confirmPlaintext && !(await confirmed(flags))) {
     throw new CliError(
@@ -166,8 +155,7 @@ function warnOfNothing(flags: MigrateFlags, { plan }: MigrationReport, output: O
   if (known.size === 0 && flags.key.length === 0) output.warn(`${flags.keyVault} has no data key; check --key-vault`);
 }
 
-function verdictOf(flags: MigrateFlags, { plan, failures, ok }: MigrationReport): string | readonly string[] {
-  if (flags.execute && ok) return 'Nothing to do: the key vault has no data key.';
+function verdictOf(flags: MigrateFlags, { plan, failures }: MigrationReport): string | readonly string[] {
   if (!flags.execute)
     return plan.executable
       ? 'Nothing was written. Add --execute to carry this out.'

@@ -92,12 +92,12 @@ export function printResults(output: Output, report: MigrationReport, { vault, k
   const { mode, plan, keys, collections, schemas, failures, kmsCalls, durationMs, interrupted, ok } = report;
   const unfinished = failures.length > 0 ? 'Not done: see the failures below' : 'Not done: see below what is left';
   // A date that is too early chooses no key: that is to be read as such, and not as work that was done.
-  const nothingChosen = mode === 'reencrypt' && keys.planned === 0 ? plan.checks.find(({ name }) => name === 'keys-chosen') : undefined;
+  const nothingChosen = keys.planned === 0 ? plan.checks.find(({ name }) => name === 'keys-chosen') : undefined;
   const done = nothingChosen === undefined ? 'Done' : 'Nothing to do';
   const verdict = interrupted ? 'Interrupted: run it again to go on' : ok ? done : unfinished;
   output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
   output.line(`${INDENT}${vault}`);
-  if (mode === 'rewrap') {
+  if (mode === 'rewrap' && nothingChosen === undefined) {
     output.line(
       `${INDENT}${keys.migrated} of ${counted(keys.planned, 'key')} wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`,
     );

@@ -95,9 +95,8 @@ async function takeBackup(
 async function keyOf(flags: RewrapFlags, masterKey: MasterKeyDocument | undefined, providers: ProviderSet, output: Output): Promise<HeldKey<BackupKey>> {
   const passphrase = await givenPassphrase(flags, output);
   if (passphrase !== undefined) return passphrase;
-  const usable = masterKey ?? (providers.has('local') ? { provider: 'local' } : undefined);
-  if (usable !== undefined && providers.has(usable.provider) && (providerType(usable.provider) === 'local' || usable['key'] !== undefined))
-    return { key: { kmsProviders: providers.kmsProviders, masterKey: usable, ...trustOf(flags, flags.endpoint) }, wipe: () => undefined };
+  if (masterKey !== undefined && providers.has(masterKey.provider) && (providerType(masterKey.provider) === 'local' || masterKey['key'] !== undefined))
+    return { key: { kmsProviders: providers.kmsProviders, masterKey, ...trustOf(flags, flags.endpoint) }, wipe: () => undefined };
   throw new CliError(
     'CLI_OPTION_INVALID',
     'the backup before the first write needs a passphrase, or one master key that all these keys are under',

@@ -144,7 +144,7 @@ export const COMMAND_WORDS: HostWords = {
     MIGRATION_INDEX_MISSING: 'Run: csfle keys index --key-vault <namespace>',
     MIGRATION_OLD_KEYS_IN_USE: 'Migrate the collection that the message names too: add --collection.',
     MIGRATION_COLLECTION_MISSING: 'Add --collection for every collection that holds values under these keys: their alternate names move to the new keys, and queries by name would miss the others.',
-    MIGRATION_NO_KEYS_CHOSEN: 'Nothing was written. Check --key-vault, --from and the choice of data keys (--created-before, --key): together they name no key. See: csfle keys list',
+    MIGRATION_NO_KEYS_CHOSEN: 'Nothing was written. Check --key-vault, --from and the choice of data keys (--created-before, --key): together they name no key. --allow-empty is for a key vault that is meant to have none. See: csfle keys list',
     MIGRATION_EVIDENCE_INCOMPLETE: `Allow this user to list and read every namespace, ${IN_USE}`,
     KEY_VAULT_KEY_IN_USE: `Re-encrypt or delete the values that the report names first, ${IN_USE}`,
     OPERATION_ABORTED: 'Run the command again.',

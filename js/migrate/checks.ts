@@ -54,7 +54,7 @@ async function check(
 }
 
 /** Whether the vault can be written and keeps alternate names unique: found out without writing. */
-export async function checkVault(run: MigrationRun): Promise<readonly MigrationCheck[]> {
+export async function checkVault(run: MigrationRun, documents: readonly Document[]): Promise<readonly MigrationCheck[]> {
   const { store } = run.engine;
   let found: KeyVaultCapabilities | undefined;
   let failure: CsfleError | undefined;
@@ -78,9 +78,9 @@ export async function checkVault(run: MigrationRun): Promise<readonly MigrationC
     );
   }
   if (run.mode !== 'decrypt') {
-    // reencrypt keeps its state in alternate names: two keys of one name would make it ambiguous.
+    // reencrypt keeps its state in alternate names: two keys of one name would make it ambiguous. Without a key it writes none.
     checks.push(
-      await check('alt-name-index', run.mode === 'reencrypt', async () => {
+      await check('alt-name-index', run.mode === 'reencrypt' && documents.length > 0, async () => {
         if (failure !== undefined) throw failure;
         if (found === undefined) return unknown('this key vault cannot tell; each new key is looked up by its mark before it is used');
         if (!found.uniqueIndex)

@@ -75,6 +75,8 @@ export interface MigrateOptions extends EvidenceOptions, TrustOptions {
   readonly all?: boolean | undefined;
   /** Restricts the keys further, in MongoDB's query language. Default: every key. */
   readonly keyFilter?: Document | undefined;
+  /** With `true`, a key vault without a data key is no failure. Default: `false`, since a misspelt key vault looks the same. */
+  readonly allowEmpty?: boolean | undefined;
   /** The collections whose documents are rewritten; modes `reencrypt` and `decrypt`. Their validators are rewritten too. */
   readonly collections?: readonly MigrationCollectionInput[] | undefined;
   /** Schemas kept elsewhere. */

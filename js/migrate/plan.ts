@@ -8,7 +8,7 @@ import { check, checkNewMasterKey, checkVault, type Fingerprints, keysProvenChec
 import { counted } from './counted.js';
 import { idText, type Replacement } from './engine.js';
 import { modeOf } from './modes/index.js';
-import { type ChosenKey, type Look, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';
+import { type ChosenKey, emptyVaultCheck, type Look, readVault, toMigrate, valuesNotChosen } from './modes/mode.js';
 import { findReplacedBefore, findReplacements } from './modes/reencrypt.js';
 import { ValueSamples } from './proof.js';
 import { searchForProof } from './proof-collections.js';
@@ -47,7 +47,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
       return counted(documents.length, 'key document');
     }),
   );
-  checks.push(...(await checkVault(run)));
+  checks.push(...(await checkVault(run, documents)));
 
   const censuses = new Map<string, Census>();
   const samples: Uint8Array[][] = [];
@@ -95,7 +95,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
   checks.push(keyDocumentsCheck(assessed));
   const isReadable = checks.every(({ name, ok }) => ok || name !== 'vault-readable');
   // Of a vault that was not read nothing can be said.
-  if (isReadable) checks.push(...mode.checks(run, look, assessed));
+  if (isReadable) checks.push(...(documents.length === 0 ? [emptyVaultCheck(run)] : mode.checks(run, look, assessed)));
   const keys = toMigrate(documents, assessed);
   const searched = await searchForProof(run, keys, values);
   const { fingerprints, faults, proven } = await unwrapKeys(run, keys, values);

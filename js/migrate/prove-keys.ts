@@ -54,9 +54,9 @@ export interface ValuesFound {
 /** Result of `proveKeys()`. */
 export interface KeyProofReport {
   readonly keys: readonly KeyProof[];
-  /** What the collections hold, as far as they were read. */
+  /** What the collections hold that could be read. */
   readonly found: readonly ValuesFound[];
-  /** Collections that could not be read. */
+  /** Collections that could not be read, or not as far as was asked; `found` does not name them. */
   readonly unread: readonly string[];
 }
 
@@ -91,8 +91,12 @@ export async function proveKeys(options: ProveKeysOptions): Promise<KeyProofRepo
       const met = (keyId: string): void => {
         counts.set(keyId, (counts.get(keyId) ?? 0) + 1);
       };
-      await values.search(collection, keyIds, { toTheEnd: false, signal, advance, met }).catch(() => unread.push(namespace));
-      found.push({ namespace, documents: looked, byKey: [...counts].map(([keyId, count]) => ({ keyId, values: count })) });
+      try {
+        await values.search(collection, keyIds, { toTheEnd: false, signal, advance, met });
+        found.push({ namespace, documents: looked, byKey: [...counts].map(([keyId, count]) => ({ keyId, values: count })) });
+      } catch {
+        unread.push(namespace);
+      }
     }
     const limiter = new Limiter(kmsConcurrency ?? 8);
     const keys = await Promise.all(documents.map((key) => limiter.run(() => proveOne(engine, key, values, signal))));

@@ -26,6 +26,7 @@ const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
   'keyIds',
   'all',
   'keyFilter',
+  'allowEmpty',
   'collections',
   'schemas',
   'confirmPlaintext',
@@ -61,7 +62,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
   requireFunctions(options, ['onProgress', 'onBackup']);
   checkEvidenceOptions(options);
   requireSignal(options.signal);
-  requireBooleans(options, ['execute', 'all', 'confirmPlaintext', 'deleteOldKeys']);
+  requireBooleans(options, ['execute', 'all', 'allowEmpty', 'confirmPlaintext', 'deleteOldKeys']);
   if (options.batchSize !== undefined) wholeNumber('batchSize', options.batchSize, 1, LARGEST_BATCH);
   const mode = options.mode ?? 'rewrap';
   if (!MODES.includes(mode))

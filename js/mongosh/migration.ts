@@ -33,8 +33,6 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
    * master key of `to` (mode decrypt: of `from`). Default: a new file in the working folder.
    */
   readonly backupFile?: string;
-  /** With `true`, a key vault without a key is no failure: there is nothing to do. Default: `false`. */
-  readonly allowEmpty?: boolean;
   /** Says that a local master key of `to` which opens none of the keys under its provider is meant. */
   readonly newMasterKey?: boolean;
   /** `false` takes no backup. */
@@ -67,7 +65,7 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
     throw new CsfleError('OPTION_INVALID', `backup must be true or false, found ${typeof complete.backup}; the file and its passphrase are backupFile and passphraseFile`, { details: { option: 'backup' } });
   for (const name of ['from', 'to'] as const) requireRegionOfArn(name, complete[name]);
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, allowEmpty, passphrase, passphraseFile, newMasterKey, ...settings } = complete;
+  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, newMasterKey, ...settings } = complete;
   // One client for one connection: what it lists is searched once.
   const dataClient = place.mongo === place.vaultMongo ? place.vaultClient : providerClient(place.mongo);
   const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
@@ -78,21 +76,15 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   try {
     const { to, trustedMasterKeys, allowedEndpoints } = complete;
     await requireKnownMasterKey(place, { provider: to?.provider, kmsProviders: providers.kmsProviders, given: kmsProviders, newMasterKey, alsoRetired: true, trustedMasterKeys, allowedEndpoints });
-    const isEmpty = settings.execute === true && (await place.store.find({}).catch(() => undefined))?.length === 0;
-    // The other modes are refused by the library.
-    if (isEmpty && allowEmpty !== true && settings.mode === 'decrypt')
-      throw new CsfleError('MIGRATION_NO_KEYS_CHOSEN', `the key vault ${vaultPlace(place)} has no data key`);
-    const isNothing = isEmpty && allowEmpty === true && settings.mode !== 'decrypt';
     held = wantsBackup === false ? undefined : backupOf(complete, providers, place);
     const backup = held?.backup;
     const where: ReportPlace = { vault: vaultPlace(place), keyFile: to === undefined ? undefined : keyFileOf(kmsProviders?.[to.provider]) };
-    const printable = (report: MigrationReport): MigrationReport => readable(inShell.report(isNothing ? { ...report, ok: true } : report), where);
+    const printable = (report: MigrationReport): MigrationReport => readable(inShell.report(report), where);
     const work = (signal: AbortSignal): Promise<MigrationReport> => {
       // What is left of a phase that was broken off is not done.
       signal.addEventListener('abort', () => progress.stop());
       return migrate({
         ...settings,
-        ...(isNothing ? { execute: false } : {}),
         keyVault: { client: place.vaultClient, namespace: place.namespace },
         kmsProviders: providers.kmsProviders,
         ...(collections === undefined ? {} : { collections: opened('collections', collections) }),
@@ -264,9 +256,9 @@ function counted(number: number, noun: string): string {
 function verdict(report: MigrationReport, executable: boolean): string {
   if (report.interrupted) return 'Interrupted: run it again to go on.';
   const kept = (report.remaining?.notChosen ?? []).length > 0 || report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
-  if (report.executed && report.ok && report.mode === 'reencrypt' && report.keys.planned === 0) return `Nothing to do: ${report.plan.checks.find(({ name }) => name === 'keys-chosen')?.detail}.`;
+  const nothingChosen = report.keys.planned === 0 ? report.plan.checks.find(({ name }) => name === 'keys-chosen') : undefined;
+  if (report.executed && report.ok && nothingChosen !== undefined) return `Nothing to do: ${nothingChosen.detail}.`;
   if (report.executed) return report.ok ? `Done and verified${kept ? ' for the keys that were chosen; others keep their data key' : ''}.` : 'Not done: see above what failed and what is left. Run it again when that is dealt with.';
-  if (report.ok && !executable) return 'Nothing to do: the key vault has no data key.';
   if (report.failures.length > 0) return 'Nothing was written: see what failed above.';
   return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';
 }

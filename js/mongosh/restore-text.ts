@@ -16,9 +16,12 @@ export function readableRestore(report: ShellRestoreReport, file: string, vault:
 }
 
 function summary(report: ShellRestoreReport, file: string, vault: string): string {
-  const { executed, inserted, replaced, unchanged, differing, unproven, indexes, collections, replacedFile, failures } = report;
+  const { executed, inserted, replaced, unchanged, differing, namesLeftOut, unproven, indexes, collections, replacedFile, failures } = report;
   const verb = executed ? '' : 'would be ';
-  const list = (label: string, of: readonly string[]): readonly string[] => (of.length === 0 ? [] : [`  ${label.padEnd(12)} ${of.join(', ')}`]);
+  const list = (label: string, of: readonly string[], reason?: string): readonly string[] =>
+    of.length === 0 ? [] : [`  ${label.padEnd(12)} ${reason === undefined ? '' : `${reason}: `}${of.join(', ')}`];
+  const unopened = unproven.filter((id) => inserted.includes(id));
+  const uncompared = unproven.filter((id) => !inserted.includes(id));
   const lines = [
     `${executed ? 'Restore' : 'Restore plan'} of ${file}`,
     '',
@@ -27,7 +30,9 @@ function summary(report: ShellRestoreReport, file: string, vault: string): strin
     ...list('inserted', inserted),
     ...list('replaced', replaced),
     ...list('differ', differing),
-    ...list('unproven', unproven),
+    ...namesLeftOut.map(({ id, name, ownerId }) => `  names        ${id} ${executed ? 'came' : 'would come'} back without the alternate name ${name}, which ${ownerId} has now`),
+    ...list('unproven', unopened, 'no master key at hand opens them'),
+    ...list('unproven', uncompared, `not compared with the wrapping that they ${executed ? 'replaced' : 'would replace'}`),
     ...list('indexes', indexes),
     ...list('collections', collections),
     ...(replacedFile === null ? [] : [`  before       the state before is in ${replacedFile}`]),

@@ -73,7 +73,7 @@ export const SHELL_WORDS: HostWords = {
     MIGRATION_OLD_KEYS_IN_USE: 'Migrate the collection that the message names too: add it to collections.',
     MIGRATION_EVIDENCE_INCOMPLETE: `Allow this user to list and read every namespace, ${IN_USE}`,
     KEY_VAULT_KEY_IN_USE: `Re-encrypt or delete the values that the report names first, ${IN_USE}`,
-    MIGRATION_NO_KEYS_CHOSEN: 'Nothing was written. Check keyVaultNamespace, from and the choice of data keys: together they name no key. See: csfle.status()',
+    MIGRATION_NO_KEYS_CHOSEN: 'Nothing was written. Check keyVaultNamespace, from and the choice of data keys: together they name no key. allowEmpty: true is for a key vault that is meant to have none. See: csfle.status()',
     'OPTION_INVALID collections': 'Set collections: [db.patients, ...] to every collection that holds values under these keys; the mode rewrap takes none.',
   },
 };

@@ -44,6 +44,24 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
+  it('an empty key vault fails every mode and writes nothing; allowEmpty says that it is meant', async () => {
+    const place = await hospital(lab, { documents: 1 });
+    const before = await place.dump();
+    const keyVault = { client: lab.client, namespace: `${place.database}.nowhere` };
+    for (const run of [place.migrate, (options) => reencrypt(place, options), (options) => decrypt(place, options)]) {
+      const refused = await run({ execute: true, keyVault });
+      assert.deepEqual([refused.ok, refused.executed, refused.backup], [false, false, null], refused.mode);
+      assert.deepEqual(failuresOf(refused).filter(({ id }) => id === 'keys-chosen'), nothingChosen);
+      const plan = await run({ execute: false, keyVault, allowEmpty: true });
+      assert.deepEqual(plan.plan.checks.filter(({ name }) => name === 'keys-chosen').map(({ ok, detail }) => [ok, detail]), [[true, 'the key vault has no data key']]);
+      const allowed = await run({ execute: true, keyVault, allowEmpty: true });
+      // The collection has values under keys of another vault: they are still failures, or left.
+      assert.deepEqual([allowed.mode, allowed.executed, allowed.ok], [allowed.mode, true, allowed.mode === 'rewrap']);
+    }
+    assert.deepEqual(await place.dump(), before);
+    await assert.rejects(place.migrate({ allowEmpty: 'yes' }), { code: 'OPTION_INVALID' });
+  });
+
   it('rewrap: a key that came under the source during the run is left', async () => {
     const place = await hospital(lab, { documents: 0 });
     let late;

@@ -84,6 +84,12 @@ export function valuesNotChosen(
   });
 }
 
+/** Of an empty key vault no mode can say anything, and a misspelt one looks the same: it is a failure unless the caller allows it. */
+export function emptyVaultCheck({ options }: MigrationRun): MigrationCheck {
+  const detail = 'the key vault has no data key';
+  return keysChosen(options.allowEmpty === true ? undefined : detail, detail);
+}
+
 /** The check that keeps a run from saying that it did what it was asked, because it found nothing to do. */
 export function keysChosen(detail: string | undefined, otherwise: string): MigrationCheck {
   const common = { name: 'keys-chosen', required: true } as const;

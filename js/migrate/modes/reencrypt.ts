@@ -111,7 +111,6 @@ function keysChosenCheck(run: MigrationRun, look: Look, keys: readonly ChosenKey
   const chosen = number('chosen') + number('malformed');
   const text = choiceText(choice);
   if (chosen > 0) return keysChosen(undefined, `${counted(chosen, 'key')}, ${text}`);
-  if (look.documents.length === 0) return keysChosen('the key vault has no data key', '');
   const leftOut = number('left-out');
   if (leftOut > 0)
     return keysChosen(`${counted(leftOut, 'key is', 'keys are')} ${text}, and from and keyFilter leave out every one`, '');

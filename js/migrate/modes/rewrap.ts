@@ -16,9 +16,8 @@ export const REWRAP: Mode = {
     });
   },
 
-  checks(run, { documents }, keys) {
+  checks(run, _look, keys) {
     if (keys.some(({ reason }) => reason === 'under-source' || reason === 'under-target' || reason === 'malformed')) return [];
-    if (documents.length === 0) return [keysChosen('the key vault has no data key', '')];
     const source = Object.values(run.from ?? {}).join(' ');
     const providers = [...new Set(keys.map(({ provider }) => provider))].sort().join(', ');
     const filtered = run.options.keyFilter === undefined ? '' : ' that keyFilter matches';
