@@ -1,7 +1,7 @@
 /** What a sealed backup is sealed with and opened with, from files, the environment and prompts. */
 
 import password from '@inquirer/password';
-import { type BackupKey, type BackupOpeningKey, type BackupPassphrase, describeSealedBackup } from '../index.js';
+import { type BackupKey, type BackupOpeningKey, type BackupPassphrase, describeSealedBackup, type KmsProviders, type MasterKeyDocument, type TrustOptions } from '../index.js';
 import { readPassphraseFile } from '../node/backup-files.js';
 import { CliError } from './failure.js';
 import { withFile } from './files.js';
@@ -55,6 +55,28 @@ export async function sealingKey(flags: SealingKeyFlags, output: Output): Promis
   if (providerType(flags.to) !== 'aws') refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out.');
   const providers = await providersFor([flags.to], flags, output);
   return { key: { kmsProviders: providers.kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags, flags.endpoint) }, wipe: () => providers.wipe() };
+}
+
+/** What the backup before the first write of a command is sealed with. */
+export interface FirstWriteKey {
+  /** The master key that the keys go to, or are under; undefined where that is not one. */
+  readonly masterKey: MasterKeyDocument | undefined;
+  readonly kmsProviders: KmsProviders;
+  readonly kmsTimeoutMS?: number | undefined;
+  readonly trust: TrustOptions;
+}
+
+/** The key of the backup before the first write: a passphrase when there is one, else the master key. */
+export async function keyBeforeFirstWrite(flags: OpeningKeyFlags, { masterKey, trust, ...options }: FirstWriteKey, output: Output): Promise<HeldKey<BackupKey>> {
+  const passphrase = await givenPassphrase(flags, output);
+  if (passphrase !== undefined) return passphrase;
+  const isUsable = masterKey !== undefined && Object.hasOwn(options.kmsProviders, masterKey.provider);
+  if (isUsable && (providerType(masterKey.provider) === 'local' || masterKey['key'] !== undefined)) return held({ ...options, masterKey, ...trust });
+  throw new CliError(
+    'CLI_OPTION_INVALID',
+    'the backup before the first write needs a passphrase, or one whole master key that all these keys are under or go to',
+    'Pass --passphrase-file, set CSFLE_BACKUP_PASSPHRASE, name the key with --key-arn or --from-key-arn, or say --no-backup.',
+  );
 }
 
 /** The key of a backup that is there: what its header names. It serves to seal another one, too. */

@@ -1,7 +1,7 @@
 /** A local master key that opens nothing in the vault is the wrong one, unless somebody says that a second one is meant. */
 
-import { type Document, driverKeyVaultStore, type KeyVaultStore, proveKeys } from '../index.js';
-import { whatOpens } from '../node/known-master-key.js';
+import { driverKeyVaultStore } from '../index.js';
+import { keysThatNoneOpens } from '../node/known-master-key.js';
 import type { Connection } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_FAILED } from './failure.js';
@@ -27,20 +27,12 @@ export async function requireKnownMasterKey(
   { alsoRetired = false }: { readonly alsoRetired?: boolean } = {},
 ): Promise<void> {
   if (providerType(provider) !== 'local' || flags.newMasterKey) return;
-  const store = driverKeyVaultStore(client, flags.keyVault);
-  const tryOne = async (key: Document): Promise<string | undefined> => {
-    const keyVault = { find: async () => [key] } as unknown as KeyVaultStore;
-    const { keys } = await proveKeys({ keyVault, kmsProviders: providers.kmsProviders, collections: [], ...trustOf(flags), bson });
-    return keys[0]?.code;
-  };
-  // What cannot be read is an error, or a check of the plan, of the work itself.
-  const keys = await store.find({ 'masterKey.provider': provider }).catch(() => []);
-  const retired = keys.length > 0 && alsoRetired ? ((await store.retiredKeys?.().catch(() => [])) ?? []) : [];
-  const opens = await whatOpens(keys, retired.map(({ document }) => document).filter(({ masterKey }) => (masterKey as Document | undefined)?.provider === provider), tryOne);
-  if (opens !== 'none') return;
+  const question = { kmsProviders: providers.kmsProviders, alsoRetired, ...trustOf(flags), bson };
+  const keys = await keysThatNoneOpens(driverKeyVaultStore(client, flags.keyVault), provider, question);
+  if (keys === 0) return;
   throw new CliError(
     'CRYPTO_AUTHENTICATION_FAILED',
-    `the local master key of ${providers.sourceOf(provider)} opens none of the ${counted(keys.length, 'key')} that ${flags.keyVault} has under ${provider}: it is another master key, and nothing was written`,
+    `the local master key of ${providers.sourceOf(provider)} opens none of the ${counted(keys, 'key')} that ${flags.keyVault} has under ${provider}: it is another master key, and nothing was written`,
     `Give the file of the master key that wraps them with --local-key-file. If a second master key is meant, give it a name, such as --to local:new --local-key-file local:new=<file>, or add --new-master-key.`,
     EXIT_FAILED,
   );

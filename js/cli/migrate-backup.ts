@@ -1,15 +1,14 @@
 /** The sealed backup that `csfle migrate --execute` takes before its first write. */
 
-import type { BackupKey, MasterKeyDocument, MigrationBackup } from '../index.js';
+import type { BackupKey, MigrationBackup } from '../index.js';
 import { backupName, existingBackupFile } from '../node/backup-files.js';
 import { schemasOf, storeBackup } from './backup-files.js';
-import { givenPassphrase, type HeldKey } from './backup-key.js';
+import { type HeldKey, keyBeforeFirstWrite } from './backup-key.js';
 import { counted } from './counted.js';
 import { CliError } from './failure.js';
 import { withFile } from './files.js';
 import type { Endpoints, MigrateFlags } from './migrate-options.js';
 import type { Output } from './output.js';
-import { providerType } from './providers.js';
 import { trustOf } from './trust-options.js';
 
 /** The backup of a migration, with what has to be wiped when the command ends. */
@@ -51,16 +50,9 @@ export async function migrationBackup(flags: MigrateFlags, endpoints: Endpoints,
   }
 }
 
-/** A passphrase when there is one, else the master key that the keys go to; of the mode decrypt that they are under. */
-async function keyOf(flags: MigrateFlags, { from, to, providers, kmsProviders }: Endpoints, output: Output): Promise<HeldKey<BackupKey>> {
-  const passphrase = await givenPassphrase(flags, output);
-  if (passphrase !== undefined) return passphrase;
-  const masterKey: MasterKeyDocument | undefined = to ?? from ?? (providers.has('local') ? { provider: 'local' } : undefined);
-  if (masterKey !== undefined && (providerType(masterKey.provider) === 'local' || masterKey.key !== undefined)) 
-    return { key: { kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags, flags.endpoint, flags.fromEndpoint) }, wipe: () => undefined };
-  throw new CliError(
-    'CLI_OPTION_INVALID',
-    'the backup before the first write needs a passphrase, or a whole master key',
-    'Pass --passphrase-file, set CSFLE_BACKUP_PASSPHRASE, name the key with --from-key-arn, or say --no-backup.',
-  );
+/** Under the master key that the keys go to; in the mode decrypt under the one that they are under. */
+function keyOf(flags: MigrateFlags, { from, to, providers, kmsProviders }: Endpoints, output: Output): Promise<HeldKey<BackupKey>> {
+  const masterKey = to ?? from ?? (providers.has('local') ? { provider: 'local' } : undefined);
+  const trust = trustOf(flags, flags.endpoint, flags.fromEndpoint);
+  return keyBeforeFirstWrite(flags, { masterKey, kmsProviders, kmsTimeoutMS: flags.kmsTimeoutMs, trust }, output);
 }

@@ -1,5 +1,5 @@
 import confirm from '@inquirer/confirm';
-import { CsfleError, driverKeyVaultStore, migrate, type MigrateOptions, type MigrationReport } from '../index.js';
+import { driverKeyVaultStore, migrate, type MigrateOptions, type MigrationReport } from '../index.js';
 import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
 import { DataClients, skippedEvidence } from './evidence-options.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';

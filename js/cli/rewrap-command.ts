@@ -1,8 +1,8 @@
 /** `csfle keys rewrap`: wraps keys anew, after a backup of how they are wrapped now. */
 
-import { type BackupKey, type ClientEncryption, createBackup, type Document, driverKeyVaultStore, type MasterKeyDocument, type SealedBackup } from '../index.js';
+import { type ClientEncryption, createBackup, type Document, driverKeyVaultStore, type MasterKeyDocument, type SealedBackup } from '../index.js';
 import { backupName, writeNewFile } from '../node/backup-files.js';
-import { givenPassphrase, type HeldKey } from './backup-key.js';
+import { keyBeforeFirstWrite } from './backup-key.js';
 import { type Connection, vaultPlace } from './connection.js';
 import { counted } from './counted.js';
 import { requireCollections } from './discovery.js';
@@ -12,7 +12,7 @@ import { findKey, masterKeyOf, type NewMasterKeyFlags, targetOf, warnOfEmptyVaul
 import { type KnownMasterKeyFlags, requireKnownMasterKey } from './known-master-key.js';
 import { keyFilterOf } from './migrate-options.js';
 import type { Output } from './output.js';
-import { addProvidersAtHand, ProviderSet, providersOf, providerType, refuseAwsKeyOptions } from './providers.js';
+import { addProvidersAtHand, ProviderSet, providersOf, refuseAwsKeyOptions } from './providers.js';
 import { masterKeyText } from './report-view.js';
 import { trustOf } from './trust-options.js';
 
@@ -78,7 +78,8 @@ async function takeBackup(
   output: Output,
 ): Promise<(Pick<SealedBackup, 'sha256' | 'keys' | 'notRead'> & { readonly file: string }) | undefined> {
   if (!flags.backup) return undefined;
-  const { key, wipe } = await keyOf(flags, target ?? sharedMasterKey(keys), providers, output);
+  const first = { masterKey: target ?? sharedMasterKey(keys), kmsProviders: providers.kmsProviders, trust: trustOf(flags, flags.endpoint) };
+  const { key, wipe } = await keyBeforeFirstWrite(flags, first, output);
   try {
     const file = flags.backupFile ?? backupName(flags.keyVault);
     const made = await createBackup({ keyVault: { client, namespace: flags.keyVault }, key, bson });
@@ -89,19 +90,6 @@ async function takeBackup(
   } finally {
     wipe();
   }
-}
-
-/** A passphrase when there is one, else the master key that the keys go to, or stay under. */
-async function keyOf(flags: RewrapFlags, masterKey: MasterKeyDocument | undefined, providers: ProviderSet, output: Output): Promise<HeldKey<BackupKey>> {
-  const passphrase = await givenPassphrase(flags, output);
-  if (passphrase !== undefined) return passphrase;
-  if (masterKey !== undefined && providers.has(masterKey.provider) && (providerType(masterKey.provider) === 'local' || masterKey['key'] !== undefined))
-    return { key: { kmsProviders: providers.kmsProviders, masterKey, ...trustOf(flags, flags.endpoint) }, wipe: () => undefined };
-  throw new CliError(
-    'CLI_OPTION_INVALID',
-    'the backup before the first write needs a passphrase, or one master key that all these keys are under',
-    'Pass --passphrase-file, set CSFLE_BACKUP_PASSPHRASE, or say --no-backup.',
-  );
 }
 
 /** The one master key that keys are under; undefined when there are several. */

@@ -1,7 +1,7 @@
 /** A local master key that opens nothing in the vault is the wrong one, unless somebody says that a second one is meant. */
 
-import { CsfleError, type Document, type KeyVaultStore, type KmsProviders, proveKeys, type TrustOptions } from '../index.js';
-import { whatOpens } from '../node/known-master-key.js';
+import { CsfleError, type KmsProviders, type TrustOptions } from '../index.js';
+import { keysThatNoneOpens } from '../node/known-master-key.js';
 import type { ShellKmsProviders } from './kms-providers.js';
 import { LocalKeyFile } from './local-key-file.js';
 import type { ShellKeyVaultPlace } from './session.js';
@@ -27,20 +27,13 @@ export async function requireKnownMasterKey({ store, namespace, bson }: ShellKey
     throw new CsfleError('OPTION_INVALID', 'newMasterKey must be true or false', { details: { option: 'newMasterKey' } });
   if (newMasterKey === true || typeof provider !== 'string' || provider.split(':', 1)[0] !== 'local') return;
   const trust = { ...(trustedMasterKeys === undefined ? {} : { trustedMasterKeys }), ...(allowedEndpoints === undefined ? {} : { allowedEndpoints }) };
-  const tryOne = async (key: Document): Promise<string | undefined> => {
-    const keyVault = { find: async () => [key] } as unknown as KeyVaultStore;
-    return (await proveKeys({ keyVault, kmsProviders, collections: [], ...trust, bson })).keys[0]?.code;
-  };
-  // What cannot be read is an error of the work itself.
-  const keys = await store.find({ 'masterKey.provider': provider }).catch(() => []);
-  const retired = keys.length > 0 && alsoRetired ? ((await store.retiredKeys?.().catch(() => [])) ?? []) : [];
-  const opens = await whatOpens(keys, retired.map(({ document }) => document).filter(({ masterKey }) => (masterKey as Document | undefined)?.['provider'] === provider), tryOne);
-  if (opens !== 'none') return;
+  const keys = await keysThatNoneOpens(store, provider, { kmsProviders, alsoRetired, ...trust, bson });
+  if (keys === 0) return;
   const file = keyFileOf(given?.[provider]);
   const error = new CsfleError(
     'CRYPTO_AUTHENTICATION_FAILED',
-    `the local master key${file === undefined ? '' : ` of ${file}`} opens none of the ${keys.length} ${keys.length === 1 ? 'key' : 'keys'} that ${namespace} has under ${provider}: it is another master key, and nothing was written`,
-    { details: { provider, keys: keys.length, ...(file === undefined ? {} : { file }) } },
+    `the local master key${file === undefined ? '' : ` of ${file}`} opens none of the ${keys} ${keys === 1 ? 'key' : 'keys'} that ${namespace} has under ${provider}: it is another master key, and nothing was written`,
+    { details: { provider, keys, ...(file === undefined ? {} : { file }) } },
   );
   throw Object.assign(error, {
     remedy: `Give the file of the master key that wraps them: csfle.localKeyFile(<path>). If a second master key is meant, give it a name of its own in kmsProviders, such as 'local:new', or the option newMasterKey: true.`,
