@@ -61,11 +61,9 @@ export function setDefaultBson(library: BsonLibrary): void {
  */
 export function requireBson(library: BsonLibrary | undefined): BsonLibrary {
   const bson = library ?? defaultBson;
-  if (bson === undefined)
-    throw new CsfleError('HOST_BSON_MISSING', 'no BSON library: this entry brings none, and the option `bson` is not set');
+  if (bson === undefined) throw new CsfleError('HOST_BSON_MISSING', 'no BSON library: this entry brings none, and the option `bson` is not set');
   for (const member of ['serialize', 'deserialize', 'Binary', 'UUID'] as const) {
-    if (typeof bson[member] !== 'function')
-      throw new CsfleError('HOST_BSON_MISSING', `the BSON library lacks ${member}`, { details: { member } });
+    if (typeof bson[member] !== 'function') throw new CsfleError('HOST_BSON_MISSING', `the BSON library lacks ${member}`, { details: { member } });
   }
   return bson;
 }
@@ -111,7 +109,9 @@ export function refuseLossyValue(value: unknown): void {
 
 // The BSON library makes {} of them, or a document of their letters.
 const WITHOUT_BSON_FORM: ReadonlySet<string> = new Set(
-  ['Set', 'WeakMap', 'WeakSet', 'ArrayBuffer', 'SharedArrayBuffer', 'Error', 'Number', 'String', 'Boolean', 'URL', 'URLSearchParams'].map((name) => `[object ${name}]`),
+  ['Set', 'WeakMap', 'WeakSet', 'ArrayBuffer', 'SharedArrayBuffer', 'Error', 'Number', 'String', 'Boolean', 'URL', 'URLSearchParams'].map(
+    (name) => `[object ${name}]`,
+  ),
 );
 
 /** What an object is of which the BSON library would make something else without a word; undefined for any other. */

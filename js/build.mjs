@@ -59,12 +59,16 @@ async function buildWasm({ isDirect, isQuick }) {
 
 function compileWithWasmPack() {
   const { crate, target, 'out-name': outName } = settings.build;
-  run(cargoBin('wasm-pack'), [
-    ...['--log-level', 'warn', 'build', crate, '--release', '--target', target],
-    ...['--out-dir', relative(join(root, crate), generated), '--out-name', outName],
-    // `no-install`: wasm-bindgen is the pinned one of js/dev/setup.mjs, never a download.
-    ...['--no-pack', '--no-opt', '--mode', 'no-install'],
-  ], { env: wasmEnvironment() });
+  run(
+    cargoBin('wasm-pack'),
+    [
+      ...['--log-level', 'warn', 'build', crate, '--release', '--target', target],
+      ...['--out-dir', relative(join(root, crate), generated), '--out-name', outName],
+      // `no-install`: wasm-bindgen is the pinned one of js/dev/setup.mjs, never a download.
+      ...['--no-pack', '--no-opt', '--mode', 'no-install'],
+    ],
+    { env: wasmEnvironment() },
+  );
 }
 
 // What wasm-pack does, without the two programs that take minutes to compile on a new machine.
@@ -91,11 +95,7 @@ const wasmEnvironment = () => ({ ...toolEnvironment(), CARGO_ENCODED_RUSTFLAGS: 
 // Paths reach the artifact through panic locations: without the remapping two checkouts would differ.
 function rustFlags() {
   const config = readToml(join(root, '.cargo', 'config.toml'));
-  return [
-    ...config.target['wasm32-unknown-unknown'].rustflags,
-    `--remap-path-prefix=${cargoHome()}=/cargo`,
-    `--remap-path-prefix=${root}=/csfle-wasm`,
-  ];
+  return [...config.target['wasm32-unknown-unknown'].rustflags, `--remap-path-prefix=${cargoHome()}=/cargo`, `--remap-path-prefix=${root}=/csfle-wasm`];
 }
 
 // `isQuick`: an optimised file of the same input stays; otherwise the input is used as it is.
@@ -149,20 +149,23 @@ const bundles = [
 
 async function bundle() {
   const { build } = await import('esbuild');
-  const results = await Promise.allSettled(bundles.map(({ entry, out, library, ...options }) =>
-    build({
-      absWorkingDir: root,
-      entryPoints: [entry],
-      outfile: join(dist, out),
-      bundle: true,
-      write: false,
-      metafile: true,
-      logLevel: 'warning',
-      legalComments: 'inline',
-      define: { CSFLE_WASM_SHA256: JSON.stringify(hashOf(join(dist, 'csfle.wasm'), 'base64')) },
-      plugins: library === undefined ? [] : [onlyPublicNames(library)],
-      ...options,
-    })));
+  const results = await Promise.allSettled(
+    bundles.map(({ entry, out, library, ...options }) =>
+      build({
+        absWorkingDir: root,
+        entryPoints: [entry],
+        outfile: join(dist, out),
+        bundle: true,
+        write: false,
+        metafile: true,
+        logLevel: 'warning',
+        legalComments: 'inline',
+        define: { CSFLE_WASM_SHA256: JSON.stringify(hashOf(join(dist, 'csfle.wasm'), 'base64')) },
+        plugins: library === undefined ? [] : [onlyPublicNames(library)],
+        ...options,
+      }),
+    ),
+  );
   if (results.some(({ status }) => status === 'rejected')) throw new BuildFailure('a bundle failed');
   for (const { value } of results) for (const file of value.outputFiles) replaceFile(file.path, file.contents);
   replaceFile(join(dist, 'THIRD-PARTY-NOTICES.txt'), await thirdPartyNotices(results.map(({ value }) => value.metafile)));
@@ -202,7 +205,10 @@ function writeNodeModule() {
   const script = 'process.stdout.write(JSON.stringify(Object.keys(require(process.argv[1]))))';
   const names = JSON.parse(run(process.execPath, ['-e', script, join(dist, 'node.cjs')], { stdio: ['ignore', 'pipe', 'inherit'] }));
   if (names.length === 0) throw new BuildFailure('dist/node.cjs exports nothing');
-  replaceFile(join(dist, 'node.mjs'), `import library from './node.cjs';\nexport const {\n  ${names.sort().join(',\n  ')},\n} = library;\nexport default library;\n`);
+  replaceFile(
+    join(dist, 'node.mjs'),
+    `import library from './node.cjs';\nexport const {\n  ${names.sort().join(',\n  ')},\n} = library;\nexport default library;\n`,
+  );
 }
 
 // ---- declarations
@@ -239,11 +245,20 @@ function checkBudget() {
 
 function run(command, args, options = {}) {
   const { status, error, stdout } = spawnSync(command, args, {
-    cwd: root, stdio: ['ignore', 2, 'inherit'], encoding: 'utf8', ...options,
+    cwd: root,
+    stdio: ['ignore', 2, 'inherit'],
+    encoding: 'utf8',
+    ...options,
   });
   if (error?.code === 'ENOENT') throw new BuildFailure(`${command} is not installed: npm run setup`);
   if (error) throw error;
-  if (status !== 0) throw new BuildFailure(`${[command, ...args].slice(0, 3).map((word) => basename(word)).join(' ')} ... failed`);
+  if (status !== 0)
+    throw new BuildFailure(
+      `${[command, ...args]
+        .slice(0, 3)
+        .map((word) => basename(word))
+        .join(' ')} ... failed`,
+    );
   return stdout;
 }
 

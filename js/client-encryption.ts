@@ -30,9 +30,7 @@ import { requireRules } from './field-rules.js';
 export type Algorithm = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' | 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 
 /** Names a data key, by its id or by an alternate name. */
-export type KeyReference =
-  | { readonly keyId: BsonBinary; readonly keyAltName?: undefined }
-  | { readonly keyAltName: string; readonly keyId?: undefined };
+export type KeyReference = { readonly keyId: BsonBinary; readonly keyAltName?: undefined } | { readonly keyAltName: string; readonly keyId?: undefined };
 
 /** How one value is encrypted. */
 export type EncryptOptions = KeyReference & { readonly algorithm: Algorithm };
@@ -118,8 +116,7 @@ export class ClientEncryption {
    * `HOST_NOT_INITIALIZED`.
    */
   constructor(client: DriverClient | null | undefined, options: ClientEncryptionOptions) {
-    if (typeof options !== 'object' || options === null)
-      throw argumentError(`options must be an object, found ${kindOf(options)}`);
+    if (typeof options !== 'object' || options === null) throw argumentError(`options must be an object, found ${kindOf(options)}`);
     refuseUnknownOptions(options, [...OWN_OPTION_NAMES, ...SESSION_OPTION_NAMES], 'ClientEncryption');
     this.#deserializeOptions = options.deserializeOptions;
     this.#session = new Session(options, () => keyVaultOf(client, options));
@@ -187,11 +184,7 @@ export class ClientEncryption {
    */
   async decrypt<T = unknown>(value: BsonBinary): Promise<T> {
     const { bson } = this.#session;
-    if (!isBinary(value))
-      throw new CsfleError(
-        'PAYLOAD_NOT_ENCRYPTED',
-        `the value to decrypt must be a BSON binary of subtype 6, found ${kindOf(value)}`,
-      );
+    if (!isBinary(value)) throw new CsfleError('PAYLOAD_NOT_ENCRYPTED', `the value to decrypt must be a BSON binary of subtype 6, found ${kindOf(value)}`);
     const encoded = serialize(bson, { v: new bson.Binary(binaryBytes(value), value.sub_type) }, 'the value');
     const output = await this.#session.run((engine) => engine.decrypt(encoded));
     return deserialize(bson, output, this.#deserializeOptions)['v'] as T;
@@ -260,10 +253,8 @@ export class ClientEncryption {
     refuseUnknownOptions(options, ['provider', 'masterKey', 'verify', 'proof', 'signal'], 'rewrapManyDataKey');
     const { provider, masterKey, proof, signal } = options;
     const verify: unknown = options.verify === undefined ? true : options.verify;
-    if (typeof verify !== 'boolean')
-      throw argumentError(`verify must be a boolean, found ${kindOf(verify)}`, { argument: 'verify' });
-    if (!verify)
-      throw new CsfleError('OPTION_INVALID', 'verify cannot be false: leave it out', { details: { option: 'verify' } });
+    if (typeof verify !== 'boolean') throw argumentError(`verify must be a boolean, found ${kindOf(verify)}`, { argument: 'verify' });
+    if (!verify) throw new CsfleError('OPTION_INVALID', 'verify cannot be false: leave it out', { details: { option: 'verify' } });
     requireSignal(signal);
     if (provider === undefined && masterKey !== undefined)
       throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });
@@ -289,9 +280,7 @@ export class ClientEncryption {
   decryptDocument<T extends Document = Document>(document: Document): Promise<T>;
   async decryptDocument(document: Document | Uint8Array): Promise<Document | Uint8Array> {
     refuseMany(document, 'decryptDocument');
-    return isBytes(document)
-      ? overBytes(document, this.#decrypting)
-      : single(await this.#overObjects([document], this.#decrypting));
+    return isBytes(document) ? overBytes(document, this.#decrypting) : single(await this.#overObjects([document], this.#decrypting));
   }
 
   /** Decrypts many documents: an array of objects, or BSON documents laid end to end. As `decryptDocument`. */
@@ -318,10 +307,7 @@ export class ClientEncryption {
   /** Encrypts many documents: an array of objects, or BSON documents laid end to end. As `encryptDocument`. */
   encryptDocuments(documents: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
   encryptDocuments<T extends Document = Document>(documents: readonly Document[], options: EncryptDocumentOptions): Promise<T[]>;
-  async encryptDocuments(
-    documents: readonly Document[] | Uint8Array,
-    options: EncryptDocumentOptions,
-  ): Promise<Document[] | Uint8Array> {
+  async encryptDocuments(documents: readonly Document[] | Uint8Array, options: EncryptDocumentOptions): Promise<Document[] | Uint8Array> {
     const work = this.#encrypting(options);
     return isBytes(documents) ? overBytes(documents, work) : this.#overObjects(documents, work);
   }
@@ -348,7 +334,12 @@ export class ClientEncryption {
 
   /** Sees to it that nobody has these names: by the index, or else by looking. */
   async #requireFree(store: KeyVaultStore, names: readonly string[]): Promise<void> {
-    const isEnsured = await this.#session.during(() => fromStore(async () => store.ensureIndex?.())).then(() => true, () => false);
+    const isEnsured = await this.#session
+      .during(() => fromStore(async () => store.ensureIndex?.()))
+      .then(
+        () => true,
+        () => false,
+      );
     if (isEnsured || names.length === 0) return;
     const [taken] = await this.#session.during(() => findDocuments(store, { keyAltNames: { $in: [...names] } }));
     if (taken !== undefined) throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', 'another key has one of these alternate names already');
@@ -371,8 +362,7 @@ export class ClientEncryption {
 
   /** The options of one field as the core reads them: absent ones left out, the key id as a binary of this library. */
   #fieldOptions(options: EncryptOptions, where: string): Document {
-    if (typeof options !== 'object' || options === null)
-      throw argumentError(`${where} must be an object, found ${kindOf(options)}`);
+    if (typeof options !== 'object' || options === null) throw argumentError(`${where} must be an object, found ${kindOf(options)}`);
     const given: Document = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     if ('keyId' in given) given['keyId'] = requireKeyId(this.#session.bson, given['keyId'], `${where}.keyId`);
     return given;
@@ -382,10 +372,7 @@ export class ClientEncryption {
 
   #encrypting(options: EncryptDocumentOptions): BulkWork {
     const fields = requireRules(options);
-    const rules = Object.entries(fields).map(([path, field]) => [
-      path,
-      this.#fieldOptions(field, `fields[${JSON.stringify(path)}]`),
-    ]);
+    const rules = Object.entries(fields).map(([path, field]) => [path, this.#fieldOptions(field, `fields[${JSON.stringify(path)}]`)]);
     const encoded = serialize(this.#session.bson, Object.fromEntries(rules), 'fields');
     return (documents) => this.#session.run((engine) => engine.encryptDocuments(documents, encoded));
   }
@@ -401,8 +388,7 @@ function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncr
     if (typeof options.keyVaultStore !== 'object' || options.keyVaultStore === null)
       throw argumentError(`keyVaultStore must be an object, found ${kindOf(options.keyVaultStore)}`);
     for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName'] as const)
-      if (typeof options.keyVaultStore[method] !== 'function')
-        throw argumentError(`keyVaultStore lacks the method ${method}`, { method });
+      if (typeof options.keyVaultStore[method] !== 'function') throw argumentError(`keyVaultStore lacks the method ${method}`, { method });
     return options.keyVaultStore;
   }
   const vaultClient = options.keyVaultClient ?? client ?? undefined;
@@ -412,18 +398,15 @@ function keyVaultOf(client: DriverClient | null | undefined, options: ClientEncr
 }
 
 function altName(name: unknown): string {
-  if (typeof name !== 'string')
-    throw new CsfleError('KEY_ALT_NAME_INVALID', `an alternate name must be a string, found ${kindOf(name)}`);
+  if (typeof name !== 'string') throw new CsfleError('KEY_ALT_NAME_INVALID', `an alternate name must be a string, found ${kindOf(name)}`);
   // BSON would store another name, the same for any two of them.
-  if (/\p{Surrogate}/u.test(name))
-    throw new CsfleError('KEY_ALT_NAME_INVALID', 'an alternate name must be Unicode text, found half of a character');
+  if (/\p{Surrogate}/u.test(name)) throw new CsfleError('KEY_ALT_NAME_INVALID', 'an alternate name must be Unicode text, found half of a character');
   return name;
 }
 
 function altNames(names: unknown): readonly string[] {
   if (names === undefined) return [];
-  if (!Array.isArray(names))
-    throw new CsfleError('KEY_ALT_NAME_INVALID', `keyAltNames must be an array of strings, found ${kindOf(names)}`);
+  if (!Array.isArray(names)) throw new CsfleError('KEY_ALT_NAME_INVALID', `keyAltNames must be an array of strings, found ${kindOf(names)}`);
   return names.map(altName);
 }
 

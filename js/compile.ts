@@ -21,7 +21,6 @@ export async function compileWasm(input: WasmInput): Promise<WebAssembly.Module>
       details: { status: source.status },
     });
   // Streaming needs the right MIME type; a server without it costs time, not the page.
-  const streaming =
-    typeof WebAssembly.compileStreaming === 'function' && /^application\/wasm\b/i.test(source.headers.get('content-type') ?? '');
+  const streaming = typeof WebAssembly.compileStreaming === 'function' && /^application\/wasm\b/i.test(source.headers.get('content-type') ?? '');
   return streaming ? WebAssembly.compileStreaming(source) : WebAssembly.compile(await source.arrayBuffer());
 }

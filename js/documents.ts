@@ -76,8 +76,7 @@ export async function overObjects(
       results.push(graft(original, deserialize(bson, bytes, options)) as Document);
     }
   }
-  if (results.length !== originals.length)
-    throw new CsfleError('INTERNAL', 'the core returned fewer documents than it was given');
+  if (results.length !== originals.length) throw new CsfleError('INTERNAL', 'the core returned fewer documents than it was given');
   return results;
 }
 

@@ -35,8 +35,7 @@ export class CsfleError extends Error {
   constructor(code: ErrorCode, message: string, given?: CsfleErrorOptions) {
     const options = given ?? {};
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
-    if (!isErrorCode(code))
-      throw argumentError(`there is no error code ${typeof code === 'string' ? JSON.stringify(code) : kindOf(code)}`);
+    if (!isErrorCode(code)) throw argumentError(`there is no error code ${typeof code === 'string' ? JSON.stringify(code) : kindOf(code)}`);
     const entry = errorEntry(code);
     this.code = code;
     this.retryable = options.retryable ?? entry.retryable;
@@ -52,10 +51,7 @@ export class CsfleError extends Error {
 
   /** Says whether `value` is a `CsfleError`, also one of another copy of this package. */
   static is(value: unknown): value is CsfleError {
-    return (
-      value instanceof CsfleError ||
-      (value instanceof Error && value.name === 'CsfleError' && isErrorCode((value as { code?: unknown }).code))
-    );
+    return value instanceof CsfleError || (value instanceof Error && value.name === 'CsfleError' && isErrorCode((value as { code?: unknown }).code));
   }
 }
 

@@ -4,7 +4,7 @@ import { argumentError, CsfleError, kindOf } from './errors.js';
 import { refuseUnknownOptions } from './session.js';
 
 // Names that reports and queries write for array elements: rules enter arrays by themselves.
-const ARRAY_STEP = /^\$(?:\[.*\])?$|\[/
+const ARRAY_STEP = /^\$(?:\[.*\])?$|\[/;
 
 /**
  * The paths with their options.
@@ -27,10 +27,17 @@ export function requireRules<T extends object>(options: { readonly fields: T }):
     if (path.startsWith('/')) throw argumentError(`fields[${JSON.stringify(path)}] is a JSON pointer: paths are written with dots`, { path });
     const step = path.split('.').find((name) => ARRAY_STEP.test(name));
     if (step === undefined) continue;
-    const plain = path.split('.').filter((name) => !ARRAY_STEP.test(name)).join('.');
-    throw new CsfleError('ARGUMENT_INVALID', `fields[${JSON.stringify(path)}]: a path has no array steps such as ${JSON.stringify(step)}, since arrays are entered; write ${JSON.stringify(plain)}`, {
-      details: { path },
-    });
+    const plain = path
+      .split('.')
+      .filter((name) => !ARRAY_STEP.test(name))
+      .join('.');
+    throw new CsfleError(
+      'ARGUMENT_INVALID',
+      `fields[${JSON.stringify(path)}]: a path has no array steps such as ${JSON.stringify(step)}, since arrays are entered; write ${JSON.stringify(plain)}`,
+      {
+        details: { path },
+      },
+    );
   }
   return fields;
 }

@@ -11,7 +11,11 @@ const CONNECTION = /^Mongo(Network|ServerSelection|WaitQueueTimeout|PoolCleared|
 const RETRYABLE_LABELS = ['RetryableWriteError', 'RetryableError', 'TransientTransactionError', 'SystemOverloadedError'] as const;
 
 /** The public facts of an error of the driver: its name, and the server's code where it has one. Its message may quote documents. */
-export function driverFacts(error: unknown): { readonly label: string; readonly retryable: boolean; readonly details: Readonly<Record<string, string | number>> } {
+export function driverFacts(error: unknown): {
+  readonly label: string;
+  readonly retryable: boolean;
+  readonly details: Readonly<Record<string, string | number>>;
+} {
   const { name, code, errorLabels, hasErrorLabel } = (error ?? {}) as { name?: unknown; code?: unknown; errorLabels?: unknown; hasErrorLabel?: unknown };
   const hasLabel = (label: string): boolean =>
     typeof hasErrorLabel === 'function' ? Boolean(hasErrorLabel.call(error, label)) : Array.isArray(errorLabels) && errorLabels.includes(label);

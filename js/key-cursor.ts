@@ -35,8 +35,7 @@ export class KeyCursor implements AsyncIterable<KeyDocument> {
 
   /** Calls `visit` with each document that was not read yet. */
   async forEach(visit: (document: KeyDocument) => void): Promise<void> {
-    if (typeof visit !== 'function')
-      throw argumentError(`forEach needs a function, found ${kindOf(visit)}`);
+    if (typeof visit !== 'function') throw argumentError(`forEach needs a function, found ${kindOf(visit)}`);
     for await (const document of this) visit(document);
   }
 

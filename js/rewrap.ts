@@ -34,12 +34,7 @@ type Waiting = <T>(work: () => Promise<T>) => Promise<T>;
  * Errors: `KEY_VAULT_CONFLICT` when keys are no longer wrapped as they were read: `details` has their ids and how many
  * others were written. When the store fails in the middle or the caller stops it, the error says how many were written before.
  */
-export async function rewrapKeys(
-  store: KeyVaultStore,
-  bson: BsonLibrary,
-  output: Uint8Array,
-  during: Waiting,
-): Promise<{ bulkWriteResult?: BulkWriteResult }> {
+export async function rewrapKeys(store: KeyVaultStore, bson: BsonLibrary, output: Uint8Array, during: Waiting): Promise<{ bulkWriteResult?: BulkWriteResult }> {
   const keys = deserialize(bson, output)['v'] as readonly RewrappedKey[];
   if (keys.length === 0) return {};
   const conflicts: string[] = [];
@@ -52,7 +47,12 @@ export async function rewrapKeys(
     else conflicts.push(keyIdText(key._id));
   }
   // The driver's own counts are the server's.
-  if (store.deployment === undefined) await requireWritten(store, keys.filter(({ _id }) => !conflicts.includes(keyIdText(_id))), during);
+  if (store.deployment === undefined)
+    await requireWritten(
+      store,
+      keys.filter(({ _id }) => !conflicts.includes(keyIdText(_id))),
+      during,
+    );
   if (conflicts.length > 0) {
     const were = conflicts.length === 1 ? 'key was' : 'keys were';
     throw new CsfleError(
@@ -87,28 +87,21 @@ async function requireWritten(store: KeyVaultStore, keys: readonly RewrappedKey[
     if (equalBytes(binaryBytes(keyMaterial), before)) continue;
     const stored = now.get(keyIdText(_id));
     if (!isBinary(stored) || !equalBytes(binaryBytes(stored), before)) continue;
-    throw new CsfleError('HOST_CALLBACK_FAILED', `the key vault store says that it wrapped key ${keyIdText(_id)} anew, and it is wrapped as before`, { details: { keyId: keyIdText(_id) } });
+    throw new CsfleError('HOST_CALLBACK_FAILED', `the key vault store says that it wrapped key ${keyIdText(_id)} anew, and it is wrapped as before`, {
+      details: { keyId: keyIdText(_id) },
+    });
   }
 }
 
-async function writeOne(
-  write: () => Promise<boolean>,
-  key: RewrappedKey,
-  written: number,
-  total: number,
-): Promise<boolean> {
+async function writeOne(write: () => Promise<boolean>, key: RewrappedKey, written: number, total: number): Promise<boolean> {
   try {
     return await write();
   } catch (error) {
     const failure = error as CsfleError;
-    throw new CsfleError(
-      failure.code,
-      `${failure.message}, at key ${keyIdText(key._id)}, after ${written} of ${total} keys were rewrapped`,
-      {
-        ...('cause' in failure ? { cause: failure.cause } : {}),
-        details: { ...failure.details, keyId: keyIdText(key._id), written },
-        retryable: failure.retryable,
-      },
-    );
+    throw new CsfleError(failure.code, `${failure.message}, at key ${keyIdText(key._id)}, after ${written} of ${total} keys were rewrapped`, {
+      ...('cause' in failure ? { cause: failure.cause } : {}),
+      details: { ...failure.details, keyId: keyIdText(key._id), written },
+      retryable: failure.retryable,
+    });
   }
 }

@@ -71,7 +71,10 @@ export function requireStore(store: KeyVaultStore | undefined): KeyVaultStore {
 export async function rewrapThrough(store: KeyVaultStore, id: BsonBinary, expected: KeyWrapping, next: KeyWrapping): Promise<boolean> {
   const answer: unknown = await fromStore(() => store.rewrapIf(id, expected, next));
   if (typeof answer === 'boolean') return answer;
-  throw new CsfleError('HOST_CALLBACK_FAILED', `rewrapIf() of the key vault store has to say true or false, found ${kindOf(answer)}: whether it wrote is not known`);
+  throw new CsfleError(
+    'HOST_CALLBACK_FAILED',
+    `rewrapIf() of the key vault store has to say true or false, found ${kindOf(answer)}: whether it wrote is not known`,
+  );
 }
 
 /** What `find` of a key vault store returns; anything but an array of documents is a mistake in the store. */

@@ -40,15 +40,7 @@ export interface SessionOptions extends KmsLimits, TrustOptions {
 }
 
 /** The names of `SessionOptions`, for refusing others. */
-export const SESSION_OPTION_NAMES = [
-  'kmsProviders',
-  'keyExpirationMS',
-  'maxCachedKeys',
-  'bson',
-  ...KMS_LIMIT_NAMES,
-  'signal',
-  ...TRUST_OPTION_NAMES,
-] as const;
+export const SESSION_OPTION_NAMES = ['kmsProviders', 'keyExpirationMS', 'maxCachedKeys', 'bson', ...KMS_LIMIT_NAMES, 'signal', ...TRUST_OPTION_NAMES] as const;
 
 const DEFAULTS = {
   keyExpirationMS: 60_000,
@@ -77,10 +69,8 @@ export class Session {
    */
   constructor(options: SessionOptions, store: (bson: BsonLibrary) => KeyVaultStore | undefined) {
     const { kmsProviders } = options;
-    if (typeof kmsProviders !== 'object' || kmsProviders === null)
-      throw argumentError(`kmsProviders must be an object, found ${kindOf(kmsProviders)}`);
-    const number = (name: keyof typeof DEFAULTS, least: number, most?: number): number =>
-      wholeNumber(name, options[name] ?? DEFAULTS[name], least, most);
+    if (typeof kmsProviders !== 'object' || kmsProviders === null) throw argumentError(`kmsProviders must be an object, found ${kindOf(kmsProviders)}`);
+    const number = (name: keyof typeof DEFAULTS, least: number, most?: number): number => wholeNumber(name, options[name] ?? DEFAULTS[name], least, most);
     const limits = {
       limiter: new Limiter(number('kmsConcurrency', 1)),
       shared: new SharedCalls(),
@@ -168,8 +158,7 @@ export function requireSignal(signal: unknown): void {
 
 /** Refuses options that are not known by name, so that a misspelt one is not silently without effect. */
 export function refuseUnknownOptions(options: object, known: readonly string[], what: string): void {
-  if (typeof options !== 'object' || options === null)
-    throw argumentError(`the options of ${what} must be an object, found ${kindOf(options)}`);
+  if (typeof options !== 'object' || options === null) throw argumentError(`the options of ${what} must be an object, found ${kindOf(options)}`);
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined && !known.includes(name)) {
       throw new CsfleError('OPTION_INVALID', `${what} has no option \`${name}\`${suggestion(name, known)}; it has ${known.join(', ')}`, {
@@ -233,10 +222,7 @@ function localKey(id: string, key: unknown): { bytes: Uint8Array; ours: boolean 
   const where = `kmsProviders[${JSON.stringify(id)}].key`;
   if (bytes === undefined) {
     const found = typeof key === 'string' ? `a string of ${key.length} characters that is not base64` : kindOf(key);
-    throw argumentError(
-      `${where} must be ${LOCAL_KEY_LENGTH} bytes (a Uint8Array, a BSON binary or base64 text), found ${found}`,
-      { provider: id },
-    );
+    throw argumentError(`${where} must be ${LOCAL_KEY_LENGTH} bytes (a Uint8Array, a BSON binary or base64 text), found ${found}`, { provider: id });
   }
   if (bytes.length !== LOCAL_KEY_LENGTH) {
     wipe(decoded);

@@ -57,13 +57,11 @@ export function trustedMasterKeysOf(given: unknown, name = 'trustedMasterKeys'):
 
 function patternOf(given: unknown, where: string): TrustedMasterKey {
   if (typeof given === 'string') return given;
-  if (typeof given !== 'object' || given === null || Array.isArray(given))
-    throw invalid(`${where} must be a text or an object, found ${kindOf(given)}`);
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) throw invalid(`${where} must be a text or an object, found ${kindOf(given)}`);
   const fields = Object.entries(given) as [string, unknown][];
   for (const [name, value] of fields) {
     // A field that is there and undefined would make the pattern wider than it was meant.
-    if (typeof value !== 'string' && typeof value !== 'boolean')
-      throw invalid(`${where}.${name} must be a text, found ${kindOf(value)}`);
+    if (typeof value !== 'string' && typeof value !== 'boolean') throw invalid(`${where}.${name} must be a text, found ${kindOf(value)}`);
   }
   return Object.freeze(Object.fromEntries(fields)) as TrustedMasterKey;
 }
@@ -157,8 +155,7 @@ function edits(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (const [i, x] of [...a].entries()) {
     const next = [i + 1];
-    for (const [j, y] of [...b].entries())
-      next.push(Math.min((next[j] as number) + 1, (row[j + 1] as number) + 1, (row[j] as number) + (x === y ? 0 : 1)));
+    for (const [j, y] of [...b].entries()) next.push(Math.min((next[j] as number) + 1, (row[j + 1] as number) + 1, (row[j] as number) + (x === y ? 0 : 1)));
     row = next;
   }
   return row[b.length] as number;

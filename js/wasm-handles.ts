@@ -40,12 +40,7 @@ export interface MongoCryptHandle {
   ): MongoCryptContextHandle;
   explicitDecrypt(value: Uint8Array, nowMs: number): MongoCryptContextHandle;
   decrypt(reply: Uint8Array, nowMs: number): MongoCryptContextHandle;
-  createDataKey(
-    masterKey: Uint8Array,
-    keyAltNames: Uint8Array[],
-    keyMaterial: Uint8Array | undefined,
-    nowMs: number,
-  ): MongoCryptContextHandle;
+  createDataKey(masterKey: Uint8Array, keyAltNames: Uint8Array[], keyMaterial: Uint8Array | undefined, nowMs: number): MongoCryptContextHandle;
   rewrap(filter: Uint8Array, masterKey: Uint8Array | undefined, nowMs: number): MongoCryptContextHandle;
 }
 

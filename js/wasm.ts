@@ -94,28 +94,13 @@ interface EngineHandle {
   free(): void;
   addLocalProvider(id: string, key: Uint8Array): void;
   addRemoteProvider(id: string): void;
-  admit(
-    lists: unknown[],
-    allowedEndpoints: string[],
-    sources: Uint8Array[] | null | undefined,
-    targets: Uint8Array[] | null | undefined,
-  ): void;
+  admit(lists: unknown[], allowedEndpoints: string[], sources: Uint8Array[] | null | undefined, targets: Uint8Array[] | null | undefined): void;
   clearCache(): void;
   encrypt(value: Uint8Array, options: Uint8Array): MachineHandle;
   decrypt(value: Uint8Array): MachineHandle;
-  createDataKey(
-    masterKey: Uint8Array,
-    keyAltNames: string[],
-    keyMaterial: Uint8Array | null | undefined,
-    nowMs: number,
-  ): MachineHandle;
+  createDataKey(masterKey: Uint8Array, keyAltNames: string[], keyMaterial: Uint8Array | null | undefined, nowMs: number): MachineHandle;
   createAndKeepDataKey(masterKey: Uint8Array, keyAltNames: string[], nowMs: number): MachineHandle;
-  rewrap(
-    filter: Uint8Array,
-    masterKey: Uint8Array | null | undefined,
-    fingerprint: Uint8Array | null | undefined,
-    values: Uint8Array,
-  ): MachineHandle;
+  rewrap(filter: Uint8Array, masterKey: Uint8Array | null | undefined, fingerprint: Uint8Array | null | undefined, values: Uint8Array): MachineHandle;
   fingerprint(filter: Uint8Array, values: Uint8Array, keep: boolean): MachineHandle;
   probe(masterKey: Uint8Array): MachineHandle;
   decryptDocuments(documents: Uint8Array): MachineHandle;
@@ -123,13 +108,7 @@ interface EngineHandle {
   reencryptDocuments(documents: Uint8Array, mapping: Uint8Array): MachineHandle;
   leaveDocuments(documents: Uint8Array, keyIds: Uint8Array): MachineHandle;
   sealBackup(masterKey: Uint8Array, facts: Uint8Array, records: Uint8Array): MachineHandle;
-  sealBackupWithPassphrase(
-    passphrase: Uint8Array,
-    memoryKiB: number,
-    iterations: number,
-    facts: Uint8Array,
-    records: Uint8Array,
-  ): MachineHandle;
+  sealBackupWithPassphrase(passphrase: Uint8Array, memoryKiB: number, iterations: number, facts: Uint8Array, records: Uint8Array): MachineHandle;
   openBackup(file: Uint8Array, passphrase: Uint8Array | null | undefined): MachineHandle;
 }
 
@@ -202,10 +181,7 @@ export function load(compile: () => Promise<object>): Promise<void> {
 function call<T>(work: () => T): T {
   if (state === 'dead') throw deadInstance();
   if (state === 'absent') {
-    throw new CsfleError(
-      'HOST_NOT_INITIALIZED',
-      loading === undefined ? 'call `await init()` first' : 'init() has not finished yet: await it first',
-    );
+    throw new CsfleError('HOST_NOT_INITIALIZED', loading === undefined ? 'call `await init()` first' : 'init() has not finished yet: await it first');
   }
   try {
     return work();
@@ -310,12 +286,7 @@ export class Engine {
   }
 
   /** Which master keys are used: lists of patterns, endpoints, and what a migration reads from and wraps under. */
-  admit(
-    lists: TrustLists,
-    allowedEndpoints: readonly string[],
-    sources?: readonly Uint8Array[],
-    targets?: readonly Uint8Array[],
-  ): void {
+  admit(lists: TrustLists, allowedEndpoints: readonly string[], sources?: readonly Uint8Array[], targets?: readonly Uint8Array[]): void {
     this.#call((handle) => handle.admit(lists as unknown[], [...allowedEndpoints], sources && [...sources], targets && [...targets]));
   }
 
@@ -331,12 +302,7 @@ export class Engine {
     return this.#machine((handle) => handle.decrypt(value));
   }
 
-  createDataKey(
-    masterKey: Uint8Array,
-    keyAltNames: readonly string[],
-    keyMaterial: Uint8Array | undefined,
-    nowMs: number,
-  ): Machine {
+  createDataKey(masterKey: Uint8Array, keyAltNames: readonly string[], keyMaterial: Uint8Array | undefined, nowMs: number): Machine {
     return this.#machine((handle) => handle.createDataKey(masterKey, [...keyAltNames], keyMaterial, nowMs));
   }
 
@@ -383,9 +349,7 @@ export class Engine {
     facts: Uint8Array,
     records: Uint8Array,
   ): Machine {
-    return this.#machine((handle) =>
-      handle.sealBackupWithPassphrase(passphrase, cost.memoryKiB, cost.iterations, facts, records),
-    );
+    return this.#machine((handle) => handle.sealBackupWithPassphrase(passphrase, cost.memoryKiB, cost.iterations, facts, records));
   }
 
   openBackup(file: Uint8Array, passphrase: Uint8Array | undefined): Machine {

@@ -17,7 +17,8 @@ export async function restoreCollections(
   attempt: (namespace: string, work: () => Promise<void>) => Promise<boolean>,
 ): Promise<readonly string[]> {
   const written: string[] = [];
-  const same = (a: Document, b: Document): boolean => equalBytes(serialize(source.bson, complete(source, a), 'options'), serialize(source.bson, complete(source, b), 'options'));
+  const same = (a: Document, b: Document): boolean =>
+    equalBytes(serialize(source.bson, complete(source, a), 'options'), serialize(source.bson, complete(source, b), 'options'));
   const read = (namespace: string): Promise<BackupCollection | undefined> =>
     source.collection(namespace).catch((cause: unknown) => {
       throw collectionFailed(namespace, `they cannot be read: ${reasonOf(cause)}`, cause);

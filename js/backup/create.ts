@@ -42,15 +42,7 @@ export interface SealedBackup {
   readonly notRead: readonly string[];
 }
 
-const OPTION_NAMES: readonly (keyof CreateBackupOptions)[] = [
-  'keyVault',
-  'key',
-  'collections',
-  'schemas',
-  'localMasterKeys',
-  'signal',
-  'bson',
-];
+const OPTION_NAMES: readonly (keyof CreateBackupOptions)[] = ['keyVault', 'key', 'collections', 'schemas', 'localMasterKeys', 'signal', 'bson'];
 const LOCAL_KEY_LENGTH = 96;
 
 /**
@@ -84,13 +76,7 @@ export async function createBackup(options: CreateBackupOptions): Promise<Sealed
   };
 }
 
-async function sealRecords(
-  key: BackupKey,
-  bson: BsonLibrary,
-  facts: Document,
-  records: BackupRecords,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
+async function sealRecords(key: BackupKey, bson: BsonLibrary, facts: Document, records: BackupRecords, signal: AbortSignal | undefined): Promise<Uint8Array> {
   const encoded = encodeRecords(bson, records);
   try {
     return await seal(key, bson, serialize(bson, facts, 'the manifest'), encoded, signal);

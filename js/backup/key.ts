@@ -36,13 +36,7 @@ export type BackupOpeningKey = BackupPassphrase | (Omit<BackupMasterKey, 'master
  * Makes a sealed backup from the facts of its manifest and its records, both as BSON.
  * Errors: `BACKUP_PASSPHRASE_INVALID`, `BACKUP_LIMIT_EXCEEDED`, `MASTER_KEY_INVALID`, `KMS_*`.
  */
-export async function seal(
-  key: BackupKey,
-  bson: BsonLibrary,
-  facts: Uint8Array,
-  records: Uint8Array,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
+export async function seal(key: BackupKey, bson: BsonLibrary, facts: Uint8Array, records: Uint8Array, signal: AbortSignal | undefined): Promise<Uint8Array> {
   const { passphrase, session } = openKey(key, bson);
   try {
     if (passphrase !== undefined) {
@@ -65,12 +59,7 @@ export async function seal(
  * Opens a sealed backup and returns its content, which the caller wipes: it may hold a local master key.
  * Errors: `BACKUP_*`; `KMS_*` when a KMS has to unwrap the key.
  */
-export async function open(
-  file: Uint8Array,
-  key: BackupOpeningKey,
-  bson: BsonLibrary,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
+export async function open(file: Uint8Array, key: BackupOpeningKey, bson: BsonLibrary, signal: AbortSignal | undefined): Promise<Uint8Array> {
   const { passphrase, session } = openKey(key, bson);
   try {
     return await session.run((engine) => engine.openBackup(file, passphrase), signal);

@@ -28,7 +28,13 @@ const NOT_TRIED: ReadonlySet<string> = new Set([
   'KMS_REQUEST_REFUSED',
   'KMS_FAILED',
 ]);
-const REFUSED: ReadonlySet<string> = new Set(['CRYPTO_AUTHENTICATION_FAILED', 'KMS_CIPHERTEXT_REFUSED', 'KMS_REPLY_INVALID', 'KMS_REPLY_LENGTH', 'KMS_REPLY_MISMATCH']);
+const REFUSED: ReadonlySet<string> = new Set([
+  'CRYPTO_AUTHENTICATION_FAILED',
+  'KMS_CIPHERTEXT_REFUSED',
+  'KMS_REPLY_INVALID',
+  'KMS_REPLY_LENGTH',
+  'KMS_REPLY_MISMATCH',
+]);
 
 /** Opens wrappings with the providers at hand, each anew, and each of a KMS twice. Fingerprints are of one engine. */
 export class MaterialProof {

@@ -65,8 +65,7 @@ async function contentsOf({ bytes, key, documents, signal }: RestoreBackupOption
     const records = await readBackup(bytes, key, { bson, signal });
     return { records, keyVault: records.manifest.keyVault };
   }
-  if (!Array.isArray(documents) || bytes !== undefined)
-    throw argumentError('restoreBackup() takes bytes with their key, or documents', { argument: 'bytes' });
+  if (!Array.isArray(documents) || bytes !== undefined) throw argumentError('restoreBackup() takes bytes with their key, or documents', { argument: 'bytes' });
   const keyDocuments = documents.map((document: Document, index) => {
     const { _id, keyMaterial, masterKey } = document ?? {};
     if (isBinary(_id, 4) && isBinary(keyMaterial, 0) && typeof masterKey === 'object' && masterKey !== null) return serialize(bson, document, 'a key document');
@@ -257,7 +256,8 @@ class Restore {
       throw unproven("the backup's wrapping holds other key material than the present one");
     }
     if (allowUnproven === true) return false;
-    const closed = (which: string, error: CsfleError): CsfleError => unproven(`${which} wrapping cannot be opened to compare it (${error.code}: ${error.message})`, error);
+    const closed = (which: string, error: CsfleError): CsfleError =>
+      unproven(`${which} wrapping cannot be opened to compare it (${error.code}: ${error.message})`, error);
     if ('closed' in ofBackup) throw closed("the backup's", ofBackup.closed);
     throw 'closed' in ofPresent ? closed('the present', ofPresent.closed) : unproven('the present wrapping cannot be compared');
   }

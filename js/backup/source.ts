@@ -65,7 +65,9 @@ export class VaultSource {
   async createIndex({ namespace, definition }: BackupIndex): Promise<void> {
     const { database, collection } = splitNamespace(namespace);
     const { ns: _namespace, ...index } = definition;
-    await this.#client().db(database).command({ createIndexes: collection, indexes: [index] });
+    await this.#client()
+      .db(database)
+      .command({ createIndexes: collection, indexes: [index] });
   }
 
   /**

@@ -70,7 +70,8 @@ export async function createBackupFile(file: string, flags: CreateFlags, output:
   const collections = !flags.collections ? [] : flags.collection.length > 0 ? flags.collection : undefined;
   try {
     if (flags.includeLocalKey)
-      for (const provider of localProvidersOf(flags)) localMasterKeys.push({ provider, key: await localMasterKey(localKeyFileOf(flags.localKeyFile, provider), output) });
+      for (const provider of localProvidersOf(flags))
+        localMasterKeys.push({ provider, key: await localMasterKey(localKeyFileOf(flags.localKeyFile, provider), output) });
     return await connected(uri, output, async ({ client, bson }, { signal }) => {
       const keyVault = { client, namespace: flags.keyVault };
       const backup = await createBackup({ keyVault, key: sealing.key, collections, schemas, localMasterKeys, signal, bson });
@@ -141,33 +142,46 @@ export async function restoreBackupFile(file: string, flags: RestoreFlags, outpu
     };
     try {
       const documents = await plainBackup(file, bytes, bson);
-      const opening = kept(documents === undefined ? await ofBackup(file, bytes, () => openingKey(bytes, flags, output)) : await keyForPresentState(flags, output));
-      const { contents, keyDocuments, files } = await ofBackup(file, bytes, () => contentsFor(bytes, documents, opening, flags, { bson, signal: interrupt.signal }));
+      const opening = kept(
+        documents === undefined ? await ofBackup(file, bytes, () => openingKey(bytes, flags, output)) : await keyForPresentState(flags, output),
+      );
+      const { contents, keyDocuments, files } = await ofBackup(file, bytes, () =>
+        contentsFor(bytes, documents, opening, flags, { bson, signal: interrupt.signal }),
+      );
       kept({ wipe: () => files.forEach((one) => one.bytes.fill(0)) });
       const present = await driverKeyVaultStore(client, flags.keyVault).find({});
       const providers = kept(new ProviderSet());
       await addProvidersAtHand(providers, providersOf([...keyDocuments, ...present]), flags, output);
       const replacedFile = flags.replacedFile ?? backupName(flags.keyVault, '-replaced');
-      const report = inCommand.report(await restoreBackup({
-        ...contents,
-        keyVault: { client, namespace: flags.keyVault },
-        fromAnotherKeyVault: flags.fromAnotherKeyVault,
-        execute: flags.execute,
-        overwrite: flags.overwrite,
-        allowUnproven: flags.allowUnproven,
-        ...trustOf(flags),
-        kmsProviders: providers.kmsProviders,
-        kmsTimeoutMS: flags.kmsTimeoutMs,
-        ...(opening === undefined ? {} : { replaced: { key: opening.key, read: () => withFile(async () => existingBackupFile(replacedFile)), write: (backup) => storeBackup(replacedFile, backup) } }),
-        ...(flags.allCollections ? { collections: true } : flags.collection.length > 0 ? { collections: flags.collection } : {}),
-        signal: interrupt.signal,
-        bson,
-      }));
+      const report = inCommand.report(
+        await restoreBackup({
+          ...contents,
+          keyVault: { client, namespace: flags.keyVault },
+          fromAnotherKeyVault: flags.fromAnotherKeyVault,
+          execute: flags.execute,
+          overwrite: flags.overwrite,
+          allowUnproven: flags.allowUnproven,
+          ...trustOf(flags),
+          kmsProviders: providers.kmsProviders,
+          kmsTimeoutMS: flags.kmsTimeoutMs,
+          ...(opening === undefined
+            ? {}
+            : {
+                replaced: {
+                  key: opening.key,
+                  read: () => withFile(async () => existingBackupFile(replacedFile)),
+                  write: (backup) => storeBackup(replacedFile, backup),
+                },
+              }),
+          ...(flags.allCollections ? { collections: true } : flags.collection.length > 0 ? { collections: flags.collection } : {}),
+          signal: interrupt.signal,
+          bson,
+        }),
+      );
       const replaced = report.replacedBackup === null ? null : replacedFile;
       output.line(vaultPlace(client, flags.keyVault));
       printRestored(report, replaced, flags, output);
-      const { written, failures } =
-        flags.execute && !report.interrupted ? await writeFiles(files) : { written: files.map(({ path }) => path), failures: [] };
+      const { written, failures } = flags.execute && !report.interrupted ? await writeFiles(files) : { written: files.map(({ path }) => path), failures: [] };
       printFiles(written, failures, flags, output);
       const ok = report.ok && failures.length === 0;
       output.document({ ...report, ok, failures: [...report.failures, ...failures], replacedFile: replaced, files: written });
@@ -235,11 +249,13 @@ function printRestored(report: RestoreBackupReport, replacedFile: string | null,
   output.line(
     `${counted(inserted.length, 'key')} ${verb}inserted, ${replaced.length} ${verb}replaced, ${unchanged.length} are as in the backup, ${differing.length} differ and stay, ${failures.length} failed`,
   );
-  for (const { id, name, ownerId } of namesLeftOut) output.line(`  ${id} ${flags.execute ? 'came' : 'would come'} back without the alternate name ${name}, which ${ownerId} has now`);
+  for (const { id, name, ownerId } of namesLeftOut)
+    output.line(`  ${id} ${flags.execute ? 'came' : 'would come'} back without the alternate name ${name}, which ${ownerId} has now`);
   const unopened = unproven.filter((id) => inserted.includes(id));
   const uncompared = unproven.filter((id) => !inserted.includes(id));
   if (unopened.length > 0) output.line(`  unproven, no master key at hand opens them: ${unopened.join(', ')}`);
-  if (uncompared.length > 0) output.line(`  unproven, not compared with the wrapping that they ${flags.execute ? 'replaced' : 'would replace'}: ${uncompared.join(', ')}`);
+  if (uncompared.length > 0)
+    output.line(`  unproven, not compared with the wrapping that they ${flags.execute ? 'replaced' : 'would replace'}: ${uncompared.join(', ')}`);
   if (indexes.length > 0) output.line(`  indexes ${verb}made: ${indexes.join(', ')}`);
   if (collections.length > 0) output.line(`  options of collections ${verb}written: ${collections.join(', ')}`);
   if (replacedFile !== null) output.line(`  the state before is in ${replacedFile}`);

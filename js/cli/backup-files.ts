@@ -2,7 +2,16 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BackupContents, type BackupSchema, CsfleError, describeSealedBackup, type Document, isSealedBackup, type MigrationFailure, type SealedBackup } from '../index.js';
+import {
+  type BackupContents,
+  type BackupSchema,
+  CsfleError,
+  describeSealedBackup,
+  type Document,
+  isSealedBackup,
+  type MigrationFailure,
+  type SealedBackup,
+} from '../index.js';
 import { readSchemaFiles, writeNewFile } from '../node/backup-files.js';
 import type { DriverBson } from './connection.js';
 import { CliError, EXIT_FAILED } from './failure.js';
@@ -99,7 +108,11 @@ export function filesOf(contents: BackupContents, { execute, schemasTo, localKey
   }
   const taken = files.find(({ path }, index) => (execute && existsSync(path)) || files.findIndex((other) => other.path === path) < index);
   if (taken !== undefined)
-    throw new CliError('CLI_FILE_EXISTS', `${taken.path} is there already, or is the name of two files of the backup`, 'Choose another place: nothing that is there is overwritten.');
+    throw new CliError(
+      'CLI_FILE_EXISTS',
+      `${taken.path} is there already, or is the name of two files of the backup`,
+      'Choose another place: nothing that is there is overwritten.',
+    );
   return files;
 }
 
@@ -129,6 +142,10 @@ export interface FileFailure extends Pick<MigrationFailure, 'id' | 'message' | '
 function placeIn(folder: string, name: string): string {
   const last = name.split(/[/\\]/).at(-1) ?? '';
   if (last === '' || last === '.' || last === '..' || last.includes('\0'))
-    throw new CliError('CLI_FILE_INVALID', `the backup has a schema file without a usable name: ${JSON.stringify(name)}`, 'Read it with the library: readBackup().');
+    throw new CliError(
+      'CLI_FILE_INVALID',
+      `the backup has a schema file without a usable name: ${JSON.stringify(name)}`,
+      'Read it with the library: readBackup().',
+    );
   return join(folder, last);
 }

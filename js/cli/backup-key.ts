@@ -1,7 +1,15 @@
 /** What a sealed backup is sealed with and opened with, from files, the environment and prompts. */
 
 import password from '@inquirer/password';
-import { type BackupKey, type BackupOpeningKey, type BackupPassphrase, describeSealedBackup, type KmsProviders, type MasterKeyDocument, type TrustOptions } from '../index.js';
+import {
+  type BackupKey,
+  type BackupOpeningKey,
+  type BackupPassphrase,
+  describeSealedBackup,
+  type KmsProviders,
+  type MasterKeyDocument,
+  type TrustOptions,
+} from '../index.js';
 import { readPassphraseFile } from '../node/backup-files.js';
 import { CliError } from './failure.js';
 import { withFile } from './files.js';
@@ -54,7 +62,10 @@ export async function sealingKey(flags: SealingKeyFlags, output: Output): Promis
   const masterKey = providerType(flags.to) === 'aws' ? awsMasterKey(flags.to, flags, '--key-arn') : { provider: flags.to };
   if (providerType(flags.to) !== 'aws') refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out.');
   const providers = await providersFor([flags.to], flags, output);
-  return { key: { kmsProviders: providers.kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags, flags.endpoint) }, wipe: () => providers.wipe() };
+  return {
+    key: { kmsProviders: providers.kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags, flags.endpoint) },
+    wipe: () => providers.wipe(),
+  };
 }
 
 /** What the backup before the first write of a command is sealed with. */
@@ -67,7 +78,11 @@ export interface FirstWriteKey {
 }
 
 /** The key of the backup before the first write: a passphrase when there is one, else the master key. */
-export async function keyBeforeFirstWrite(flags: OpeningKeyFlags, { masterKey, trust, ...options }: FirstWriteKey, output: Output): Promise<HeldKey<BackupKey>> {
+export async function keyBeforeFirstWrite(
+  flags: OpeningKeyFlags,
+  { masterKey, trust, ...options }: FirstWriteKey,
+  output: Output,
+): Promise<HeldKey<BackupKey>> {
   const passphrase = await givenPassphrase(flags, output);
   if (passphrase !== undefined) return passphrase;
   const isUsable = masterKey !== undefined && Object.hasOwn(options.kmsProviders, masterKey.provider);

@@ -17,10 +17,7 @@ interface Builders {
 
 /** Says where the passphrase of a backup comes from. */
 export function withPassphrase(command: Command): Command {
-  return command.option(
-    '--passphrase-file <file>',
-    'file with the passphrase of the backup, mode 600; without it CSFLE_BACKUP_PASSPHRASE or a prompt',
-  );
+  return command.option('--passphrase-file <file>', 'file with the passphrase of the backup, mode 600; without it CSFLE_BACKUP_PASSPHRASE or a prompt');
 }
 
 /** Adds `csfle backup`. */
@@ -55,7 +52,7 @@ export function addBackupCommands(csfle: Command, { connected, withNewMasterKey,
       .argument('<file>', 'file to create')
       .description('back the key vault up to a new sealed file, under a passphrase or under the master key of --to')
       .addOption(localKey())
-    .addOption(kmsTimeout())
+      .addOption(kmsTimeout())
       .option('--include-local-key', 'put the local master key in: whoever opens the backup then has the data keys', false)
       .option('--collection <namespace>', 'validator and encryptedFields of this collection alone; repeat for more', collect, [])
       .option('--no-collections', 'no validators and encryptedFields (default: those of every readable collection)')

@@ -53,9 +53,7 @@ function versions(): readonly Finding[] {
 
 function packageVersion(name: string, otherwise: 'warn' | 'fail', remedy: string): Finding {
   const version = installedVersion(name);
-  return version === undefined
-    ? { state: otherwise, name, detail: 'not installed', remedy }
-    : { state: 'ok', name, detail: version };
+  return version === undefined ? { state: otherwise, name, detail: 'not installed', remedy } : { state: 'ok', name, detail: version };
 }
 
 /** The version of a package as this command would load it; not every package exports its package.json. */
@@ -117,12 +115,7 @@ async function serverFacts({ client }: Connection): Promise<{ serverVersion: str
   return { serverVersion: String(build.version), setName: hello.setName === undefined ? undefined : String(hello.setName) };
 }
 
-async function keyVault(
-  flags: DoctorFlags,
-  connection: Connection,
-  output: Output,
-  add: AddFinding,
-): Promise<void> {
+async function keyVault(flags: DoctorFlags, connection: Connection, output: Output, add: AddFinding): Promise<void> {
   const store = driverKeyVaultStore(connection.client, flags.keyVault);
   let keys: readonly KeyDocument[];
   try {

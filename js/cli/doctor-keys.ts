@@ -20,13 +20,7 @@ const REFUSED_BEFORE: ReadonlySet<string> = new Set(['KEY_VAULT_MASTER_KEY_NOT_T
 const LOOKED_AT = 2_000;
 
 /** Unwraps each key, tries it on values under it, and looks for the key of every value; nothing is stored. */
-export async function proveEach(
-  keys: readonly KeyDocument[],
-  flags: DoctorFlags,
-  connection: Connection,
-  output: Output,
-  add: AddFinding,
-): Promise<void> {
+export async function proveEach(keys: readonly KeyDocument[], flags: DoctorFlags, connection: Connection, output: Output, add: AddFinding): Promise<void> {
   const { client, bson } = connection;
   const ids = keys.map((key) => String(key.masterKey?.provider));
   let providers: Awaited<ReturnType<typeof providersAtHand>>;
@@ -37,15 +31,18 @@ export async function proveEach(
     return;
   }
   try {
-    const { keys: proofs, found, unread } = await proveKeys({
+    const {
+      keys: proofs,
+      found,
+      unread,
+    } = await proveKeys({
       keyVault: { client, namespace: flags.keyVault },
       kmsProviders: providers.kmsProviders,
       collections: await collectionsOf(flags, connection, add),
       ...trustOf(flags),
       bson,
     });
-    for (const namespace of unread)
-      add({ state: 'warn', name: 'collection', detail: `${namespace} cannot be read`, remedy: 'Allow find on it to this user.' });
+    for (const namespace of unread) add({ state: 'warn', name: 'collection', detail: `${namespace} cannot be read`, remedy: 'Allow find on it to this user.' });
     for (const finding of closedKeys(proofs)) add(finding);
     for (const proof of proofs) add(findingOf(inCommand.report(proof)));
     await checkKeysOfValues(keys, found, flags, connection, add);
@@ -57,14 +54,11 @@ export async function proveEach(
 }
 
 /** Where values are looked for: in the collections that were named, or else in every one that this user may see. */
-async function collectionsOf(
-  flags: DoctorFlags,
-  { client }: Connection,
-  add: AddFinding,
-): Promise<readonly NamedCollection[]> {
+async function collectionsOf(flags: DoctorFlags, { client }: Connection, add: AddFinding): Promise<readonly NamedCollection[]> {
   if (flags.collection.length > 0) {
     const missing = await missingCollections({ client }, flags.collection);
-    for (const namespace of missing) add({ state: 'fail', name: 'collection', detail: `there is no collection ${namespace}`, remedy: MISSING_REMEDY, code: 'CLI_OPTION_INVALID' });
+    for (const namespace of missing)
+      add({ state: 'fail', name: 'collection', detail: `there is no collection ${namespace}`, remedy: MISSING_REMEDY, code: 'CLI_OPTION_INVALID' });
     return flags.collection.filter((namespace) => !missing.includes(namespace)).map((namespace) => ({ client, namespace }));
   }
   try {
@@ -78,7 +72,9 @@ async function collectionsOf(
 /** How many keys of each provider do not open, before each is named. */
 function closedKeys(proofs: readonly KeyProof[]): readonly Finding[] {
   return [...new Set(proofs.map(({ provider }) => provider))].flatMap((provider): Finding[] => {
-    const under = proofs.filter((proof) => proof.provider === provider && proof.code !== 'KMS_PROVIDER_NOT_CONFIGURED' && !REFUSED_BEFORE.has(proof.code ?? ''));
+    const under = proofs.filter(
+      (proof) => proof.provider === provider && proof.code !== 'KMS_PROVIDER_NOT_CONFIGURED' && !REFUSED_BEFORE.has(proof.code ?? ''),
+    );
     const closed = under.filter(({ unwraps }) => !unwraps);
     const [first] = closed;
     if (first?.code === undefined) return [];
@@ -128,7 +124,11 @@ function lookedAt(documents: number): string {
 }
 
 /** What brings back keys that the key vault does not have, by their id. */
-async function remediesOf(ids: ReadonlySet<string>, flags: DoctorFlags, connection: Connection): Promise<ReadonlyMap<string, { readonly text: string; readonly isElsewhere?: boolean }>> {
+async function remediesOf(
+  ids: ReadonlySet<string>,
+  flags: DoctorFlags,
+  connection: Connection,
+): Promise<ReadonlyMap<string, { readonly text: string; readonly isElsewhere?: boolean }>> {
   if (ids.size === 0) return new Map();
   const option = vaultOption(flags.keyVault);
   const retired = await retiredKeys({ keyVault: { client: connection.client, namespace: flags.keyVault } }).catch(() => []);
@@ -138,7 +138,8 @@ async function remediesOf(ids: ReadonlySet<string>, flags: DoctorFlags, connecti
     [...ids].map((id) => {
       const other = elsewhere.get(id);
       if (restorable.has(id)) return [id, { text: `The key is retired. Run: csfle keys restore ${id}${option}` }];
-      if (other !== undefined) return [id, { text: `${other} has this key: check --key-vault, or name the collections of ${flags.keyVault} with --collection.`, isElsewhere: true }];
+      if (other !== undefined)
+        return [id, { text: `${other} has this key: check --key-vault, or name the collections of ${flags.keyVault} with --collection.`, isElsewhere: true }];
       return [id, { text: `Put the key back from a sealed backup: csfle backup restore <file>${option} --execute` }];
     }),
   );
@@ -152,7 +153,10 @@ async function keysElsewhere(ids: ReadonlySet<string>, keyVault: string, connect
   for (const { namespace } of await readableCollections({ client }, [keyVault, `${keyVault}.retired`])) {
     const dot = namespace.indexOf('.');
     const collection = client.db(namespace.slice(0, dot)).collection(namespace.slice(dot + 1));
-    const there = await collection.find(filter as never, { projection: { _id: 1 }, promoteBuffers: false }).toArray().catch(() => []);
+    const there = await collection
+      .find(filter as never, { projection: { _id: 1 }, promoteBuffers: false })
+      .toArray()
+      .catch(() => []);
     for (const key of there) places.set(idOf(key as never), namespace);
   }
   return places;
@@ -166,7 +170,7 @@ function findingOf({ id, keyAltNames, provider, unwraps, tried, opened, code, me
       state: 'warn',
       name,
       detail: `${what}: not tried`,
-      remedy: "Pass --local-key-file to try keys under the local master key; for keys under azure, gcp or kmip, use proveKeys() of the library.",
+      remedy: 'Pass --local-key-file to try keys under the local master key; for keys under azure, gcp or kmip, use proveKeys() of the library.',
     };
   if (!unwraps)
     return {

@@ -16,7 +16,11 @@ export function schemaFile(path: string, { EJSON }: DriverBson): MigrationSchema
     const text = decodedText(bytes, of);
     const lossy = numberThatIsNotKept(text);
     if (lossy !== undefined)
-      throw new FileError('FILE_MALFORMED', of, `${of} holds the number ${lossy}, which would become another one: write it as {"$numberLong": "..."} or {"$numberDecimal": "..."}`);
+      throw new FileError(
+        'FILE_MALFORMED',
+        of,
+        `${of} holds the number ${lossy}, which would become another one: write it as {"$numberLong": "..."} or {"$numberDecimal": "..."}`,
+      );
     try {
       return EJSON.parse(text, { relaxed: false }) as Document;
     } catch (cause) {

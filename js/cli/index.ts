@@ -25,8 +25,7 @@ function wholeNumber(text: string): number {
 
 function pastOrPresentDate(text: string): Date {
   const date = isoDate(text);
-  if (date === undefined)
-    throw new InvalidArgumentError('a date of ISO 8601 is expected, such as 2026-11-01 or 2026-11-01T08:30:00Z, a time with its offset.');
+  if (date === undefined) throw new InvalidArgumentError('a date of ISO 8601 is expected, such as 2026-11-01 or 2026-11-01T08:30:00Z, a time with its offset.');
   if (date.getTime() > Date.now()) throw new InvalidArgumentError('it is in the future.');
   return date;
 }
@@ -48,23 +47,27 @@ const localKey = (): Option =>
   ).argParser(collectKeyFile);
 
 const newMasterKey = (): Option =>
-  new Option('--new-master-key', 'although the local master key opens none of the keys that the vault has under its provider: a second one is meant').default(false);
+  new Option('--new-master-key', 'although the local master key opens none of the keys that the vault has under its provider: a second one is meant').default(
+    false,
+  );
 
 function withNewMasterKey(command: Command): Command {
   return command
     .option('--to <provider>', 'provider to wrap under: aws or local, with an optional name such as aws:eu')
     .option('--key-arn <arn>', 'the AWS KMS key: ARN, or id or alias with --region')
     .option('--region <region>', 'its region, if --key-arn is no ARN')
-    .option(
-      '--endpoint <host>',
-      'its endpoint as host[:port], stored with each key; for an endpoint of this machine alone set AWS_ENDPOINT_URL_KMS',
-    );
+    .option('--endpoint <host>', 'its endpoint as host[:port], stored with each key; for an endpoint of this machine alone set AWS_ENDPOINT_URL_KMS');
 }
 
 /** Options of the commands that search for uses of a key. */
 function withEvidence(command: Command): Command {
   return command
-    .option('--data-uri <uri>', 'connection string of a further deployment to search for uses of a key; repeat for more (default: those in CSFLE_DATA_URIS, separated by spaces)', collect, [])
+    .option(
+      '--data-uri <uri>',
+      'connection string of a further deployment to search for uses of a key; repeat for more (default: those in CSFLE_DATA_URIS, separated by spaces)',
+      collect,
+      [],
+    )
     .option('--skip-namespace <namespace>', 'do not search this namespace: database.collection, database.* or *; repeat for more', collect, [])
     .option('--skip-reason <text>', 'why these namespaces need no search; kept with the retired keys');
 }
@@ -120,37 +123,22 @@ function program(): Command {
   withPassphrase(withTrust(withEvidence(withNewMasterKey(connected(csfle.command('migrate'))))))
     .description('move data keys, or the data itself, from one master key to another; plans only, unless --execute is given')
     .addOption(
-      new Option(
-        '--mode <mode>',
-        'rewrap: same data keys, new master key; reencrypt: new data keys; decrypt: back to plaintext',
-      )
+      new Option('--mode <mode>', 'rewrap: same data keys, new master key; reencrypt: new data keys; decrypt: back to plaintext')
         .choices(['rewrap', 'reencrypt', 'decrypt'])
         .default('rewrap'),
     )
-    .option(
-      '--from <provider>',
-      'only keys under this provider: local or aws, with an optional name; mode rewrap: local if not given; other modes: every key',
-    )
+    .option('--from <provider>', 'only keys under this provider: local or aws, with an optional name; mode rewrap: local if not given; other modes: every key')
     .addOption(localKey())
     .option('--to-local-key-file <file>', 'local master key of --to, if both are local')
     .addOption(newMasterKey())
     .option('--from-key-arn <arn>', 'only keys under this AWS KMS key')
     .option('--from-region <region>', 'its region, if --from-key-arn is no ARN')
     .option('--from-endpoint <host>', 'its endpoint')
-    .option(
-      '--created-before <date>',
-      'mode reencrypt: replace every data key made before this ISO date, whatever wraps it now',
-      pastOrPresentDate,
-    )
+    .option('--created-before <date>', 'mode reencrypt: replace every data key made before this ISO date, whatever wraps it now', pastOrPresentDate)
     .option('--all-keys', 'mode reencrypt: replace every data key that no re-encryption made', false)
     .option('--key <id or name>', 'only this data key, in the mode reencrypt by its id; repeat for more', collect, [])
     .option('--collection <namespace>', 'database.collection whose documents are rewritten; repeat for more', collect, [])
-    .option(
-      '--schema-file <file>',
-      'JSON schema or schemaMap as extended JSON, rewritten in place; repeat for more',
-      collect,
-      [],
-    )
+    .option('--schema-file <file>', 'JSON schema or schemaMap as extended JSON, rewritten in place; repeat for more', collect, [])
     .option('--backup-file <file>', 'name of the sealed backup that --execute takes first (default: a new file in this folder)')
     .option('--no-backup', 'take no backup')
     .option('--execute', 'carry the plan out', false)
@@ -287,7 +275,9 @@ function requireValue(option: Option): void {
   const { parseArg } = option;
   option.argParser((value: string, before: unknown) => {
     if (value.startsWith('--'))
-      throw new InvalidArgumentError(`a value is missing: ${value} is an option itself. Is a variable not set? A file of such a name is written as ./${value}.`);
+      throw new InvalidArgumentError(
+        `a value is missing: ${value} is an option itself. Is a variable not set? A file of such a name is written as ./${value}.`,
+      );
     return parseArg === undefined ? value : parseArg(value, before);
   });
 }

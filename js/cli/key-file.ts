@@ -26,11 +26,14 @@ export function namedLocalKeys(files: LocalKeyFiles | undefined): readonly strin
 /** Collects the values of `--local-key-file`: a path, or `local:<name>=<path>`. */
 export function collectKeyFile(value: string, before: LocalKeyFiles | undefined): LocalKeyFiles {
   const [, id = '', path = value] = /^(local(?::[^=]*)?)=(.*)$/s.exec(value) ?? [];
-  if (id !== '' && !/^local(:\w+)?$/.test(id)) throw new InvalidArgumentError(`${id} is no name of a local provider: letters, digits and _ are expected, as in local:new=<file>.`);
+  if (id !== '' && !/^local(:\w+)?$/.test(id))
+    throw new InvalidArgumentError(`${id} is no name of a local provider: letters, digits and _ are expected, as in local:new=<file>.`);
   if (path === '') throw new InvalidArgumentError('a path is missing.');
   const known = before?.[id];
   if (known !== undefined)
-    throw new InvalidArgumentError(id === '' ? `${known} is given already: name the provider of one of them, as in local:new=<file>.` : `${id} has the file ${known} already.`);
+    throw new InvalidArgumentError(
+      id === '' ? `${known} is given already: name the provider of one of them, as in local:new=<file>.` : `${id} has the file ${known} already.`,
+    );
   return { ...before, [id]: path };
 }
 
@@ -80,8 +83,7 @@ async function ofKeyFile<T>(path: string, work: () => Promise<T>): Promise<T> {
     const { message } = cause;
     if (cause.code === 'FILE_EXPOSED') throw new CliError('CLI_KEY_FILE_EXPOSED', message, chmodRemedy(path), undefined, { cause });
     if (cause.code === 'FILE_TOO_LARGE') throw invalid(path, 'more', RIGHT_FILE, { cause });
-    const remedy =
-      cause.code === 'FILE_NOT_REGULAR' ? 'Give the path of the key file itself.' : 'Check the path and the owner of the key file.';
+    const remedy = cause.code === 'FILE_NOT_REGULAR' ? 'Give the path of the key file itself.' : 'Check the path and the owner of the key file.';
     throw new CliError('CLI_KEY_FILE_UNREADABLE', message, remedy, undefined, { cause });
   }
 }

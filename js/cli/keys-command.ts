@@ -58,12 +58,7 @@ export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
   return withVault(flags, output, undefined, async (vault, connection) => {
     const keys = await vault.getKeys().toArray();
     output.document({ keyVault: flags.keyVault, keys: keys.map(printableKey) });
-    const rows = keys.map((key) => [
-      idOf(key),
-      altNamesOf(key).join(', '),
-      masterKeyText(masterKeyOf(key)),
-      dateOf(key.updateDate),
-    ]);
+    const rows = keys.map((key) => [idOf(key), altNamesOf(key).join(', '), masterKeyText(masterKeyOf(key)), dateOf(key.updateDate)]);
     if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'master key', 'updated'], rows));
     else warnOfEmptyVault(connection, flags, output);
     output.line(`${counted(keys.length, 'key')} in ${flags.keyVault}`);
@@ -95,10 +90,7 @@ export function showKey(name: string, flags: KeysFlags, output: Output): Promise
 }
 
 /** `csfle keys create` */
-export async function createKey(
-  flags: NewMasterKeyFlags & KnownMasterKeyFlags & { readonly altName: readonly string[] },
-  output: Output,
-): Promise<number> {
+export async function createKey(flags: NewMasterKeyFlags & KnownMasterKeyFlags & { readonly altName: readonly string[] }, output: Output): Promise<number> {
   const target = targetOf(flags, 'local');
   const providers = await providersFor([target.provider], flags, output);
   return withVault(flags, output, providers, async (vault, connection) => {
@@ -112,13 +104,7 @@ export async function createKey(
 }
 
 /** `csfle keys alt-name add|remove <key> <name>` */
-export function changeAltName(
-  change: 'add' | 'remove',
-  name: string,
-  altName: string,
-  flags: KeysFlags,
-  output: Output,
-): Promise<number> {
+export function changeAltName(change: 'add' | 'remove', name: string, altName: string, flags: KeysFlags, output: Output): Promise<number> {
   return withVault(flags, output, undefined, async (vault, connection) => {
     const { _id } = await findKey(vault, name, connection);
     const before = change === 'add' ? await vault.addKeyAltName(_id, altName) : await vault.removeKeyAltName(_id, altName);
@@ -131,7 +117,9 @@ export function changeAltName(
     });
     output.line(`${_id.toHexString(true)}  ${(after?.keyAltNames ?? []).join(', ')}`);
     if (change === 'add' || had) return EXIT_DONE;
-    output.note(`the key ${_id.toHexString(true)} has no alternate name ${JSON.stringify(altName)}: nothing was changed. See: csfle keys show ${_id.toHexString(true)}`);
+    output.note(
+      `the key ${_id.toHexString(true)} has no alternate name ${JSON.stringify(altName)}: nothing was changed. See: csfle keys show ${_id.toHexString(true)}`,
+    );
     return EXIT_FAILED;
   });
 }
@@ -160,12 +148,7 @@ export async function findKey(vault: ClientEncryption, name: string, { bson }: C
   if (byName !== null) return byName;
   const byId = /^[0-9a-f-]{36}$/i.test(name) ? await vault.getKey(new bson.UUID(name)) : null;
   if (byId !== null) return byId;
-  throw new CliError(
-    'CLI_OPTION_INVALID',
-    `the key vault has no key of the id or alternate name ${JSON.stringify(name)}`,
-    'See: csfle keys list',
-    EXIT_FAILED,
-  );
+  throw new CliError('CLI_OPTION_INVALID', `the key vault has no key of the id or alternate name ${JSON.stringify(name)}`, 'See: csfle keys list', EXIT_FAILED);
 }
 
 /** A key document without its key material, as printed. */

@@ -97,7 +97,9 @@ async function requireNamedKeys({ key, mode, keyVault }: MigrateFlags, { client,
   const filter = keyFilterOf(key, bson);
   if (mode === 'reencrypt' || filter === undefined) return;
   // A vault that cannot be read is a check of the plan.
-  const found = await driverKeyVaultStore(client, keyVault).find(filter).catch(() => undefined);
+  const found = await driverKeyVaultStore(client, keyVault)
+    .find(filter)
+    .catch(() => undefined);
   if (found === undefined) return;
   const known = new Set(found.flatMap(({ _id, keyAltNames }) => [String(_id), ...(Array.isArray(keyAltNames) ? keyAltNames : [])]));
   const missing = key.find((one) => !known.has(one) && !known.has(one.toLowerCase()));
@@ -114,21 +116,14 @@ async function perform(flags: MigrateFlags, options: MigrateOptions): Promise<Mi
   if (!flags.execute) return migrate(options);
   if (flags.mode !== 'decrypt') return migrate({ ...options, execute: true });
   if (!flags.confirmPlaintext && !(await confirmed(flags))) {
-    throw new CliError(
-      'CLI_CONFIRMATION_MISSING',
-      'the mode decrypt stores documents in the clear',
-      'Add --confirm-plaintext when that is what you want.',
-    );
+    throw new CliError('CLI_CONFIRMATION_MISSING', 'the mode decrypt stores documents in the clear', 'Add --confirm-plaintext when that is what you want.');
   }
   return migrate({ ...options, confirmPlaintext: true, execute: true });
 }
 
 async function confirmed(flags: MigrateFlags): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stderr.isTTY || flags.json) return false;
-  return confirm(
-    { message: `Store the documents of ${flags.collection.join(', ')} in the clear?`, default: false },
-    { output: process.stderr },
-  );
+  return confirm({ message: `Store the documents of ${flags.collection.join(', ')} in the clear?`, default: false }, { output: process.stderr });
 }
 
 function finish(flags: MigrateFlags, report: MigrationReport, output: Output, interrupt: Interrupt, place: ReportPlace): number {

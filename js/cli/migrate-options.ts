@@ -56,23 +56,11 @@ export interface Endpoints {
 export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<Endpoints> {
   const decrypting = flags.mode === 'decrypt';
   if (!decrypting && flags.to === undefined)
-    throw new CliError(
-      'CLI_OPTION_INVALID',
-      `--to is needed in the mode ${flags.mode}`,
-      'For example: --to aws --key-arn arn:aws:kms:...',
-    );
+    throw new CliError('CLI_OPTION_INVALID', `--to is needed in the mode ${flags.mode}`, 'For example: --to aws --key-arn arn:aws:kms:...');
   if (decrypting && flags.to !== undefined)
-    throw new CliError(
-      'CLI_OPTION_INVALID',
-      '--to is of the modes rewrap and reencrypt',
-      'The mode decrypt takes no new master key: leave --to out.',
-    );
+    throw new CliError('CLI_OPTION_INVALID', '--to is of the modes rewrap and reencrypt', 'The mode decrypt takes no new master key: leave --to out.');
   if (flags.undo && flags.mode !== 'rewrap')
-    throw new CliError(
-      'CLI_OPTION_INVALID',
-      '--undo is of the mode rewrap',
-      'Documents that were rewritten are rewritten back by a migration of their own.',
-    );
+    throw new CliError('CLI_OPTION_INVALID', '--undo is of the mode rewrap', 'Documents that were rewritten are rewritten back by a migration of their own.');
   // Only a rewrap moves keys away from a master key; the other modes go by the keys, whatever wraps them.
   const sourceId = flags.from ?? (flags.mode === 'rewrap' ? 'local' : undefined);
   refuseOneNameForTwo(sourceId, flags);
@@ -86,8 +74,7 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
     ] as const) {
       if (id === undefined || providers.has(id)) continue;
       if (providerType(id) === 'aws') await providers.addAws(id);
-      else if (providerType(id) === 'local')
-        await providers.addLocal(id, keyFile ?? localKeyFileOf(flags.localKeyFile, id), output);
+      else if (providerType(id) === 'local') await providers.addLocal(id, keyFile ?? localKeyFileOf(flags.localKeyFile, id), output);
       else
         throw new CliError(
           'CLI_OPTION_INVALID',

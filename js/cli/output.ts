@@ -26,8 +26,7 @@ export class Output {
   constructor(json: boolean) {
     this.json = json;
     // Credentials that SDK or driver might quote in a message.
-    for (const name of ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'CSFLE_LOCAL_KEY'] as const)
-      this.redactor.add(process.env[name]);
+    for (const name of ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'CSFLE_LOCAL_KEY'] as const) this.redactor.add(process.env[name]);
   }
 
   /** Lines of the result, for people. A text is one line, whatever is in it. */

@@ -7,12 +7,6 @@ export async function loadPackage<T>(name: string, load: () => Promise<T>, purpo
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
     if (code !== 'ERR_MODULE_NOT_FOUND' && code !== 'MODULE_NOT_FOUND') throw cause;
-    throw new CliError(
-      'CLI_PACKAGE_MISSING',
-      `the package ${name} is not installed; ${purpose}`,
-      `Run: npm install ${name}`,
-      undefined,
-      { cause },
-    );
+    throw new CliError('CLI_PACKAGE_MISSING', `the package ${name} is not installed; ${purpose}`, `Run: npm install ${name}`, undefined, { cause });
   }
 }

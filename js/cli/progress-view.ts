@@ -49,12 +49,7 @@ export class ProgressView {
 
   #show(progress: MigrationProgress): void {
     const current = this.#current;
-    if (
-      current === undefined ||
-      current.phase !== progress.phase ||
-      current.namespace !== progress.namespace ||
-      progress.done < current.done
-    ) {
+    if (current === undefined || current.phase !== progress.phase || current.namespace !== progress.namespace || progress.done < current.done) {
       this.close();
       this.#startedMs = performance.now();
       if (this.#stream.isTTY) this.#bar = this.#startBar(progress);
@@ -81,7 +76,9 @@ export class ProgressView {
 
   #startBar(progress: MigrationProgress): cliProgress.SingleBar {
     const width = this.#stream.raw.columns ?? 80;
-    const title = visible(titleOf(progress)).replaceAll('{', '(').padEnd(width < WIDE ? 0 : LONGEST_TITLE);
+    const title = visible(titleOf(progress))
+      .replaceAll('{', '(')
+      .padEnd(width < WIDE ? 0 : LONGEST_TITLE);
     const bar = new cliProgress.SingleBar({
       stream: this.#stream.raw,
       format: `${title}  {bar}  {percentage}%  {value}/{total}  {rate}/s  {left}{failures}`,

@@ -86,18 +86,20 @@ async function foundMasterKey(file: string | undefined, output: Output): Promise
   const fromEnvironment = process.env.CSFLE_LOCAL_KEY;
   if (fromEnvironment !== undefined && fromEnvironment !== '') {
     output.redactor.add(fromEnvironment);
-    return { key: parseMasterKey(Buffer.from(fromEnvironment, 'latin1'), 'CSFLE_LOCAL_KEY', 'Set it to the base64 text of the local master key.'), source: 'CSFLE_LOCAL_KEY' };
+    return {
+      key: parseMasterKey(Buffer.from(fromEnvironment, 'latin1'), 'CSFLE_LOCAL_KEY', 'Set it to the base64 text of the local master key.'),
+      source: 'CSFLE_LOCAL_KEY',
+    };
   }
   if (process.stdin.isTTY && process.stderr.isTTY) {
     const typed = await password({ message: 'Local master key (base64):', mask: true }, { output: process.stderr });
     output.redactor.add(typed);
-    return { key: parseMasterKey(Buffer.from(typed, 'latin1'), 'what was typed', 'Type the base64 text of the local master key, or pass --local-key-file.'), source: 'what was typed' };
+    return {
+      key: parseMasterKey(Buffer.from(typed, 'latin1'), 'what was typed', 'Type the base64 text of the local master key, or pass --local-key-file.'),
+      source: 'what was typed',
+    };
   }
-  throw new CliError(
-    'CLI_MASTER_KEY_MISSING',
-    'the local master key is needed',
-    'Pass --local-key-file, or set CSFLE_LOCAL_KEY to its base64 text.',
-  );
+  throw new CliError('CLI_MASTER_KEY_MISSING', 'the local master key is needed', 'Pass --local-key-file, or set CSFLE_LOCAL_KEY to its base64 text.');
 }
 
 /** Providers for these identifiers, as far as this command can make them. */
@@ -195,13 +197,13 @@ export function awsMasterKey(provider: string, { keyArn, region, endpoint }: Aws
   const ofArn = ARN_REGION.exec(keyArn)?.[1];
   // A variable of the shell that is not set arrives as an empty text.
   if (keyArn.trim() === '' || (ofArn === undefined && (region === undefined || keyArn.startsWith('arn:'))))
-    throw new CliError('CLI_OPTION_INVALID', `${option}: expected ${ARN_FORM}, found ${JSON.stringify(keyArn)}`, 'Give the whole ARN, as aws kms describe-key shows it, or an id or alias/name with the region beside it.');
-  if (region !== undefined && ofArn !== undefined && region !== ofArn) {
     throw new CliError(
       'CLI_OPTION_INVALID',
-      `${option} is of the region ${ofArn}, not of ${region}`,
-      'Leave --region out: the ARN has it.',
+      `${option}: expected ${ARN_FORM}, found ${JSON.stringify(keyArn)}`,
+      'Give the whole ARN, as aws kms describe-key shows it, or an id or alias/name with the region beside it.',
     );
+  if (region !== undefined && ofArn !== undefined && region !== ofArn) {
+    throw new CliError('CLI_OPTION_INVALID', `${option} is of the region ${ofArn}, not of ${region}`, 'Leave --region out: the ARN has it.');
   }
   return { provider, region: region ?? ofArn, key: keyArn, ...(endpoint === undefined ? {} : { endpoint }) };
 }

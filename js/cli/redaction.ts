@@ -7,7 +7,13 @@ const HIDDEN = '***';
 const SECRET_OPTIONS = ['tlsCertificateKeyFilePassword', 'proxyPassword', 'tlsCertificateKeyFile'] as const;
 // Properties of authMechanismProperties that are none; whatever else stands there may be one, as AWS_SESSION_TOKEN is.
 const PUBLIC_PROPERTIES: ReadonlySet<string> = new Set([
-  'SERVICE_NAME', 'SERVICE_REALM', 'SERVICE_HOST', 'CANONICALIZE_HOST_NAME', 'ENVIRONMENT', 'TOKEN_RESOURCE', 'ALLOWED_HOSTS',
+  'SERVICE_NAME',
+  'SERVICE_REALM',
+  'SERVICE_HOST',
+  'CANONICALIZE_HOST_NAME',
+  'ENVIRONMENT',
+  'TOKEN_RESOURCE',
+  'ALLOWED_HOSTS',
 ]);
 const OPTIONS_IN_TEXT = new RegExp(`\\b(${SECRET_OPTIONS.join('|')}|AWS_SESSION_TOKEN)(=|:|%3A)[^&,\\s]+`, 'gi');
 const USER_INFO_IN_TEXT = /(mongodb(?:\+srv)?:\/\/)([^@/\s]*)@/gi;
@@ -77,10 +83,13 @@ export function passwordOf(uri: string): string | undefined {
 
 /** The secrets among the options of a connection string, as written. */
 function secretOptionsOf(uri: string): readonly string[] {
-  const written = uri.slice(uri.indexOf('?') + 1).split('&').map((option): [string, string] => {
-    const equals = option.indexOf('=');
-    return [option.slice(0, equals), option.slice(equals + 1)];
-  });
+  const written = uri
+    .slice(uri.indexOf('?') + 1)
+    .split('&')
+    .map((option): [string, string] => {
+      const equals = option.indexOf('=');
+      return [option.slice(0, equals), option.slice(equals + 1)];
+    });
   const entries = uri.includes('?') ? [...written, ...(parsed(uri)?.searchParams.entries() ?? [])] : [];
   return entries.flatMap(([name, value]) => {
     if (SECRET_OPTIONS.some((option) => option.toLowerCase() === name.toLowerCase())) return [value];

@@ -45,19 +45,13 @@ export function printPlan(output: Output, report: Pick<MigrationReport, 'mode' |
   output.line();
   printKeys(output, mode, plan);
   for (const { namespace, documents, values, valuesToMigrate, paths, foreignValues } of plan.collections) {
-    output.line(
-      `${INDENT}${namespace}: ${counted(documents, 'document')}, ${valuesToMigrate} of ${counted(values, 'encrypted value')} to rewrite`,
-    );
+    output.line(`${INDENT}${namespace}: ${counted(documents, 'document')}, ${valuesToMigrate} of ${counted(values, 'encrypted value')} to rewrite`);
     for (const { path, values: count } of paths) output.line(`${INDENT}${INDENT}${path}  ${count}`);
-    if (foreignValues > 0)
-      output.line(
-        `${INDENT}${INDENT}${counted(foreignValues, 'value')} of Queryable Encryption or of no known kind left alone`,
-      );
+    if (foreignValues > 0) output.line(`${INDENT}${INDENT}${counted(foreignValues, 'value')} of Queryable Encryption or of no known kind left alone`);
   }
   const { stays } = remainingText({ plan, remaining: null });
   if (stays !== null) output.line(`${INDENT}${mark('warn', process.stdout)}  ${stays}`);
-  for (const { name, changes } of plan.schemas)
-    if (changes > 0) output.line(`${INDENT}${name}: ${counted(changes, 'place changes', 'places change')}`);
+  for (const { name, changes } of plan.schemas) if (changes > 0) output.line(`${INDENT}${name}: ${counted(changes, 'place changes', 'places change')}`);
   output.line(`${INDENT}KMS calls: ${plan.kmsCalls}`);
 }
 
@@ -79,12 +73,9 @@ function printKeys(output: Output, mode: MigrationReport['mode'], plan: Migratio
     const rows = shown.map((key) => [key.id, key.keyAltNames.join(', '), key.provider, fateOf(mode, key)]);
     output.line(renderTable(['data key', 'alternate names', 'provider', 'what happens'], rows, INDENT));
   }
-  if (plan.keys.length > shown.length)
-    output.line(`${INDENT}... and ${plan.keys.length - shown.length} more (--json lists all)`);
+  if (plan.keys.length > shown.length) output.line(`${INDENT}... and ${plan.keys.length - shown.length} more (--json lists all)`);
   const { migrate, done, other, malformed } = plan.counts;
-  output.line(
-    `${INDENT}${counted(plan.keys.length, 'key')}: ${migrate} to migrate, ${done} done, ${other} not asked for, ${malformed} malformed`,
-  );
+  output.line(`${INDENT}${counted(plan.keys.length, 'key')}: ${migrate} to migrate, ${done} done, ${other} not asked for, ${malformed} malformed`);
 }
 
 /** Prints what a run did. */
@@ -98,9 +89,7 @@ export function printResults(output: Output, report: MigrationReport, { vault, k
   output.line(paint(ok ? 'ok' : 'warn', `${verdict}, ${seconds(durationMs)}`));
   output.line(`${INDENT}${vault}`);
   if (mode === 'rewrap' && nothingChosen === undefined) {
-    output.line(
-      `${INDENT}${keys.migrated} of ${counted(keys.planned, 'key')} wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`,
-    );
+    output.line(`${INDENT}${keys.migrated} of ${counted(keys.planned, 'key')} wrapped anew, ${keys.alreadyDone} were done, ${keys.failed} failed`);
     output.line(`${INDENT}${counted(keys.verified, 'key')} unwrapped again from the vault: the same key material as before`);
   }
   if (nothingChosen !== undefined) output.line(`${INDENT}${nothingChosen.detail}`);
@@ -114,8 +103,7 @@ export function printResults(output: Output, report: MigrationReport, { vault, k
       `${INDENT}${namespace}: ${counted(documentsRewritten, 'document')} with ${counted(valuesRewritten, 'value')} rewritten in ${counted(passes, 'pass', 'passes')}, ${documentsFailed} failed; ${valuesLeft === null ? 'not known how many old values are' : counted(valuesLeft, 'old value')} left`,
     );
   }
-  for (const { name, changes, written } of schemas)
-    if (written) output.line(`${INDENT}${name}: ${counted(changes, 'place')} rewritten`);
+  for (const { name, changes, written } of schemas) if (written) output.line(`${INDENT}${name}: ${counted(changes, 'place')} rewritten`);
   for (const { id, outcome, uses } of report.oldKeys) {
     if (uses.length === 0) continue;
     output.line(`${INDENT}${id} ${outcome}:`);
@@ -142,6 +130,5 @@ export function printResults(output: Output, report: MigrationReport, { vault, k
     if (remedy !== said) output.line(`${INDENT}      ${remedy}`);
     said = remedy;
   }
-  if (failures.length > FAILURES_SHOWN)
-    output.line(`${INDENT}... and ${failures.length - FAILURES_SHOWN} more failures (--json lists all)`);
+  if (failures.length > FAILURES_SHOWN) output.line(`${INDENT}... and ${failures.length - FAILURES_SHOWN} more failures (--json lists all)`);
 }

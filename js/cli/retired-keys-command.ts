@@ -85,8 +85,7 @@ export function listRetiredKeys(flags: KeysFlags, output: Output): Promise<numbe
       const { id, keyAltNames, retiredAt, requestedBy, reason } = printableEntry(entry);
       return [id, keyAltNames.join(', '), masterKeyText(masterKeyOf(entry.document as never)), retiredAt, requestedBy, reason];
     });
-    if (rows.length > 0)
-      output.line(renderTable(['data key', 'alternate names', 'master key', 'retired', 'by', 'reason'], rows));
+    if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'master key', 'retired', 'by', 'reason'], rows));
     output.line(`${counted(entries.length, 'retired key')} of ${flags.keyVault}`);
     return EXIT_DONE;
   });
@@ -115,11 +114,10 @@ export async function restoreKeys(
     const result = inCommand.report(await restoreRetiredKeys({ keyVault, keys: [...ids.values()], withoutTakenNames: flags.withoutTakenNames, bson }));
     output.document(result);
     output.line(vaultPlace(client, flags.keyVault));
-    output.line(
-      `${counted(result.restored.length, 'key')} restored, ${result.present.length} were in the key vault, ${result.failures.length} failed`,
-    );
+    output.line(`${counted(result.restored.length, 'key')} restored, ${result.present.length} were in the key vault, ${result.failures.length} failed`);
     if (flags.all && entries.length === 0) warnOfEmptyVault({ client }, flags, output, 'retired key');
-    for (const { id, message, code, remedy } of result.failures) output.line([`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`, `        ${remedy}`]);
+    for (const { id, message, code, remedy } of result.failures)
+      output.line([`  ${mark('fail', process.stdout)}  ${id}: ${message}  [${code}]`, `        ${remedy}`]);
     return result.ok ? EXIT_DONE : EXIT_FAILED;
   });
 }
@@ -160,17 +158,22 @@ async function removing(
     const dataClients = await others.connect(flags.dataUri, output);
     const code = await withVault(flags, output, providers, async (vault, connection) => {
       await addProvidersAtHand(providers, providersOf(await driverKeyVaultStore(connection.client, flags.keyVault).find({})), flags, output);
-      return work(vault, connection, {
-        keyVault: { client: connection.client, namespace: flags.keyVault },
-        kmsProviders: providers.kmsProviders,
-        dataClients,
-        schemas: flags.schemaFile.map((path) => schemaFile(path, connection.bson)),
-        ...trustOf(flags),
-        ...(evidence === undefined ? {} : { evidence }),
-        signal: interrupt.signal,
-        onProgress: progress.show,
-        bson: connection.bson,
-      }, (one) => one.finally(() => progress.close()));
+      return work(
+        vault,
+        connection,
+        {
+          keyVault: { client: connection.client, namespace: flags.keyVault },
+          kmsProviders: providers.kmsProviders,
+          dataClients,
+          schemas: flags.schemaFile.map((path) => schemaFile(path, connection.bson)),
+          ...trustOf(flags),
+          ...(evidence === undefined ? {} : { evidence }),
+          signal: interrupt.signal,
+          onProgress: progress.show,
+          bson: connection.bson,
+        },
+        (one) => one.finally(() => progress.close()),
+      );
     });
     return interrupt.happened && code !== EXIT_DONE ? interrupt.exitCode : code;
   } finally {
@@ -230,5 +233,12 @@ function printableEntry(entry: RetiredKey): {
 } {
   const { document, retiredAt, requestedBy, reason } = entry;
   const key = document as never;
-  return { id: idOf(key), keyAltNames: altNamesOf(key), masterKey: masterKeyOf(key), retiredAt: retiredAt.toISOString(), requestedBy: inCommand.text(requestedBy), reason };
+  return {
+    id: idOf(key),
+    keyAltNames: altNamesOf(key),
+    masterKey: masterKeyOf(key),
+    retiredAt: retiredAt.toISOString(),
+    requestedBy: inCommand.text(requestedBy),
+    reason,
+  };
 }

@@ -29,8 +29,7 @@ export interface RewrapFlags extends NewMasterKeyFlags, KnownMasterKeyFlags {
 
 /** `csfle keys rewrap [key...]` */
 export async function rewrapKeys(names: readonly string[], flags: RewrapFlags, output: Output): Promise<number> {
-  if (names.length === 0 && !flags.all)
-    throw new CliError('CLI_OPTION_INVALID', 'which keys?', 'Name them by id or alternate name, or pass --all.');
+  if (names.length === 0 && !flags.all) throw new CliError('CLI_OPTION_INVALID', 'which keys?', 'Name them by id or alternate name, or pass --all.');
   if (!flags.proof && flags.proofCollection.length > 0)
     throw new CliError('CLI_OPTION_INVALID', '--proof-collection and --no-proof exclude each other', 'Leave one of them out.');
   if (!flags.backup && flags.backupFile !== undefined)

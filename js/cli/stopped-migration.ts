@@ -19,7 +19,9 @@ export function stoppedMigration(keys: readonly KeyDocument[], found: KeyProofRe
       .filter((old): old is string => old !== undefined && known.has(old))
       .map((old) => ({ old, masterKey: masterKeyOf(key) })),
   );
-  const left = found.flatMap(({ namespace, byKey }) => byKey.filter(({ keyId }) => replacements.some(({ old }) => old === keyId)).map((one) => ({ namespace, ...one })));
+  const left = found.flatMap(({ namespace, byKey }) =>
+    byKey.filter(({ keyId }) => replacements.some(({ old }) => old === keyId)).map((one) => ({ namespace, ...one })),
+  );
   if (left.length === 0) return undefined;
   const oldKeys = [...new Set(left.map(({ keyId }) => keyId))];
   const collections = [...new Set(left.map(({ namespace }) => namespace))];
@@ -37,6 +39,9 @@ export function stoppedMigration(keys: readonly KeyDocument[], found: KeyProofRe
 function targetOptions({ provider, ...fields }: MasterKeyDocument): string {
   const { key, region, endpoint } = fields as Readonly<Record<string, unknown>>;
   const option = (name: string, value: unknown): string => (value === undefined ? '' : ` --${name} ${shellWord(String(value))}`);
-  const ofAws = providerType(provider) === 'aws' ? [option('key-arn', key), String(key).startsWith('arn:') ? '' : option('region', region), option('endpoint', endpoint)] : [];
+  const ofAws =
+    providerType(provider) === 'aws'
+      ? [option('key-arn', key), String(key).startsWith('arn:') ? '' : option('region', region), option('endpoint', endpoint)]
+      : [];
   return [option('to', provider), ...ofAws].join('');
 }

@@ -107,7 +107,8 @@ export const COMMAND_WORDS: HostWords = {
     HOST_BSON_MISMATCH: 'Run: npm install bson mongodb, so that both are of one release.',
     ARGUMENT_INVALID: 'Correct the option that the message names. See --help.',
     OPTION_INVALID: 'Correct the option that the message names. See --help.',
-    'OPTION_INVALID collections': 'Repeat --collection <database.collection> for every collection that holds values under these keys, or leave it out with --mode rewrap.',
+    'OPTION_INVALID collections':
+      'Repeat --collection <database.collection> for every collection that holds values under these keys, or leave it out with --mode rewrap.',
     'OPTION_INVALID deleteOldKeys': 'Leave --delete-old-keys out, or choose --mode reencrypt.',
     'OPTION_INVALID confirmPlaintext': 'Leave --confirm-plaintext out, or choose --mode decrypt.',
     'OPTION_INVALID schemas': 'Leave --schema-file out, or choose --mode reencrypt or decrypt.',
@@ -124,10 +125,12 @@ export const COMMAND_WORDS: HostWords = {
     KEY_VAULT_KEY_NOT_FOUND: 'Check --key-vault. A retired key comes back with csfle keys restore, a deleted one with csfle backup restore <file>.',
     KEY_VAULT_DUPLICATE_KEY: 'Choose another alternate name, or take it from the key that has it: csfle keys alt-name remove.',
     KEY_VAULT_MASTER_KEY_NOT_TRUSTED: `${NOT_TRUSTED} If the master key is yours, it has to match --trusted-master-key and CSFLE_TRUSTED_MASTER_KEYS where they are given, and of csfle migrate --from or --to. If its endpoint is yours, add --allow-endpoint <host[:port]>, or --from-endpoint beside --from-key-arn.`,
-    KMS_ENDPOINT_NOT_ALLOWED: 'Find out who wrote this key document: nothing was sent there. If the endpoint is yours, add --allow-endpoint <host[:port]>; csfle migrate also takes --from-key-arn with --from-endpoint.',
+    KMS_ENDPOINT_NOT_ALLOWED:
+      'Find out who wrote this key document: nothing was sent there. If the endpoint is yours, add --allow-endpoint <host[:port]>; csfle migrate also takes --from-key-arn with --from-endpoint.',
     KMS_REPLY_LENGTH: 'The KMS returned something else than a data key: check that the endpoint and the master key are the right ones.',
     KMS_REPLY_MISMATCH: 'The KMS did not return what it was given; nothing was written. Check its endpoint.',
-    KMS_CREDENTIALS_UNAVAILABLE: 'Give the AWS SDK credentials: environment (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), configuration files, or the role of the instance.',
+    KMS_CREDENTIALS_UNAVAILABLE:
+      'Give the AWS SDK credentials: environment (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), configuration files, or the role of the instance.',
     KMS_REGION_MISMATCH: 'Give the region of the key with --region, or its whole ARN.',
     KMS_REQUEST_REFUSED: 'The KMS refused the request as invalid. Check the kind and the usage of the master key.',
     KMS_FAILED: 'The KMS failed in an unusual way: see the message, and the log of the KMS.',
@@ -137,14 +140,17 @@ export const COMMAND_WORDS: HostWords = {
       message.endsWith('sealed under a passphrase')
         ? 'Give the passphrase that the backup was made with (--passphrase-file or CSFLE_BACKUP_PASSPHRASE), or another copy of the file.'
         : 'Give the master key that the backup was made with (--local-key-file, or access to the KMS), or another copy of the file.',
-    BACKUP_RESTORE_UNPROVEN: 'Pass --local-key-file or let AWS KMS answer, so that both wrappings can be compared; add --allow-unproven only if you know that the backup is right.',
+    BACKUP_RESTORE_UNPROVEN:
+      'Pass --local-key-file or let AWS KMS answer, so that both wrappings can be compared; add --allow-unproven only if you know that the backup is right.',
     BACKUP_KEY_VAULT_MISMATCH: 'Check which backup is meant, and --key-vault; add --from-another-key-vault when the keys shall really go there.',
     MIGRATION_CONFIRMATION_MISSING: 'Add --confirm-plaintext when documents shall really be stored in the clear.',
     MIGRATION_BACKUP_FAILED: 'Nothing was written. Name a new file with --backup-file where one can be written, or take no backup with --no-backup.',
     MIGRATION_INDEX_MISSING: 'Run: csfle keys index --key-vault <namespace>',
     MIGRATION_OLD_KEYS_IN_USE: 'Migrate the collection that the message names too: add --collection.',
-    MIGRATION_COLLECTION_MISSING: 'Add --collection for every collection that holds values under these keys: their alternate names move to the new keys, and queries by name would miss the others.',
-    MIGRATION_NO_KEYS_CHOSEN: 'Nothing was written. Check --key-vault, --from and the choice of data keys (--created-before, --key): together they name no key. --allow-empty is for a key vault that is meant to have none. See: csfle keys list',
+    MIGRATION_COLLECTION_MISSING:
+      'Add --collection for every collection that holds values under these keys: their alternate names move to the new keys, and queries by name would miss the others.',
+    MIGRATION_NO_KEYS_CHOSEN:
+      'Nothing was written. Check --key-vault, --from and the choice of data keys (--created-before, --key): together they name no key. --allow-empty is for a key vault that is meant to have none. See: csfle keys list',
     MIGRATION_EVIDENCE_INCOMPLETE: `Allow this user to list and read every namespace, ${IN_USE}`,
     KEY_VAULT_KEY_IN_USE: `Re-encrypt or delete the values that the report names first, ${IN_USE}`,
     OPERATION_ABORTED: 'Run the command again.',

@@ -61,8 +61,17 @@ async function demonstrate(place, signal) {
 
   step('The plan');
   const command = [
-    'migrate', '--key-vault', place.keyVault, '--from', 'local', '--local-key-file', join(place.folder, 'master-key.bin'),
-    '--to', 'aws', '--key-arn', place.arn,
+    'migrate',
+    '--key-vault',
+    place.keyVault,
+    '--from',
+    'local',
+    '--local-key-file',
+    join(place.folder, 'master-key.bin'),
+    '--to',
+    'aws',
+    '--key-arn',
+    place.arn,
   ];
   await csfle(place, command, signal);
 
@@ -92,7 +101,8 @@ async function encryptPatients(place) {
     fact('documents', `${count(patients)} patients with ${count(values)} encrypted values, of all ${typeCount} BSON types that can be encrypted`);
     fact('encrypted in', `${seconds(performance.now() - started)}, in WebAssembly`);
     const collection = client.db(database).collection('patients');
-    for (let at = 0; at < encrypted.length; at += 500) await collection.insertMany(encrypted.slice(at, at + 500).map((document) => deserialize(document, typesKept)));
+    for (let at = 0; at < encrypted.length; at += 500)
+      await collection.insertMany(encrypted.slice(at, at + 500).map((document) => deserialize(document, typesKept)));
     const { ssn } = await collection.findOne({ _id: 0 });
     fact('as stored', `ssn: Binary subtype ${ssn.sub_type}, ${ssn.toString('hex').slice(0, 44)}...`);
     return originals;
@@ -139,7 +149,9 @@ async function prove(place, { originals, before, backup, status }) {
   const withKms = new ClientEncryption(client, { keyVaultNamespace: keyVault, kmsProviders: { aws: awsKms(kms) } });
   const withLocalKey = new ClientEncryption(client, { keyVaultNamespace: keyVault, kmsProviders: { local: { key: masterKey } } });
   const results = [];
-  const show = async (claim, work) => { results.push(await proof(claim, work)); };
+  const show = async (claim, work) => {
+    results.push(await proof(claim, work));
+  };
   try {
     await show('the command ended with exit code 0', () => expect(status === 0, `exit code ${status}`));
 

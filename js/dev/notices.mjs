@@ -18,19 +18,32 @@ async function linkedCrates() {
     ...['--prefix', 'none', '--format', '{p}', '--no-dedupe', '--quiet'],
   ]);
   const linked = new Set(tree.split('\n').map((line) => line.split(' ').slice(0, 2).join(' ')));
-  const metadata = JSON.parse(await runQuietly(cargoBin('cargo'), ['metadata', '--format-version', '1', '--quiet', '--filter-platform', 'wasm32-unknown-unknown']));
+  const metadata = JSON.parse(
+    await runQuietly(cargoBin('cargo'), ['metadata', '--format-version', '1', '--quiet', '--filter-platform', 'wasm32-unknown-unknown']),
+  );
   return metadata.packages
     .filter(({ name, version, source }) => source !== null && linked.has(`${name} v${version}`))
-    .map(({ name, version, license, manifest_path: manifest }) => ({ what: `${name} ${version} (crate)`, licence: license, texts: licenceTexts(dirname(manifest)) }))
+    .map(({ name, version, license, manifest_path: manifest }) => ({
+      what: `${name} ${version} (crate)`,
+      licence: license,
+      texts: licenceTexts(dirname(manifest)),
+    }))
     .sort(byName);
 }
 
 function bundledPackages(metafiles) {
-  const folders = new Set(metafiles.flatMap(({ inputs }) => Object.keys(inputs)).map(packageFolder).filter(Boolean));
-  return [...folders].map((folder) => {
-    const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-    return { what: `${name} ${version} (npm package)`, licence: license, texts: licenceTexts(folder) };
-  }).sort(byName);
+  const folders = new Set(
+    metafiles
+      .flatMap(({ inputs }) => Object.keys(inputs))
+      .map(packageFolder)
+      .filter(Boolean),
+  );
+  return [...folders]
+    .map((folder) => {
+      const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+      return { what: `${name} ${version} (npm package)`, licence: license, texts: licenceTexts(folder) };
+    })
+    .sort(byName);
 }
 
 // 'node_modules/@inquirer/password/dist/x.js' -> its package's folder; undefined for our own sources.
@@ -39,15 +52,22 @@ function packageFolder(input) {
   if (at === -1) return undefined;
   const words = input.slice(at + 'node_modules/'.length).split('/');
   const name = words.slice(0, words[0].startsWith('@') ? 2 : 1);
-  return join(root, input.slice(0, at), 'node_modules', ...name).split('/').join(sep);
+  return join(root, input.slice(0, at), 'node_modules', ...name)
+    .split('/')
+    .join(sep);
 }
 
 function licenceTexts(folder) {
   if (!existsSync(folder)) return [];
-  return readdirSync(folder).filter((file) => /^(licen[cs]e|copying|notice)/i.test(file)).sort()
-    // The Apache text is ours too, and long: one copy is in LICENSE.
-    .filter((file) => !/apache/i.test(file)).map((file) => readFileSync(join(folder, file), 'utf8'))
-    .map((text) => (/Apache License\s+Version 2\.0/.test(text) ? 'The Apache License, Version 2.0, as in the file LICENSE of this package.' : text));
+  return (
+    readdirSync(folder)
+      .filter((file) => /^(licen[cs]e|copying|notice)/i.test(file))
+      .sort()
+      // The Apache text is ours too, and long: one copy is in LICENSE.
+      .filter((file) => !/apache/i.test(file))
+      .map((file) => readFileSync(join(folder, file), 'utf8'))
+      .map((text) => (/Apache License\s+Version 2\.0/.test(text) ? 'The Apache License, Version 2.0, as in the file LICENSE of this package.' : text))
+  );
 }
 
 const byName = (a, b) => (a.what < b.what ? -1 : 1);

@@ -16,7 +16,11 @@ const toolFolders = () => [join(ownTools(), 'bin'), join(cargoHome(), 'bin')];
 // A tool of these folders; its bare name where it is in neither, for PATH to answer.
 export function cargoBin(name) {
   const suffix = process.platform === 'win32' ? '.exe' : '';
-  return toolFolders().map((folder) => join(folder, name + suffix)).find((path) => existsSync(path)) ?? name;
+  return (
+    toolFolders()
+      .map((folder) => join(folder, name + suffix))
+      .find((path) => existsSync(path)) ?? name
+  );
 }
 
 // Child processes find cargo's tools even when the caller's PATH does not name its bin folder.

@@ -31,7 +31,9 @@ export function answerOf(command, args) {
 export function runInForeground(command, args, { env = {}, toStderr = false } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
-      cwd: root, env: { ...toolEnvironment(), ...env }, stdio: ['inherit', toStderr ? 2 : 'inherit', 'inherit'],
+      cwd: root,
+      env: { ...toolEnvironment(), ...env },
+      stdio: ['inherit', toStderr ? 2 : 'inherit', 'inherit'],
     });
     // The terminal sends Ctrl-C to both of us. The child decides how to end; we go with its exit code.
     const wait = () => {};
@@ -41,8 +43,14 @@ export function runInForeground(command, args, { env = {}, toStderr = false } = 
       process.off('SIGINT', wait).off('SIGTERM', pass);
       finish(value, signal);
     };
-    child.on('error', settle((error) => reject(new ScriptFailure(`${command}: ${error.message}`))));
-    child.on('close', settle((status, signal) => resolve(signal === null ? status : (signalCodes[signal] ?? 1))));
+    child.on(
+      'error',
+      settle((error) => reject(new ScriptFailure(`${command}: ${error.message}`))),
+    );
+    child.on(
+      'close',
+      settle((status, signal) => resolve(signal === null ? status : (signalCodes[signal] ?? 1))),
+    );
   });
 }
 

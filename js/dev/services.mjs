@@ -18,7 +18,9 @@ const startAttempts = 3;
 export async function startServices({ mongo = true, kms = true, venv, log = () => {}, env = process.env } = {}) {
   const running = [];
   let found = venv;
-  const stop = async () => { await Promise.all(running.splice(0).map((server) => server.stop())); };
+  const stop = async () => {
+    await Promise.all(running.splice(0).map((server) => server.stop()));
+  };
   const environment = async () => {
     found ??= (await installServices()).services;
     return found;
@@ -51,8 +53,19 @@ function mongoServer(venv) {
       const config = join(folder, 'empty.toml');
       writeFileSync(config, '');
       return [
-        venvProgram(venv, 'secantusd-py'), '--config', config, '--host', host, '--port', String(port),
-        '--storage-path', join(folder, 'data'), '--log-level', 'WARNING', '--cache-size', '256M',
+        venvProgram(venv, 'secantusd-py'),
+        '--config',
+        config,
+        '--host',
+        host,
+        '--port',
+        String(port),
+        '--storage-path',
+        join(folder, 'data'),
+        '--log-level',
+        'WARNING',
+        '--cache-size',
+        '256M',
         // For `configureFailPoint`, with which the published tests provoke failures.
         '--enable-test-commands',
       ];
@@ -99,7 +112,10 @@ function guarded(command, folder) {
   const python = join(command[0], '..', process.platform === 'win32' ? 'python.exe' : 'python');
   const child = spawn(python, [guard, folder, ...command], { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: serverEnvironment() });
   const tail = [];
-  const keepTail = (chunk) => { tail.push(chunk); if (tail.length > 50) tail.shift(); };
+  const keepTail = (chunk) => {
+    tail.push(chunk);
+    if (tail.length > 50) tail.shift();
+  };
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', keepTail);
     stream.unref();
@@ -110,8 +126,15 @@ function guarded(command, folder) {
   child.unref();
   let hasEnded = false;
   const ended = new Promise((resolve) => {
-    child.on('error', (error) => { keepTail(Buffer.from(error.message)); hasEnded = true; resolve(); });
-    child.on('close', () => { hasEnded = true; resolve(); });
+    child.on('error', (error) => {
+      keepTail(Buffer.from(error.message));
+      hasEnded = true;
+      resolve();
+    });
+    child.on('close', () => {
+      hasEnded = true;
+      resolve();
+    });
   });
   return {
     hasEnded: () => hasEnded,

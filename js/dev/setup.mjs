@@ -42,5 +42,7 @@ export async function setUp(needs = everything, log = note) {
 const note = (text) => process.stderr.write(`set-up: ${text}\n`);
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  await runScript('set-up', async () => { await setUp(); });
+  await runScript('set-up', async () => {
+    await setUp();
+  });
 }

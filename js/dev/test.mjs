@@ -64,24 +64,28 @@ async function runTests(files, { services: venv, python, chromium }) {
   try {
     const keyArn = (await createCmk(services.kmsEndpoint)).arn;
     const outcome = join(scratch, 'outcome.jsonl');
-    const status = await runInForeground(process.execPath, [
-      ...['--test', '--test-concurrency=2', '--test-timeout=600000'],
-      ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
-      ...[`--test-reporter=${join(root, 'js', 'dev', 'test-reporter.mjs')}`, `--test-reporter-destination=${outcome}`],
-      ...files,
-    ], {
-      env: {
-        ...emulatorCredentials,
-        TEST_MONGODB_URI: services.mongodbUri,
-        TEST_KMS_ENDPOINT: services.kmsEndpoint,
-        TEST_KMS_KEY_ARN: keyArn,
-        TEST_PYTHON: python,
-        TEST_CHROMIUM: chromium,
-        TEST_PROJECTS: scratch,
-        CSFLE_VECTORS: vectorsFolder(),
-        AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
+    const status = await runInForeground(
+      process.execPath,
+      [
+        ...['--test', '--test-concurrency=2', '--test-timeout=600000'],
+        ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
+        ...[`--test-reporter=${join(root, 'js', 'dev', 'test-reporter.mjs')}`, `--test-reporter-destination=${outcome}`],
+        ...files,
+      ],
+      {
+        env: {
+          ...emulatorCredentials,
+          TEST_MONGODB_URI: services.mongodbUri,
+          TEST_KMS_ENDPOINT: services.kmsEndpoint,
+          TEST_KMS_KEY_ARN: keyArn,
+          TEST_PYTHON: python,
+          TEST_CHROMIUM: chromium,
+          TEST_PROJECTS: scratch,
+          CSFLE_VECTORS: vectorsFolder(),
+          AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
+        },
       },
-    });
+    );
     return { name: 'node tests', failed: status !== 0, seconds: secondsSince(started), ...readOutcome(outcome) };
   } finally {
     await services.stop();
@@ -90,7 +94,10 @@ async function runTests(files, { services: venv, python, chromium }) {
 }
 
 function readOutcome(path) {
-  const lines = readFileSync(path, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line));
+  const lines = readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
   const { passed, failed, skipped } = lines.at(-1).counts;
   const place = (file) => (file === undefined ? '' : ` (${relative(root, file)})`);
   return {
@@ -105,7 +112,10 @@ function readOutcome(path) {
 function summarise(results) {
   const lines = results.flatMap(({ name, failed, seconds, detail, more = [] }) => {
     const time = seconds === undefined ? '' : `${seconds.toFixed(1)} s`.padStart(9);
-    return [`  ${failed ? 'FAILED' : 'passed'}  ${name.padEnd(22)}${time}${detail === undefined ? '' : `   ${detail}`}`, ...more.map((text) => `            ${text}`)];
+    return [
+      `  ${failed ? 'FAILED' : 'passed'}  ${name.padEnd(22)}${time}${detail === undefined ? '' : `   ${detail}`}`,
+      ...more.map((text) => `            ${text}`),
+    ];
   });
   process.stdout.write(`\nSummary\n${lines.join('\n')}\n`);
 }

@@ -14,9 +14,7 @@ export type { WasmContents } from '../compile.js';
  */
 export async function init(input: WasmContents): Promise<void> {
   if (typeof input !== 'object' || input === null || input instanceof URL) {
-    throw argumentError(
-      `init() of the slim entry needs the bytes, a Response or a WebAssembly.Module of csfle.wasm, found ${kindOf(input)}`,
-    );
+    throw argumentError(`init() of the slim entry needs the bytes, a Response or a WebAssembly.Module of csfle.wasm, found ${kindOf(input)}`);
   }
   return load(() => compileWasm(input));
 }

@@ -38,11 +38,7 @@ export interface RetirementCollections {
 }
 
 /** Copies, reads back, removes on the condition that nothing changed. A run that stops leaves the document in both places. */
-export async function retireDocument(
-  { vault, retired }: RetirementCollections,
-  id: BsonBinary,
-  note: RetirementNote,
-): Promise<RetiredKey | null> {
+export async function retireDocument({ vault, retired }: RetirementCollections, id: BsonBinary, note: RetirementNote): Promise<RetiredKey | null> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     const stored = await rawDocument(vault, { _id: id });
     if (stored === undefined) return null;
@@ -73,7 +69,10 @@ export async function retireDocument(
 /** The entries of the retired keys, the latest first. What is no entry, or is one of another key than it says, is left out. */
 export async function retiredEntries(retired: DriverCollection, id: BsonBinary | undefined): Promise<readonly RetiredKey[]> {
   const entries = await retired.find(id === undefined ? {} : { keyId: id }, EXACT).toArray();
-  return entries.filter(isEntry).map(retiredKeyOf).sort((a, b) => Number(b.retiredAt) - Number(a.retiredAt));
+  return entries
+    .filter(isEntry)
+    .map(retiredKeyOf)
+    .sort((a, b) => Number(b.retiredAt) - Number(a.retiredAt));
 }
 
 /** Puts a key document back, and compares what the vault has then. */
@@ -195,9 +194,7 @@ function taken(id: BsonBinary, message: string): CsfleError {
 }
 
 function takenName(id: BsonBinary, name: string): CsfleError {
-  return new CsfleError(
-    'KEY_VAULT_DUPLICATE_KEY',
-    `key ${keyIdText(id)} cannot be restored: another key has its alternate name ${JSON.stringify(name)}`,
-    { details: { keyId: keyIdText(id), keyAltName: name } },
-  );
+  return new CsfleError('KEY_VAULT_DUPLICATE_KEY', `key ${keyIdText(id)} cannot be restored: another key has its alternate name ${JSON.stringify(name)}`, {
+    details: { keyId: keyIdText(id), keyAltName: name },
+  });
 }

@@ -69,9 +69,7 @@ export function driverKeyVaultStore(client: DriverClient, namespace: string): Ke
   const reading = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_READABLE', namespace, work);
   const writing = <T>(work: () => Promise<T>): Promise<T> => translated('KEY_VAULT_NOT_WRITABLE', namespace, work);
   const updateNames = (id: BsonBinary, update: Document | Document[]): Promise<Document | null> =>
-    writing(() =>
-      open().findOneAndUpdate({ _id: id }, update, { ...AS_DOCUMENTS, returnDocument: 'before', includeResultMetadata: false }),
-    );
+    writing(() => open().findOneAndUpdate({ _id: id }, update, { ...AS_DOCUMENTS, returnDocument: 'before', includeResultMetadata: false }));
 
   return {
     find: (filter) => reading(() => open().find(filter, AS_DOCUMENTS).toArray()),
@@ -146,11 +144,10 @@ async function translated<T>(code: ErrorCode, namespace: string, work: () => Pro
       });
     }
     if (name === 'BSONVersionError') {
-      throw new CsfleError(
-        'HOST_BSON_MISMATCH',
-        "the driver's BSON library is of another major version than the one in use here",
-        { cause, details: { namespace } },
-      );
+      throw new CsfleError('HOST_BSON_MISMATCH', "the driver's BSON library is of another major version than the one in use here", {
+        cause,
+        details: { namespace },
+      });
     }
     const doing = code === 'KEY_VAULT_NOT_READABLE' ? 'read' : 'written';
     const { label, retryable, details } = driverFacts(cause);
@@ -165,11 +162,9 @@ async function translated<T>(code: ErrorCode, namespace: string, work: () => Pro
 async function capabilities(client: DriverClient, database: string, collection: string): Promise<KeyVaultCapabilities> {
   const uniqueIndex = await hasUniqueIndex(client.db(database).collection(collection));
   const hello = await client.db('admin').command({ hello: 1 });
-  if (hello['isWritablePrimary'] === false)
-    return { writable: false, uniqueIndex, reason: 'the server is not the primary of its replica set' };
+  if (hello['isWritablePrimary'] === false) return { writable: false, uniqueIndex, reason: 'the server is not the primary of its replica set' };
   const missing = await missingActions(client, database, collection);
-  if (missing.length > 0)
-    return { writable: false, uniqueIndex, reason: `the user may not ${missing.join(', ')} on ${database}.${collection}` };
+  if (missing.length > 0) return { writable: false, uniqueIndex, reason: `the user may not ${missing.join(', ')} on ${database}.${collection}` };
   return { writable: true, uniqueIndex };
 }
 
@@ -182,9 +177,7 @@ async function hasUniqueIndex(collection: DriverCollection): Promise<boolean> {
     if ((error as { code?: unknown } | null)?.code === NAMESPACE_NOT_FOUND) return false;
     throw error;
   }
-  return (indexes as { key?: Document; unique?: unknown }[]).some(
-    (index) => index.unique === true && Object.keys(index.key ?? {}).join() === 'keyAltNames',
-  );
+  return (indexes as { key?: Document; unique?: unknown }[]).some((index) => index.unique === true && Object.keys(index.key ?? {}).join() === 'keyAltNames');
 }
 
 /** The actions of `NEEDED_ACTIONS` that the user of this connection lacks; none when the server has no users. */
@@ -196,8 +189,7 @@ async function missingActions(client: DriverClient, database: string, collection
   if (!authInfo?.authenticatedUsers?.length || privileges === undefined) return [];
   const applies = (resource: Document = {}): boolean =>
     resource['anyResource'] === true ||
-    ((resource['db'] === '' || resource['db'] === database) &&
-      (resource['collection'] === '' || resource['collection'] === collection));
+    ((resource['db'] === '' || resource['db'] === database) && (resource['collection'] === '' || resource['collection'] === collection));
   const allowed = new Set(privileges.filter(({ resource }) => applies(resource)).flatMap(({ actions = [] }) => actions));
   return allowed.has('anyAction') ? [] : NEEDED_ACTIONS.filter((action) => !allowed.has(action));
 }

@@ -19,8 +19,7 @@ export function matches(document: Document, filter: Document): boolean {
 }
 
 function clauses(operator: string, condition: unknown): readonly Document[] {
-  if (!Array.isArray(condition) || condition.length === 0)
-    throw argumentError(`${operator} needs a list of filters, found ${kindOf(condition)}`);
+  if (!Array.isArray(condition) || condition.length === 0) throw argumentError(`${operator} needs a list of filters, found ${kindOf(condition)}`);
   return condition;
 }
 
@@ -69,8 +68,7 @@ function valueAt(document: unknown, path: readonly string[]): unknown {
 
 /** Equality as MongoDB has it: an array matches through any element as well, null matches a missing field. */
 function equals(value: unknown, wanted: unknown): boolean {
-  if (wanted instanceof RegExp || (wanted as { _bsontype?: unknown } | null | undefined)?._bsontype === 'BSONRegExp')
-    throw unsupported('$regex');
+  if (wanted instanceof RegExp || (wanted as { _bsontype?: unknown } | null | undefined)?._bsontype === 'BSONRegExp') throw unsupported('$regex');
   if (wanted === null) return value === undefined || value === null;
   return sameValue(value, wanted) || (Array.isArray(value) && value.some((element) => sameValue(element, wanted)));
 }
@@ -78,14 +76,10 @@ function equals(value: unknown, wanted: unknown): boolean {
 /** Says whether two values are the same BSON value; numbers compare by value, documents by fields in order. */
 export function sameValue(a: unknown, b: unknown): boolean {
   if (isBinary(a) && isBinary(b)) return a.sub_type === b.sub_type && equalBytes(binaryBytes(a), binaryBytes(b));
-  if (Array.isArray(a) && Array.isArray(b))
-    return a.length === b.length && a.every((element, index) => sameValue(element, b[index]));
+  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((element, index) => sameValue(element, b[index]));
   if (isDocument(a) && isDocument(b)) {
     const [left, right] = [Object.entries(a), Object.entries(b)];
-    return (
-      left.length === right.length &&
-      left.every(([name, field], index) => name === right[index]?.[0] && sameValue(field, right[index]?.[1]))
-    );
+    return left.length === right.length && left.every(([name, field], index) => name === right[index]?.[0] && sameValue(field, right[index]?.[1]));
   }
   if (a instanceof Date && b instanceof Date) return a.getTime() === b.getTime();
   return Object.is(plain(a), plain(b));

@@ -18,8 +18,7 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
 
   /** Starts with the given key documents; two of one id or one alternate name are refused. */
   constructor(documents: Iterable<Document> = []) {
-    if (typeof documents?.[Symbol.iterator] !== 'function')
-      throw argumentError(`key documents must be iterable, found ${kindOf(documents)}`);
+    if (typeof documents?.[Symbol.iterator] !== 'function') throw argumentError(`key documents must be iterable, found ${kindOf(documents)}`);
     for (const document of documents) this.#add(document);
   }
 
@@ -33,12 +32,7 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
 
   async rewrapIf(id: BsonBinary, expected: KeyWrapping, next: KeyWrapping): Promise<boolean> {
     const stored = this.#byId(id);
-    if (
-      stored === undefined ||
-      !sameValue(stored['keyMaterial'], expected.keyMaterial) ||
-      !sameValue(stored['masterKey'], expected.masterKey)
-    )
-      return false;
+    if (stored === undefined || !sameValue(stored['keyMaterial'], expected.keyMaterial) || !sameValue(stored['masterKey'], expected.masterKey)) return false;
     Object.assign(stored, copyOf({ keyMaterial: next.keyMaterial, masterKey: next.masterKey, updateDate: new Date() }));
     return true;
   }
@@ -72,9 +66,7 @@ export class MemoryKeyVaultStore implements KeyVaultStore {
   }
 
   async retiredKeys(id?: BsonBinary): Promise<readonly RetiredKey[]> {
-    return this.#retired
-      .filter(({ keyId }) => id === undefined || sameValue(keyId, id))
-      .map((entry) => ({ ...entry, document: copyOf(entry.document) }));
+    return this.#retired.filter(({ keyId }) => id === undefined || sameValue(keyId, id)).map((entry) => ({ ...entry, document: copyOf(entry.document) }));
   }
 
   async restoreKey(retired: RetiredKey, withoutNames: readonly string[] = []): Promise<'restored' | 'present'> {
@@ -137,7 +129,6 @@ function namesOf(document: Document): readonly string[] {
 /** Copies documents and arrays all the way down; values of BSON classes are shared, they do not change. */
 function copyOf<T>(value: T): T {
   if (Array.isArray(value)) return value.map(copyOf) as T;
-  if (typeof value !== 'object' || value === null || '_bsontype' in value || value instanceof Date || ArrayBuffer.isView(value))
-    return value;
+  if (typeof value !== 'object' || value === null || '_bsontype' in value || value instanceof Date || ArrayBuffer.isView(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, copyOf(field)])) as T;
 }

@@ -142,19 +142,14 @@ async function send(
   call: KmsCall,
 ): Promise<unknown> {
   const options: CallOptions = { abortSignal: call.signal };
-  const { EncryptCommand, DecryptCommand } =
-    typeof client[operation] === 'function' ? ({} as Partial<AwsKmsCommands>) : commandsOf(commands);
+  const { EncryptCommand, DecryptCommand } = typeof client[operation] === 'function' ? ({} as Partial<AwsKmsCommands>) : commandsOf(commands);
   try {
     if (operation === 'encrypt') {
       const encrypting = input as EncryptInput;
-      return await (EncryptCommand === undefined
-        ? client.encrypt?.(encrypting, options)
-        : (client as Sendable).send(new EncryptCommand(encrypting), options));
+      return await (EncryptCommand === undefined ? client.encrypt?.(encrypting, options) : (client as Sendable).send(new EncryptCommand(encrypting), options));
     }
     const decrypting = input as DecryptInput;
-    return await (DecryptCommand === undefined
-      ? client.decrypt?.(decrypting, options)
-      : (client as Sendable).send(new DecryptCommand(decrypting), options));
+    return await (DecryptCommand === undefined ? client.decrypt?.(decrypting, options) : (client as Sendable).send(new DecryptCommand(decrypting), options));
   } catch (thrown) {
     throw classifyAwsError(thrown);
   }
@@ -163,9 +158,7 @@ async function send(
 function commandsOf(given: AwsKmsCommands | undefined): AwsKmsCommands {
   if (given !== undefined) return given;
   if (findCommands === undefined)
-    throw argumentError(
-      'awsKms needs { EncryptCommand, DecryptCommand } of @aws-sdk/client-kms as its second argument here, or a client of the class KMS',
-    );
+    throw argumentError('awsKms needs { EncryptCommand, DecryptCommand } of @aws-sdk/client-kms as its second argument here, or a client of the class KMS');
   return findCommands();
 }
 
@@ -243,17 +236,7 @@ export function classifyAwsError(thrown: unknown): CsfleError {
   if (Object.hasOwn(CODES_BY_NAME, name)) {
     const code = CODES_BY_NAME[name] as ErrorCode;
     // "You can retry the request" (AWS KMS API, KeyUnavailableException), unlike a key that is disabled.
-    return kmsFailure(
-      code,
-      SENTENCES[code] ?? 'the call was aborted',
-      thrown,
-      name,
-      name === 'KeyUnavailableException' ? true : undefined,
-    );
+    return kmsFailure(code, SENTENCES[code] ?? 'the call was aborted', thrown, name, name === 'KeyUnavailableException' ? true : undefined);
   }
-  return (
-    classifyTransportError(thrown) ??
-    classifyHttpStatus(httpStatus, thrown, name) ??
-    kmsFailure('KMS_FAILED', 'AWS KMS failed', thrown, name)
-  );
+  return classifyTransportError(thrown) ?? classifyHttpStatus(httpStatus, thrown, name) ?? kmsFailure('KMS_FAILED', 'AWS KMS failed', thrown, name);
 }

@@ -38,14 +38,10 @@ export function azureKms(client: AzureCryptographyClient | ((target: AzureKmsTar
   const clientFor = typeof client === 'function' ? clientFactory(client) : fixedClient(client);
   return {
     async encrypt(call) {
-      return resultOf(
-        await attempt(() => clientFor(call).wrapKey(WRAP_ALGORITHM, call.plaintext, { abortSignal: call.signal }), 'encrypt'),
-      );
+      return resultOf(await attempt(() => clientFor(call).wrapKey(WRAP_ALGORITHM, call.plaintext, { abortSignal: call.signal }), 'encrypt'));
     },
     async decrypt(call) {
-      return resultOf(
-        await attempt(() => clientFor(call).unwrapKey(WRAP_ALGORITHM, call.ciphertext, { abortSignal: call.signal }), 'decrypt'),
-      );
+      return resultOf(await attempt(() => clientFor(call).unwrapKey(WRAP_ALGORITHM, call.ciphertext, { abortSignal: call.signal }), 'decrypt'));
     },
   };
 }
@@ -83,9 +79,7 @@ function targetOf(masterKey: KmsCall['masterKey']): AzureKmsTarget {
 function requireClient(client: unknown): void {
   const { wrapKey, unwrapKey } = (client ?? {}) as Partial<AzureCryptographyClient>;
   if (typeof wrapKey !== 'function' || typeof unwrapKey !== 'function')
-    throw argumentError(
-      `azureKms needs a CryptographyClient of @azure/keyvault-keys, or a function that makes one, found ${kindOf(client)}`,
-    );
+    throw argumentError(`azureKms needs a CryptographyClient of @azure/keyvault-keys, or a function that makes one, found ${kindOf(client)}`);
 }
 
 async function attempt<T>(work: () => Promise<T>, operation: 'encrypt' | 'decrypt'): Promise<T> {
@@ -97,8 +91,7 @@ async function attempt<T>(work: () => Promise<T>, operation: 'encrypt' | 'decryp
 }
 
 function resultOf(output: { readonly result: Uint8Array } | undefined): Uint8Array {
-  if (!isBytes(output?.result))
-    throw new CsfleError('KMS_REPLY_INVALID', 'the reply of Azure Key Vault has no result', { details: { field: 'result' } });
+  if (!isBytes(output?.result)) throw new CsfleError('KMS_REPLY_INVALID', 'the reply of Azure Key Vault has no result', { details: { field: 'result' } });
   return output.result;
 }
 
@@ -122,14 +115,11 @@ export function classifyAzureError(thrown: unknown, operation: 'encrypt' | 'decr
   if (CsfleError.is(thrown)) return thrown;
   const { name, code, httpStatus } = shapeOf(thrown);
   const label = [name, code].find((candidate) => Object.hasOwn(CODES_BY_LABEL, candidate));
-  if (label !== undefined)
-    return kmsFailure(CODES_BY_LABEL[label] as ErrorCode, 'Azure Key Vault refused or could not be asked', thrown, label);
+  if (label !== undefined) return kmsFailure(CODES_BY_LABEL[label] as ErrorCode, 'Azure Key Vault refused or could not be asked', thrown, label);
   // Key Vault answers BadParameter (400) when the bytes do not open under this key.
   if (operation === 'decrypt' && httpStatus === 400)
     return kmsFailure('KMS_CIPHERTEXT_REFUSED', 'Azure Key Vault cannot open the wrapped key', thrown, code || name);
   return (
-    classifyTransportError(thrown) ??
-    classifyHttpStatus(httpStatus, thrown, code || name) ??
-    kmsFailure('KMS_FAILED', 'Azure Key Vault failed', thrown, name)
+    classifyTransportError(thrown) ?? classifyHttpStatus(httpStatus, thrown, code || name) ?? kmsFailure('KMS_FAILED', 'Azure Key Vault failed', thrown, name)
   );
 }

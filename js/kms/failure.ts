@@ -25,12 +25,7 @@ const NETWORK_CODES: ReadonlySet<string> = new Set([
   'UND_ERR_SOCKET',
   'UND_ERR_CONNECT_TIMEOUT',
 ]);
-const TIMEOUT_CODES: ReadonlySet<string> = new Set([
-  'ETIMEDOUT',
-  'ESOCKETTIMEDOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-]);
+const TIMEOUT_CODES: ReadonlySet<string> = new Set(['ETIMEDOUT', 'ESOCKETTIMEDOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
 /** The fields of a thrown value that tell errors of SDKs apart. */
 export interface ErrorShape {
@@ -98,7 +93,6 @@ export function classifyHttpStatus(status: number | undefined, cause: unknown, l
   if (status === 404) return kmsFailure('KMS_KEY_NOT_FOUND', 'the KMS does not know the master key', cause, label);
   if (status === 408) return kmsFailure('KMS_TIMED_OUT', 'the KMS gave up waiting', cause, label);
   if (status >= 500) return kmsFailure('KMS_UNREACHABLE', `the KMS failed with HTTP status ${status}`, cause, label);
-  if (status >= 400)
-    return kmsFailure('KMS_REQUEST_REFUSED', `the KMS refused the request with HTTP status ${status}`, cause, label);
+  if (status >= 400) return kmsFailure('KMS_REQUEST_REFUSED', `the KMS refused the request with HTTP status ${status}`, cause, label);
   return undefined;
 }

@@ -29,10 +29,7 @@ export function gcpKms(client: GcpKmsClient): KmsCallbacks {
     },
     async decrypt(call) {
       // Never with a version: the ciphertext names it (Cloud KMS API, cryptoKeys.decrypt).
-      return bytesOf(
-        await attempt(() => client.decrypt({ name: resourceName(call), ciphertext: call.ciphertext }), 'decrypt'),
-        'plaintext',
-      );
+      return bytesOf(await attempt(() => client.decrypt({ name: resourceName(call), ciphertext: call.ciphertext }), 'decrypt'), 'plaintext');
     },
   };
 }
@@ -65,8 +62,7 @@ function bytesOf(output: unknown, field: 'ciphertext' | 'plaintext'): Uint8Array
   const value = (reply as Record<string, unknown> | null | undefined)?.[field];
   // The REST transport delivers base64 text instead of bytes.
   const bytes = isBytes(value) ? value : typeof value === 'string' ? decodeBase64(value) : undefined;
-  if (bytes === undefined)
-    throw new CsfleError('KMS_REPLY_INVALID', `the reply of Google Cloud KMS has no ${field}`, { details: { field } });
+  if (bytes === undefined) throw new CsfleError('KMS_REPLY_INVALID', `the reply of Google Cloud KMS has no ${field}`, { details: { field } });
   return bytes;
 }
 
@@ -93,14 +89,8 @@ export function classifyGcpError(thrown: unknown, operation: 'encrypt' | 'decryp
   if (CsfleError.is(thrown)) return thrown;
   const { number, name, httpStatus } = shapeOf(thrown);
   // Cloud KMS answers INVALID_ARGUMENT when the bytes do not open under this key.
-  const code =
-    number === INVALID_ARGUMENT && operation === 'decrypt'
-      ? 'KMS_CIPHERTEXT_REFUSED'
-      : number === undefined
-        ? undefined
-        : CODES_BY_STATUS[number];
-  if (code !== undefined)
-    return kmsFailure(code, 'Google Cloud KMS refused or could not be asked', thrown, `gRPC status ${number}`);
+  const code = number === INVALID_ARGUMENT && operation === 'decrypt' ? 'KMS_CIPHERTEXT_REFUSED' : number === undefined ? undefined : CODES_BY_STATUS[number];
+  if (code !== undefined) return kmsFailure(code, 'Google Cloud KMS refused or could not be asked', thrown, `gRPC status ${number}`);
   if (thrown instanceof Error && thrown.message.startsWith(NO_CREDENTIALS))
     return kmsFailure('KMS_CREDENTIALS_UNAVAILABLE', 'the Google client found no credentials', thrown, name);
   return (

@@ -38,12 +38,7 @@ const BACKOFF_CAP_MS = 20_000;
  * Errors: the callback's failure under our code, with provider, data key and attempts in `details` and the callback's
  * own error as `cause`; `KMS_TIMED_OUT`; `KMS_REPLY_INVALID`; the reason of the scope.
  */
-export async function performKms(
-  request: KmsRequest,
-  policy: KmsPolicy,
-  bson: BsonLibrary,
-  scope: AbortScope,
-): Promise<KmsAnswer> {
+export async function performKms(request: KmsRequest, policy: KmsPolicy, bson: BsonLibrary, scope: AbortScope): Promise<KmsAnswer> {
   const provider = policy.providers.get(request.provider);
   if (provider === undefined) {
     throw new CsfleError('KMS_PROVIDER_NOT_CONFIGURED', `kmsProviders has no \`${request.provider}\``, {
@@ -116,8 +111,7 @@ function checkWrapped(wrapped: Uint8Array | KmsWrapped, plaintext: Uint8Array): 
   if (!isBytes(ciphertext)) throw replyInvalid('encrypt', 'bytes or { ciphertext, keyId? }', wrapped);
   if (keyId !== undefined && typeof keyId !== 'string') throw replyInvalid('encrypt', 'keyId as a string', keyId);
   // Stored like this the data key would lie open in the key vault.
-  if (equalBytes(ciphertext, plaintext))
-    throw new CsfleError('KMS_REPLY_INVALID', 'encrypt returned the bytes it was given, unencrypted');
+  if (equalBytes(ciphertext, plaintext)) throw new CsfleError('KMS_REPLY_INVALID', 'encrypt returned the bytes it was given, unencrypted');
   return { reply: Uint8Array.from(unlessGone(ciphertext)), keyId };
 }
 

@@ -67,11 +67,10 @@ export class Census {
 /** The failure of a collection as a whole, without the driver's message: that may quote a connection string. */
 export function asCollectionError(namespace: string, error: unknown): CsfleError {
   if (CsfleError.is(error)) return error;
-  return new CsfleError(
-    'MIGRATION_COLLECTION_FAILED',
-    `${namespace} cannot be read or written (${error instanceof Error ? error.name : 'unknown error'})`,
-    { cause: error, details: { namespace } },
-  );
+  return new CsfleError('MIGRATION_COLLECTION_FAILED', `${namespace} cannot be read or written (${error instanceof Error ? error.name : 'unknown error'})`, {
+    cause: error,
+    details: { namespace },
+  });
 }
 
 /** Walks a collection and counts; `sample` receives some of its documents that hold encrypted values, `values` some of these. */

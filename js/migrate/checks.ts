@@ -34,12 +34,7 @@ const FOREIGN_CODES: Readonly<Record<string, ErrorCode>> = {
 };
 
 /** A check from what a piece of work returns or throws. */
-async function check(
-  name: MigrationCheck['name'],
-  required: boolean,
-  work: () => Promise<string | Unknown>,
-  subject?: string,
-): Promise<MigrationCheck> {
+async function check(name: MigrationCheck['name'], required: boolean, work: () => Promise<string | Unknown>, subject?: string): Promise<MigrationCheck> {
   const about = subject === undefined ? {} : { subject };
   try {
     const found = await work();

@@ -7,14 +7,7 @@ import { changedValues, holdsChanges } from './changed-values.js';
 import type { DocumentChange, MigrationCollection, WriteOutcome } from './collection.js';
 import { counted } from './counted.js';
 import type { ComputedChange } from './engine.js';
-import {
-  type BsonElement,
-  elementNamed,
-  elementsOf,
-  exactDocument,
-  exactValue,
-  wrapValue,
-} from './exact-bson.js';
+import { type BsonElement, elementNamed, elementsOf, exactDocument, exactValue, wrapValue } from './exact-bson.js';
 import { BATCH_BYTES, DEFAULT_BATCH_SIZE, WRITE_ATTEMPTS } from './options.js';
 import type { CollectionResults } from './report.js';
 import { isAbort, type MigrationRun } from './run-state.js';
@@ -234,10 +227,7 @@ class CollectionWork {
     const after = this.#transformation.toPlaintext ? values : await engine.decryptIndependently(values, signal);
     return prepared.filter((one, index) => {
       if (equalBytes(before[index] as Uint8Array, after[index] as Uint8Array)) return true;
-      this.#fail(
-        one.id,
-        new CsfleError('MIGRATION_VERIFICATION_FAILED', 'the new values do not decrypt to the old ones: nothing was written'),
-      );
+      this.#fail(one.id, new CsfleError('MIGRATION_VERIFICATION_FAILED', 'the new values do not decrypt to the old ones: nothing was written'));
       return false;
     });
   }
@@ -334,8 +324,5 @@ function isOutage(error: CsfleError): boolean {
 }
 
 function isConnectionError(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    /^Mongo(Network|ServerSelection|TopologyClosed|NotConnected|WaitQueueTimeout|ClientClosed)/.test(error.name)
-  );
+  return error instanceof Error && /^Mongo(Network|ServerSelection|TopologyClosed|NotConnected|WaitQueueTimeout|ClientClosed)/.test(error.name);
 }

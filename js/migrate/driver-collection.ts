@@ -85,8 +85,7 @@ export function driverMigrationCollection(input: DriverMigrationCollection): Mig
 
     async read(ids) {
       const found: Uint8Array[] = [];
-      for await (const document of collection.find({ _id: { $in: ids } }, READ))
-        found.push(Uint8Array.from(document as Uint8Array));
+      for await (const document of collection.find({ _id: { $in: ids } }, READ)) found.push(Uint8Array.from(document as Uint8Array));
       return found;
     },
 
@@ -97,9 +96,7 @@ export function driverMigrationCollection(input: DriverMigrationCollection): Mig
       } catch (error) {
         const { writeErrors } = error as { writeErrors?: unknown };
         if (writeErrors === undefined) throw error;
-        const refused = [writeErrors]
-          .flat()
-          .map((entry) => ({ index: (entry as { index: number }).index, error: entry as unknown }));
+        const refused = [writeErrors].flat().map((entry) => ({ index: (entry as { index: number }).index, error: entry as unknown }));
         if (refused.length === 0) throw error;
         return { refused };
       }
@@ -119,10 +116,7 @@ export function driverMigrationCollection(input: DriverMigrationCollection): Mig
       if (type !== 'collection') return { writable: false, reason: `it is a ${String(type)}` };
       try {
         // Matches nothing, so nothing changes; the server checks the privilege all the same.
-        await collection.bulkWrite(
-          [{ updateOne: { filter: { _id: { $in: [] } }, update: { $set: { _: 0 } } } }] as never,
-          WRITE,
-        );
+        await collection.bulkWrite([{ updateOne: { filter: { _id: { $in: [] } }, update: { $set: { _: 0 } } } }] as never, WRITE);
         return { writable: true };
       } catch (error) {
         const code = (error as { code?: unknown } | null)?.code;
@@ -135,11 +129,7 @@ export function driverMigrationCollection(input: DriverMigrationCollection): Mig
 function refuseAutomaticEncryption(client: MigrationDriverClient): void {
   const options = (client as { options?: { autoEncryption?: unknown } }).options;
   if (options?.autoEncryption === undefined) return;
-  throw new CsfleError(
-    'ARGUMENT_INVALID',
-    'the client of a collection to migrate encrypts automatically: open one without autoEncryption',
-    {
-      details: { argument: 'collections' },
-    },
-  );
+  throw new CsfleError('ARGUMENT_INVALID', 'the client of a collection to migrate encrypts automatically: open one without autoEncryption', {
+    details: { argument: 'collections' },
+  });
 }

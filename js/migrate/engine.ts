@@ -17,16 +17,7 @@ import type { KmsCallbacks, KmsProviders } from '../kms/index.js';
 import { findDocuments, fromStore, requireStore } from '../run.js';
 import { Session, type SessionOptions } from '../session.js';
 import type { KeyEvidence } from './proof.js';
-import {
-  assessVault,
-  type CensusReport,
-  census,
-  containers,
-  parseMasterKey,
-  rewriteSchema,
-  stripSchema,
-  type VaultAssessment,
-} from '../wasm.js';
+import { assessVault, type CensusReport, census, containers, parseMasterKey, rewriteSchema, stripSchema, type VaultAssessment } from '../wasm.js';
 
 const EMPTY_DOCUMENT = Uint8Array.of(5, 0, 0, 0, 0);
 
@@ -57,10 +48,7 @@ export class MigrationEngine {
   /** An engine with a key cache of its own: what it decrypts was unwrapped independently of what encrypted it. */
   readonly #second: Session;
 
-  constructor(
-    options: Omit<SessionOptions, 'signal' | 'keyExpirationMS' | 'maxCachedKeys'>,
-    store: (bson: BsonLibrary) => KeyVaultStore,
-  ) {
+  constructor(options: Omit<SessionOptions, 'signal' | 'keyExpirationMS' | 'maxCachedKeys'>, store: (bson: BsonLibrary) => KeyVaultStore) {
     const kmsProviders = countCalls(options.kmsProviders, this.calls);
     // Keys stay for the whole run, so that their number of KMS calls is the planned one; close() wipes them.
     const settled = { ...options, kmsProviders, keyExpirationMS: 0, maxCachedKeys: 65_536 };
@@ -123,12 +111,7 @@ export class MigrationEngine {
    * The fingerprint, and how many of `values` (one BSON document) the same key material opens. With `keep` it is what
    * this engine encrypts with from now on, whatever a KMS answers later. Errors: as `fingerprint`.
    */
-  async prove(
-    id: BsonBinary,
-    values: Uint8Array,
-    keep: boolean,
-    signal?: AbortSignal,
-  ): Promise<KeyEvidence & { readonly fingerprint: string }> {
+  async prove(id: BsonBinary, values: Uint8Array, keep: boolean, signal?: AbortSignal): Promise<KeyEvidence & { readonly fingerprint: string }> {
     const filter = this.#bytes({ _id: id }, 'a filter');
     const output = await this.#session.run((engine) => engine.fingerprint(filter, values, keep), signal);
     const entry = (deserialize(this.bson, output).v as Document[])[0];
@@ -160,10 +143,7 @@ export class MigrationEngine {
   /** A new key document under `masterKey`, not stored yet. What is encrypted under it here takes the material that was made. */
   async createDataKey(masterKey: Document, keyAltNames: readonly string[], signal?: AbortSignal): Promise<Document> {
     const bytes = this.#bytes(masterKey, 'to');
-    return deserialize(
-      this.bson,
-      await this.#session.run((engine) => engine.createAndKeepDataKey(bytes, keyAltNames, Date.now()), signal),
-    );
+    return deserialize(this.bson, await this.#session.run((engine) => engine.createAndKeepDataKey(bytes, keyAltNames, Date.now()), signal));
   }
 
   /** A document with a value under a key that this engine made: what its key vault holds must open it. */
@@ -175,22 +155,14 @@ export class MigrationEngine {
   }
 
   /** The changes that put every value under its new key. */
-  async reencrypt(
-    documents: readonly Uint8Array[],
-    replacements: readonly Replacement[],
-    signal?: AbortSignal,
-  ): Promise<readonly ComputedChange[]> {
+  async reencrypt(documents: readonly Uint8Array[], replacements: readonly Replacement[], signal?: AbortSignal): Promise<readonly ComputedChange[]> {
     const mapping = this.#bytes({ v: replacements.map(({ from, to }) => ({ from, to })) }, 'replacements');
     const joined = concatBytes(documents);
     return changesOf(await this.#session.run((engine) => engine.reencryptDocuments(joined, mapping), signal));
   }
 
   /** The changes that put every value of these keys back to plaintext. */
-  async leave(
-    documents: readonly Uint8Array[],
-    keyIds: readonly BsonBinary[],
-    signal?: AbortSignal,
-  ): Promise<readonly ComputedChange[]> {
+  async leave(documents: readonly Uint8Array[], keyIds: readonly BsonBinary[], signal?: AbortSignal): Promise<readonly ComputedChange[]> {
     const ids = this.#bytes({ v: [...keyIds] }, 'key ids');
     const joined = concatBytes(documents);
     return changesOf(await this.#session.run((engine) => engine.leaveDocuments(joined, ids), signal));
@@ -224,10 +196,7 @@ export class MigrationEngine {
   }
 
   /** The schema with new key ids, and how many places changed. */
-  rewriteSchema(
-    schema: Document,
-    replacements: readonly Replacement[],
-  ): { readonly schema: Document; readonly changed: number } {
+  rewriteSchema(schema: Document, replacements: readonly Replacement[]): { readonly schema: Document; readonly changed: number } {
     const mapping = this.#bytes({ v: replacements.map(({ from, to }) => ({ from, to })) }, 'replacements');
     return this.#schema(rewriteSchema(this.#bytes(schema, 'a JSON schema'), mapping));
   }

@@ -120,10 +120,7 @@ export function wrapValue(element: Pick<BsonElement, 'type' | 'value'>): Uint8Ar
 /** Lays elements out as one document. */
 export function buildDocument(elements: readonly BsonElement[]): Uint8Array {
   const names = elements.map((element) => TO_UTF8.encode(element.name));
-  const length = elements.reduce(
-    (sum, element, index) => sum + 2 + (names[index] as Uint8Array).length + element.value.length,
-    5,
-  );
+  const length = elements.reduce((sum, element, index) => sum + 2 + (names[index] as Uint8Array).length + element.value.length, 5);
   const document = new Uint8Array(length);
   new DataView(document.buffer).setInt32(0, length, true);
   let offset = 4;
@@ -146,14 +143,12 @@ export function buildDocument(elements: readonly BsonElement[]): Uint8Array {
  */
 export function exactValue(element: BsonElement, bson: BsonLibrary, path: string = element.name): unknown {
   if (element.type === TYPE_DOCUMENT) return exactDocument(element.value, bson, path);
-  if (element.type === TYPE_ARRAY)
-    return [...elementsOf(element.value)].map((item) => exactValue(item, bson, `${path}.${item.name}`));
+  if (element.type === TYPE_ARRAY) return [...elementsOf(element.value)].map((item) => exactValue(item, bson, `${path}.${item.name}`));
   const bytes = wrapValue(element);
   let value: unknown;
   try {
     value = bson.deserialize(bytes, { ...EXACT_TYPES }).v;
-    if (element.type === TYPE_CODE_WITH_SCOPE)
-      (value as { scope: unknown }).scope = exactDocument(scopeOf(element.value), bson, path);
+    if (element.type === TYPE_CODE_WITH_SCOPE) (value as { scope: unknown }).scope = exactDocument(scopeOf(element.value), bson, path);
     if (equalBytes(bson.serialize({ v: value }, { ignoreUndefined: false }), bytes)) return value;
   } catch (cause) {
     throw unsupported(path, element.type, cause);
@@ -177,16 +172,7 @@ export function exactDocument(document: Uint8Array, bson: BsonLibrary, path = ''
   return fields;
 }
 
-function unsupported(
-  path: string,
-  type: number,
-  cause: unknown,
-  reason = 'the BSON library in use cannot represent this value exactly',
-): CsfleError {
+function unsupported(path: string, type: number, cause: unknown, reason = 'the BSON library in use cannot represent this value exactly'): CsfleError {
   const details = { path, bsonType: `0x${type.toString(16).padStart(2, '0')}` };
-  return new CsfleError(
-    'MIGRATION_DOCUMENT_UNSUPPORTED',
-    `${reason}: ${path}`,
-    cause === undefined ? { details } : { details, cause },
-  );
+  return new CsfleError('MIGRATION_DOCUMENT_UNSUPPORTED', `${reason}: ${path}`, cause === undefined ? { details } : { details, cause });
 }

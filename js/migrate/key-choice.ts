@@ -20,18 +20,13 @@ const CLOCK_TOLERANCE_MS = 24 * 60 * 60 * 1000;
 
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
-const CHOICES =
-  'createdBefore (every key made before a date), keyIds (these keys) or all (every key that no re-encryption made)';
+const CHOICES = 'createdBefore (every key made before a date), keyIds (these keys) or all (every key that no re-encryption made)';
 
 /** Reads the choice off the options of the mode `reencrypt`. Errors: `OPTION_INVALID`. */
 export function keyChoiceOf(options: MigrateOptions): KeyChoice {
   const { createdBefore, keyIds, all, deleteOldKeys } = options;
   const given = [createdBefore !== undefined, keyIds !== undefined, all !== undefined && all !== false].filter(Boolean).length;
-  if (given === 0)
-    throw refused(
-      'createdBefore',
-      `the mode reencrypt has to be told which data keys to replace, whatever wraps them now: ${CHOICES}`,
-    );
+  if (given === 0) throw refused('createdBefore', `the mode reencrypt has to be told which data keys to replace, whatever wraps them now: ${CHOICES}`);
   if (given > 1) throw refused('createdBefore', `the mode reencrypt takes one choice of data keys: ${CHOICES}`);
   if (createdBefore !== undefined) return { kind: 'created-before', date: cutOffOf(createdBefore) };
   if (keyIds !== undefined) return { kind: 'key-ids', ids: idsOf(keyIds) };
@@ -57,8 +52,7 @@ function cutOffOf(value: unknown): Date {
 }
 
 function idsOf(value: unknown): ReadonlySet<string> {
-  if (!Array.isArray(value) || value.length === 0)
-    throw refused('keyIds', `keyIds must be an array of at least one key id, found ${kindOf(value)}`);
+  if (!Array.isArray(value) || value.length === 0) throw refused('keyIds', `keyIds must be an array of at least one key id, found ${kindOf(value)}`);
   return new Set(
     value.map((id: unknown) => {
       if (isBinary(id, SUBTYPE_UUID)) return uuidText(binaryBytes(id));

@@ -126,8 +126,7 @@ async function execute(run: MigrationRun, state: PlanState): Promise<Results> {
 /** A required check that failed is a failure of the run, and keeps it from writing. */
 function mayExecute(run: MigrationRun, plan: MigrationPlan): boolean {
   for (const { name, ok, required, subject, detail, code = 'INTERNAL' } of plan.checks) {
-    if (required && !ok)
-      run.fail({ kind: 'check', id: subject === undefined ? name : `${name} (${subject})` }, new CsfleError(code, detail));
+    if (required && !ok) run.fail({ kind: 'check', id: subject === undefined ? name : `${name} (${subject})` }, new CsfleError(code, detail));
   }
   return plan.executable;
 }
@@ -159,10 +158,7 @@ async function backedUp(run: MigrationRun, state: PlanState, backups: Backups): 
     return true;
   } catch (cause) {
     if (run.isAbort(cause)) throw cause;
-    run.fail(
-      { kind: 'backup', id },
-      new CsfleError('MIGRATION_BACKUP_FAILED', `the backup failed: ${messageOf(cause)}`, { cause }),
-    );
+    run.fail({ kind: 'backup', id }, new CsfleError('MIGRATION_BACKUP_FAILED', `the backup failed: ${messageOf(cause)}`, { cause }));
     return false;
   }
 }

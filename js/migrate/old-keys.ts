@@ -44,10 +44,7 @@ export async function keysUsedElsewhere(run: MigrationRun, keys: readonly Docume
 }
 
 /** Values under the chosen keys outside of the collections to migrate; null where no client is known that could list them. */
-export async function valuesElsewhere(
-  run: MigrationRun,
-  isWanted: (keyId: string) => boolean,
-): Promise<MigrationRemaining['elsewhere']> {
+export async function valuesElsewhere(run: MigrationRun, isWanted: (keyId: string) => boolean): Promise<MigrationRemaining['elsewhere']> {
   const search = searchOf(run);
   if (search.clients.length === 0 && run.otherCollections.length === 0) return null;
   const uses = await searchForUses(search, { nested: false, except: run.collections });

@@ -128,8 +128,7 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
   throwIfAborted(run.signal);
   const isWanted = mode.wantsValues(run, assessed);
   const collections = [...censuses].map(([namespace, census]) => census.planned(namespace, isWanted));
-  const count = (disposition: AssessedKey['disposition']): number =>
-    assessed.filter((key) => key.disposition === disposition).length;
+  const count = (disposition: AssessedKey['disposition']): number => assessed.filter((key) => key.disposition === disposition).length;
   const plan: MigrationPlan = {
     executable: checks.every(({ ok, required }) => ok || !required),
     checks,
@@ -138,7 +137,10 @@ export async function makePlan(run: MigrationRun): Promise<PlanState> {
     collections,
     notChosen: valuesNotChosen(look.censuses, assessed, isWanted),
     schemas: planned.schemas,
-    kmsCalls: estimateKmsCalls(run, keys, faults, replacements, collections) + doneToOpen(run, assessed) + (needsBackup(run, keys, documents, planned.schemas) ? backupKmsCalls(run.options.backup) : 0),
+    kmsCalls:
+      estimateKmsCalls(run, keys, faults, replacements, collections) +
+      doneToOpen(run, assessed) +
+      (needsBackup(run, keys, documents, planned.schemas) ? backupKmsCalls(run.options.backup) : 0),
   };
   return { plan, documents, keys, fingerprints, faults, replacements, isWanted, values };
 }
@@ -160,10 +162,7 @@ function keyDocumentsCheck(assessed: readonly AssessedKey[]): MigrationCheck {
 function confirmationCheck(run: MigrationRun): Promise<MigrationCheck> {
   return check('plaintext-confirmed', true, async () => {
     if (run.options.confirmPlaintext === true) return 'documents may become plaintext';
-    throw new CsfleError(
-      'MIGRATION_CONFIRMATION_MISSING',
-      'the mode decrypt stores documents in the clear: confirmPlaintext is not set',
-    );
+    throw new CsfleError('MIGRATION_CONFIRMATION_MISSING', 'the mode decrypt stores documents in the clear: confirmPlaintext is not set');
   });
 }
 
@@ -175,11 +174,7 @@ function plannedReplacements(keys: readonly Document[], replacements: ReadonlyMa
   });
 }
 
-function plannedKey(
-  key: ChosenKey,
-  replacements: ReadonlyMap<string, BsonBinary>,
-  faults: ReadonlyMap<string, CsfleError>,
-): PlannedKey {
+function plannedKey(key: ChosenKey, replacements: ReadonlyMap<string, BsonBinary>, faults: ReadonlyMap<string, CsfleError>): PlannedKey {
   const { id, keyAltNames, provider, disposition, reason } = key;
   const replacement = replacements.get(id);
   const fault = faults.get(id);
@@ -216,8 +211,7 @@ function estimateKmsCalls(
   const opened = (key: Document): boolean => !faults.has(idText(key._id));
   const inUse = new Set(collections.flatMap(({ byKey }) => byKey.map(({ keyId }) => keyId)));
   // Once to look, and once more to work with each key that opened.
-  const old =
-    remoteKeys.length + remoteKeys.filter((key) => opened(key) && (run.mode === 'rewrap' || inUse.has(idText(key._id)))).length;
+  const old = remoteKeys.length + remoteKeys.filter((key) => opened(key) && (run.mode === 'rewrap' || inUse.has(idText(key._id)))).length;
   if (!isRemote(run.to?.provider)) return old;
   const probe = 2;
   const good = keys.filter(opened);

@@ -39,12 +39,7 @@ export class PhaseProgress {
   #done = 0;
   #failed = 0;
 
-  constructor(
-    report: ((progress: MigrationProgress) => void) | undefined,
-    phase: MigrationPhase,
-    total: number,
-    namespace?: string,
-  ) {
+  constructor(report: ((progress: MigrationProgress) => void) | undefined, phase: MigrationPhase, total: number, namespace?: string) {
     this.#report = report;
     this.#phase = phase;
     this.#total = total;

@@ -19,11 +19,7 @@ import { openCollection } from './setup.js';
  * one of the key vault's deployment. Returns those that cannot be read; undefined when there is nothing to prove or
  * nowhere to look.
  */
-export async function searchForProof(
-  run: MigrationRun,
-  keys: readonly Document[],
-  values: ValueSamples,
-): Promise<readonly string[] | undefined> {
+export async function searchForProof(run: MigrationRun, keys: readonly Document[], values: ValueSamples): Promise<readonly string[] | undefined> {
   const wanted = remoteKeyIds(keys);
   if (run.mode !== 'rewrap' || wanted.length === 0) return undefined;
   const { otherCollections, batchSize } = run.options;

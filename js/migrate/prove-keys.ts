@@ -106,12 +106,7 @@ export async function proveKeys(options: ProveKeysOptions): Promise<KeyProofRepo
   }
 }
 
-async function proveOne(
-  engine: MigrationEngine,
-  key: Document,
-  values: ValueSamples,
-  signal: AbortSignal | undefined,
-): Promise<KeyProof> {
+async function proveOne(engine: MigrationEngine, key: Document, values: ValueSamples, signal: AbortSignal | undefined): Promise<KeyProof> {
   const id = idText(key._id);
   const provider = String((key.masterKey as Document | undefined)?.provider);
   const common = { id, keyAltNames: altNamesOf(key), provider };

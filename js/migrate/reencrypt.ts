@@ -119,11 +119,7 @@ export async function rewriteAll(
 }
 
 function nothingLeft(run: MigrationRun, collections: readonly CollectionResults[]): boolean {
-  return (
-    !run.interrupted &&
-    run.failures.every(({ kind }) => kind === 'key') &&
-    collections.every(({ valuesLeft }) => valuesLeft === 0)
-  );
+  return !run.interrupted && run.failures.every(({ kind }) => kind === 'key') && collections.every(({ valuesLeft }) => valuesLeft === 0);
 }
 
 function merged(first: readonly CollectionResults[], last: readonly CollectionResults[]): readonly CollectionResults[] {
@@ -155,8 +151,7 @@ async function removeStaleMarkers(run: MigrationRun, documents: readonly Documen
       if (old === undefined || run.interrupted) continue;
       try {
         const stillThere = await run.engine.findKey(keyIdOf(run, old), run.signal);
-        if (stillThere === undefined)
-          await fromStore(() => run.engine.store.removeKeyAltName(document._id as BsonBinary, name));
+        if (stillThere === undefined) await fromStore(() => run.engine.store.removeKeyAltName(document._id as BsonBinary, name));
       } catch (error) {
         failKey(run, document, error);
       }
@@ -166,8 +161,6 @@ async function removeStaleMarkers(run: MigrationRun, documents: readonly Documen
 
 function keyIdOf(run: MigrationRun, text: string): BsonBinary {
   const hex = text.replaceAll('-', '');
-  const bytes = Uint8Array.from({ length: hex.length / 2 }, (_, index) =>
-    Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16),
-  );
+  const bytes = Uint8Array.from({ length: hex.length / 2 }, (_, index) => Number.parseInt(hex.slice(2 * index, 2 * index + 2), 16));
   return new run.engine.bson.Binary(bytes, SUBTYPE_UUID);
 }

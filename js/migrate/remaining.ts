@@ -103,17 +103,10 @@ async function replacedKeys(run: MigrationRun, asked: Parameters<typeof findRepl
   return { replaced, faults };
 }
 
-function notDone(
-  run: MigrationRun,
-  keys: readonly ChosenKey[],
-  replaced: readonly ReplacedKey[],
-  faults: ReadonlyMap<string, CsfleError>,
-): readonly string[] {
+function notDone(run: MigrationRun, keys: readonly ChosenKey[], replaced: readonly ReplacedKey[], faults: ReadonlyMap<string, CsfleError>): readonly string[] {
   if (run.mode === 'decrypt') return [];
   const done = new Set(replaced.map(({ old }) => idText(old._id)).filter((id) => !faults.has(id)));
-  return keys
-    .filter(({ id, disposition, reason }) => (disposition === 'migrate' && !done.has(id)) || reason === 'malformed')
-    .map(({ id }) => id);
+  return keys.filter(({ id, disposition, reason }) => (disposition === 'migrate' && !done.has(id)) || reason === 'malformed').map(({ id }) => id);
 }
 
 function unprovenIn(namespace: string, census: Census | undefined, isWanted: (keyId: string) => boolean): MigrationRemaining['unproven'] {

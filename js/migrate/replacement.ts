@@ -10,12 +10,7 @@ import { requireProof } from './proof.js';
 import { altNamesOf, type MigrationRun } from './run-state.js';
 
 /** What a wrapping that can never be opened again is refused with. What may pass, or be put right, is not among them. */
-const DEAD_CODES: readonly string[] = [
-  'KMS_CIPHERTEXT_REFUSED',
-  'KMS_REPLY_LENGTH',
-  'CRYPTO_AUTHENTICATION_FAILED',
-  'CRYPTO_INPUT_TOO_SHORT',
-];
+const DEAD_CODES: readonly string[] = ['KMS_CIPHERTEXT_REFUSED', 'KMS_REPLY_LENGTH', 'CRYPTO_AUTHENTICATION_FAILED', 'CRYPTO_INPUT_TOO_SHORT'];
 
 /** A key that stands in the place of `old`, and the fingerprint of its material. */
 export interface Replacement {
@@ -80,13 +75,7 @@ async function requireOnlyReplacement(run: MigrationRun, old: Document): Promise
 }
 
 /** Whether a replacement cannot be opened by its master key, and nothing is known to need it. */
-async function canBeReplaced(
-  run: MigrationRun,
-  state: PlanState,
-  old: Document,
-  id: BsonBinary,
-  error: unknown,
-): Promise<boolean> {
+async function canBeReplaced(run: MigrationRun, state: PlanState, old: Document, id: BsonBinary, error: unknown): Promise<boolean> {
   if (!CsfleError.is(error) || !DEAD_CODES.includes(error.code)) return false;
   const isUsed = state.plan.collections.some(({ byKey }) => byKey.some(({ keyId }) => keyId === idText(id)));
   if (isUsed) return false;

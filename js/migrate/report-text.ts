@@ -44,16 +44,24 @@ function remainingLines(remaining: MigrationRemaining): readonly string[] {
   const notDone = ids('not-done');
   if (notDone.length > 0) lines.push(`${counted(notDone.length, 'key that was', 'keys that were')} asked for and not done (${shown(notDone)})`);
   const missing = ids('not-in-vault');
-  if (missing.length > 0) lines.push(`${counted(missing.length, 'key that was', 'keys that were')} asked for and that the key vault does not have (${shown(missing)})`);
+  if (missing.length > 0)
+    lines.push(`${counted(missing.length, 'key that was', 'keys that were')} asked for and that the key vault does not have (${shown(missing)})`);
   for (const one of values) {
     if (one.values === null) lines.push(`not known how many values of ${one.namespace}, no census after the last change`);
     else if (one.values > 0) lines.push(`${counted(one.values, 'value')} of ${one.namespace} under the keys asked for`);
   }
   for (const one of elsewhere ?? [])
-    lines.push(one.values === null ? `not known how many values of ${one.namespace}` : `${counted(one.values, 'value')} of ${one.namespace}, which was not named, under the keys asked for`);
+    lines.push(
+      one.values === null
+        ? `not known how many values of ${one.namespace}`
+        : `${counted(one.values, 'value')} of ${one.namespace}, which was not named, under the keys asked for`,
+    );
   for (const { namespace, documents, values: count } of unproven) {
     if (documents > 0) lines.push(`${counted(documents, 'document')} of ${namespace} nested too deeply to be looked through`);
-    if (count > 0) lines.push(`${counted(count, 'value')} of ${namespace} inside encrypted documents or arrays, in the scope of code, of Queryable Encryption or of no known kind`);
+    if (count > 0)
+      lines.push(
+        `${counted(count, 'value')} of ${namespace} inside encrypted documents or arrays, in the scope of code, of Queryable Encryption or of no known kind`,
+      );
   }
   if (keyAltNames > 0) lines.push(`${counted(keyAltNames, 'alternate name')} to move to the new keys`);
   for (const name of schemas) lines.push(`the ${name}`);

@@ -57,10 +57,7 @@ export type KeyReason =
   | 'malformed';
 
 /** The choice of keys of the mode `reencrypt`, as plain data. */
-export type ReportedChoice =
-  | { readonly createdBefore: string }
-  | { readonly keyIds: readonly string[] }
-  | { readonly all: true };
+export type ReportedChoice = { readonly createdBefore: string } | { readonly keyIds: readonly string[] } | { readonly all: true };
 
 /** What is to become of one data key. */
 export interface PlannedKey {

@@ -212,8 +212,7 @@ export async function restoreRetiredKeys(options: RestoreRetiredKeysOptions): Pr
     const text = idText(id);
     try {
       const [entry] = await fromStore(() => store.retiredKeys(id));
-      if (entry === undefined)
-        throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `there is no retired key ${text}`, { details: { keyId: text } });
+      if (entry === undefined) throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `there is no retired key ${text}`, { details: { keyId: text } });
       const without = options.withoutTakenNames === true ? [...(await namesOfOthers(store, { ...entry.document, _id: entry.keyId })).keys()] : [];
       const outcome = await fromStore(() => store.restoreKey(entry, without));
       (outcome === 'present' ? present : restored).push(text);

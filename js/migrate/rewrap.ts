@@ -79,31 +79,19 @@ async function rewrapKey(run: MigrationRun, planned: Document, fingerprint: stri
       });
     // Another run may have come first; whoever wraps it then, it is done.
     if (engine.same(before.masterKey as Document, target)) return 'done';
-    const { keyMaterial, masterKey, previousKeyMaterial, previousMasterKey } = await engine.rewrap(
-      id,
-      target,
-      fingerprint,
-      signal,
-    );
+    const { keyMaterial, masterKey, previousKeyMaterial, previousMasterKey } = await engine.rewrap(id, target, fingerprint, signal);
     const expected: KeyWrapping = { keyMaterial: previousKeyMaterial, masterKey: previousMasterKey };
     // From here on no abort: what is written is read back.
     if (!(await rewrapThrough(engine.store, id, expected, { keyMaterial, masterKey }))) continue;
     const after = await engine.findKey(id);
-    if (
-      after !== undefined &&
-      sameBinary(after.keyMaterial, keyMaterial) &&
-      engine.same(after.masterKey as Document, masterKey)
-    )
-      return 'written';
+    if (after !== undefined && sameBinary(after.keyMaterial, keyMaterial) && engine.same(after.masterKey as Document, masterKey)) return 'written';
     throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(id)} is not wrapped as was written`, {
       details: { keyId: idText(id) },
     });
   }
-  throw new CsfleError(
-    'KEY_VAULT_CONFLICT',
-    `key ${idText(id)} was changed by another process during ${WRITE_ATTEMPTS} attempts`,
-    { details: { keyId: idText(id), attempts: WRITE_ATTEMPTS } },
-  );
+  throw new CsfleError('KEY_VAULT_CONFLICT', `key ${idText(id)} was changed by another process during ${WRITE_ATTEMPTS} attempts`, {
+    details: { keyId: idText(id), attempts: WRITE_ATTEMPTS },
+  });
 }
 
 /** Unwraps keys from what is stored now and compares their material with what it was. */
@@ -119,11 +107,9 @@ export async function verifyKeys(
   await run.forEach(keys, async (key) => {
     try {
       if ((await run.engine.fingerprint(key._id as BsonBinary, run.signal)) !== expected(key)) {
-        throw new CsfleError(
-          'MIGRATION_VERIFICATION_FAILED',
-          `key ${idText(key._id)} unwraps to other key material than before`,
-          { details: { keyId: idText(key._id) } },
-        );
+        throw new CsfleError('MIGRATION_VERIFICATION_FAILED', `key ${idText(key._id)} unwraps to other key material than before`, {
+          details: { keyId: idText(key._id) },
+        });
       }
       verified += 1;
       progress.advance(1);

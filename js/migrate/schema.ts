@@ -47,11 +47,7 @@ export async function writeSchemas(run: MigrationRun, replacements: readonly Rep
   return results;
 }
 
-async function writeSchema(
-  run: MigrationRun,
-  schema: MigrationSchema,
-  replacements: readonly Replacement[],
-): Promise<SchemaResults> {
+async function writeSchema(run: MigrationRun, schema: MigrationSchema, replacements: readonly Replacement[]): Promise<SchemaResults> {
   const { name } = schema;
   const before = await reading(schema);
   if (before === null) return { name, changes: 0, written: false };
@@ -72,11 +68,7 @@ async function writeSchema(
   return { name, changes: changed, written: true };
 }
 
-function rewritten(
-  run: MigrationRun,
-  schema: Document,
-  replacements: readonly Replacement[],
-): { readonly schema: Document; readonly changed: number } {
+function rewritten(run: MigrationRun, schema: Document, replacements: readonly Replacement[]): { readonly schema: Document; readonly changed: number } {
   const namespaces = Object.keys(schema);
   // A map of namespaces (an application's schemaMap) is walked as one schema with a property per namespace.
   const isMap = namespaces.length > 0 && namespaces.every((name) => name.includes('.') && !name.startsWith('$'));

@@ -52,8 +52,7 @@ const OPTION_NAMES: readonly (keyof MigrateOptions)[] = [
  * target that does not fit the mode or the providers, `MASTER_KEY_INVALID` and its kin for a master key that is none.
  */
 export function setUp(options: MigrateOptions): MigrationRun {
-  if (typeof options !== 'object' || options === null)
-    throw argumentError(`migrate() takes an object of options, found ${kindOf(options)}`);
+  if (typeof options !== 'object' || options === null) throw argumentError(`migrate() takes an object of options, found ${kindOf(options)}`);
   if ('witnesses' in options)
     throw new CsfleError('OPTION_INVALID', 'the option `witnesses` is called `otherCollections` now', { details: { option: 'witnesses' } });
   refuseUnknownOptions(options, OPTION_NAMES, 'migrate()');
@@ -65,14 +64,12 @@ export function setUp(options: MigrateOptions): MigrationRun {
   requireBooleans(options, ['execute', 'all', 'allowEmpty', 'confirmPlaintext', 'deleteOldKeys']);
   if (options.batchSize !== undefined) wholeNumber('batchSize', options.batchSize, 1, LARGEST_BATCH);
   const mode = options.mode ?? 'rewrap';
-  if (!MODES.includes(mode))
-    throw new CsfleError('OPTION_INVALID', `mode must be one of ${MODES.join(', ')}`, { details: { option: 'mode' } });
+  if (!MODES.includes(mode)) throw new CsfleError('OPTION_INVALID', `mode must be one of ${MODES.join(', ')}`, { details: { option: 'mode' } });
   refuseOptionsOfOtherModes(mode, options);
   requireBackup(options.backup);
   const { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints } = options;
-  const engine = new MigrationEngine(
-    { kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints },
-    () => openKeyVault(options.keyVault),
+  const engine = new MigrationEngine({ kmsProviders, kmsConcurrency, kmsTimeoutMS, kmsRetries, bson, trustedMasterKeys, allowedEndpoints }, () =>
+    openKeyVault(options.keyVault),
   );
   try {
     const { from, to } = endpoints(mode, options, engine);
@@ -82,17 +79,7 @@ export function setUp(options: MigrateOptions): MigrationRun {
     const schemas = [...collections.flatMap(validatorOf), ...(options.schemas ?? [])];
     if (mode === 'reencrypt') requireSearchable(options, [...collections, ...otherCollections]);
     if (options.deleteOldKeys === true) requireRetirement(engine.store);
-    return new MigrationRun(
-      mode,
-      options,
-      engine,
-      from,
-      to,
-      collections,
-      otherCollections,
-      schemas,
-      mode === 'reencrypt' ? keyChoiceOf(options) : null,
-    );
+    return new MigrationRun(mode, options, engine, from, to, collections, otherCollections, schemas, mode === 'reencrypt' ? keyChoiceOf(options) : null);
   } catch (error) {
     engine.close();
     throw error;
@@ -125,13 +112,11 @@ export function openKeyVault(input: KeyVaultStore | NamespacedClient): KeyVaultS
 export function openCollection(input: MigrationCollectionInput): MigrationCollection {
   if (typeof input === 'object' && input !== null) {
     if ('scan' in input && typeof input.scan === 'function') return checkedCollection(input);
-    if ('client' in input && typeof input.namespace === 'string')
-      return driverMigrationCollection(input as DriverMigrationCollection);
+    if ('client' in input && typeof input.namespace === 'string') return driverMigrationCollection(input as DriverMigrationCollection);
   }
-  throw argumentError(
-    `a collection must be { client, namespace } or have the methods of MigrationCollection, found ${kindOf(input)}`,
-    { argument: 'collections' },
-  );
+  throw argumentError(`a collection must be { client, namespace } or have the methods of MigrationCollection, found ${kindOf(input)}`, {
+    argument: 'collections',
+  });
 }
 
 function validatorOf(collection: MigrationCollection): MigrationSchema[] {
@@ -177,17 +162,14 @@ function refuseOptionsOfOtherModes(mode: MigrationMode, options: MigrateOptions)
     }
   }
   if (mode !== 'rewrap' && (options.collections ?? []).length === 0) {
-    throw new CsfleError('OPTION_INVALID', `the mode ${mode} needs collections: name every one that holds values under these keys`, { details: { option: 'collections' } });
+    throw new CsfleError('OPTION_INVALID', `the mode ${mode} needs collections: name every one that holds values under these keys`, {
+      details: { option: 'collections' },
+    });
   }
 }
 
-function endpoints(
-  mode: MigrationMode,
-  options: MigrateOptions,
-  engine: MigrationEngine,
-): { from: MasterKeyDocument | null; to: MasterKeyDocument | null } {
-  if (mode === 'decrypt')
-    return { from: options.from === undefined ? null : configured('from', options.from, options), to: null };
+function endpoints(mode: MigrationMode, options: MigrateOptions, engine: MigrationEngine): { from: MasterKeyDocument | null; to: MasterKeyDocument | null } {
+  if (mode === 'decrypt') return { from: options.from === undefined ? null : configured('from', options.from, options), to: null };
   // A re-encryption goes by the choice of keys: a source that nobody named would leave out whatever was wrapped anew.
   const source = options.from ?? (mode === 'rewrap' ? { provider: 'local' } : undefined);
   const from = source === undefined ? null : configured('from', source, options);

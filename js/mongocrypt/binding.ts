@@ -3,19 +3,12 @@
 import { guarded, newMongoCrypt } from '../wasm.js';
 import type { MongoCryptContextHandle, MongoCryptHandle } from '../wasm-handles.js';
 import { BindingContext } from './binding-context.js';
-import type {
-  DataKeyContextOptions,
-  ExplicitEncryptionContextOptions,
-  IMongoCrypt,
-  MongoCryptOptions,
-  MongoCryptStatus,
-} from './interface.js';
+import type { DataKeyContextOptions, ExplicitEncryptionContextOptions, IMongoCrypt, MongoCryptOptions, MongoCryptStatus } from './interface.js';
 import { checkOptions, checkTrust, refuseLibrary } from './options.js';
 import { bytesOf, refused, statusOf } from './status.js';
 import { followTrust } from './trust.js';
 
-const optionalBytes = (value: unknown, name: string): Uint8Array | undefined =>
-  value === undefined ? undefined : bytesOf(value, name);
+const optionalBytes = (value: unknown, name: string): Uint8Array | undefined => (value === undefined ? undefined : bytesOf(value, name));
 
 /** COMPAT: the original cannot make an object of null or undefined either, and says what the engine says. */
 function objectOf<T extends object>(options: T | undefined): Partial<T> {
@@ -37,19 +30,11 @@ export class Binding implements IMongoCrypt {
   readonly #handle: MongoCryptHandle;
 
   constructor(options: Partial<MongoCryptOptions>) {
-    const { kmsProviders, schemaMap, encryptedFieldsMap, bypassQueryAnalysis, keyExpirationMs, libraryPath } =
-      checkOptions(options);
+    const { kmsProviders, schemaMap, encryptedFieldsMap, bypassQueryAnalysis, keyExpirationMs, libraryPath } = checkOptions(options);
     try {
       const trusted = checkTrust(options);
       followTrust();
-      this.#handle = newMongoCrypt(
-        kmsProviders,
-        schemaMap,
-        encryptedFieldsMap,
-        bypassQueryAnalysis,
-        keyExpirationMs,
-        trusted,
-      );
+      this.#handle = newMongoCrypt(kmsProviders, schemaMap, encryptedFieldsMap, bypassQueryAnalysis, keyExpirationMs, trusted);
     } catch (error) {
       throw refused(error);
     }
@@ -94,17 +79,7 @@ export class Binding implements IMongoCrypt {
     const hasTextOptions = 'textOptions' in given;
     if (hasTextOptions) bytesOf(given.textOptions, 'textOptions');
     return made(() =>
-      this.#handle.explicitEncrypt(
-        bytes,
-        keyId,
-        keyAltName,
-        algorithm,
-        hasContentionFactor,
-        queryType,
-        hasTextOptions,
-        isExpression,
-        Date.now(),
-      ),
+      this.#handle.explicitEncrypt(bytes, keyId, keyAltName, algorithm, hasContentionFactor, queryType, hasTextOptions, isExpression, Date.now()),
     );
   }
 

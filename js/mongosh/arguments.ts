@@ -28,7 +28,9 @@ export function requireArguments(method: string, values: readonly unknown[], kin
       throw new CsfleError('ARGUMENT_INVALID', `Missing required argument at position ${position} (${method})`, { details: { method, position } });
     }
     if (kind !== 'any' && typeof value !== kind) {
-      throw new CsfleError('ARGUMENT_INVALID', `Argument at position ${position} must be of type ${kind}, got ${typeof value} instead (${method})`, { details: { method, position } });
+      throw new CsfleError('ARGUMENT_INVALID', `Argument at position ${position} must be of type ${kind}, got ${typeof value} instead (${method})`, {
+        details: { method, position },
+      });
     }
   }
 }

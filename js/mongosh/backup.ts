@@ -71,7 +71,14 @@ const KEY = ['kmsProviders', 'passphrase', 'passphraseFile', 'trustedMasterKeys'
 export class ShellBackup {
   async create(file: string, options: ShellCreateBackupOptions): Promise<ShellBackupResult> {
     requireArguments('csfle.backup.create', [file], ['string']);
-    const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [...PLACE, ...KEY, 'masterKey', 'collections', 'schemaFiles', 'allowEmpty']);
+    const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [
+      ...PLACE,
+      ...KEY,
+      'masterKey',
+      'collections',
+      'schemaFiles',
+      'allowEmpty',
+    ]);
     requireRegionOfArn('masterKey', complete.masterKey);
     const place = findKeyVault(complete);
     const schemas = withFile(() => readSchemaFiles(complete.schemaFiles ?? []));
@@ -86,7 +93,10 @@ export class ShellBackup {
       );
       const { sha256, keys, notRead } = made;
       if (keys === 0 && complete.allowEmpty !== true)
-        throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `the key vault ${vaultPlace(place)} has no data key: no backup was written. allowEmpty: true backs up what is there all the same`);
+        throw new CsfleError(
+          'KEY_VAULT_KEY_NOT_FOUND',
+          `the key vault ${vaultPlace(place)} has no data key: no backup was written. allowEmpty: true backs up what is there all the same`,
+        );
       withFile(() => writeNewFile(file, made.bytes));
       return { file, sha256, keys, collections: made.collections, notRead };
     } finally {
@@ -109,32 +119,56 @@ export class ShellBackup {
 
   async restore(file: string, options: ShellRestoreBackupOptions = {}): Promise<ShellRestoreReport> {
     requireArguments('csfle.backup.restore', [file], ['string']);
-    const complete = completed<ShellRestoreBackupOptions>('csfle.backup.restore', options, [...PLACE, ...KEY, 'execute', 'overwrite', 'allowUnproven', 'fromAnotherKeyVault', 'collections', 'replacedFile']);
+    const complete = completed<ShellRestoreBackupOptions>('csfle.backup.restore', options, [
+      ...PLACE,
+      ...KEY,
+      'execute',
+      'overwrite',
+      'allowUnproven',
+      'fromAnotherKeyVault',
+      'collections',
+      'replacedFile',
+    ]);
     const place = findKeyVault(complete);
     const bytes = withFile(() => readBackupFile(file));
-    const { execute, overwrite, allowUnproven, fromAnotherKeyVault, collections, kmsTimeoutMS, kmsRetries, replacedFile = backupName(place.namespace, '-replaced') } = complete;
+    const {
+      execute,
+      overwrite,
+      allowUnproven,
+      fromAnotherKeyVault,
+      collections,
+      kmsTimeoutMS,
+      kmsRetries,
+      replacedFile = backupName(place.namespace, '-replaced'),
+    } = complete;
     const { key, wipe } = await ofBackup(file, bytes, () => openingKey(bytes, complete, place.state));
     let proof: ResolvedProviders | undefined;
     try {
       if (complete.kmsProviders !== undefined) proof = resolveKmsProviders(complete.kmsProviders, place.state);
       const report = await interruptible(place.state, (signal) =>
-        ofBackup(file, bytes, () => restoreBackup({
-          bytes,
-          key,
-          keyVault: vaultOf(place),
-          fromAnotherKeyVault,
-          execute,
-          overwrite,
-          allowUnproven,
-          collections,
-          kmsProviders: proof?.kmsProviders,
-          kmsTimeoutMS,
-          kmsRetries,
-          ...trustIn(complete),
-          replaced: { key, read: () => withFile(() => existingBackupFile(replacedFile)), write: (backup) => withFile(() => writeNewFile(replacedFile, backup.bytes)) },
-          signal,
-          bson: place.bson,
-        })),
+        ofBackup(file, bytes, () =>
+          restoreBackup({
+            bytes,
+            key,
+            keyVault: vaultOf(place),
+            fromAnotherKeyVault,
+            execute,
+            overwrite,
+            allowUnproven,
+            collections,
+            kmsProviders: proof?.kmsProviders,
+            kmsTimeoutMS,
+            kmsRetries,
+            ...trustIn(complete),
+            replaced: {
+              key,
+              read: () => withFile(() => existingBackupFile(replacedFile)),
+              write: (backup) => withFile(() => writeNewFile(replacedFile, backup.bytes)),
+            },
+            signal,
+            bson: place.bson,
+          }),
+        ),
       );
       return readableRestore({ ...inShell.report(report), replacedFile: report.replacedBackup === null ? null : replacedFile }, file, vaultPlace(place));
     } finally {
@@ -157,8 +191,10 @@ const HELP: ClassHelp = {
   description: 'Sealed backups of a key vault, in encrypted files of mode 600',
   methods: {
     create: {
-      usage: "csfle.backup.create(file, { keyVaultNamespace, passphraseFile | passphrase: passwordPrompt() | masterKey, kmsProviders, collections, schemaFiles, allowEmpty })",
-      description: 'Writes key documents, indexes, validators and encryptedFields to a new file. It is sealed under a passphrase, or under a master key of kmsProviders.',
+      usage:
+        'csfle.backup.create(file, { keyVaultNamespace, passphraseFile | passphrase: passwordPrompt() | masterKey, kmsProviders, collections, schemaFiles, allowEmpty })',
+      description:
+        'Writes key documents, indexes, validators and encryptedFields to a new file. It is sealed under a passphrase, or under a master key of kmsProviders.',
     },
     verify: {
       usage: 'csfle.backup.verify(file, { passphraseFile | passphrase | kmsProviders })',

@@ -120,7 +120,11 @@ const PATIENCE_MS = 10_000;
  * As `interruptible`, for work that finishes its write and has something to say then: on Ctrl+C the shell waits for that, before it
  * closes the connections that the write needs.
  */
-export async function finishing<T>(state: ShellInstanceState | undefined, work: (signal: AbortSignal) => Promise<T>, onInterrupted: (result: T) => Promise<void>): Promise<T> {
+export async function finishing<T>(
+  state: ShellInstanceState | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+  onInterrupted: (result: T) => Promise<void>,
+): Promise<T> {
   const { interrupted } = state ?? {};
   if (interrupted?.withOverrideInterruptBehavior === undefined) return interruptible(state, work);
   const controller = new AbortController();
@@ -130,7 +134,9 @@ export async function finishing<T>(state: ShellInstanceState | undefined, work: 
     async () => {
       controller.abort();
       let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, PATIENCE_MS); });
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, PATIENCE_MS);
+      });
       // What fails has no report.
       await Promise.race([late, running?.then(onInterrupted).catch(() => undefined)]);
       clearTimeout(timer);

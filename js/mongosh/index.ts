@@ -116,7 +116,8 @@ const HELP: ClassHelp = {
     },
     localKeyFile: {
       usage: 'csfle.localKeyFile(path, { create })',
-      description: 'Takes a local master key from a file of 96 bytes that only its owner reads. create: true makes a new one if there is none, and says so with its absolute path.',
+      description:
+        'Takes a local master key from a file of 96 bytes that only its owner reads. create: true makes a new one if there is none, and says so with its absolute path.',
       synchronous: true,
     },
   },

@@ -217,7 +217,13 @@ async function ensureIndex({ vaultMongo, database, collection, namespace, state 
     // No collection yet, or no right to list indexes: creating will tell.
   }
   try {
-    await provider.updateMany(database, collection, { keyAltNames: { $size: 0 } }, { $unset: { keyAltNames: '' }, $currentDate: { updateDate: true } }, { writeConcern });
+    await provider.updateMany(
+      database,
+      collection,
+      { keyAltNames: { $size: 0 } },
+      { $unset: { keyAltNames: '' }, $currentDate: { updateDate: true } },
+      { writeConcern },
+    );
     const index = { key: { keyAltNames: 1 }, name: 'keyAltNames_1', unique: true, partialFilterExpression: { keyAltNames: { $exists: true } } };
     await provider.createIndexes(database, collection, [index], { writeConcern });
   } catch (error) {
@@ -253,7 +259,8 @@ const HELP: ClassHelp = {
     },
     deleteKey: {
       usage: "keyVault.deleteKey(keyId, { evidence: { skipNamespaces: ['logs.*'], reason }, dataClients, otherCollections, schemas })",
-      description: 'Moves a data key to the retired keys, if no value in any namespace needs it. What cannot be read counts as in use. keyVault.restoreKey() brings it back.',
+      description:
+        'Moves a data key to the retired keys, if no value in any namespace needs it. What cannot be read counts as in use. keyVault.restoreKey() brings it back.',
       docs: `${MANUAL}/KeyVault.deleteKey`,
     },
     retiredKeys: {
@@ -276,7 +283,8 @@ const HELP: ClassHelp = {
     },
     rewrapManyDataKey: {
       usage: 'keyVault.rewrapManyDataKey(filter, { provider, masterKey, proof, newMasterKey })',
-      description: 'Wraps the matching data keys anew: under the given master key, or under their own. Data stays as it is. What a KMS unwraps has to open a value under the key: values are looked for in all collections, or in those of proof: { collections: [db.patients] }.',
+      description:
+        'Wraps the matching data keys anew: under the given master key, or under their own. Data stays as it is. What a KMS unwraps has to open a value under the key: values are looked for in all collections, or in those of proof: { collections: [db.patients] }.',
       docs: `${MANUAL}/KeyVault.rewrapManyDataKey`,
     },
     createDataKey: { usage: 'keyVault.createDataKey(kms, masterKey | options, keyAltNames)', description: 'Alias of KeyVault.createKey().' },

@@ -30,7 +30,9 @@ const CREDENTIAL_NAMES: readonly string[] = ['accessKeyId', 'secretAccessKey', '
  */
 export function resolveKmsProviders(given: ShellKmsProviders | undefined, state: ShellInstanceState | undefined): ResolvedProviders {
   if (typeof given !== 'object' || given === null) {
-    throw new CsfleError('ARGUMENT_INVALID', 'kmsProviders is missing; for example { local: csfle.localKeyFile("master-key.bin") }', { details: { argument: 'kmsProviders' } });
+    throw new CsfleError('ARGUMENT_INVALID', 'kmsProviders is missing; for example { local: csfle.localKeyFile("master-key.bin") }', {
+      details: { argument: 'kmsProviders' },
+    });
   }
   const read: Uint8Array[] = [];
   const wipe = (): void => {

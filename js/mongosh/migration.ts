@@ -1,6 +1,17 @@
 /** `csfle.migrate()`: the library's migration with the shell's connection, progress in lines, a result that reads well. */
 
-import { choiceText, CsfleError, type MasterKeyDocument, type MigrateOptions, type MigrationBackup, type MigrationCheck, type MigrationProgress, type MigrationReport, migrate, remainingText } from '../index.js';
+import {
+  choiceText,
+  CsfleError,
+  type MasterKeyDocument,
+  type MigrateOptions,
+  type MigrationBackup,
+  type MigrationCheck,
+  type MigrationProgress,
+  type MigrationReport,
+  migrate,
+  remainingText,
+} from '../index.js';
 import { visible } from '../node/text.js';
 import { backupName, existingBackupFile, writeNewFile } from '../node/backup-files.js';
 import { sealingKey } from './backup.js';
@@ -20,7 +31,9 @@ export interface ShellCollection {
 }
 
 /** Options of `csfle.migrate()`: those of the library's `migrate()`, with the key vault and collections named the shell's way. */
-export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOptions, 'backup' | 'keyVault' | 'kmsProviders' | 'collections' | 'otherCollections' | 'dataClients' | 'onProgress' | 'bson' | 'signal'> {
+export interface ShellMigrateOptions
+  extends ShellPassphrase,
+    Omit<MigrateOptions, 'backup' | 'keyVault' | 'kmsProviders' | 'collections' | 'otherCollections' | 'dataClients' | 'onProgress' | 'bson' | 'signal'> {
   /** The connection: a Mongo or a Database of the shell. Default: that of `db`. */
   readonly client?: unknown;
   /** The key vault, `database.collection`. */
@@ -46,9 +59,38 @@ export interface ShellMigrateOptions extends ShellPassphrase, Omit<MigrateOption
 }
 
 const OPTION_NAMES: readonly (keyof ShellMigrateOptions)[] = [
-  'client', 'keyVaultNamespace', 'keyVaultClient', 'kmsProviders', 'mode', 'from', 'to', 'execute', 'createdBefore', 'keyIds', 'all', 'keyFilter',
-  'collections', 'schemas', 'confirmPlaintext', 'deleteOldKeys', 'evidence', 'otherCollections', 'dataClients', 'backup', 'backupFile', 'passphraseFile',
-  'passphrase', 'onBackup', 'allowEmpty', 'newMasterKey', 'trustedMasterKeys', 'allowedEndpoints', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries',
+  'client',
+  'keyVaultNamespace',
+  'keyVaultClient',
+  'kmsProviders',
+  'mode',
+  'from',
+  'to',
+  'execute',
+  'createdBefore',
+  'keyIds',
+  'all',
+  'keyFilter',
+  'collections',
+  'schemas',
+  'confirmPlaintext',
+  'deleteOldKeys',
+  'evidence',
+  'otherCollections',
+  'dataClients',
+  'backup',
+  'backupFile',
+  'passphraseFile',
+  'passphrase',
+  'onBackup',
+  'allowEmpty',
+  'newMasterKey',
+  'trustedMasterKeys',
+  'allowedEndpoints',
+  'batchSize',
+  'kmsConcurrency',
+  'kmsTimeoutMS',
+  'kmsRetries',
 ];
 
 /** A line of progress at most this often. */
@@ -62,10 +104,28 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   const complete = { ...options, ...withOptionsOfMongo(options) } as ShellMigrateOptions;
   requireOptions('csfle.migrate', complete, OPTION_NAMES);
   if (complete.backup !== undefined && typeof complete.backup !== 'boolean')
-    throw new CsfleError('OPTION_INVALID', `backup must be true or false, found ${typeof complete.backup}; the file and its passphrase are backupFile and passphraseFile`, { details: { option: 'backup' } });
+    throw new CsfleError(
+      'OPTION_INVALID',
+      `backup must be true or false, found ${typeof complete.backup}; the file and its passphrase are backupFile and passphraseFile`,
+      { details: { option: 'backup' } },
+    );
   for (const name of ['from', 'to'] as const) requireRegionOfArn(name, complete[name]);
   const place = findKeyVault(complete);
-  const { client: _client, keyVaultNamespace: _namespace, keyVaultClient: _vaultClient, kmsProviders, collections, otherCollections, dataClients, backupFile, backup: wantsBackup, passphrase, passphraseFile, newMasterKey, ...settings } = complete;
+  const {
+    client: _client,
+    keyVaultNamespace: _namespace,
+    keyVaultClient: _vaultClient,
+    kmsProviders,
+    collections,
+    otherCollections,
+    dataClients,
+    backupFile,
+    backup: wantsBackup,
+    passphrase,
+    passphraseFile,
+    newMasterKey,
+    ...settings
+  } = complete;
   // One client for one connection: what it lists is searched once.
   const dataClient = place.mongo === place.vaultMongo ? place.vaultClient : providerClient(place.mongo);
   const opened = (option: string, given: readonly (string | ShellCollection)[]): MigrateOptions['collections'] =>
@@ -75,7 +135,15 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
   let held: { readonly backup: MigrationBackup; wipe(): void } | undefined;
   try {
     const { to, trustedMasterKeys, allowedEndpoints } = complete;
-    await requireKnownMasterKey(place, { provider: to?.provider, kmsProviders: providers.kmsProviders, given: kmsProviders, newMasterKey, alsoRetired: true, trustedMasterKeys, allowedEndpoints });
+    await requireKnownMasterKey(place, {
+      provider: to?.provider,
+      kmsProviders: providers.kmsProviders,
+      given: kmsProviders,
+      newMasterKey,
+      alsoRetired: true,
+      trustedMasterKeys,
+      allowedEndpoints,
+    });
     held = wantsBackup === false ? undefined : backupOf(complete, providers, place);
     const backup = held?.backup;
     const where: ReportPlace = { vault: vaultPlace(place), keyFile: to === undefined ? undefined : keyFileOf(kmsProviders?.[to.provider]) };
@@ -115,11 +183,17 @@ export function listOf<T>(option: string, given: readonly T[]): readonly T[] {
 export function namespaceOf(option: string, collection: string | ShellCollection): string {
   if (typeof collection === 'string') return collection;
   if (typeof collection?.getFullName === 'function') return collection.getFullName();
-  throw new CsfleError('ARGUMENT_INVALID', `${option}: expected collections such as db.patients, or names such as "hospital.patients"`, { details: { argument: option } });
+  throw new CsfleError('ARGUMENT_INVALID', `${option}: expected collections such as db.patients, or names such as "hospital.patients"`, {
+    details: { argument: option },
+  });
 }
 
 /** The backup before the first write. A plan that has no key for it goes without: it only counts its calls. */
-function backupOf(options: ShellMigrateOptions, providers: ResolvedProviders, place: ShellKeyVaultPlace): { readonly backup: MigrationBackup; wipe(): void } | undefined {
+function backupOf(
+  options: ShellMigrateOptions,
+  providers: ResolvedProviders,
+  place: ShellKeyVaultPlace,
+): { readonly backup: MigrationBackup; wipe(): void } | undefined {
   const { backupFile, passphrase, passphraseFile, from, to, execute, trustedMasterKeys, allowedEndpoints, kmsTimeoutMS, kmsRetries } = options;
   const ofLocal = 'local' in providers.kmsProviders ? { provider: 'local' } : undefined;
   const masterKey = to ?? from ?? ofLocal;
@@ -202,7 +276,9 @@ function summary(report: MigrationReport, { vault, keyFile }: ReportPlace): stri
   const { left, stays } = remainingText(report);
   // Half a plan would look like one without keys.
   if (report.interrupted && checks.length === 0)
-    return [`Migration plan (${report.mode})`, '', `  vault        ${vault}`, '', 'Interrupted: nothing was written. Run it again to go on.'].map(visible).join('\n');
+    return [`Migration plan (${report.mode})`, '', `  vault        ${vault}`, '', 'Interrupted: nothing was written. Run it again to go on.']
+      .map(visible)
+      .join('\n');
   const lines = [
     `${report.executed ? 'Migration' : 'Migration plan'} (${report.mode}): ${masterKeyText(report.from) ?? 'every key'} -> ${masterKeyText(report.to) ?? 'plaintext'}`,
     '',
@@ -210,16 +286,31 @@ function summary(report: MigrationReport, { vault, keyFile }: ReportPlace): stri
     ...(keyFile === undefined ? [] : [`  key file     ${keyFile}`]),
     `  keys         ${counts.migrate} to migrate, ${counts.done} done before, ${counts.other} not asked for, ${counts.malformed} malformed`,
     ...(report.choice === null ? [] : [`  asked for    ${choiceText(report.choice)}`]),
-    ...collections.map((one) => `  collection   ${one.namespace}: ${counted(one.documents, 'document')}, ${one.valuesToMigrate} of ${counted(one.values, 'encrypted value')} to migrate`),
+    ...collections.map(
+      (one) =>
+        `  collection   ${one.namespace}: ${counted(one.documents, 'document')}, ${one.valuesToMigrate} of ${counted(one.values, 'encrypted value')} to migrate`,
+    ),
     ...schemas.map((one) => `  schema       ${one.name}: ${counted(one.changes, 'change')}`),
     ...checks.flatMap((check) => [`  check        ${checkLine(check)}`, ...remedyLine(check)]),
-    ...(report.backup === null ? [] : [`  backup       ${report.backup.file ?? 'stored'}${report.backup.kept ? ' of an earlier run' : ''}: ${counted(report.backup.keys, 'key')}`]),
+    ...(report.backup === null
+      ? []
+      : [`  backup       ${report.backup.file ?? 'stored'}${report.backup.kept ? ' of an earlier run' : ''}: ${counted(report.backup.keys, 'key')}`]),
     ...(report.backup?.notRead ?? []).map((reason) => `  warning      not in the backup: ${reason}`),
     report.executed ? resultLine(report) : `  KMS calls    about ${kmsCalls}`,
-    ...(report.executed ? report.collections.map((one) => `  rewritten    ${one.namespace}: ${counted(one.documentsRewritten, 'document')}, ${counted(one.valuesRewritten, 'value')}, ${one.valuesLeft ?? 'not known how many'} left`) : []),
+    ...(report.executed
+      ? report.collections.map(
+          (one) =>
+            `  rewritten    ${one.namespace}: ${counted(one.documentsRewritten, 'document')}, ${counted(one.valuesRewritten, 'value')}, ${one.valuesLeft ?? 'not known how many'} left`,
+        )
+      : []),
     ...left.map((line) => `  left         ${line}`),
     ...(stays === null ? [] : [`  not chosen   ${stays}`]),
-    ...report.failures.filter(({ kind }) => kind !== 'check').flatMap(({ kind, id, code, message, remedy }) => [`  failed       ${kind === id ? '' : `${kind} `}${id}: ${message} [${code}]`, `               ${remedy}`]),
+    ...report.failures
+      .filter(({ kind }) => kind !== 'check')
+      .flatMap(({ kind, id, code, message, remedy }) => [
+        `  failed       ${kind === id ? '' : `${kind} `}${id}: ${message} [${code}]`,
+        `               ${remedy}`,
+      ]),
     '',
     verdict(report, executable),
   ];
@@ -245,7 +336,8 @@ function resultLine({ mode, keys, durationMs }: MigrationReport): string {
   // Leaving encryption changes no key.
   if (mode === 'decrypt') return `  result       ${time}`;
   const done = `${counted(keys.migrated, 'key')} ${mode === 'rewrap' ? 'wrapped anew' : 'replaced by new ones'}, ${keys.alreadyDone} were done, ${keys.failed} failed`;
-  const after = mode === 'rewrap' ? `${keys.verified} verified` : `${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} retired`;
+  const after =
+    mode === 'rewrap' ? `${keys.verified} verified` : `${counted(keys.namesMoved, 'alternate name')} moved, ${counted(keys.deleted, 'old key')} retired`;
   return `  result       ${done}, ${after}, ${time}`;
 }
 
@@ -258,7 +350,10 @@ function verdict(report: MigrationReport, executable: boolean): string {
   const kept = (report.remaining?.notChosen ?? []).length > 0 || report.plan.checks.some(({ name, ok }) => name === 'keys-under-target' && !ok);
   const nothingChosen = report.keys.planned === 0 ? report.plan.checks.find(({ name }) => name === 'keys-chosen') : undefined;
   if (report.executed && report.ok && nothingChosen !== undefined) return `Nothing to do: ${nothingChosen.detail}.`;
-  if (report.executed) return report.ok ? `Done and verified${kept ? ' for the keys that were chosen; others keep their data key' : ''}.` : 'Not done: see above what failed and what is left. Run it again when that is dealt with.';
+  if (report.executed)
+    return report.ok
+      ? `Done and verified${kept ? ' for the keys that were chosen; others keep their data key' : ''}.`
+      : 'Not done: see above what failed and what is left. Run it again when that is dealt with.';
   if (report.failures.length > 0) return 'Nothing was written: see what failed above.';
   return executable ? 'Nothing was written. Run it again with execute: true.' : 'Nothing was written, and nothing will be before the failed checks pass.';
 }

@@ -30,13 +30,18 @@ function summary(report: ShellRestoreReport, file: string, vault: string): strin
     ...list('inserted', inserted),
     ...list('replaced', replaced),
     ...list('differ', differing),
-    ...namesLeftOut.map(({ id, name, ownerId }) => `  names        ${id} ${executed ? 'came' : 'would come'} back without the alternate name ${name}, which ${ownerId} has now`),
+    ...namesLeftOut.map(
+      ({ id, name, ownerId }) => `  names        ${id} ${executed ? 'came' : 'would come'} back without the alternate name ${name}, which ${ownerId} has now`,
+    ),
     ...list('unproven', unopened, 'no master key at hand opens them'),
     ...list('unproven', uncompared, `not compared with the wrapping that they ${executed ? 'replaced' : 'would replace'}`),
     ...list('indexes', indexes),
     ...list('collections', collections),
     ...(replacedFile === null ? [] : [`  before       the state before is in ${replacedFile}`]),
-    ...failures.flatMap(({ kind, id, code, message, remedy }) => [`  failed       ${kind === id ? '' : `${kind} `}${id}: ${message} [${code}]`, `               ${remedy}`]),
+    ...failures.flatMap(({ kind, id, code, message, remedy }) => [
+      `  failed       ${kind === id ? '' : `${kind} `}${id}: ${message} [${code}]`,
+      `               ${remedy}`,
+    ]),
     '',
     verdict(report),
   ];

@@ -1,6 +1,17 @@
 /** Removing and restoring keys in the shell: the library's search for uses, with the shell's connections. */
 
-import { CsfleError, type DeleteResult, type Document, type EvidenceOptions, type KeyRemovalReport, type MigrationSchema, type RetiredKey, restoreRetiredKeys, retiredKeys, retireKeys } from '../index.js';
+import {
+  CsfleError,
+  type DeleteResult,
+  type Document,
+  type EvidenceOptions,
+  type KeyRemovalReport,
+  type MigrationSchema,
+  type RetiredKey,
+  restoreRetiredKeys,
+  retiredKeys,
+  retireKeys,
+} from '../index.js';
 import { requireOptions } from './arguments.js';
 import { interruptible } from './help.js';
 import { resolveKmsProviders } from './kms-providers.js';
@@ -31,7 +42,10 @@ export async function deleteKey(session: ShellSession, keyId: unknown, options: 
   const ofData = mongo === vaultMongo ? [] : [providerClient(mongo)];
   const added = listOf('dataClients', options.dataClients ?? []).map((client) => providerClient(findMongo(client, options)));
   const dataClient = ofData[0] ?? vaultClient;
-  const others = listOf('otherCollections', options.otherCollections ?? []).map((one) => ({ client: dataClient, namespace: namespaceOf('otherCollections', one) }));
+  const others = listOf('otherCollections', options.otherCollections ?? []).map((one) => ({
+    client: dataClient,
+    namespace: namespaceOf('otherCollections', one),
+  }));
   const providers = resolveKmsProviders(session.kmsProviders, state);
   try {
     const report = await interruptible(state, (signal) =>

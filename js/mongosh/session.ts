@@ -79,7 +79,9 @@ export function findKeyVault(options: ShellEncryptionOptions): ShellKeyVaultPlac
   const vaultMongo = options.keyVaultClient === undefined ? mongo : findMongo(options.keyVaultClient, undefined);
   const namespace = options.keyVaultNamespace;
   if (namespace === undefined) {
-    throw new CsfleError('ARGUMENT_INVALID', 'FLE options must be passed to the Mongo object or to csfle: keyVaultNamespace is missing', { details: { argument: 'keyVaultNamespace' } });
+    throw new CsfleError('ARGUMENT_INVALID', 'FLE options must be passed to the Mongo object or to csfle: keyVaultNamespace is missing', {
+      details: { argument: 'keyVaultNamespace' },
+    });
   }
   const names = typeof namespace === 'string' ? splitNamespace(namespace) : undefined;
   if (names === undefined) {
@@ -99,9 +101,13 @@ export function vaultPlace({ namespace, vaultMongo }: Pick<ShellKeyVaultPlace, '
 /** Completes options with those that their connection was opened with. `options` may be that connection itself. */
 export function withOptionsOfMongo(options: unknown): ShellEncryptionOptions {
   if (typeof options !== 'object' || options === null) {
-    throw new CsfleError('ARGUMENT_INVALID', 'expected options such as { keyVaultNamespace: "encryption.__keyVault", kmsProviders: { local: csfle.localKeyFile("master-key.bin") } }', {
-      details: { argument: 'options' },
-    });
+    throw new CsfleError(
+      'ARGUMENT_INVALID',
+      'expected options such as { keyVaultNamespace: "encryption.__keyVault", kmsProviders: { local: csfle.localKeyFile("master-key.bin") } }',
+      {
+        details: { argument: 'options' },
+      },
+    );
   }
   const given: ShellEncryptionOptions = isMongo(options) ? { client: options } : options;
   const client = findMongo(given.client, options);
@@ -117,9 +123,13 @@ export function withOptionsOfMongo(options: unknown): ShellEncryptionOptions {
 function refuseMisspeltTrust(options: object): void {
   const name = Object.keys(options).find((one) => /trust|allow.*endpoint|master.?key/i.test(one) && !TRUST_NAMES.includes(one));
   if (name !== undefined)
-    throw new CsfleError('OPTION_INVALID', `the options of this Mongo have ${JSON.stringify(name)}, which is no option; there are ${TRUST_NAMES.join(' and ')}`, {
-      details: { option: name },
-    });
+    throw new CsfleError(
+      'OPTION_INVALID',
+      `the options of this Mongo have ${JSON.stringify(name)}, which is no option; there are ${TRUST_NAMES.join(' and ')}`,
+      {
+        details: { option: name },
+      },
+    );
 }
 
 /**

@@ -31,7 +31,20 @@ interface BsonClasses {
 }
 
 const CLASS_NAMES = [
-  'Binary', 'UUID', 'ObjectId', 'Long', 'Timestamp', 'Double', 'Int32', 'Decimal128', 'MinKey', 'MaxKey', 'BSONRegExp', 'BSONSymbol', 'Code', 'DBRef',
+  'Binary',
+  'UUID',
+  'ObjectId',
+  'Long',
+  'Timestamp',
+  'Double',
+  'Int32',
+  'Decimal128',
+  'MinKey',
+  'MaxKey',
+  'BSONRegExp',
+  'BSONSymbol',
+  'Code',
+  'DBRef',
 ] as const satisfies readonly (keyof BsonClasses)[];
 
 const UUID_SUBTYPE = 4;
@@ -42,7 +55,8 @@ const UUID_SUBTYPE = 4;
  */
 export function shellBson(published: Readonly<Record<string, unknown>>): BsonLibrary {
   for (const member of CLASS_NAMES) {
-    if (typeof published[member] !== 'function') throw new CsfleError('HOST_BSON_MISSING', `the BSON library of the shell lacks ${member}`, { details: { member } });
+    if (typeof published[member] !== 'function')
+      throw new CsfleError('HOST_BSON_MISSING', `the BSON library of the shell lacks ${member}`, { details: { member } });
   }
   const shell = published as unknown as BsonClasses;
   const sameMajor = versionOf(shell.Binary.prototype) === versionOf(ownBson.Binary.prototype);
@@ -78,8 +92,19 @@ function exchange(value: unknown, classes: BsonClasses): unknown {
 }
 
 type BsonObject =
-  | ownBson.Binary | ownBson.ObjectId | ownBson.Long | ownBson.Timestamp | ownBson.Double | ownBson.Int32 | ownBson.Decimal128
-  | ownBson.MinKey | ownBson.MaxKey | ownBson.BSONRegExp | ownBson.BSONSymbol | ownBson.Code | ownBson.DBRef;
+  | ownBson.Binary
+  | ownBson.ObjectId
+  | ownBson.Long
+  | ownBson.Timestamp
+  | ownBson.Double
+  | ownBson.Int32
+  | ownBson.Decimal128
+  | ownBson.MinKey
+  | ownBson.MaxKey
+  | ownBson.BSONRegExp
+  | ownBson.BSONSymbol
+  | ownBson.Code
+  | ownBson.DBRef;
 
 function exchangeBson(value: BsonObject, classes: BsonClasses): unknown {
   switch (value._bsontype) {

@@ -118,7 +118,12 @@ export function knownInstanceState(): ShellInstanceState | undefined {
 
 /** Says whether `value` is a connection of the shell. */
 export function isMongo(value: unknown): value is ShellMongo {
-  return typeof value === 'object' && value !== null && typeof (value as ShellMongo)._serviceProvider === 'object' && typeof (value as ShellMongo).getDB === 'function';
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as ShellMongo)._serviceProvider === 'object' &&
+    typeof (value as ShellMongo).getDB === 'function'
+  );
 }
 
 /** Says whether the shell runs under --json: its output is one document then, to which nothing may be added. */

@@ -65,7 +65,8 @@ export const SHELL_WORDS: HostWords = {
       message.endsWith('sealed under a passphrase')
         ? 'Give the passphrase that the backup was made with (passphraseFile or passphrase), or another copy of the file.'
         : 'Give the master key that the backup was made with in kmsProviders, or another copy of the file.',
-    BACKUP_RESTORE_UNPROVEN: 'Give kmsProviders that open both wrappings, so that they can be compared; set allowUnproven: true only if you know that the backup is right.',
+    BACKUP_RESTORE_UNPROVEN:
+      'Give kmsProviders that open both wrappings, so that they can be compared; set allowUnproven: true only if you know that the backup is right.',
     BACKUP_KEY_VAULT_MISMATCH: 'Check which backup is meant, and keyVaultNamespace; set fromAnotherKeyVault: true when the keys shall really go there.',
     MIGRATION_CONFIRMATION_MISSING: 'Set confirmPlaintext: true when documents shall really be stored in the clear.',
     MIGRATION_BACKUP_FAILED: 'Nothing was written. Name a new file in backupFile where one can be written, or take no backup with backup: false.',
@@ -73,7 +74,8 @@ export const SHELL_WORDS: HostWords = {
     MIGRATION_OLD_KEYS_IN_USE: 'Migrate the collection that the message names too: add it to collections.',
     MIGRATION_EVIDENCE_INCOMPLETE: `Allow this user to list and read every namespace, ${IN_USE}`,
     KEY_VAULT_KEY_IN_USE: `Re-encrypt or delete the values that the report names first, ${IN_USE}`,
-    MIGRATION_NO_KEYS_CHOSEN: 'Nothing was written. Check keyVaultNamespace, from and the choice of data keys: together they name no key. allowEmpty: true is for a key vault that is meant to have none. See: csfle.status()',
+    MIGRATION_NO_KEYS_CHOSEN:
+      'Nothing was written. Check keyVaultNamespace, from and the choice of data keys: together they name no key. allowEmpty: true is for a key vault that is meant to have none. See: csfle.status()',
     'OPTION_INVALID collections': 'Set collections: [db.patients, ...] to every collection that holds values under these keys; the mode rewrap takes none.',
   },
 };

@@ -4,7 +4,24 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fchmodSync, fchownSync, fstatSync, fsyncSync, linkSync, lstatSync, openSync, readSync, realpathSync, renameSync, type Stats, statSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 
 /** Codes of `FileError`; append only. */
@@ -119,23 +136,28 @@ export async function createFile(path: string, bytes: Uint8Array, options?: Crea
 /** `createFile` for callers that cannot wait. */
 export function createFileSync(path: string, bytes: Uint8Array, { mode = OWNER_ONLY }: CreateOptions = {}): void {
   if (isThere(path)) throw exists(path);
-  staged(path, bytes, () => mode, (temporary, descriptor) => {
-    const own = fstatSync(descriptor);
-    try {
-      linkSync(temporary, path);
-    } catch (cause) {
-      if (systemCodeOf(cause) === 'EEXIST') throw exists(path, cause);
-      if (!WITHOUT_LINKS.has(systemCodeOf(cause))) throw cause;
-      renameToNewName(temporary, path);
-    }
-    try {
-      if (!isSameFile(own, lstatSync(path))) throw new Error('another file has been put in its place');
-      syncFolderOf(path);
-    } catch (cause) {
-      removeIfSame(path, own);
-      throw cause;
-    }
-  });
+  staged(
+    path,
+    bytes,
+    () => mode,
+    (temporary, descriptor) => {
+      const own = fstatSync(descriptor);
+      try {
+        linkSync(temporary, path);
+      } catch (cause) {
+        if (systemCodeOf(cause) === 'EEXIST') throw exists(path, cause);
+        if (!WITHOUT_LINKS.has(systemCodeOf(cause))) throw cause;
+        renameToNewName(temporary, path);
+      }
+      try {
+        if (!isSameFile(own, lstatSync(path))) throw new Error('another file has been put in its place');
+        syncFolderOf(path);
+      } catch (cause) {
+        removeIfSame(path, own);
+        throw cause;
+      }
+    },
+  );
 }
 
 /**
@@ -146,12 +168,17 @@ export function createFileSync(path: string, bytes: Uint8Array, { mode = OWNER_O
 export async function replaceFile(path: string, bytes: Uint8Array, { expected }: ReplaceOptions = {}): Promise<void> {
   const real = realPathOf(path);
   const before = regularStats(real);
-  staged(real, bytes, (descriptor) => keepOwner(descriptor, before), (temporary) => {
-    if (expected !== undefined && !holds(real, expected)) throw new FileError('FILE_CHANGED', path, `${path} holds other bytes than before`);
-    if (!isSameFile(before, lstatSync(real))) throw new FileError('FILE_CHANGED', path, `${path} is another file than before`);
-    renameSync(temporary, real);
-    syncFolderOf(real);
-  });
+  staged(
+    real,
+    bytes,
+    (descriptor) => keepOwner(descriptor, before),
+    (temporary) => {
+      if (expected !== undefined && !holds(real, expected)) throw new FileError('FILE_CHANGED', path, `${path} holds other bytes than before`);
+      if (!isSameFile(before, lstatSync(real))) throw new FileError('FILE_CHANGED', path, `${path} is another file than before`);
+      renameSync(temporary, real);
+      syncFolderOf(real);
+    },
+  );
 }
 
 /** The command that makes a file its owner's alone, for a shell to run. */
@@ -372,7 +399,15 @@ function systemCodeOf(cause: unknown): string | undefined {
 }
 
 function notRegular(path: string, stats: Stats): FileError {
-  const kind = stats.isSymbolicLink() ? 'a symbolic link' : stats.isDirectory() ? 'a directory' : stats.isFIFO() ? 'a FIFO' : stats.isSocket() ? 'a socket' : 'a device';
+  const kind = stats.isSymbolicLink()
+    ? 'a symbolic link'
+    : stats.isDirectory()
+      ? 'a directory'
+      : stats.isFIFO()
+        ? 'a FIFO'
+        : stats.isSocket()
+          ? 'a socket'
+          : 'a device';
   return new FileError('FILE_NOT_REGULAR', path, `${path} is ${kind}, not a regular file`);
 }
 
@@ -387,7 +422,9 @@ function exists(path: string, cause?: unknown): FileError {
 function unreadable(path: string, cause: unknown): FileError {
   const systemCode = systemCodeOf(cause);
   const code = systemCode === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE';
-  return new FileError(code, path, `${path} cannot be read (${systemCode ?? 'unknown error'})${systemCode === 'ENOENT' ? soughtAs(path) : ''}`, systemCode, { cause });
+  return new FileError(code, path, `${path} cannot be read (${systemCode ?? 'unknown error'})${systemCode === 'ENOENT' ? soughtAs(path) : ''}`, systemCode, {
+    cause,
+  });
 }
 
 function unwritable(path: string, cause: unknown): FileError {

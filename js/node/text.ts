@@ -18,6 +18,11 @@ export function visible(text: string): string {
 /** JSON text with the same characters as escapes of JSON, which a parser reads as they were. Line ends between values stay. */
 export function visibleJson(json: string): string {
   return json.replace(UNSEEN, (character) =>
-    character === '\n' ? character : character.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''),
+    character === '\n'
+      ? character
+      : character
+          .split('')
+          .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+          .join(''),
   );
 }

@@ -85,7 +85,10 @@ export class Wording {
     if (id?.split(':', 1)[0] !== 'local') return undefined;
     const source = this.localKeys.get(id);
     const under = source === undefined ? 'the local master key that was given' : `the local master key of ${source}`;
-    return text.replace(NOT_AUTHENTIC, `${isOfKey && name !== undefined ? 'the key documents do' : 'the key document does'} not open under ${under} (HMAC validation failure)`);
+    return text.replace(
+      NOT_AUTHENTIC,
+      `${isOfKey && name !== undefined ? 'the key documents do' : 'the key document does'} not open under ${under} (HMAC validation failure)`,
+    );
   }
 
   #inReport(value: unknown): unknown {
@@ -97,7 +100,12 @@ export class Wording {
     if (typeof detail === 'string') {
       const closed = this.#closedLocalKey(inner, detail);
       // A check has no remedy of its own.
-      const remedy = closed !== undefined ? this.#words.wrongLocalKey : ok === false && typeof code === 'string' ? this.remedy({ code, message: detail }, this.#remedyOf(code)) : undefined;
+      const remedy =
+        closed !== undefined
+          ? this.#words.wrongLocalKey
+          : ok === false && typeof code === 'string'
+            ? this.remedy({ code, message: detail }, this.#remedyOf(code))
+            : undefined;
       return { ...inner, detail: closed ?? this.text(detail), ...(remedy === undefined ? {} : { remedy }) };
     }
     return typeof code === 'string' && typeof message === 'string' ? this.error(inner as unknown as SaidError) : inner;

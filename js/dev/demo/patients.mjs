@@ -30,7 +30,8 @@ const randomTypes = {
 const dbPointerType = 0x0c;
 const documentType = 0x03;
 // Binary is there in three subtypes.
-export const typeCount = new Set([dbPointerType, ...Object.values({ ...deterministicTypes, ...randomTypes }).map((make) => serialize({ '': make(1) })[4])]).size;
+export const typeCount = new Set([dbPointerType, ...Object.values({ ...deterministicTypes, ...randomTypes }).map((make) => serialize({ '': make(1) })[4])])
+  .size;
 
 export const keyNames = ['demo.ssn', 'demo.medical', 'demo.insurance', 'demo.samples'];
 
@@ -41,7 +42,9 @@ export const fields = {
   'visits.note': { algorithm: RANDOM, keyAltName: 'demo.medical' },
   'visits.prescriptions.drug': { algorithm: RANDOM, keyAltName: 'demo.medical' },
   'insurance.policyNumber': { algorithm: DETERMINISTIC, keyAltName: 'demo.insurance' },
-  ...Object.fromEntries([...Object.keys(deterministicTypes), 'dbPointer'].map((type) => [`samples.${type}`, { algorithm: DETERMINISTIC, keyAltName: 'demo.samples' }])),
+  ...Object.fromEntries(
+    [...Object.keys(deterministicTypes), 'dbPointer'].map((type) => [`samples.${type}`, { algorithm: DETERMINISTIC, keyAltName: 'demo.samples' }]),
+  ),
   ...Object.fromEntries(Object.keys(randomTypes).map((type) => [`samples.${type}`, { algorithm: RANDOM, keyAltName: 'demo.samples' }])),
 };
 
@@ -54,7 +57,10 @@ export function patient(n) {
     name: `Patient ${n}`,
     ssn: ssnOf(n),
     bloodType: ['0+', 'A+', 'B+', 'AB-'][n % 4],
-    medicalRecords: [{ weight: new Int32(50 + (n % 60)), bloodPressure: '120/80' }, { allergy: 'penicillin', since: new Date(1_500_000_000_000 + n) }],
+    medicalRecords: [
+      { weight: new Int32(50 + (n % 60)), bloodPressure: '120/80' },
+      { allergy: 'penicillin', since: new Date(1_500_000_000_000 + n) },
+    ],
     visits: Array.from({ length: 1 + (n % 3) }, (_, visit) => ({
       ward: `W${visit}`,
       note: `visit ${visit} of patient ${n}`,

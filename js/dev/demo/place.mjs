@@ -15,7 +15,9 @@ export async function openPlace() {
   const usesEmulator = CSFLE_DEMO_KEY_ARN === undefined && AWS_ENDPOINT_URL_KMS === undefined;
   if (usesEmulator) Object.assign(process.env, emulatorCredentials);
   const cleanUp = [];
-  const close = async () => { for (const undo of cleanUp.splice(0).reverse()) await undo(); };
+  const close = async () => {
+    for (const undo of cleanUp.splice(0).reverse()) await undo();
+  };
   try {
     const services = await startServices({ kms: usesEmulator || AWS_ENDPOINT_URL_KMS !== undefined });
     cleanUp.push(() => services.stop());
@@ -39,7 +41,14 @@ export async function openPlace() {
     cleanUp.push(() => client.db(database).dropDatabase());
     const { version } = await client.db('admin').command({ buildInfo: 1 });
     return {
-      client, database, folder, masterKey, kms, arn, region, close,
+      client,
+      database,
+      folder,
+      masterKey,
+      kms,
+      arn,
+      region,
+      close,
       mongodbUri: services.mongodbUri,
       keyVault: `${database}.__keyVault`,
       server: `${MONGODB_URI === undefined ? 'embedded, MongoDB-compatible' : 'MONGODB_URI'}, version ${version}`,

@@ -61,17 +61,19 @@ let aptQueue = Promise.resolve();
 
 async function aptInstall(report, name, firstTimeSeconds, otherwise) {
   if (answerOf('apt-get', ['--version']) === undefined || process.getuid?.() !== 0) throw new ScriptFailure(`missing:\n  ${otherwise}`);
-  const turn = aptQueue.then(() => report.doing(`apt-get install ${name}`, firstTimeSeconds, async () => {
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-    const install = () => runQuietly('apt-get', ['install', '--yes', '--no-install-recommends', name], { env });
-    try {
-      await install();
-    } catch {
-      // The package lists of a fresh image are empty or old.
-      await runQuietly('apt-get', ['update'], { env });
-      await install();
-    }
-  }));
+  const turn = aptQueue.then(() =>
+    report.doing(`apt-get install ${name}`, firstTimeSeconds, async () => {
+      const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+      const install = () => runQuietly('apt-get', ['install', '--yes', '--no-install-recommends', name], { env });
+      try {
+        await install();
+      } catch {
+        // The package lists of a fresh image are empty or old.
+        await runQuietly('apt-get', ['update'], { env });
+        await install();
+      }
+    }),
+  );
   aptQueue = turn.catch(() => undefined);
   return turn;
 }

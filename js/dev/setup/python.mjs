@@ -24,7 +24,9 @@ export async function installPython(report = silent) {
 async function installEnvironment(name, firstTimeSeconds, report) {
   const requirements = requirementsOf(name);
   const basePython = findPython();
-  const identity = createHash('sha256').update(readFileSync(requirements)).update(`${pythonVersion(basePython)} ${process.arch}`);
+  const identity = createHash('sha256')
+    .update(readFileSync(requirements))
+    .update(`${pythonVersion(basePython)} ${process.arch}`);
   const cache = cacheFolder();
   const venv = join(cache, `venv-${name}-${identity.digest('hex').slice(0, 12)}`);
   const python = venvProgram(venv, 'python');

@@ -49,8 +49,7 @@ export class KeyUses {
   addCensus(namespace: string, report: CensusReport, nested = false): void {
     for (const { keyId, deterministic, random } of report.byKey)
       this.#add(this.#ofKey, keyId, { namespace, kind: nested ? 'nested' : 'value', count: deterministic + random });
-    for (const { keyId, values } of report.referenced)
-      this.#add(this.#ofKey, keyId, { namespace, kind: nested ? 'nested' : 'reference', count: values });
+    for (const { keyId, values } of report.referenced) this.#add(this.#ofKey, keyId, { namespace, kind: nested ? 'nested' : 'reference', count: values });
     this.addUnattributed(namespace, report.unattributed);
   }
 
@@ -94,11 +93,9 @@ export class KeyUses {
     const found = new Map<string, number | null>();
     for (const [keyId, uses] of this.#ofKey) {
       if (!isWanted(keyId)) continue;
-      for (const { namespace, kind, count } of uses)
-        if (kind === 'value') found.set(namespace, (found.get(namespace) ?? 0) + count);
+      for (const { namespace, kind, count } of uses) if (kind === 'value') found.set(namespace, (found.get(namespace) ?? 0) + count);
     }
-    for (const { namespace, kind } of this.#ofAnyKey)
-      if (kind === 'unreadable' && !this.#views.has(namespace)) found.set(namespace, null);
+    for (const { namespace, kind } of this.#ofAnyKey) if (kind === 'unreadable' && !this.#views.has(namespace)) found.set(namespace, null);
     return [...found].map(([namespace, values]) => ({ namespace, values }));
   }
 

@@ -46,6 +46,5 @@ export function checkEvidenceOptions({ dataClients, evidence }: EvidenceOptions)
 /** Whether a namespace is among those that are not searched. */
 export function skipOf(evidence: SkippedEvidence | undefined): (namespace: string) => boolean {
   const skipped = new Set(evidence?.skipNamespaces ?? []);
-  return (namespace) =>
-    skipped.size > 0 && (skipped.has('*') || skipped.has(namespace) || skipped.has(`${namespace.slice(0, namespace.indexOf('.'))}.*`));
+  return (namespace) => skipped.size > 0 && (skipped.has('*') || skipped.has(namespace) || skipped.has(`${namespace.slice(0, namespace.indexOf('.'))}.*`));
 }

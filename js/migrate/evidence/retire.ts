@@ -48,7 +48,10 @@ export async function retireUnused(retirement: Retirement, keys: readonly Docume
         else moved.push({ key, entry });
       } catch (error) {
         // The server may have removed it all the same: then the second search decides about it as about the others.
-        const isThere = await search.engine.findKey(key['_id'] as BsonBinary).then((found) => found !== undefined).catch(() => undefined);
+        const isThere = await search.engine
+          .findKey(key['_id'] as BsonBinary)
+          .then((found) => found !== undefined)
+          .catch(() => undefined);
         if (entry && isThere !== true) moved.push({ key, entry });
         else if (isThere !== true) moved.push({ key, isUncertain: isThere === undefined });
         if (isThere !== false) retirement.fail(key, error);
@@ -116,7 +119,6 @@ async function restore({ store, search: { engine } }: Retirement, { key, entry }
   const id = key['_id'] as BsonBinary;
   const ofKey = ({ document }: RetiredKey): boolean => engine.sameWrapping(document, key);
   const found = entry ?? (await fromStore(() => store.retiredKeys(id))).find(ofKey);
-  if (found === undefined)
-    throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `there is no retired key ${idText(id)}`, { details: { keyId: idText(id) } });
+  if (found === undefined) throw new CsfleError('KEY_VAULT_KEY_NOT_FOUND', `there is no retired key ${idText(id)}`, { details: { keyId: idText(id) } });
   await fromStore(() => store.restoreKey(found));
 }

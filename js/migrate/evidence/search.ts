@@ -124,13 +124,7 @@ async function searchListed(search: Search, uses: KeyUses, client: MigrationDriv
   await searchCollection(search, uses, collection, nested);
 }
 
-async function searchCollection(
-  search: Search,
-  uses: KeyUses,
-  collection: MigrationCollection,
-  nested: boolean,
-  attempt = 1,
-): Promise<void> {
+async function searchCollection(search: Search, uses: KeyUses, collection: MigrationCollection, nested: boolean, attempt = 1): Promise<void> {
   const { namespace } = collection;
   try {
     const progress = search.progress(await collection.estimatedCount(), namespace);

@@ -34,4 +34,3 @@ export const DECRYPT: Mode = {
 export function leavesEveryKey(run: MigrationRun): boolean {
   return run.from === null && run.options.keyFilter === undefined;
 }
-

@@ -68,14 +68,9 @@ export function toMigrate(documents: readonly Document[], keys: readonly ChosenK
 }
 
 /** What the collections hold under keys that are neither asked for nor the result of what was asked for. */
-export function valuesNotChosen(
-  censuses: readonly Census[],
-  keys: readonly ChosenKey[],
-  isWanted: (keyId: string) => boolean,
-): readonly ValuesNotChosen[] {
+export function valuesNotChosen(censuses: readonly Census[], keys: readonly ChosenKey[], isWanted: (keyId: string) => boolean): readonly ValuesNotChosen[] {
   const values = new Map<string, number>();
-  for (const census of censuses)
-    for (const [keyId, count] of census.byKey) if (!isWanted(keyId)) values.set(keyId, (values.get(keyId) ?? 0) + count);
+  for (const census of censuses) for (const [keyId, count] of census.byKey) if (!isWanted(keyId)) values.set(keyId, (values.get(keyId) ?? 0) + count);
   const known = new Map(keys.map((key) => [key.id, key]));
   return [...values].flatMap(([keyId, count]) => {
     const reason = known.get(keyId)?.reason;

@@ -51,7 +51,9 @@ function choiceOf({ choice }: MigrationRun): KeyChoice {
 }
 
 function reasonOf(choice: KeyChoice, id: string, document: Document | undefined): KeyReason {
-  const replaced = altNamesOf(document).map(replacedKeyId).filter((old) => old !== undefined);
+  const replaced = altNamesOf(document)
+    .map(replacedKeyId)
+    .filter((old) => old !== undefined);
   switch (choice.kind) {
     case 'created-before':
       if (isMadeBefore(document, choice.date)) return 'chosen';
@@ -112,18 +114,14 @@ function keysChosenCheck(run: MigrationRun, look: Look, keys: readonly ChosenKey
   const text = choiceText(choice);
   if (chosen > 0) return keysChosen(undefined, `${counted(chosen, 'key')}, ${text}`);
   const leftOut = number('left-out');
-  if (leftOut > 0)
-    return keysChosen(`${counted(leftOut, 'key is', 'keys are')} ${text}, and from and keyFilter leave out every one`, '');
+  if (leftOut > 0) return keysChosen(`${counted(leftOut, 'key is', 'keys are')} ${text}, and from and keyFilter leave out every one`, '');
   if (run.replacedBefore.size > 0 && idsNotInVault(run, look.documents).length === 0)
     return keysChosen(undefined, `${counted(run.replacedBefore.size, 'key')}, ${text}: replaced and retired before`);
   if (choice.kind === 'key-ids') return keysChosen('the key vault has none of the keys that were asked for', '');
   const known = byId(look.documents);
   const unknown = new Set(look.censuses.flatMap(({ keyIds }) => keyIds).filter((id) => !known.has(id)));
   if (unknown.size > 0)
-    return keysChosen(
-      `no key is ${text}, and the collections hold values under ${counted(unknown.size, 'key')} that the key vault does not have`,
-      '',
-    );
+    return keysChosen(`no key is ${text}, and the collections hold values under ${counted(unknown.size, 'key')} that the key vault does not have`, '');
   const others = counted(keys.length, 'key there is', 'keys there are');
   return keysChosen(undefined, `no key is ${text}: the ${others} newer or made by a re-encryption`);
 }
@@ -161,11 +159,7 @@ function keysUnderTargetCheck(run: MigrationRun, look: Look, keys: readonly Chos
  * Replacements of earlier runs by the id of the old key. One that is not under the new master key, and is not replaced in
  * its turn, is a fault of that key; so are two for one key.
  */
-export async function findReplacements(
-  run: MigrationRun,
-  keys: readonly Document[],
-  faults: Map<string, CsfleError>,
-): Promise<Map<string, BsonBinary>> {
+export async function findReplacements(run: MigrationRun, keys: readonly Document[], faults: Map<string, CsfleError>): Promise<Map<string, BsonBinary>> {
   const replacements = new Map<string, BsonBinary>();
   if (keys.length === 0) return replacements;
   const wanted = byId(keys);
