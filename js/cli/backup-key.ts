@@ -89,7 +89,7 @@ export async function keyBeforeFirstWrite(
   if (isUsable && (providerType(masterKey.provider) === 'local' || masterKey['key'] !== undefined)) return held({ ...options, masterKey, ...trust });
   throw new CliError(
     'CLI_OPTION_INVALID',
-    'the backup before the first write needs a passphrase, or one whole master key that all these keys are under or go to',
+    'the backup before the first write needs a passphrase, a local master key, or one whole master key that all these keys are under or go to',
     'Pass --passphrase-file, set CSFLE_BACKUP_PASSPHRASE, name the key with --key-arn or --from-key-arn, or say --no-backup.',
   );
 }

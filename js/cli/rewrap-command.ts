@@ -77,7 +77,9 @@ async function takeBackup(
   output: Output,
 ): Promise<(Pick<SealedBackup, 'sha256' | 'keys' | 'notRead'> & { readonly file: string }) | undefined> {
   if (!flags.backup) return undefined;
-  const first = { masterKey: target ?? sharedMasterKey(keys), kmsProviders: providers.kmsProviders, trust: trustOf(flags, flags.endpoint) };
+  const ofLocal = providers.has('local') ? { provider: 'local' } : undefined;
+  // One planted key under a master key of its own must not keep the others from being wrapped.
+  const first = { masterKey: target ?? sharedMasterKey(keys) ?? ofLocal, kmsProviders: providers.kmsProviders, trust: trustOf(flags, flags.endpoint) };
   const { key, wipe } = await keyBeforeFirstWrite(flags, first, output);
   try {
     const file = flags.backupFile ?? backupName(flags.keyVault);
