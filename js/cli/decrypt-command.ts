@@ -1,6 +1,7 @@
 import { ClientEncryption, CsfleError, type Document } from '../index.js';
 import { type Connection, connect, connectionString, type DriverBson } from './connection.js';
 import { counted } from './counted.js';
+import { encryptedFilter, encryptedPathsOf } from './encrypted-filter.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { Interrupt } from './interrupt.js';
 import type { LocalKeyFiles } from './key-file.js';
@@ -16,6 +17,7 @@ export interface DecryptFlags extends TrustFlags {
   readonly localKeyFile?: LocalKeyFiles;
   readonly id?: string;
   readonly filter?: string;
+  readonly filterEncrypted: readonly string[];
   readonly relaxed: boolean;
   readonly json: boolean;
 }
@@ -46,7 +48,9 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
     });
     const writer = new DocumentWriter(output, flags, bson);
     const collection = client.db(namespace.slice(0, dot)).collection(namespace.slice(dot + 1));
-    const filter = filterOf(flags, bson);
+    const plain = filterOf(flags, bson);
+    const isEncrypted = flags.filterEncrypted.length > 0;
+    const filter = isEncrypted ? { $and: [plain, await encryptedFilter(flags.filterEncrypted, collection as never, encryption, bson)] } : plain;
     let failed: number;
     try {
       failed = await decryptAll(collection.find(filter, { raw: true }) as AsyncIterable<unknown>, encryption, writer, interrupt, output, bson);
@@ -63,6 +67,9 @@ export async function decryptCommand(namespace: string, flags: DecryptFlags, out
       output.note(`there is no collection ${namespace}`);
       return EXIT_FAILED;
     }
+    if (flags.filter !== undefined && writer.count + failed === 0)
+      for (const path of await encryptedPathsOf(plain, collection as never))
+        output.warn(`${path} is stored encrypted, and --filter compares what is stored. See: --filter-encrypted '${path}=...'`);
     if (flags.id !== undefined && writer.count === 0 && failed === 0) {
       output.note(`${namespace} has no document of the _id ${flags.id}`);
       return EXIT_FAILED;

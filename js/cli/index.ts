@@ -1,12 +1,15 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module';
+import completion from '@bomb.sh/tab/commander';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { addBackupCommands, withPassphrase } from './backup-program.js';
+import { applyConfigFile } from './config-file.js';
 import { decryptCommand } from './decrypt-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { CliError, EXIT_DONE, EXIT_FAILED, EXIT_OF_SIGNAL, EXIT_USAGE } from './failure.js';
 import { collectKeyFile } from './key-file.js';
-import { changeAltName, createKey, listKeys, movedToBackup, showKey } from './keys-command.js';
+import { changeAltName, createKey, movedToBackup, showKey } from './keys-command.js';
+import { listKeys } from './list-command.js';
 import { migrateCommand } from './migrate-command.js';
 import { isoDate } from './migrate-options.js';
 import { visible } from '../node/text.js';
@@ -35,7 +38,8 @@ function connected(command: Command): Command {
   return command
     .option('--uri <uri>', 'connection string; without it MONGODB_URI of the environment')
     .option('--key-vault <namespace>', 'database.collection of the key vault', DEFAULT_KEY_VAULT)
-    .option('--json', 'print one JSON document', false);
+    .option('--json', 'print one JSON document', false)
+    .option('--config <file>', 'options from a file of JSON, such as {"key-vault": "..."}; those of the command line come first');
 }
 
 const kmsTimeout = (): Option => new Option('--kms-timeout-ms <n>', 'time for one KMS call (default: 10000)').argParser(wholeNumber);
@@ -92,9 +96,11 @@ function run<Flags extends { json: boolean }>(
 ): (...given: unknown[]) => Promise<void> {
   return async (...given) => {
     const command = given.at(-1) as Command;
-    const flags = command.optsWithGlobals() as Flags;
-    const output = new Output(flags.json);
+    let output = new Output(command.opts<Flags>().json);
     try {
+      await applyConfigFile(command);
+      const flags = command.optsWithGlobals() as Flags;
+      output = new Output(flags.json);
       process.exitCode = await work(flags, output, command.processedArgs.flat() as string[]);
     } catch (error) {
       // A prompt that was left with Ctrl-C.
@@ -141,6 +147,7 @@ function program(): Command {
     .option('--schema-file <file>', 'JSON schema or schemaMap as extended JSON, rewritten in place; repeat for more', collect, [])
     .option('--backup-file <file>', 'name of the sealed backup that --execute takes first (default: a new file in this folder)')
     .option('--no-backup', 'take no backup')
+    .addOption(new Option('--dry-run', 'plan only, which is the default').default(false).conflicts('execute'))
     .option('--execute', 'carry the plan out', false)
     .option('--allow-empty', 'although the key vault has no data key: then there is nothing to do', false)
     .option('--undo', 'exchange source and target: undo a rewrap', false)
@@ -163,7 +170,12 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     );
 
   const keys = csfle.command('keys').description('manage the data keys of a key vault');
-  connected(keys.command('list')).description('list all data keys').action(run(listKeys, true));
+  connected(keys.command('list'))
+    .description('list the data keys by master key')
+    .option('--provider <provider>', 'only keys under this provider, such as aws; aws:eu for one with a name')
+    .option('--master-key <text>', 'only keys whose master key contains this text, such as a part of its ARN')
+    .option('--limit <n>', 'print this many keys at most', wholeNumber)
+    .action(run(listKeys, true));
   connected(keys.command('show'))
     .argument('<key>', 'id or alternate name')
     .description('show one data key')
@@ -247,7 +259,13 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .description('print documents with every encrypted value decrypted, as extended JSON, one per line')
     .addOption(localKey())
     .option('--id <id>', 'only the document of this _id: text, ObjectId, UUID or extended JSON')
-    .option('--filter <json>', 'only documents that match, as extended JSON')
+    .option('--filter <json>', 'only documents that match, as extended JSON; encrypted fields are compared as they are stored')
+    .option(
+      '--filter-encrypted <path=value>',
+      'only documents with this value in an encrypted field (deterministic); repeat for more, all have to match',
+      collect,
+      [],
+    )
     .option('--relaxed', 'relaxed instead of canonical extended JSON', false)
     .action(run((flags: never, output, [namespace]) => decryptCommand(namespace as string, flags, output), true));
 
@@ -258,6 +276,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .action(run(doctorCommand));
 
   exitWithError(csfle);
+  completion(csfle, { completionCommandName: 'completion' });
   return csfle;
 }
 

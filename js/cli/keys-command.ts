@@ -1,13 +1,10 @@
 import { ClientEncryption, type KeyDocument, type MasterKeyDocument } from '../index.js';
 import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
-import { counted } from './counted.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { type KnownMasterKeyFlags, requireKnownMasterKey } from './known-master-key.js';
 import type { LocalKeyFiles } from './key-file.js';
 import type { Output } from './output.js';
 import { awsMasterKey, providersFor, providerType, type ProviderSet, refuseAwsKeyOptions } from './providers.js';
-import { masterKeyText } from './report-view.js';
-import { renderTable } from './table.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
 
 /** What every `csfle keys` command takes. */
@@ -51,19 +48,6 @@ export async function withVault<T>(
     providers?.wipe();
     await connection?.client.close();
   }
-}
-
-/** `csfle keys list` */
-export function listKeys(flags: KeysFlags, output: Output): Promise<number> {
-  return withVault(flags, output, undefined, async (vault, connection) => {
-    const keys = await vault.getKeys().toArray();
-    output.document({ keyVault: flags.keyVault, keys: keys.map(printableKey) });
-    const rows = keys.map((key) => [idOf(key), altNamesOf(key).join(', '), masterKeyText(masterKeyOf(key)), dateOf(key.updateDate)]);
-    if (rows.length > 0) output.line(renderTable(['data key', 'alternate names', 'master key', 'updated'], rows));
-    else warnOfEmptyVault(connection, flags, output);
-    output.line(`${counted(keys.length, 'key')} in ${flags.keyVault}`);
-    return EXIT_DONE;
-  });
 }
 
 /** `csfle keys show <key>` */
@@ -152,7 +136,7 @@ export async function findKey(vault: ClientEncryption, name: string, { bson }: C
 }
 
 /** A key document without its key material, as printed. */
-function printableKey(key: KeyDocument): {
+export function printableKey(key: KeyDocument): {
   id: string;
   keyAltNames: readonly string[];
   masterKey: MasterKeyDocument;
@@ -191,6 +175,6 @@ export function masterKeyOf(key: KeyDocument): MasterKeyDocument {
   return (key.masterKey as MasterKeyDocument | null | undefined) ?? { provider: 'unknown' };
 }
 
-function dateOf(date: unknown): string {
+export function dateOf(date: unknown): string {
   return date instanceof Date ? date.toISOString() : String(date);
 }
