@@ -11,6 +11,7 @@
 mod alteration;
 mod assignments;
 mod expressions;
+mod fields;
 mod filters;
 mod json_schemas;
 mod meaning;
