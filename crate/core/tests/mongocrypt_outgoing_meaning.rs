@@ -5,7 +5,7 @@
 
 mod analysis_support;
 
-use analysis_support::{Session, Value, document, marking, schema, text};
+use analysis_support::{Session, Value, document, int, marking, schema, text};
 use bson::{Binary, RawArrayBuf, RawDocumentBuf, rawdoc, spec::BinarySubtype};
 use csfle_core::Code;
 
@@ -227,6 +227,15 @@ fn a_filter_keeps_all_conditions_where_they_were() {
             rawdoc! { "x": { "$elemMatch": { "b": 1, "c": 2 } }, "ssn": TOKEN },
             with(rawdoc! { "x": { "$elemMatch": { "b": 1 } } }),
         ),
+        // No element is in an empty list, every document is in an empty filter.
+        (
+            rawdoc! { "x": { "$elemMatch": { "y": { "$in": [] } } }, "ssn": TOKEN },
+            with(rawdoc! { "x": { "$elemMatch": {} } }),
+        ),
+        (
+            rawdoc! { "x": { "$elemMatch": {} }, "ssn": TOKEN },
+            with(rawdoc! { "x": { "$elemMatch": { "$or": [] } } }),
+        ),
         (
             rawdoc! { "$and": [{ "$expr": { "$gt": ["$n", 1] } }, { "$expr": { "$lt": ["$n", 1] } }], "ssn": TOKEN },
             with(rawdoc! { "$expr": { "$gt": ["$n", { "$const": 1 }] } }),
@@ -281,6 +290,14 @@ fn aggregate(first: RawDocumentBuf, more: Vec<RawDocumentBuf>) -> RawDocumentBuf
 fn same_stages(asked: Vec<RawDocumentBuf>, answered: Vec<RawDocumentBuf>) {
     let marked = rawdoc! { "ssn": { "$eq": mark(TOKEN) } };
     assert_same(
+        aggregate(rawdoc! { "ssn": TOKEN }, asked),
+        aggregate(marked, answered),
+    );
+}
+
+fn altered_stages(asked: Vec<RawDocumentBuf>, answered: Vec<RawDocumentBuf>) {
+    let marked = rawdoc! { "ssn": { "$eq": mark(TOKEN) } };
+    assert_altered(
         aggregate(rawdoc! { "ssn": TOKEN }, asked),
         aggregate(marked, answered),
     );
@@ -372,6 +389,128 @@ fn a_pipeline_keeps_its_stages_in_their_order() {
     assert_altered(
         rawdoc! { "update": "c", "updates": [{ "q": { "ssn": TOKEN }, "u": [{ "$set": { "y": 1 } }, { "$unset": "z" }] }], "$db": "db" },
         rawdoc! { "update": "c", "updates": [{ "q": { "ssn": mark(TOKEN) }, "u": [{ "$set": { "y": 1 } }] }], "$db": "db" },
+    );
+}
+
+#[test]
+fn a_field_holds_a_filter_or_a_pipeline_by_the_stage_that_it_is_in() {
+    // `query`, `pipeline` and their like are names of fields like any others in these stages.
+    for name in [
+        "query",
+        "restrictSearchWithMatch",
+        "filter",
+        "pipeline",
+        "whenMatched",
+    ] {
+        let stage = |operator: &str, value: Value| named(operator, document(vec![(name, value)]));
+        let constant = || named("$const", int(7));
+        let sum = |value: Value| raw(named("$sum", value));
+        for (asked, answered) in [
+            (
+                stage("$project", int(1)),
+                stage("$project", Value::Raw(8, vec![1])),
+            ),
+            (
+                stage("$addFields", int(7)),
+                stage("$addFields", raw(constant())),
+            ),
+            (
+                named(
+                    "$group",
+                    document(vec![("_id", text("$y")), (name, sum(int(7)))]),
+                ),
+                named(
+                    "$group",
+                    document(vec![("_id", text("$y")), (name, sum(raw(constant())))]),
+                ),
+            ),
+        ] {
+            same_stages(vec![asked], vec![answered]);
+        }
+    }
+    let matched = || rawdoc! { "$match": { "x": 1 } };
+    let unmatched = || rawdoc! { "$match": {} };
+    let filters = [
+        ("$geoNear", "query"),
+        ("$graphLookup", "restrictSearchWithMatch"),
+        ("$vectorSearch", "filter"),
+        ("$futureStage", "query"),
+        ("$futureStage", "filter"),
+    ];
+    for (name, field) in filters {
+        let stage = |filter: RawDocumentBuf| {
+            named(
+                name,
+                document(vec![("from", text("d")), (field, raw(filter))]),
+            )
+        };
+        let asked = || stage(rawdoc! { "x": 1, "y": 2 });
+        same_stages(
+            vec![asked()],
+            vec![stage(
+                rawdoc! { "$and": [{ "y": { "$eq": 2 } }, { "x": { "$eq": 1 } }] },
+            )],
+        );
+        altered_stages(vec![asked()], vec![stage(rawdoc! { "x": 1 })]);
+        altered_stages(
+            vec![asked()],
+            vec![named(name, document(vec![("from", text("d"))]))],
+        );
+    }
+    let pipelines = [
+        ("$lookup", "pipeline"),
+        ("$unionWith", "pipeline"),
+        ("$merge", "whenMatched"),
+        ("$facet", "from"),
+        ("$futureStage", "pipeline"),
+    ];
+    for (name, field) in pipelines {
+        let stage = |stage: RawDocumentBuf| {
+            let pipeline = Value::Array(vec![raw(stage)]);
+            named(
+                name,
+                document(vec![("into", Value::Array(vec![])), (field, pipeline)]),
+            )
+        };
+        altered_stages(vec![stage(matched())], vec![stage(unmatched())]);
+    }
+    // A stage that is a text on one side only.
+    let union =
+        |pipeline: RawArrayBuf| rawdoc! { "$unionWith": { "coll": "d", "pipeline": pipeline } };
+    let named_only = || rawdoc! { "$unionWith": "d" };
+    same_stages(vec![union(stages(vec![]))], vec![named_only()]);
+    altered_stages(vec![union(stages(vec![unmatched()]))], vec![named_only()]);
+    // Of two fields of one name another reader may take the other one.
+    altered_stages(
+        vec![named(
+            "$geoNear",
+            document(vec![("query", raw(rawdoc! { "x": 1 }))]),
+        )],
+        vec![named(
+            "$geoNear",
+            document(vec![
+                ("query", raw(rawdoc! { "x": 1 })),
+                ("query", raw(rawdoc! {})),
+            ]),
+        )],
+    );
+}
+
+#[test]
+fn nested_pipelines_are_compared_once_each() {
+    let nested = |innermost: RawDocumentBuf| {
+        (0..60).fold(innermost, |inner, _| {
+            let pipeline = stages(vec![inner]);
+            rawdoc! { "$lookup": { "from": "d", "pipeline": pipeline, "as": "o" } }
+        })
+    };
+    same_stages(
+        vec![nested(rawdoc! { "$limit": 5 })],
+        vec![nested(rawdoc! { "$limit": 5i64 })],
+    );
+    altered_stages(
+        vec![nested(rawdoc! { "$limit": 5 })],
+        vec![nested(rawdoc! { "$limit": 1 })],
     );
 }
 

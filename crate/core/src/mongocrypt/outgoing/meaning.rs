@@ -7,13 +7,15 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
+    fields::RemainingFields,
     marked_value,
     positions::operator_of,
     rewritten::{check_depth, key_of},
+    stages::is_known,
 };
 use crate::{
     error::Result,
-    raw::{Element, all_elements, element_type as ty, find_field},
+    raw::{Element, all_elements, element_type as ty},
 };
 
 /// Conditions, how often each is there, and whether all of them hold or one.
@@ -32,8 +34,14 @@ struct About<'p> {
     not: bool,
 }
 
+/// Whether two filters have the same conditions. What is no document is no filter: it is compared as a value.
+///
+/// Errors: `BSON_MALFORMED`, `BSON_TOO_DEEP`.
 #[inline(never)]
 pub(super) fn is_same_filter(before: &Element<'_>, after: &Element<'_>) -> Result<bool> {
+    if (before.bson_type, after.bson_type) != (ty::DOCUMENT, ty::DOCUMENT) {
+        return is_same_value(before, after);
+    }
     Ok(meaning(before.value)? == meaning(after.value)?)
 }
 
@@ -41,12 +49,20 @@ pub(super) fn is_same_filter(before: &Element<'_>, after: &Element<'_>) -> Resul
 fn meaning(filter: &[u8]) -> Result<Vec<u8>> {
     let mut conditions = Conditions::new(true, 0);
     conditions.add_filter(filter, false)?;
-    let mut key = conditions.key();
-    key.push(u8::from(conditions.is_settled));
-    Ok(key)
+    Ok(conditions.key())
 }
 
-/// Lists of filters.
+#[inline(never)]
+fn is_same_value(before: &Element<'_>, after: &Element<'_>) -> Result<bool> {
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    add_value(before, &mut one, 0)?;
+    add_value(after, &mut other, 0)?;
+    Ok(one == other)
+}
+
+/// Whether two lists have the same filters in the same order.
+///
+/// Errors: those of [`is_same_filter`].
 pub(super) fn are_same_filters(before: &Element<'_>, after: &Element<'_>) -> Result<bool> {
     let (before, after) = (all_elements(before.value)?, all_elements(after.value)?);
     let mut is_same = before.len() == after.len();
@@ -123,9 +139,10 @@ impl Conditions {
         Ok(())
     }
 
+    /// Equal for conditions with the same meaning.
     #[inline(never)]
     fn key(&self) -> Vec<u8> {
-        let mut key = Vec::new();
+        let mut key = alloc::vec![u8::from(self.is_settled)];
         for (part, count) in &self.found {
             key.extend((part.len() as u64).to_le_bytes());
             key.extend((*count as u64).to_le_bytes());
@@ -303,6 +320,9 @@ fn stages<'a>(pipeline: Option<&Element<'a>>) -> Result<Vec<(&'a [u8], Option<El
     Ok(found)
 }
 
+/// Whether two pipelines have the same stages in the same order. A pipeline that is absent is an empty one.
+///
+/// Errors: `BSON_MALFORMED`, `BSON_TOO_DEEP`.
 pub(super) fn are_same_stages(
     before: Option<&Element<'_>>,
     after: Option<&Element<'_>>,
@@ -323,44 +343,80 @@ pub(super) fn are_same_stages(
 fn is_same_stage(before: &Element<'_>, after: &Element<'_>, depth: usize) -> Result<bool> {
     match before.name {
         b"$match" => return is_same_filter(before, after),
-        b"$limit" | b"$skip" | b"$sort" => {
-            let (mut one, mut other) = (Vec::new(), Vec::new());
-            add_value(before, &mut one, depth)?;
-            add_value(after, &mut other, depth)?;
-            return Ok(one == other);
-        }
-        _ if (before.bson_type, after.bson_type) != (ty::DOCUMENT, ty::DOCUMENT) => {
-            return Ok(true);
-        }
+        b"$limit" | b"$skip" | b"$sort" => return is_same_value(before, after),
         _ => {}
     }
+    let Some(mut left) = RemainingFields::of(document_of(after))? else {
+        return Ok(false);
+    };
+    let stage = before.name;
     let mut is_same = true;
-    for field in all_elements(before.value)?
-        .iter()
-        .chain(&all_elements(after.value)?)
-    {
-        let one = find(before, field)?;
-        let other = find(after, field)?;
-        is_same = is_same
-            && match field.name {
-                b"query" | b"restrictSearchWithMatch" => match (&one, &other) {
-                    (Some(one), Some(other)) => is_same_filter(one, other)?,
-                    // Without a filter it is an empty one.
-                    (Some(only), None) | (None, Some(only)) => all_elements(only.value)?.is_empty(),
-                    _ => true,
-                },
-                name if before.name == b"$facet"
-                    || matches!(name, b"pipeline" | b"whenMatched") =>
-                {
-                    are_same_stages(one.as_ref(), other.as_ref(), depth + 1)?
-                }
-                _ => true,
-            };
+    for field in all_elements(document_of(before))? {
+        let other = left.take(field.name);
+        is_same = is_same && is_same_field(stage, &field, other.as_ref(), depth)?;
+    }
+    for field in left.rest() {
+        is_same = is_same && is_same_field(stage, field, None, depth)?;
     }
     Ok(is_same)
 }
 
-fn find<'a>(stage: &Element<'a>, field: &Element<'_>) -> Result<Option<Element<'a>>> {
-    let name = core::str::from_utf8(field.name).unwrap_or_default();
-    find_field(stage.value, name)
+/// Some stages are a text or a document: `{$unionWith: "c"}`. A text has no fields.
+fn document_of<'a>(stage: &Element<'a>) -> &'a [u8] {
+    match stage.bson_type {
+        ty::DOCUMENT => stage.value,
+        _ => &[5, 0, 0, 0, 0],
+    }
+}
+
+enum Content {
+    Filter,
+    Pipeline,
+    Other,
+}
+
+/// What a field of a stage holds. A stage that is not known may hold a filter or a pipeline under each of the names that
+/// the known stages use.
+fn content_of(stage: &[u8], field: &[u8]) -> Content {
+    match (stage, field) {
+        (b"$geoNear", b"query") | (b"$graphLookup", b"restrictSearchWithMatch") => Content::Filter,
+        (b"$facet", _)
+        | (b"$lookup" | b"$unionWith", b"pipeline")
+        | (b"$merge", b"whenMatched") => Content::Pipeline,
+        _ if is_known(stage) => Content::Other,
+        (_, b"query" | b"restrictSearchWithMatch" | b"filter") => Content::Filter,
+        (_, b"pipeline" | b"whenMatched") => Content::Pipeline,
+        _ => Content::Other,
+    }
+}
+
+/// A field of a stage, and the field of the same name on the other side.
+fn is_same_field(
+    stage: &[u8],
+    field: &Element<'_>,
+    other: Option<&Element<'_>>,
+    depth: usize,
+) -> Result<bool> {
+    let content = content_of(stage, field.name);
+    let Some(other) = other else {
+        return Ok(match content {
+            Content::Other => true,
+            // Without a filter all documents match, without a pipeline they stay as they are. Other defaults have `$merge`,
+            // and a pipeline of `$facet` adds a field to the result.
+            _ => !matches!(stage, b"$facet" | b"$merge") && is_empty(field),
+        });
+    };
+    match content {
+        Content::Filter => is_same_filter(field, other),
+        Content::Pipeline if (field.bson_type, other.bson_type) == (ty::ARRAY, ty::ARRAY) => {
+            are_same_stages(Some(field), Some(other), depth + 1)
+        }
+        // `whenMatched` may be a text.
+        Content::Pipeline => is_same_value(field, other),
+        Content::Other => Ok(true),
+    }
+}
+
+fn is_empty(element: &Element<'_>) -> bool {
+    matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) && element.value == [5, 0, 0, 0, 0]
 }
