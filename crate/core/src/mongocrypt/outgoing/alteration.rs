@@ -2,7 +2,7 @@
 //!
 //! Documents, updates and everything else must be the same, field by field, but for markings that hold the value they stand
 //! for. Filters, pipelines and projections may be written in another way, with the same in them ([`super::rewritten`]) and,
-//! filters and pipelines, with the same meaning ([`super::meaning`]).
+//! filters and pipelines, with the same meaning ([`super::meaning`], [`super::stage_meaning`]).
 
 use alloc::vec::Vec;
 
@@ -10,9 +10,10 @@ use super::{
     Outgoing,
     fields::RemainingFields,
     marked_value,
-    meaning::{are_same_filters, are_same_stages, is_same_filter},
+    meaning::{are_same_filters, is_same_filter},
     positions::{Reader, is_in, join},
     rewritten::{Given, check_depth, key_of},
+    stage_meaning::are_same_stages,
 };
 use crate::{
     error::{Error, Result},
