@@ -248,6 +248,11 @@ fn a_filter_keeps_all_conditions_where_they_were() {
             rawdoc! { "x": true, "ssn": TOKEN },
             with(rawdoc! { "x": { "$eq": 1 } }),
         ),
+        // The double is greater by one.
+        (
+            rawdoc! { "x": i64::MAX, "ssn": TOKEN },
+            with(rawdoc! { "x": { "$eq": 9_223_372_036_854_775_808.0 } }),
+        ),
         (
             rawdoc! { "ssn": TOKEN },
             with(rawdoc! { "$alwaysFalse": 1 }),
@@ -494,6 +499,31 @@ fn a_field_holds_a_filter_or_a_pipeline_by_the_stage_that_it_is_in() {
             ]),
         )],
     );
+}
+
+#[test]
+fn a_value_at_an_encrypted_path_is_counted_once() {
+    // The operand is found where it meets `$ssn`, and again in what is computed for `ssn`.
+    let find = |filter: RawDocumentBuf, joined: Value, compared: Value| {
+        let joined = raw(named("$concat", Value::Array(vec![text("$ssn"), joined])));
+        let equal = raw(named("$eq", Value::Array(vec![text("$n"), compared])));
+        let projection = document(vec![("ssn", joined), ("m", text("$ssn")), ("n", equal)]);
+        let command = document(vec![
+            ("find", text("c")),
+            ("filter", raw(filter)),
+            ("projection", projection),
+            ("$db", text("db")),
+        ]);
+        RawDocumentBuf::from_bytes(command.bytes()).unwrap()
+    };
+    let asked = |word: &str| find(rawdoc! { "ssn": TOKEN }, text("w"), text(word));
+    let answered = || {
+        let constant = raw(named("$const", text("w")));
+        let filter = rawdoc! { "ssn": { "$eq": mark(TOKEN) } };
+        find(filter, marking(&text("w")), constant)
+    };
+    assert_same(asked("w"), answered());
+    assert_altered(asked("v"), answered());
 }
 
 #[test]
