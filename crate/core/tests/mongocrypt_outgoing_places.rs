@@ -85,6 +85,14 @@ fn a_projection_holds_no_value_of_an_encrypted_path() {
         rawdoc! { "ssn": { "$cond": [true, TOKEN, "$ssn"] } },
         rawdoc! { "ssn": { "$slice": TOKEN } },
         rawdoc! { "ssn": { "$slice": [TOKEN, 1] } },
+        rawdoc! { "ssn": { "$slice": [41, "$n"] } },
+        rawdoc! { "ssn": { "$slice": ["$ssn", TOKEN] } },
+        rawdoc! { "a": { "$slice": [[{ "b": TOKEN }], 1] } },
+        rawdoc! { "a": { "$slice": ["$a", TOKEN] } },
+        rawdoc! { "a": { "$slice": [{ "$concatArrays": ["$a", [{ "b": TOKEN }]] }, 1] } },
+        rawdoc! { "x": { "$eq": [{ "$slice": ["$ssn", 1] }, TOKEN] } },
+        rawdoc! { "x": { "$eq": [{ "$arrayElemAt": ["$a.b", 0] }, TOKEN] } },
+        rawdoc! { "x": { "$arrayElemAt": ["$a.b", TOKEN] } },
         rawdoc! { "ssn": { "$slice": 1, "x": TOKEN } },
         rawdoc! { "ssn": { "$meta": "tok3n" } },
         rawdoc! { "a": { "$slice": TOKEN } },
@@ -104,11 +112,39 @@ fn a_projection_holds_no_value_of_an_encrypted_path() {
         rawdoc! { "ssn": 0.0, "a.b": false },
         rawdoc! { "ssn": { "$slice": 1 }, "a": { "$slice": [1, 2] } },
         rawdoc! { "ssn": { "$slice": ["$ssn", 2] }, "a": { "$slice": ["$a", 2] } },
+        rawdoc! { "ssn": { "$slice": [{ "$ifNull": ["$ssn", "$x_pii"] }, 2] } },
+        rawdoc! { "a": { "$slice": [{ "$ifNull": ["$a", "$l"] }, -2, 1] } },
+        rawdoc! { "x": { "$slice": ["$a", 2] }, "y": { "$slice": ["$ssn", -1] } },
+        rawdoc! { "x": { "$arrayElemAt": ["$a.b", 0] }, "y": { "$size": { "$slice": ["$a", 2] } } },
         rawdoc! { "ssn": { "$meta": "textScore" } },
         rawdoc! { "a": { "$ifNull": ["$a", { "b": "$ssn", "c": 1 }] } },
         rawdoc! { "ssn": { "$ifNull": ["$ssn", "$x_pii"] }, "n": { "$add": ["$n", 1] } },
     ] {
         assert_sent(projections(&projection));
+    }
+}
+
+#[test]
+fn a_part_of_an_array_is_stored_where_the_array_may_be() {
+    let stored = |projection: RawDocumentBuf| {
+        let merge = rawdoc! { "$merge": { "into": "c" } };
+        aggregate("c", vec![rawdoc! { "$project": projection }, merge])
+    };
+    let set = |fields: RawDocumentBuf| {
+        let pipeline = stages(vec![rawdoc! { "$set": fields }]);
+        rawdoc! { "update": "c", "updates": [{ "q": {}, "u": pipeline }], "$db": "db" }
+    };
+    for write in [&stored as &dyn Fn(RawDocumentBuf) -> RawDocumentBuf, &set] {
+        assert_refused(vec![
+            write(rawdoc! { "ssn": { "$slice": ["$name", 1] } }),
+            write(rawdoc! { "a": { "$slice": ["$name", 1] } }),
+            write(rawdoc! { "a": { "$slice": ["$a", TOKEN] } }),
+            write(rawdoc! { "a": { "$slice": [[{ "b": "$name" }], 1] } }),
+        ]);
+        assert_sent(vec![
+            write(rawdoc! { "a": { "$slice": ["$a", 1] } }),
+            write(rawdoc! { "n": { "$slice": ["$name", 1] } }),
+        ]);
     }
 }
 
