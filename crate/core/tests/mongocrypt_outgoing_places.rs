@@ -1,24 +1,14 @@
 //! Less usual places of a command that hold values: projections, sub-pipelines, events, schemas, containers of a wrong type.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "the support serves another test too")]
 
 mod analysis_support;
 
-use analysis_support::{Outcome, Session, Value, document, schema, text};
+use analysis_support::{
+    Outcome, PLAINTEXT, Session, TOKEN, Value, document, nothing_to_encrypt, raw, schema, stages,
+    text,
+};
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
-use csfle_core::Code;
-
-const PLAINTEXT: Option<Code> = Some(Code::AutoEncryptionPlaintextRefused);
-const TOKEN: &str = "tok3n";
-
-fn raw(command: RawDocumentBuf) -> Value {
-    Value::Raw(3, command.into_bytes())
-}
-
-fn stages(stages: Vec<RawDocumentBuf>) -> RawArrayBuf {
-    stages.into_iter().collect()
-}
 
 fn aggregate(collection: &str, pipeline: Vec<RawDocumentBuf>) -> RawDocumentBuf {
     rawdoc! { "aggregate": collection, "pipeline": stages(pipeline), "cursor": {}, "$db": "db" }
@@ -41,7 +31,7 @@ fn matched_by(name: &str, value: Value) -> RawDocumentBuf {
 fn run(command: &RawDocumentBuf) -> Outcome {
     let plain = raw(rawdoc! { "bsonType": "object" });
     let mut session = Session::with_schemas(vec![("db.c", schema()), ("db.d", plain)]);
-    let reply = document(vec![("schemaRequiresEncryption", Value::Raw(8, vec![0]))]);
+    let reply = nothing_to_encrypt();
     session.run(&raw(command.clone()), &reply)
 }
 
@@ -438,7 +428,7 @@ fn the_schema_that_says_what_is_encrypted_is_no_filter() {
     };
     let own = with_pattern("one");
     let mut session = Session::new(&raw(own.clone()));
-    let nothing = document(vec![("schemaRequiresEncryption", Value::Raw(8, vec![0]))]);
+    let nothing = nothing_to_encrypt();
     let mut run = |schema: &RawDocumentBuf| session.run(&raw(with_validator(schema)), &nothing);
     assert_eq!(run(&own).sent(), Some(with_validator(&own).as_bytes()));
     assert_eq!(run(&with_pattern("other")).code(), PLAINTEXT);

@@ -344,7 +344,3 @@ fn misplaced(path: &str) -> Error {
 fn invalid(message: &'static str, path: &str) -> Error {
     Error::new(Code::SchemaInvalid, message).with("path", path)
 }
-
-#[cfg(test)]
-#[path = "encrypted_paths_tests.rs"]
-mod tests;

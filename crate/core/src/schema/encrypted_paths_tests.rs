@@ -1,6 +1,8 @@
 //! The reader of schemas: paths, properties that are there twice, schemas that cannot be followed.
 
-use super::*;
+use super::encrypted_paths::{EncryptedPaths, Place, resolve};
+use crate::error::Code;
+use alloc::{format, vec};
 use bson::{RawDocumentBuf, rawdoc};
 
 fn place(schema: &RawDocumentBuf, path: &str) -> &'static str {
