@@ -75,7 +75,7 @@ pub(super) fn check(schemas: &Outgoing, command: &[u8], marked: &[u8]) -> Result
 struct Comparison<'a, 's> {
     schemas: &'s Outgoing,
     command: &'a [u8],
-    /// What the command holds, once it is asked for.
+    /// The content of the command; `None` until a rewritten field needs it.
     given: Option<Given>,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Comparison<'a, '_> {
         }
     }
 
-    /// A command or a statement: its fields in any order.
+    /// Compares a command or a statement; the order of its fields is free.
     fn command(&mut self, before: &'a [u8], after: &[u8], at: &str, depth: usize) -> Result<()> {
         check_depth(depth)?;
         let mut left = RemainingFields::of(before)?.ok_or_else(|| self.altered(at))?;
@@ -109,7 +109,7 @@ impl<'a> Comparison<'a, '_> {
         self.check_all_taken(&left, at)
     }
 
-    /// What drivers say to their analyser comes back with the command.
+    /// Whether an analyser may add this field: a driver told it to the analyser, or it is a flag with its default.
     fn may_be_added(&mut self, field: &Element<'_>, at: &str) -> Result<bool> {
         Ok(match field.name {
             // It is about this database; in an `explain` it is there twice.
@@ -185,7 +185,7 @@ impl<'a> Comparison<'a, '_> {
         }
     }
 
-    /// Operators in any order, and their fields in any order; or a document.
+    /// Compares an update: operators and their fields, whose order is free, or a replacement document.
     fn update(&mut self, before: &'a [u8], after: &[u8], path: &str, depth: usize) -> Result<()> {
         let has_operators = all_elements(before)?
             .first()

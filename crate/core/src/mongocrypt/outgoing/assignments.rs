@@ -156,7 +156,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         })
     }
 
-    /// `{$slice: 1}`, `{$slice: [1, 2]}`, `{$meta: "textScore"}`: operators of a projection.
+    /// Checks an operator of projections: `{$slice: 1}`, `{$slice: [1, 2]}` or `{$meta: "textScore"}`.
     fn chosen(&mut self, operator: &Element<'a>, at: &str) -> Result<()> {
         let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphabetic());
         let is_plain = match operator.bson_type {
@@ -272,7 +272,8 @@ impl<'a, 's> Reader<'a, 's, '_> {
     }
 }
 
-/// `{$slice: [array, 1]}` computes a value; of a projection are `{$slice: 1}` and `{$slice: [1, 2]}`.
+/// Whether `$slice` is the operator of expressions, `{$slice: [array, 1]}`, and not that of projections, `{$slice: 1}` or
+/// `{$slice: [1, 2]}`.
 fn is_slice_expression(operator: &Element<'_>) -> Result<bool> {
     if operator.name != b"$slice" || operator.bson_type != ty::ARRAY {
         return Ok(false);

@@ -147,7 +147,7 @@ fn text_key(text: &[u8]) -> Vec<u8> {
     [&[ty::STRING], text].concat()
 }
 
-/// Of most values one; of a regular expression its two texts.
+/// The keys of a value: one, or those of the two texts of a regular expression.
 #[inline(never)]
 fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
     if element.bson_type != ty::REGEX {
@@ -157,32 +157,32 @@ fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
     texts.map(text_key).collect()
 }
 
-/// What is put in without being asked for: `$exists: true`, `$sum: 1`, `_id: null`, `$sort: {count: -1}`.
+/// Whether analysers add a value to any command: `$exists: true`, `$sum: 1`, `_id: null`, `$sort: {count: -1}`.
 #[inline(never)]
 fn is_filler(key: &[u8]) -> bool {
     key == [ty::NULL] || (-1..=1).any(|integer| key == integer_key(integer))
 }
 
-/// What is noted about something in the application's command.
+/// What is known of a value or a name in the application's command.
 #[derive(Clone, Copy)]
 enum Note {
     /// It is a value, of this type and these bytes.
     Value = 1,
     /// It is a name.
     Name,
-    /// It is a value in the clear, at so many places that the schema does not encrypt.
+    /// It is a value in the clear; the count is that of its places that the schema does not encrypt.
     Clear,
     /// It is a value at an encrypted path.
     Encrypted,
     /// It is a value at the encrypted path that is named before it.
     At,
-    /// It may be put in for something that is there.
+    /// An analyser may add it, because a name or a value in the command allows it.
     Filler,
     /// The value at this address is counted as encrypted already.
     Taken,
 }
 
-/// What the application's command holds.
+/// The names and values of the application's command, with their counts.
 pub(super) struct Given {
     notes: BTreeMap<Vec<u8>, usize>,
 }
@@ -280,7 +280,7 @@ impl Given {
         }
     }
 
-    /// A path, and the names in it.
+    /// Counts a path, the names in it, and the words that analysers add with it.
     fn add_name(&mut self, name: &[u8]) {
         self.put(noted(Note::Name, &[name]));
         if name.starts_with(b"$") {
@@ -300,7 +300,7 @@ impl Given {
         }
     }
 
-    /// A value at an encrypted path is not in the clear. A document and an array are what is in them, too.
+    /// Counts the values of an element at an encrypted path as encrypted. The values in a document or an array count one by one.
     fn take_out(&mut self, path: &str, element: &Element<'_>) -> Result<()> {
         if matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
             self.put(at_key(path, element));

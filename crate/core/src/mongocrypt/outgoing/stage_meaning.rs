@@ -81,7 +81,7 @@ fn is_same_stage(before: &Element<'_>, after: &Element<'_>, depth: usize) -> Res
     Ok(is_same)
 }
 
-/// Some stages are a text or a document: `{$unionWith: "c"}`. A text has no fields.
+/// The fields of a stage: none where the stage is a text, such as `{$unionWith: "c"}`.
 fn document_of<'a>(stage: &Element<'a>) -> &'a [u8] {
     match stage.bson_type {
         ty::DOCUMENT => stage.value,
@@ -110,7 +110,7 @@ fn content_of(stage: &[u8], field: &[u8]) -> Content {
     }
 }
 
-/// A field of a stage, and the field of the same name on the other side.
+/// Whether a field of a stage means the same as the field of that name in the other command.
 fn is_same_field(
     stage: &[u8],
     field: &Element<'_>,
