@@ -744,7 +744,7 @@ proptest! {
         let inner = document(&[("b", b.0, b.1), ("plain", ty::STRING, text("stays"))]);
         let plain = document(&[("a", a.0, a.1), ("in", ty::DOCUMENT, inner), ("c", c.0, c.1)]);
         let algorithm = if deterministic { DETERMINISTIC } else { RANDOM };
-        match Machine::encrypt_documents(&plain, &optional_rules(&["a", "in.b"], algorithm, id)) {
+        match Machine::encrypt_documents(&plain, &rules(&["a", "in.b"], algorithm, id)) {
             Ok(machine) => {
                 let encrypted = host.run(machine).unwrap();
                 check_value(ty::DOCUMENT, &encrypted).unwrap();

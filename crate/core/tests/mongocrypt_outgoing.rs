@@ -5,17 +5,14 @@
 
 mod analysis_support;
 
-use analysis_support::{Place, Session, Value, array, document, int, marking, payload, text};
+use analysis_support::{
+    ALTERED, PLAINTEXT, Place, Session, Value, array, document, int, marking, payload, schema,
+    text, with_markings,
+};
 use bson::rawdoc;
 use csfle_core::Code;
 
-const PLAINTEXT: Option<Code> = Some(Code::AutoEncryptionPlaintextRefused);
 const PAYLOAD: Option<Code> = Some(Code::AutoEncryptionPayloadRefused);
-const ALTERED: Option<Code> = Some(Code::AutoEncryptionCommandAltered);
-
-fn schema() -> Value {
-    analysis_support::schema()
-}
 
 fn insert(value: Value) -> Value {
     document(vec![
@@ -569,10 +566,7 @@ fn an_analyser_cannot_put_anything_else_into_the_command() {
         (two(mark(text("tok3n")), mark(int(1))), ALTERED),
     ];
     for (result, expected) in cases {
-        let reply = document(vec![
-            ("hasEncryptionPlaceholders", Value::Raw(8, vec![1])),
-            ("result", result),
-        ]);
+        let reply = with_markings(result);
         let outcome = Session::new(&schema()).run(&asked, &reply);
         assert_eq!(outcome.code(), expected);
         assert!(!outcome.told().contains("tok3n"));

@@ -1,22 +1,13 @@
 //! Forms in which an honest analyser writes updates, with the values compared.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "the support serves another test too")]
 
 mod analysis_support;
 
-use analysis_support::{Outcome, Session, Value, array, document, int, marking, schema, text};
-use csfle_core::Code;
-
-const ALTERED: Option<Code> = Some(Code::AutoEncryptionCommandAltered);
-
-fn one(name: &'static str, value: Value) -> Value {
-    document(vec![(name, value)])
-}
-
-fn yes() -> Value {
-    Value::Raw(8, vec![1])
-}
+use analysis_support::{
+    ALTERED, Outcome, Session, Value, array, document, flag, int, marking, one, schema, text,
+    with_markings,
+};
 
 fn update(filter: Value, update: Value) -> Value {
     document(vec![
@@ -61,8 +52,8 @@ fn run(
     let asked = command(one("_id", int(1)), asked);
     let answered = command(one("_id", one("$eq", int(1))), answered);
     let reply = document(vec![
-        ("hasEncryptionPlaceholders", yes()),
-        ("schemaRequiresEncryption", yes()),
+        ("hasEncryptionPlaceholders", flag(true)),
+        ("schemaRequiresEncryption", flag(true)),
         ("result", answered.clone()),
     ]);
     (Session::new(&schema()).run(&asked, &reply), asked, answered)
@@ -103,10 +94,7 @@ fn an_array_is_encrypted_beside_a_marking_in_the_filter() {
     let value = array(vec![text("x")]);
     let asked = update(list(text("x")), set(value.clone()));
     let answered = update(list(marking(&text("x"))), set(marking(&value)));
-    let reply = document(vec![
-        ("hasEncryptionPlaceholders", yes()),
-        ("result", answered),
-    ]);
+    let reply = with_markings(answered);
     let outcome = Session::new(&schema()).run(&asked, &reply);
     assert_eq!(outcome.code(), None, "{}", outcome.told());
 }
@@ -125,7 +113,7 @@ fn operands_of_updates_may_be_written_in_full() {
             one("$addToSet", each(vec![text("a")])),
         ),
         (
-            one("$currentDate", one("at", yes())),
+            one("$currentDate", one("at", flag(true))),
             one("$currentDate", kind("date")),
         ),
         (
@@ -179,7 +167,7 @@ fn operands_of_updates_may_be_written_in_full() {
             one("$push", one("tags", one("$each", each(vec![text("a")])))),
         ),
         (
-            one("$currentDate", one("at", yes())),
+            one("$currentDate", one("at", flag(true))),
             one("$currentDate", kind("timestamp")),
         ),
         (

@@ -1,23 +1,15 @@
 //! What an honest analyser writes in another way beside a marking, and what means something else.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "the support serves another test too")]
 
 mod analysis_support;
 
-use analysis_support::{Session, Value, document, marking, schema, text};
+use analysis_support::{
+    ALTERED, Session, TOKEN, Value, document, int, marking, raw, schema, stages, text,
+    with_markings,
+};
 use bson::{Binary, RawArrayBuf, RawDocumentBuf, rawdoc, spec::BinarySubtype};
 use csfle_core::Code;
-
-const TOKEN: &str = "tok3n";
-
-fn raw(command: RawDocumentBuf) -> Value {
-    Value::Raw(3, command.into_bytes())
-}
-
-fn stages(stages: Vec<RawDocumentBuf>) -> RawArrayBuf {
-    stages.into_iter().collect()
-}
 
 /// A marking of the token, or of another text.
 fn mark(value: &str) -> Binary {
@@ -31,10 +23,7 @@ fn mark(value: &str) -> Binary {
 }
 
 fn code(asked: RawDocumentBuf, answered: RawDocumentBuf) -> Option<Code> {
-    let reply = document(vec![
-        ("hasEncryptionPlaceholders", Value::Raw(8, vec![1])),
-        ("result", raw(answered)),
-    ]);
+    let reply = with_markings(raw(answered));
     let plain = raw(rawdoc! { "bsonType": "object" });
     let mut session = Session::with_schemas(vec![("db.c", schema()), ("db.d", plain)]);
     let outcome = session.run(&raw(asked), &reply);
@@ -49,11 +38,7 @@ fn assert_same(asked: RawDocumentBuf, answered: RawDocumentBuf) {
 
 fn assert_altered(asked: RawDocumentBuf, answered: RawDocumentBuf) {
     let told = format!("{asked:?} {answered:?}");
-    assert_eq!(
-        code(asked, answered),
-        Some(Code::AutoEncryptionCommandAltered),
-        "{told}"
-    );
+    assert_eq!(code(asked, answered), ALTERED, "{told}");
 }
 
 fn delete(filter: RawDocumentBuf) -> RawDocumentBuf {
@@ -227,6 +212,15 @@ fn a_filter_keeps_all_conditions_where_they_were() {
             rawdoc! { "x": { "$elemMatch": { "b": 1, "c": 2 } }, "ssn": TOKEN },
             with(rawdoc! { "x": { "$elemMatch": { "b": 1 } } }),
         ),
+        // No element is in an empty list, every document is in an empty filter.
+        (
+            rawdoc! { "x": { "$elemMatch": { "y": { "$in": [] } } }, "ssn": TOKEN },
+            with(rawdoc! { "x": { "$elemMatch": {} } }),
+        ),
+        (
+            rawdoc! { "x": { "$elemMatch": {} }, "ssn": TOKEN },
+            with(rawdoc! { "x": { "$elemMatch": { "$or": [] } } }),
+        ),
         (
             rawdoc! { "$and": [{ "$expr": { "$gt": ["$n", 1] } }, { "$expr": { "$lt": ["$n", 1] } }], "ssn": TOKEN },
             with(rawdoc! { "$expr": { "$gt": ["$n", { "$const": 1 }] } }),
@@ -238,6 +232,11 @@ fn a_filter_keeps_all_conditions_where_they_were() {
         (
             rawdoc! { "x": true, "ssn": TOKEN },
             with(rawdoc! { "x": { "$eq": 1 } }),
+        ),
+        // The double is greater by one.
+        (
+            rawdoc! { "x": i64::MAX, "ssn": TOKEN },
+            with(rawdoc! { "x": { "$eq": 9_223_372_036_854_775_808.0 } }),
         ),
         (
             rawdoc! { "ssn": TOKEN },
@@ -281,6 +280,14 @@ fn aggregate(first: RawDocumentBuf, more: Vec<RawDocumentBuf>) -> RawDocumentBuf
 fn same_stages(asked: Vec<RawDocumentBuf>, answered: Vec<RawDocumentBuf>) {
     let marked = rawdoc! { "ssn": { "$eq": mark(TOKEN) } };
     assert_same(
+        aggregate(rawdoc! { "ssn": TOKEN }, asked),
+        aggregate(marked, answered),
+    );
+}
+
+fn altered_stages(asked: Vec<RawDocumentBuf>, answered: Vec<RawDocumentBuf>) {
+    let marked = rawdoc! { "ssn": { "$eq": mark(TOKEN) } };
+    assert_altered(
         aggregate(rawdoc! { "ssn": TOKEN }, asked),
         aggregate(marked, answered),
     );
@@ -372,6 +379,153 @@ fn a_pipeline_keeps_its_stages_in_their_order() {
     assert_altered(
         rawdoc! { "update": "c", "updates": [{ "q": { "ssn": TOKEN }, "u": [{ "$set": { "y": 1 } }, { "$unset": "z" }] }], "$db": "db" },
         rawdoc! { "update": "c", "updates": [{ "q": { "ssn": mark(TOKEN) }, "u": [{ "$set": { "y": 1 } }] }], "$db": "db" },
+    );
+}
+
+#[test]
+fn a_field_holds_a_filter_or_a_pipeline_by_the_stage_that_it_is_in() {
+    // `query`, `pipeline` and their like are names of fields like any others in these stages.
+    for name in [
+        "query",
+        "restrictSearchWithMatch",
+        "filter",
+        "pipeline",
+        "whenMatched",
+    ] {
+        let stage = |operator: &str, value: Value| named(operator, document(vec![(name, value)]));
+        let constant = || named("$const", int(7));
+        let sum = |value: Value| raw(named("$sum", value));
+        for (asked, answered) in [
+            (
+                stage("$project", int(1)),
+                stage("$project", Value::Raw(8, vec![1])),
+            ),
+            (
+                stage("$addFields", int(7)),
+                stage("$addFields", raw(constant())),
+            ),
+            (
+                named(
+                    "$group",
+                    document(vec![("_id", text("$y")), (name, sum(int(7)))]),
+                ),
+                named(
+                    "$group",
+                    document(vec![("_id", text("$y")), (name, sum(raw(constant())))]),
+                ),
+            ),
+        ] {
+            same_stages(vec![asked], vec![answered]);
+        }
+    }
+    let matched = || rawdoc! { "$match": { "x": 1 } };
+    let unmatched = || rawdoc! { "$match": {} };
+    let filters = [
+        ("$geoNear", "query"),
+        ("$graphLookup", "restrictSearchWithMatch"),
+        ("$vectorSearch", "filter"),
+        ("$futureStage", "query"),
+        ("$futureStage", "filter"),
+    ];
+    for (name, field) in filters {
+        let stage = |filter: RawDocumentBuf| {
+            named(
+                name,
+                document(vec![("from", text("d")), (field, raw(filter))]),
+            )
+        };
+        let asked = || stage(rawdoc! { "x": 1, "y": 2 });
+        same_stages(
+            vec![asked()],
+            vec![stage(
+                rawdoc! { "$and": [{ "y": { "$eq": 2 } }, { "x": { "$eq": 1 } }] },
+            )],
+        );
+        altered_stages(vec![asked()], vec![stage(rawdoc! { "x": 1 })]);
+        altered_stages(
+            vec![asked()],
+            vec![named(name, document(vec![("from", text("d"))]))],
+        );
+    }
+    let pipelines = [
+        ("$lookup", "pipeline"),
+        ("$unionWith", "pipeline"),
+        ("$merge", "whenMatched"),
+        ("$facet", "from"),
+        ("$futureStage", "pipeline"),
+    ];
+    for (name, field) in pipelines {
+        let stage = |stage: RawDocumentBuf| {
+            let pipeline = Value::Array(vec![raw(stage)]);
+            named(
+                name,
+                document(vec![("into", Value::Array(vec![])), (field, pipeline)]),
+            )
+        };
+        altered_stages(vec![stage(matched())], vec![stage(unmatched())]);
+    }
+    // A stage that is a text on one side only.
+    let union =
+        |pipeline: RawArrayBuf| rawdoc! { "$unionWith": { "coll": "d", "pipeline": pipeline } };
+    let named_only = || rawdoc! { "$unionWith": "d" };
+    same_stages(vec![union(stages(vec![]))], vec![named_only()]);
+    altered_stages(vec![union(stages(vec![unmatched()]))], vec![named_only()]);
+    // Of two fields of one name another reader may take the other one.
+    altered_stages(
+        vec![named(
+            "$geoNear",
+            document(vec![("query", raw(rawdoc! { "x": 1 }))]),
+        )],
+        vec![named(
+            "$geoNear",
+            document(vec![
+                ("query", raw(rawdoc! { "x": 1 })),
+                ("query", raw(rawdoc! {})),
+            ]),
+        )],
+    );
+}
+
+#[test]
+fn a_value_at_an_encrypted_path_is_counted_once() {
+    // The operand is found where it meets `$ssn`, and again in what is computed for `ssn`.
+    let find = |filter: RawDocumentBuf, joined: Value, compared: Value| {
+        let joined = raw(named("$concat", Value::Array(vec![text("$ssn"), joined])));
+        let equal = raw(named("$eq", Value::Array(vec![text("$n"), compared])));
+        let projection = document(vec![("ssn", joined), ("m", text("$ssn")), ("n", equal)]);
+        let command = document(vec![
+            ("find", text("c")),
+            ("filter", raw(filter)),
+            ("projection", projection),
+            ("$db", text("db")),
+        ]);
+        RawDocumentBuf::from_bytes(command.bytes()).unwrap()
+    };
+    let asked = |word: &str| find(rawdoc! { "ssn": TOKEN }, text("w"), text(word));
+    let answered = || {
+        let constant = raw(named("$const", text("w")));
+        let filter = rawdoc! { "ssn": { "$eq": mark(TOKEN) } };
+        find(filter, marking(&text("w")), constant)
+    };
+    assert_same(asked("w"), answered());
+    assert_altered(asked("v"), answered());
+}
+
+#[test]
+fn nested_pipelines_are_compared_once_each() {
+    let nested = |innermost: RawDocumentBuf| {
+        (0..60).fold(innermost, |inner, _| {
+            let pipeline = stages(vec![inner]);
+            rawdoc! { "$lookup": { "from": "d", "pipeline": pipeline, "as": "o" } }
+        })
+    };
+    same_stages(
+        vec![nested(rawdoc! { "$limit": 5 })],
+        vec![nested(rawdoc! { "$limit": 5i64 })],
+    );
+    altered_stages(
+        vec![nested(rawdoc! { "$limit": 5 })],
+        vec![nested(rawdoc! { "$limit": 1 })],
     );
 }
 

@@ -1,24 +1,14 @@
 //! Pipelines: what they store at encrypted paths, what they compare with renamed values, and where they write.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "the support serves another test too")]
 
 mod analysis_support;
 
-use analysis_support::{Outcome, Session, Value, array, document, int, schema, text};
-use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
-use csfle_core::Code;
-
-const PLAINTEXT: Option<Code> = Some(Code::AutoEncryptionPlaintextRefused);
-const TOKEN: &str = "tok3n";
-
-fn raw(command: RawDocumentBuf) -> Value {
-    Value::Raw(3, command.into_bytes())
-}
-
-fn stages(stages: Vec<RawDocumentBuf>) -> RawArrayBuf {
-    stages.into_iter().collect()
-}
+use analysis_support::{
+    Outcome, PLAINTEXT, Session, TOKEN, Value, array, document, int, nothing_to_encrypt, raw,
+    schema, stages, text,
+};
+use bson::{RawDocumentBuf, rawdoc};
 
 fn update(pipeline: Vec<RawDocumentBuf>) -> Value {
     raw(rawdoc! { "update": "c", "updates": [{ "q": {}, "u": stages(pipeline) }], "$db": "db" })
@@ -57,7 +47,7 @@ fn run(command: &Value) -> Outcome {
         ("db.q", plain),
         ("db.d", other),
     ]);
-    let reply = document(vec![("schemaRequiresEncryption", Value::Raw(8, vec![0]))]);
+    let reply = nothing_to_encrypt();
     session.run(command, &reply)
 }
 

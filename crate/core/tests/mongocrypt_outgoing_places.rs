@@ -1,24 +1,14 @@
 //! Less usual places of a command that hold values: projections, sub-pipelines, events, schemas, containers of a wrong type.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "the support serves another test too")]
 
 mod analysis_support;
 
-use analysis_support::{Outcome, Session, Value, document, schema, text};
+use analysis_support::{
+    Outcome, PLAINTEXT, Session, TOKEN, Value, document, nothing_to_encrypt, raw, schema, stages,
+    text,
+};
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
-use csfle_core::Code;
-
-const PLAINTEXT: Option<Code> = Some(Code::AutoEncryptionPlaintextRefused);
-const TOKEN: &str = "tok3n";
-
-fn raw(command: RawDocumentBuf) -> Value {
-    Value::Raw(3, command.into_bytes())
-}
-
-fn stages(stages: Vec<RawDocumentBuf>) -> RawArrayBuf {
-    stages.into_iter().collect()
-}
 
 fn aggregate(collection: &str, pipeline: Vec<RawDocumentBuf>) -> RawDocumentBuf {
     rawdoc! { "aggregate": collection, "pipeline": stages(pipeline), "cursor": {}, "$db": "db" }
@@ -41,7 +31,7 @@ fn matched_by(name: &str, value: Value) -> RawDocumentBuf {
 fn run(command: &RawDocumentBuf) -> Outcome {
     let plain = raw(rawdoc! { "bsonType": "object" });
     let mut session = Session::with_schemas(vec![("db.c", schema()), ("db.d", plain)]);
-    let reply = document(vec![("schemaRequiresEncryption", Value::Raw(8, vec![0]))]);
+    let reply = nothing_to_encrypt();
     session.run(&raw(command.clone()), &reply)
 }
 
@@ -85,6 +75,14 @@ fn a_projection_holds_no_value_of_an_encrypted_path() {
         rawdoc! { "ssn": { "$cond": [true, TOKEN, "$ssn"] } },
         rawdoc! { "ssn": { "$slice": TOKEN } },
         rawdoc! { "ssn": { "$slice": [TOKEN, 1] } },
+        rawdoc! { "ssn": { "$slice": [41, "$n"] } },
+        rawdoc! { "ssn": { "$slice": ["$ssn", TOKEN] } },
+        rawdoc! { "a": { "$slice": [[{ "b": TOKEN }], 1] } },
+        rawdoc! { "a": { "$slice": ["$a", TOKEN] } },
+        rawdoc! { "a": { "$slice": [{ "$concatArrays": ["$a", [{ "b": TOKEN }]] }, 1] } },
+        rawdoc! { "x": { "$eq": [{ "$slice": ["$ssn", 1] }, TOKEN] } },
+        rawdoc! { "x": { "$eq": [{ "$arrayElemAt": ["$a.b", 0] }, TOKEN] } },
+        rawdoc! { "x": { "$arrayElemAt": ["$a.b", TOKEN] } },
         rawdoc! { "ssn": { "$slice": 1, "x": TOKEN } },
         rawdoc! { "ssn": { "$meta": "tok3n" } },
         rawdoc! { "a": { "$slice": TOKEN } },
@@ -104,11 +102,39 @@ fn a_projection_holds_no_value_of_an_encrypted_path() {
         rawdoc! { "ssn": 0.0, "a.b": false },
         rawdoc! { "ssn": { "$slice": 1 }, "a": { "$slice": [1, 2] } },
         rawdoc! { "ssn": { "$slice": ["$ssn", 2] }, "a": { "$slice": ["$a", 2] } },
+        rawdoc! { "ssn": { "$slice": [{ "$ifNull": ["$ssn", "$x_pii"] }, 2] } },
+        rawdoc! { "a": { "$slice": [{ "$ifNull": ["$a", "$l"] }, -2, 1] } },
+        rawdoc! { "x": { "$slice": ["$a", 2] }, "y": { "$slice": ["$ssn", -1] } },
+        rawdoc! { "x": { "$arrayElemAt": ["$a.b", 0] }, "y": { "$size": { "$slice": ["$a", 2] } } },
         rawdoc! { "ssn": { "$meta": "textScore" } },
         rawdoc! { "a": { "$ifNull": ["$a", { "b": "$ssn", "c": 1 }] } },
         rawdoc! { "ssn": { "$ifNull": ["$ssn", "$x_pii"] }, "n": { "$add": ["$n", 1] } },
     ] {
         assert_sent(projections(&projection));
+    }
+}
+
+#[test]
+fn a_part_of_an_array_is_stored_where_the_array_may_be() {
+    let stored = |projection: RawDocumentBuf| {
+        let merge = rawdoc! { "$merge": { "into": "c" } };
+        aggregate("c", vec![rawdoc! { "$project": projection }, merge])
+    };
+    let set = |fields: RawDocumentBuf| {
+        let pipeline = stages(vec![rawdoc! { "$set": fields }]);
+        rawdoc! { "update": "c", "updates": [{ "q": {}, "u": pipeline }], "$db": "db" }
+    };
+    for write in [&stored as &dyn Fn(RawDocumentBuf) -> RawDocumentBuf, &set] {
+        assert_refused(vec![
+            write(rawdoc! { "ssn": { "$slice": ["$name", 1] } }),
+            write(rawdoc! { "a": { "$slice": ["$name", 1] } }),
+            write(rawdoc! { "a": { "$slice": ["$a", TOKEN] } }),
+            write(rawdoc! { "a": { "$slice": [[{ "b": "$name" }], 1] } }),
+        ]);
+        assert_sent(vec![
+            write(rawdoc! { "a": { "$slice": ["$a", 1] } }),
+            write(rawdoc! { "n": { "$slice": ["$name", 1] } }),
+        ]);
     }
 }
 
@@ -385,14 +411,27 @@ fn a_schema_in_a_command_compares_no_encrypted_path() {
     ] {
         assert_sent(with_schema(&schema));
     }
-    // The schema that says what is encrypted is no filter.
-    let own = RawDocumentBuf::from_bytes(schema().bytes()).unwrap();
-    let other = rawdoc! { "properties": { "ssn": { "encrypt": { "bsonType": "string" } } } };
-    for schema in [own, other] {
-        assert_sent(vec![
-            rawdoc! { "create": "c", "validator": { "$jsonSchema": schema }, "$db": "db" },
-        ]);
-    }
+    assert_sent(vec![with_validator(&rawdoc! {
+        "properties": { "ssn": { "encrypt": { "bsonType": "string" } } },
+    })]);
+}
+
+fn with_validator(schema: &RawDocumentBuf) -> RawDocumentBuf {
+    rawdoc! { "create": "c", "validator": { "$jsonSchema": schema.clone() }, "$db": "db" }
+}
+
+#[test]
+fn the_schema_that_says_what_is_encrypted_is_no_filter() {
+    // Without `encrypt` these keywords would compare encrypted values.
+    let with_pattern = |pattern: &str| {
+        rawdoc! { "properties": { "ssn": { "encrypt": {}, "pattern": pattern } }, "enum": [{ "ssn": pattern }] }
+    };
+    let own = with_pattern("one");
+    let mut session = Session::new(&raw(own.clone()));
+    let nothing = nothing_to_encrypt();
+    let mut run = |schema: &RawDocumentBuf| session.run(&raw(with_validator(schema)), &nothing);
+    assert_eq!(run(&own).sent(), Some(with_validator(&own).as_bytes()));
+    assert_eq!(run(&with_pattern("other")).code(), PLAINTEXT);
 }
 
 #[test]

@@ -125,8 +125,12 @@ impl Rules {
             if element.bson_type != ty::DOCUMENT {
                 return Err(Error::new(
                     Code::OptionInvalid,
-                    format!("the rule of '{path}' must be a document"),
-                ));
+                    format!(
+                        "expected a document as the rule of '{path}', found BSON type {}",
+                        element.bson_type
+                    ),
+                )
+                .with("path", path));
             }
             let (algorithm, key, optional) =
                 parse_field_rule(element.value).map_err(|error| error.with("path", &path))?;
@@ -150,16 +154,19 @@ impl Rules {
             if name.is_empty() {
                 return Err(Error::new(
                     Code::OptionInvalid,
-                    "a path has an empty field name",
+                    format!(
+                        "expected field names between the dots of a rule's path, found an empty one in '{}'",
+                        rule.path
+                    ),
                 ));
             }
             let next = self.nodes.len();
             let Node::Names(known) = &mut self.nodes[node] else {
-                return Err(overlapping());
+                return Err(overlapping(&rule.path));
             };
             let is_last = depth + 1 == names.len();
             match known.get(*name) {
-                Some(_) if is_last => return Err(overlapping()),
+                Some(_) if is_last => return Err(overlapping(&rule.path)),
                 Some(child) => node = *child,
                 None => {
                     known.insert(name.to_vec(), next);
@@ -278,36 +285,42 @@ impl Rules {
         if self.child(node, name).is_some() {
             return Ok(());
         }
-        let is_operator = is_top && UPDATE_OPERATORS.contains(&name);
-        let mut reached = name.contains(&b'.').then_some(node);
-        let mut is_named = false;
-        for step in name.split(|byte| *byte == b'.') {
-            reached = reached.and_then(|node| match &self.nodes[node] {
-                Node::Rule(_) => Some(node),
-                Node::Names(known) => match known.get(step) {
-                    Some(child) => {
-                        is_named = true;
-                        Some(*child)
-                    }
-                    // A number may be an index of an array, which paths of rules do not have.
-                    None => is_index(step).then_some(node),
-                },
-            });
-        }
-        let reached = reached.filter(|_| is_named);
-        if !is_operator && reached.is_none() {
+        let what = if is_top && UPDATE_OPERATORS.contains(&name) {
+            "is an operator of an update: encrypt the documents of its operators instead"
+        } else if self.is_spelled(node, name) {
+            "spells the path of a rule as one name, which no rule encrypts"
+        } else {
             return Ok(());
-        }
-        let what = match is_operator {
-            true => "is an operator of an update: encrypt the documents of its operators instead",
-            false => "spells the path of a rule as one name, which no rule encrypts",
         };
         let name = String::from_utf8_lossy(name).to_string();
         Err(Error::new(
             Code::ValuePathAmbiguous,
-            format!("the field '{name}' {what}"),
+            format!("expected names of fields, found '{name}', which {what}"),
         )
         .with("path", name))
+    }
+
+    /// Whether a name with dots leads from a node to a rule, or towards one. A number may be an index of an array, which paths
+    /// of rules do not have: numbers alone lead nowhere.
+    fn is_spelled(&self, mut node: usize, name: &[u8]) -> bool {
+        if !name.contains(&b'.') {
+            return false;
+        }
+        let mut is_named = false;
+        for step in name.split(|byte| *byte == b'.') {
+            let Node::Names(known) = &self.nodes[node] else {
+                break;
+            };
+            match known.get(step) {
+                Some(child) => {
+                    is_named = true;
+                    node = *child;
+                }
+                None if is_index(step) => {}
+                None => return false,
+            }
+        }
+        is_named
     }
 
     /// Refuses a rule with an index where an array is: its elements are entered without one.
@@ -387,9 +400,11 @@ fn is_index(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_digit)
 }
 
-fn overlapping() -> Error {
+fn overlapping(path: &str) -> Error {
     Error::new(
         Code::OptionInvalid,
-        "two rules name the same value, or a value inside another",
+        format!(
+            "expected rules for separate values, found '{path}' and another rule for the same value or a value inside it"
+        ),
     )
 }

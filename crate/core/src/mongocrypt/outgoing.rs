@@ -4,13 +4,14 @@
 //! 1. At a path that a schema encrypts stands nothing but ciphertext ([`positions`]).
 //! 2. A binary of subtype 6 is a ciphertext that this library made now, or one that the application put there.
 //! 3. The analyser's command is the application's, apart from the markings, and each marking holds the value it stands for
-//!    ([`alteration`]); what it wrote in its own form means the same ([`meaning`]).
+//!    ([`alteration`]); what it wrote in its own form means the same ([`meaning`], [`stage_meaning`]).
 //!
 //! DIFFERS: libmongocrypt trusts its analyser in all three.
 
 mod alteration;
 mod assignments;
 mod expressions;
+mod fields;
 mod filters;
 mod json_schemas;
 mod meaning;
@@ -18,6 +19,7 @@ mod positions;
 mod renames;
 mod rewritten;
 mod scope;
+mod stage_meaning;
 mod stages;
 mod updates;
 

@@ -2,6 +2,8 @@
 //! else stays byte for byte.
 
 pub(crate) mod encrypted_paths;
+#[cfg(test)]
+mod encrypted_paths_tests;
 pub(crate) mod name_pattern;
 #[cfg(test)]
 mod name_pattern_tests;

@@ -5,11 +5,16 @@
 
 pub(crate) mod mutations;
 
-use bson::{Binary, rawdoc, spec::BinarySubtype};
+use bson::{Binary, RawArrayBuf, RawDocumentBuf, rawdoc, spec::BinarySubtype};
 use csfle_core::{
     Code, Entropy, Error, Result,
     mongocrypt::{Call, MongoCrypt, MongoCryptContext, MongoCryptOptions, State},
 };
+
+pub(crate) const PLAINTEXT: Option<Code> = Some(Code::AutoEncryptionPlaintextRefused);
+pub(crate) const ALTERED: Option<Code> = Some(Code::AutoEncryptionCommandAltered);
+/// A value that must not be sent in the clear.
+pub(crate) const TOKEN: &str = "tok3n";
 
 /// A BSON value whose documents may hold a name twice.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +76,36 @@ impl Value {
 pub(crate) fn document(fields: Vec<(&str, Value)>) -> Value {
     let owned = |(name, value): (&str, Value)| (name.as_bytes().to_vec(), value);
     Value::Document(fields.into_iter().map(owned).collect())
+}
+
+/// `{name: value}`
+pub(crate) fn one(name: &'static str, value: Value) -> Value {
+    document(vec![(name, value)])
+}
+
+pub(crate) fn raw(document: RawDocumentBuf) -> Value {
+    Value::Raw(3, document.into_bytes())
+}
+
+pub(crate) fn stages(stages: Vec<RawDocumentBuf>) -> RawArrayBuf {
+    stages.into_iter().collect()
+}
+
+pub(crate) fn flag(is_set: bool) -> Value {
+    Value::Raw(8, vec![u8::from(is_set)])
+}
+
+/// The reply of an analyser that finds nothing to encrypt.
+pub(crate) fn nothing_to_encrypt() -> Value {
+    one("schemaRequiresEncryption", flag(false))
+}
+
+/// The reply of an analyser that wrote markings into a command.
+pub(crate) fn with_markings(command: Value) -> Value {
+    document(vec![
+        ("hasEncryptionPlaceholders", flag(true)),
+        ("result", command),
+    ])
 }
 
 pub(crate) fn array(items: Vec<Value>) -> Value {

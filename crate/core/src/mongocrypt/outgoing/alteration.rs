@@ -2,15 +2,18 @@
 //!
 //! Documents, updates and everything else must be the same, field by field, but for markings that hold the value they stand
 //! for. Filters, pipelines and projections may be written in another way, with the same in them ([`super::rewritten`]) and,
-//! filters and pipelines, with the same meaning ([`super::meaning`]).
+//! filters and pipelines, with the same meaning ([`super::meaning`], [`super::stage_meaning`]).
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{
-    Outgoing, marked_value,
-    meaning::{are_same_filters, are_same_stages, is_same_filter},
+    Outgoing,
+    fields::RemainingFields,
+    marked_value,
+    meaning::{are_same_filters, is_same_filter},
     positions::{Reader, is_in, join},
     rewritten::{Given, check_depth, key_of},
+    stage_meaning::are_same_stages,
 };
 use crate::{
     error::{Error, Result},
@@ -72,7 +75,7 @@ pub(super) fn check(schemas: &Outgoing, command: &[u8], marked: &[u8]) -> Result
 struct Comparison<'a, 's> {
     schemas: &'s Outgoing,
     command: &'a [u8],
-    /// What the command holds, once it is asked for.
+    /// The content of the command; `None` until a rewritten field needs it.
     given: Option<Given>,
 }
 
@@ -81,10 +84,18 @@ impl<'a> Comparison<'a, '_> {
         self.schemas.altered(path)
     }
 
-    /// A command or a statement: its fields in any order.
+    #[inline(never)]
+    fn check_all_taken(&self, fields: &RemainingFields<'_>, at: &str) -> Result<()> {
+        match fields.rest().next() {
+            Some(field) => Err(self.altered(&join(at, field.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// Compares a command or a statement; the order of its fields is free.
     fn command(&mut self, before: &'a [u8], after: &[u8], at: &str, depth: usize) -> Result<()> {
         check_depth(depth)?;
-        let mut left = Fields::of(before)?.ok_or_else(|| self.altered(at))?;
+        let mut left = RemainingFields::of(before)?.ok_or_else(|| self.altered(at))?;
         for field in all_elements(after)? {
             let path = join(at, field.name);
             match left.take(field.name) {
@@ -95,13 +106,10 @@ impl<'a> Comparison<'a, '_> {
             }
         }
         left.take(b"$db");
-        match left.rest() {
-            Some(name) => Err(self.altered(&join(at, name))),
-            None => Ok(()),
-        }
+        self.check_all_taken(&left, at)
     }
 
-    /// What drivers say to their analyser comes back with the command.
+    /// Whether an analyser may add this field: a driver told it to the analyser, or it is a flag with its default.
     fn may_be_added(&mut self, field: &Element<'_>, at: &str) -> Result<bool> {
         Ok(match field.name {
             // It is about this database; in an `explain` it is there twice.
@@ -177,7 +185,7 @@ impl<'a> Comparison<'a, '_> {
         }
     }
 
-    /// Operators in any order, and their fields in any order; or a document.
+    /// Compares an update: operators and their fields, whose order is free, or a replacement document.
     fn update(&mut self, before: &'a [u8], after: &[u8], path: &str, depth: usize) -> Result<()> {
         let has_operators = all_elements(before)?
             .first()
@@ -185,7 +193,7 @@ impl<'a> Comparison<'a, '_> {
         if !has_operators {
             return self.document(before, after, path, depth + 1);
         }
-        let mut left = Fields::of(before)?.ok_or_else(|| self.altered(path))?;
+        let mut left = RemainingFields::of(before)?.ok_or_else(|| self.altered(path))?;
         for operator in all_elements(after)? {
             let known = left.take(operator.name);
             let given = known.ok_or_else(|| self.altered(path))?;
@@ -194,7 +202,7 @@ impl<'a> Comparison<'a, '_> {
                 self.same(&given, &operator, &at, depth)?;
                 continue;
             }
-            let mut fields = Fields::of(given.value)?.ok_or_else(|| self.altered(&at))?;
+            let mut fields = RemainingFields::of(given.value)?.ok_or_else(|| self.altered(&at))?;
             for field in all_elements(operator.value)? {
                 let known = fields.take(field.name);
                 let given = known.ok_or_else(|| self.altered(&at))?;
@@ -203,14 +211,9 @@ impl<'a> Comparison<'a, '_> {
                     self.same(&given, &field, &at, depth)?;
                 }
             }
-            if let Some(name) = fields.rest() {
-                return Err(self.altered(&join(&at, name)));
-            }
+            self.check_all_taken(&fields, &at)?;
         }
-        match left.rest() {
-            Some(name) => Err(self.altered(&join(path, name))),
-            None => Ok(()),
-        }
+        self.check_all_taken(&left, path)
     }
 
     fn same(
@@ -317,37 +320,4 @@ fn without_form<'a, 'm>(
         (b"$unset", _) if (after.bson_type, after.value) == (ty::INT32, &[1, 0, 0, 0][..]) => None,
         _ => same,
     })
-}
-
-/// The fields of a document, and those that were not asked for yet.
-struct Fields<'a> {
-    all: Vec<Element<'a>>,
-    /// Places by name, from 1 on; 0 once the field was taken.
-    left: BTreeMap<Vec<u8>, usize>,
-}
-
-impl<'a> Fields<'a> {
-    /// `None` where a name is there twice: which of two counts depends on the reader.
-    #[inline(never)]
-    fn of(document: &'a [u8]) -> Result<Option<Self>> {
-        let all = all_elements(document)?;
-        let mut left = BTreeMap::new();
-        for (index, field) in all.iter().enumerate() {
-            *left.entry(field.name.to_vec()).or_default() = index + 1;
-        }
-        Ok((left.len() == all.len()).then_some(Self { all, left }))
-    }
-
-    #[inline(never)]
-    fn take(&mut self, name: &[u8]) -> Option<Element<'a>> {
-        let place = core::mem::take(self.left.get_mut(name)?);
-        self.all.get(place.checked_sub(1)?).copied()
-    }
-
-    /// The name of one that is left.
-    #[inline(never)]
-    fn rest(&self) -> Option<&'a [u8]> {
-        let mut names = self.all.iter().map(|field| field.name);
-        names.find(|name| self.left.get(*name) != Some(&0))
-    }
 }

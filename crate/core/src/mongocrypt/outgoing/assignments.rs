@@ -105,7 +105,14 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 }
                 b"$literal" | b"$const" => self.nested(&operator, objects, at),
                 b"$mergeObjects" => self.merged(&operator, objects, scope, naming, at),
-                b"$slice" | b"$meta" if naming.chooses => self.chosen(&operator, scope, at),
+                b"$slice" | b"$meta" if naming.chooses && !is_slice_expression(&operator)? => {
+                    self.chosen(&operator, at)
+                }
+                // The elements that are stored are elements of the array.
+                b"$slice" if naming.writes && operator.bson_type == ty::ARRAY => {
+                    self.expression(value, scope)?;
+                    self.merged(&operator, objects, scope, naming, at)
+                }
                 _ if naming.writes => self.value(at, value),
                 _ => {
                     self.expression(value, scope)?;
@@ -149,17 +156,12 @@ impl<'a, 's> Reader<'a, 's, '_> {
         })
     }
 
-    /// `{$slice: 1}`, `{$slice: [1, 2]}`, `{$meta: "textScore"}`, of a projection; `{$slice: [expression, 1]}`.
-    fn chosen(&mut self, operator: &Element<'a>, scope: &Scope<'s>, at: &str) -> Result<()> {
+    /// Checks an operator of projections: `{$slice: 1}`, `{$slice: [1, 2]}` or `{$meta: "textScore"}`.
+    fn chosen(&mut self, operator: &Element<'a>, at: &str) -> Result<()> {
         let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphabetic());
         let is_plain = match operator.bson_type {
-            ty::ARRAY => {
-                self.expression(operator, scope)?;
-                all_elements(operator.value)?.iter().all(|item| {
-                    let text = item.as_str();
-                    says_whether(item) || text.is_some_and(|text| text.starts_with('$'))
-                })
-            }
+            // `[skip, limit]`: anything else in an array is an expression.
+            ty::ARRAY => operator.name == b"$slice",
             ty::STRING => operator.name == b"$meta" && operator.as_str().is_some_and(is_word),
             _ => says_whether(operator),
         };
@@ -237,8 +239,12 @@ impl<'a, 's> Reader<'a, 's, '_> {
                     false => Ok(()),
                 }
             }
-            Some(operator) if matches!(operator.name, b"$slice" | b"$meta") && naming.chooses => {
-                self.chosen(&operator, scope, path)
+            Some(operator)
+                if matches!(operator.name, b"$slice" | b"$meta")
+                    && naming.chooses
+                    && !is_slice_expression(&operator)? =>
+            {
+                self.chosen(&operator, path)
             }
             Some(operator) if matches!(operator.name, b"$literal" | b"$const") => {
                 self.value(path, &operator)
@@ -264,4 +270,14 @@ impl<'a, 's> Reader<'a, 's, '_> {
             )
         })
     }
+}
+
+/// Whether `$slice` is the operator of expressions, `{$slice: [array, 1]}`, and not that of projections, `{$slice: 1}` or
+/// `{$slice: [1, 2]}`.
+fn is_slice_expression(operator: &Element<'_>) -> Result<bool> {
+    if operator.name != b"$slice" || operator.bson_type != ty::ARRAY {
+        return Ok(false);
+    }
+    let items = all_elements(operator.value)?;
+    Ok(!items.iter().all(says_whether))
 }

@@ -3,6 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
+    filters::says_whether,
     positions::{Reader, is_in, join, only_operator, operator_of},
     scope::{Scope, Variable},
 };
@@ -59,6 +60,8 @@ const APART: &[&[u8]] = &[
 ];
 /// They name a field of their input.
 const OF_FIELDS: &[&[u8]] = &[b"$getField", b"$setField", b"$unsetField"];
+/// They give a part of their first operand; the numbers after it are positions and counts.
+const PARTS: &[&[u8]] = &[b"$slice", b"$arrayElemAt"];
 /// They call the elements of their input by a name.
 const LOOPS: &[&[u8]] = &[b"$filter", b"$map", b"$reduce"];
 
@@ -147,11 +150,18 @@ impl<'a, 's> Reader<'a, 's, '_> {
         if is_in(LOOPS, name) && is_named {
             return self.looped(operator, scope);
         }
-        let operands = match operator.bson_type {
+        let mut operands = match operator.bson_type {
             ty::ARRAY => self.operands(operator, scope)?,
             ty::DOCUMENT if is_named => self.operands(operator, scope)?,
             _ => alloc::vec![(*operator, self.expression(operator, scope)?)],
         };
+        if is_in(PARTS, name) && operator.bson_type == ty::ARRAY {
+            let mut index = 0;
+            operands.retain(|(operand, _)| {
+                index += 1;
+                index == 1 || !says_whether(operand)
+            });
+        }
         if !is_in(APART, name) {
             // Keys and values stand in one list there.
             let meets_itself = name == b"$arrayToObject";

@@ -1,6 +1,6 @@
 //! Constants that a JSON schema compares encrypted values with, in filters and validators.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 use super::{
     positions::{Reader, is_in, join},
@@ -63,7 +63,8 @@ impl<'a, 's> Reader<'a, 's, '_> {
                             }
                             _ => Vec::new(),
                         };
-                        let is_meant = |name: &[u8]| named.iter().all(|field| field.name != name);
+                        let named: BTreeSet<&[u8]> = named.iter().map(|field| field.name).collect();
+                        let is_meant = |name: &[u8]| !named.contains(name);
                         reader.subschema(&keyword, scope.several(&is_meant), at)?;
                     }
                     b"allOf" | b"anyOf" | b"oneOf" | b"not" | b"items" | b"additionalItems" => {

@@ -1,8 +1,8 @@
-//! Whether a filter or a pipeline that was written in another way still asks for the same.
+//! Whether a filter that was written in another way still asks for the same.
 //!
 //! A filter is read as conditions that hold together or one of which holds, with `$not` and its like moved down to the single
 //! conditions. Two filters mean the same when these are the same, in any order. What an operator compares with counts for
-//! equality and order; of other operators only the name counts. A pipeline has the same stages in the same order.
+//! equality and order; of other operators only the name counts.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    raw::{Element, all_elements, element_type as ty, find_field},
+    raw::{Element, all_elements, element_type as ty},
 };
 
 /// Conditions, how often each is there, and whether all of them hold or one.
@@ -32,8 +32,14 @@ struct About<'p> {
     not: bool,
 }
 
+/// Whether two filters have the same conditions. What is no document is no filter: it is compared as a value.
+///
+/// Errors: `BSON_MALFORMED`, `BSON_TOO_DEEP`.
 #[inline(never)]
 pub(super) fn is_same_filter(before: &Element<'_>, after: &Element<'_>) -> Result<bool> {
+    if (before.bson_type, after.bson_type) != (ty::DOCUMENT, ty::DOCUMENT) {
+        return is_same_value(before, after);
+    }
     Ok(meaning(before.value)? == meaning(after.value)?)
 }
 
@@ -41,12 +47,20 @@ pub(super) fn is_same_filter(before: &Element<'_>, after: &Element<'_>) -> Resul
 fn meaning(filter: &[u8]) -> Result<Vec<u8>> {
     let mut conditions = Conditions::new(true, 0);
     conditions.add_filter(filter, false)?;
-    let mut key = conditions.key();
-    key.push(u8::from(conditions.is_settled));
-    Ok(key)
+    Ok(conditions.key())
 }
 
-/// Lists of filters.
+#[inline(never)]
+pub(super) fn is_same_value(before: &Element<'_>, after: &Element<'_>) -> Result<bool> {
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    add_value(before, &mut one, 0)?;
+    add_value(after, &mut other, 0)?;
+    Ok(one == other)
+}
+
+/// Whether two lists have the same filters in the same order.
+///
+/// Errors: those of [`is_same_filter`].
 pub(super) fn are_same_filters(before: &Element<'_>, after: &Element<'_>) -> Result<bool> {
     let (before, after) = (all_elements(before.value)?, all_elements(after.value)?);
     let mut is_same = before.len() == after.len();
@@ -123,9 +137,10 @@ impl Conditions {
         Ok(())
     }
 
+    /// Equal for conditions with the same meaning.
     #[inline(never)]
     fn key(&self) -> Vec<u8> {
-        let mut key = Vec::new();
+        let mut key = alloc::vec![u8::from(self.is_settled)];
         for (part, count) in &self.found {
             key.extend((part.len() as u64).to_le_bytes());
             key.extend((*count as u64).to_le_bytes());
@@ -275,92 +290,4 @@ fn add_value(element: &Element<'_>, key: &mut Vec<u8>, depth: usize) -> Result<(
         }
     }
     Ok(())
-}
-
-/// The stages of a pipeline, by the names that analysers write them with.
-#[inline(never)]
-fn stages<'a>(pipeline: Option<&Element<'a>>) -> Result<Vec<(&'a [u8], Option<Element<'a>>)>> {
-    let mut found = Vec::new();
-    let list = pipeline.filter(|list| list.bson_type == ty::ARRAY);
-    for stage in list.map_or_else(|| Ok(Vec::new()), |list| all_elements(list.value))? {
-        let Some(stage) = operator_of(&stage)? else {
-            found.push((&b""[..], None));
-            continue;
-        };
-        let names: &[&[u8]] = match stage.name {
-            b"$set" => &[b"$addFields"],
-            b"$replaceWith" => &[b"$replaceRoot"],
-            b"$unset" => &[b"$project"],
-            b"$count" => &[b"$group", b"$project"],
-            b"$sortByCount" | b"$bucket" => &[b"$group", b"$sort"],
-            name => {
-                found.push((name, Some(stage)));
-                continue;
-            }
-        };
-        found.extend(names.iter().map(|name| (*name, None)));
-    }
-    Ok(found)
-}
-
-pub(super) fn are_same_stages(
-    before: Option<&Element<'_>>,
-    after: Option<&Element<'_>>,
-    depth: usize,
-) -> Result<bool> {
-    check_depth(depth)?;
-    let (before, after) = (stages(before)?, stages(after)?);
-    let mut is_same = before.len() == after.len();
-    for ((name, before), (other, after)) in before.iter().zip(&after) {
-        is_same = is_same && name == other;
-        if let (Some(before), Some(after)) = (before, after) {
-            is_same = is_same && is_same_stage(before, after, depth)?;
-        }
-    }
-    Ok(is_same)
-}
-
-fn is_same_stage(before: &Element<'_>, after: &Element<'_>, depth: usize) -> Result<bool> {
-    match before.name {
-        b"$match" => return is_same_filter(before, after),
-        b"$limit" | b"$skip" | b"$sort" => {
-            let (mut one, mut other) = (Vec::new(), Vec::new());
-            add_value(before, &mut one, depth)?;
-            add_value(after, &mut other, depth)?;
-            return Ok(one == other);
-        }
-        _ if (before.bson_type, after.bson_type) != (ty::DOCUMENT, ty::DOCUMENT) => {
-            return Ok(true);
-        }
-        _ => {}
-    }
-    let mut is_same = true;
-    for field in all_elements(before.value)?
-        .iter()
-        .chain(&all_elements(after.value)?)
-    {
-        let one = find(before, field)?;
-        let other = find(after, field)?;
-        is_same = is_same
-            && match field.name {
-                b"query" | b"restrictSearchWithMatch" => match (&one, &other) {
-                    (Some(one), Some(other)) => is_same_filter(one, other)?,
-                    // Without a filter it is an empty one.
-                    (Some(only), None) | (None, Some(only)) => all_elements(only.value)?.is_empty(),
-                    _ => true,
-                },
-                name if before.name == b"$facet"
-                    || matches!(name, b"pipeline" | b"whenMatched") =>
-                {
-                    are_same_stages(one.as_ref(), other.as_ref(), depth + 1)?
-                }
-                _ => true,
-            };
-    }
-    Ok(is_same)
-}
-
-fn find<'a>(stage: &Element<'a>, field: &Element<'_>) -> Result<Option<Element<'a>>> {
-    let name = core::str::from_utf8(field.name).unwrap_or_default();
-    find_field(stage.value, name)
 }

@@ -104,31 +104,37 @@ const TYPES: &[u8] = b"double string object array binData undefined objectId boo
 /// A value as analysers may write it: numbers in another type, the text of a regular expression as a string.
 #[inline(never)]
 pub(super) fn key_of(element: &Element<'_>) -> Vec<u8> {
-    let value = element.value;
     let integer = match element.bson_type {
-        ty::INT32 => <[u8; 4]>::try_from(value)
-            .ok()
-            .map(|bytes| i32::from_le_bytes(bytes).into()),
-        ty::INT64 => <[u8; 8]>::try_from(value).ok().map(i64::from_le_bytes),
-        ty::DOUBLE => <[u8; 8]>::try_from(value)
-            .ok()
-            .and_then(|bytes| exact_integer(f64::from_le_bytes(bytes))),
-        ty::BOOL => Some(i64::from(value != [0])),
-        ty::STRING => return text_key(&value[4..value.len() - 1]),
-        _ => None,
+        ty::STRING => return text_key(&element.value[4..element.value.len() - 1]),
+        ty::BOOL => Some(i64::from(element.value != [0])),
+        _ => integer_of(element)
+            .filter(|(_, is_whole)| *is_whole)
+            .map(|(integer, _)| integer),
     };
     match integer {
         Some(integer) => integer_key(integer),
-        None => [&[element.bson_type], value].concat(),
+        None => [&[element.bson_type], element.value].concat(),
     }
 }
 
-fn exact_integer(number: f64) -> Option<i64> {
-    #[allow(clippy::cast_possible_truncation, reason = "compared with what it was")]
-    let integer = number as i64;
-    #[allow(clippy::cast_precision_loss, reason = "compared with what it was")]
-    let is_exact = integer as f64 == number;
-    is_exact.then_some(integer)
+/// The integer part of a number, and whether it is the whole number.
+#[inline(never)]
+fn integer_of(element: &Element<'_>) -> Option<(i64, bool)> {
+    let value = element.value;
+    Some(match element.bson_type {
+        ty::INT32 => (i32::from_le_bytes(value.try_into().ok()?).into(), true),
+        ty::INT64 => (i64::from_le_bytes(value.try_into().ok()?), true),
+        ty::DOUBLE => {
+            let number = f64::from_le_bytes(value.try_into().ok()?);
+            #[allow(clippy::cast_possible_truncation, reason = "as the server cuts it")]
+            let integer = number as i64;
+            #[allow(clippy::cast_precision_loss, reason = "compared with what it was")]
+            let is_whole = integer as f64 == number;
+            // No double equals the greatest integer: greater numbers become it.
+            (integer, is_whole && integer != i64::MAX)
+        }
+        _ => return None,
+    })
 }
 
 #[inline(never)]
@@ -141,7 +147,7 @@ fn text_key(text: &[u8]) -> Vec<u8> {
     [&[ty::STRING], text].concat()
 }
 
-/// Of most values one; of a regular expression its two texts.
+/// The keys of a value: one, or those of the two texts of a regular expression.
 #[inline(never)]
 fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
     if element.bson_type != ty::REGEX {
@@ -151,47 +157,32 @@ fn keys_of(element: &Element<'_>) -> Vec<Vec<u8>> {
     texts.map(text_key).collect()
 }
 
-/// What is put in without being asked for: `$exists: true`, `$sum: 1`, `_id: null`, `$sort: {count: -1}`.
+/// Whether analysers add a value to any command: `$exists: true`, `$sum: 1`, `_id: null`, `$sort: {count: -1}`.
 #[inline(never)]
 fn is_filler(key: &[u8]) -> bool {
     key == [ty::NULL] || (-1..=1).any(|integer| key == integer_key(integer))
 }
 
-/// The integer that is left of a number.
-#[inline(never)]
-fn truncated(element: &Element<'_>) -> Option<i64> {
-    #[allow(clippy::cast_possible_truncation, reason = "as the server cuts it")]
-    let double = |bytes| f64::from_le_bytes(bytes) as i64;
-    match element.bson_type {
-        ty::INT32 => element
-            .value
-            .try_into()
-            .ok()
-            .map(|bytes| i32::from_le_bytes(bytes).into()),
-        ty::INT64 => element.value.try_into().ok().map(i64::from_le_bytes),
-        ty::DOUBLE => element.value.try_into().ok().map(double),
-        _ => None,
-    }
-}
-
-/// What is noted about something in the application's command.
+/// What is known of a value or a name in the application's command.
 #[derive(Clone, Copy)]
 enum Note {
     /// It is a value, of this type and these bytes.
     Value = 1,
     /// It is a name.
     Name,
-    /// It is a value in the clear, at so many places that the schema does not encrypt.
+    /// It is a value in the clear; the count is that of its places that the schema does not encrypt.
     Clear,
     /// It is a value at an encrypted path.
     Encrypted,
     /// It is a value at the encrypted path that is named before it.
     At,
-    /// It may be put in for something that is there.
+    /// An analyser may add it, because a name or a value in the command allows it.
     Filler,
+    /// The value at this address is counted as encrypted already.
+    Taken,
 }
 
-/// What the application's command holds.
+/// The names and values of the application's command, with their counts.
 pub(super) struct Given {
     notes: BTreeMap<Vec<u8>, usize>,
 }
@@ -267,7 +258,7 @@ impl Given {
             self.put_filler(&text_key(&[b"$", path].concat()));
         }
         if name == b"$mod"
-            && let Some(integer) = truncated(value)
+            && let Some((integer, _)) = integer_of(value)
         {
             self.put_filler(&integer_key(integer));
         }
@@ -280,14 +271,16 @@ impl Given {
                 }
             }
         }
-        if let Some(bits) = truncated(value).filter(|_| name.starts_with(b"$bits")) {
+        if name.starts_with(b"$bits")
+            && let Some((bits, _)) = integer_of(value)
+        {
             for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
                 self.put_filler(&integer_key(bit));
             }
         }
     }
 
-    /// A path, and the names in it.
+    /// Counts a path, the names in it, and the words that analysers add with it.
     fn add_name(&mut self, name: &[u8]) {
         self.put(noted(Note::Name, &[name]));
         if name.starts_with(b"$") {
@@ -307,7 +300,7 @@ impl Given {
         }
     }
 
-    /// A value at an encrypted path is not in the clear. A document and an array are what is in them, too.
+    /// Counts the values of an element at an encrypted path as encrypted. The values in a document or an array count one by one.
     fn take_out(&mut self, path: &str, element: &Element<'_>) -> Result<()> {
         if matches!(element.bson_type, ty::DOCUMENT | ty::ARRAY) {
             self.put(at_key(path, element));
@@ -319,6 +312,12 @@ impl Given {
                 continue;
             }
             self.put(at_key(path, &element));
+            // A value may be found more than once: as an operand, and in the document that it is a part of.
+            let place = noted(Note::Taken, &[&element.name.as_ptr().addr().to_le_bytes()]);
+            if self.has(&place) {
+                continue;
+            }
+            self.put(place);
             for key in keys_of(&element) {
                 self.put(noted(Note::Encrypted, &[&key]));
                 if let Some(count) = self.notes.get_mut(&noted(Note::Clear, &[&key])) {

@@ -74,7 +74,7 @@ impl<'a, 's> Reader<'a, 's, '_> {
         }
     }
 
-    /// Filters of array elements that an update names: `a.$[x].b` says where `x.b` is.
+    /// Filters of array elements that an update names: `a.$[x].b` says where `x.b` is. `filters`: a list of documents.
     pub(super) fn array_filters(
         &mut self,
         command: &'a [u8],
@@ -98,13 +98,9 @@ impl<'a, 's> Reader<'a, 's, '_> {
                 }
             }
         }
-        if filters.bson_type == ty::ARRAY {
-            for filter in all_elements(filters.value)? {
-                if filter.bson_type == ty::DOCUMENT {
-                    self.filter(filter.value, &elements_of, "")?;
-                    self.last_names(&filter, scope, &elements_of)?;
-                }
-            }
+        for filter in all_elements(filters.value)? {
+            self.filter(filter.value, &elements_of, "")?;
+            self.last_names(&filter, scope, &elements_of)?;
         }
         Ok(())
     }
