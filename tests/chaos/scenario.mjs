@@ -118,12 +118,12 @@ async function unfinished({ world, job }, { reader, serverUri }, result, what) {
   return undone.slice(0, 1).map((detail) => ({ what, detail: `${detail}; exit ${result.code}` }));
 }
 
-/** Why a run failed, as short as it gets. */
-// The report of a run without failures that could not look into encrypted documents and arrays, as JSON or in words.
+/** Whether a run reports, as JSON or in words, no failure but encrypted documents and arrays that it could not search. */
 function saysOnlyUnread({ text }) {
   return /"failures":\s*\[\]/.test(text) ? /"unproven":\s*\[\s*\{/.test(text) : /inside encrypted documents or arrays/.test(text) && !/\[[A-Z_]+\]$/m.test(text);
 }
 
+/** Why a run failed, in one line. */
 function failureOf({ code, report, error, text, hung }) {
   if (hung) return 'hangs';
   if (error !== undefined) return `${error.code ?? error.name}: ${error.message}`;

@@ -143,9 +143,10 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
 
   it('a connection that is cut in the middle is a matter of the key vault, not of this program', async () => {
     const place = await hospital(lab, { documents: 0, masterKey });
-    let proxy;
-    proxy = await stallingServer(lab.uri, (bytes) => bytes.includes('keyMaterial') && bytes.includes('$set'), () => { setTimeout(() => proxy.close(), 50); });
-    const { code, stdout } = await csfle(migration(place, '--json'), { env: { MONGODB_URI: `${proxy.uri}&serverSelectionTimeoutMS=500`, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
+    const isRewrap = (bytes) => bytes.includes('keyMaterial') && bytes.includes('$set');
+    const proxy = await stallingServer(lab.uri, isRewrap, () => { void proxy.close(); });
+    const env = { MONGODB_URI: `${proxy.uri}&serverSelectionTimeoutMS=500`, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
+    const { code, stdout } = await csfle(migration(place, '--json'), { env });
     assert.equal(code, 1);
     const codes = JSON.parse(stdout).failures.map((failure) => failure.code);
     assert.ok(codes.length > 0 && codes.every((one) => one.startsWith('KEY_VAULT_')), codes.join());

@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { hospital } from '../migration/fixtures.mjs';
-import { csfle, stallingServer } from './cli/command.mjs';
+import { csfle, onceOnStderr, stallingServer } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
 
 describe('what csfle says', { timeout: 300_000 }, () => {
@@ -179,11 +179,15 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     const entries = () => lab.client.db(own.database).collection('__keyVault.retired').countDocuments();
     assert.equal(await entries(), 1);
     let child;
-    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('listDatabases'), () => child.kill('SIGINT'), { resumeAfterMs: 500 });
+    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('listDatabases'), () => child.kill('SIGINT'));
     try {
       const soon = new Date(Date.now() - 1).toISOString();
       const { code, stdout, stderr } = await csfle(['keys', 'purge', '--before', soon, '--execute', '--yes', ...key, '--key-vault', own.namespace], {
-        cwd: folder, env: { MONGODB_URI: server.uri }, whileRunning: (one) => { child = one; },
+        cwd: folder, env: { MONGODB_URI: server.uri }, whileRunning(started) {
+          child = started;
+          // The answer of the server comes only after the command has taken the signal.
+          onceOnStderr(child, /stopping after the write in flight/, server.resume);
+        },
       });
       assert.equal(code, 130, stdout + stderr);
       assert.match(stdout, /^Interrupted: nothing was destroyed$/m);

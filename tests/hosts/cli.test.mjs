@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { hospital } from '../migration/fixtures.mjs';
-import { csfle, slowKms, stallingServer } from './cli/command.mjs';
+import { csfle, onceOnStderr, slowKms, stallingServer } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle migrate', { timeout: 300_000 }, () => {
@@ -183,14 +183,14 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const place = await ward({ documents: 1 });
     let child;
     let secondMs;
-    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('$currentDate'), () => {
-      child.kill('SIGINT');
-      setTimeout(() => {
+    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('$currentDate'), () => child.kill('SIGINT'));
+    const { code, stderr } = await place.run(['--execute'], { env: { MONGODB_URI: server.uri }, whileRunning(started) {
+      child = started;
+      onceOnStderr(child, /stopping after the write in flight/, () => {
         secondMs = performance.now();
         child.kill('SIGINT');
-      }, 500);
-    });
-    const { code, stderr } = await place.run(['--execute'], { env: { MONGODB_URI: server.uri }, whileRunning: (process) => { child = process; } });
+      });
+    } });
     await server.close();
     assert.equal(code, 130);
     assert.match(stderr, /stopping after the write in flight/);

@@ -8,7 +8,7 @@ import { KMSClient } from '@aws-sdk/client-kms';
 import { deserialize, EJSON } from 'bson';
 import { awsKms, ClientEncryption, readBackup } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
-import { startServices } from '../../js/dev/services.mjs';
+import { createCmk, emulatorCredentials, startServices } from '../../js/dev/services.mjs';
 import { testServices } from '../env.mjs';
 import { attempt, installForShell } from './mongosh/shell.mjs';
 
@@ -202,16 +202,32 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
 
   it('csfle.awsKms takes a region, an endpoint and a profile', async () => {
     const { prelude } = await hospital();
-    const credentials = join(shell.folder, 'credentials');
-    const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = process.env;
-    await writeFile(credentials, `[migration]\naws_access_key_id = ${AWS_ACCESS_KEY_ID}\naws_secret_access_key = ${AWS_SECRET_ACCESS_KEY}\n`, { mode: 0o600 });
-    const endpoint = services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint };
-    const given = [{ region: services.region, profile: 'migration', ...endpoint }, { profile: 'nobody', ...endpoint }, { region: 'eu-south-2', profile: 'migration', ...endpoint }, { profile: 'migration', endpoint: 'http://127.0.0.1:9' }];
-    const value = await evaluate(
-      `${prelude} ${JSON.stringify(given)}.map((given) => fails(() => csfle.keyVault({ ...options, kmsProviders: { aws: csfle.awsKms(given) } }).createKey('aws', { region: to.region, key: to.key })))`,
-      { env: { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '', AWS_EC2_METADATA_DISABLED: 'true', AWS_SHARED_CREDENTIALS_FILE: credentials, AWS_CONFIG_FILE: join(shell.folder, 'none') } },
-    );
-    assert.deepEqual(value, [null, 'KMS_CREDENTIALS_UNAVAILABLE', 'KMS_REGION_MISMATCH', 'KMS_UNREACHABLE']);
+    // An emulator of its own, which takes any credentials: those of the environment are written nowhere.
+    const emulator = await startServices({ mongo: false, env: {} });
+    try {
+      const endpoint = emulator.kmsEndpoint;
+      const { arn: key, region } = await createCmk(endpoint);
+      const credentials = join(shell.folder, 'credentials');
+      const { AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: secret } = emulatorCredentials;
+      await writeFile(credentials, `[migration]\naws_access_key_id = ${id}\naws_secret_access_key = ${secret}\n`, { mode: 0o600 });
+      const given = [
+        { region, profile: 'migration', endpoint },
+        { profile: 'nobody', endpoint },
+        { region: 'eu-south-2', profile: 'migration', endpoint },
+        { profile: 'migration', endpoint: 'http://127.0.0.1:9' },
+      ];
+      const value = await evaluate(
+        `${prelude} const createKey = (given) => csfle.keyVault({ ...options, kmsProviders: { aws: csfle.awsKms(given) } }).createKey('aws', ${JSON.stringify({ region, key })});
+         ${JSON.stringify(given)}.map((given) => fails(() => createKey(given)))`,
+        { env: {
+          AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '', AWS_SESSION_TOKEN: '', AWS_PROFILE: '', AWS_EC2_METADATA_DISABLED: 'true',
+          AWS_SHARED_CREDENTIALS_FILE: credentials, AWS_CONFIG_FILE: join(shell.folder, 'none'),
+        } },
+      );
+      assert.deepEqual(value, [null, 'KMS_CREDENTIALS_UNAVAILABLE', 'KMS_REGION_MISMATCH', 'KMS_UNREACHABLE']);
+    } finally {
+      await emulator.stop();
+    }
   });
 
   it('names what keeps a migration from starting', async () => {
