@@ -92,7 +92,8 @@ async function encryptPatients(place) {
     fact('documents', `${count(patients)} patients with ${count(values)} encrypted values, of all ${typeCount} BSON types that can be encrypted`);
     fact('encrypted in', `${seconds(performance.now() - started)}, in WebAssembly`);
     const collection = client.db(database).collection('patients');
-    for (let at = 0; at < encrypted.length; at += 500) await collection.insertMany(encrypted.slice(at, at + 500).map((document) => deserialize(document, typesKept)));
+    for (let at = 0; at < encrypted.length; at += 500)
+      await collection.insertMany(encrypted.slice(at, at + 500).map((document) => deserialize(document, typesKept)));
     const { ssn } = await collection.findOne({ _id: 0 });
     fact('as stored', `ssn: Binary subtype ${ssn.sub_type}, ${ssn.toString('hex').slice(0, 44)}...`);
     return originals;

@@ -18,10 +18,13 @@ async function linkedCrates() {
     ...['--prefix', 'none', '--format', '{p}', '--no-dedupe', '--quiet'],
   ]);
   const linked = new Set(tree.split('\n').map((line) => line.split(' ').slice(0, 2).join(' ')));
-  const metadata = JSON.parse(await runQuietly(cargoBin('cargo'), ['metadata', '--format-version', '1', '--quiet', '--filter-platform', 'wasm32-unknown-unknown']));
+  const metadata = JSON.parse(
+    await runQuietly(cargoBin('cargo'), ['metadata', '--format-version', '1', '--quiet', '--filter-platform', 'wasm32-unknown-unknown']),
+  );
   return metadata.packages
     .filter(({ name, version, source }) => source !== null && linked.has(`${name} v${version}`))
-    .map(({ name, version, license, manifest_path: manifest }) => ({ what: `${name} ${version} (crate)`, licence: license, texts: licenceTexts(dirname(manifest)) }))
+    .map(({ name, version, license, manifest_path: manifest }) =>
+      ({ what: `${name} ${version} (crate)`, licence: license, texts: licenceTexts(dirname(manifest)) }))
     .sort(byName);
 }
 

@@ -9,7 +9,9 @@ import { root, toolEnvironment } from './paths.mjs';
 import { ScriptFailure, answerOf, runQuietly, runScript } from './process.mjs';
 
 await runScript('reproduce', async () => {
-  const changed = spawnSync('git', ['status', '--porcelain', '--', 'crate', 'Cargo.toml', 'Cargo.lock', '.cargo', 'wasm-pack.toml'], { cwd: root, encoding: 'utf8' });
+  const changed = spawnSync(
+    'git', ['status', '--porcelain', '--', 'crate', 'Cargo.toml', 'Cargo.lock', '.cargo', 'wasm-pack.toml'], { cwd: root, encoding: 'utf8' },
+  );
   if (changed.status !== 0 || changed.stdout !== '') throw new ScriptFailure(`sources differ from the commit:\n${changed.stdout}`);
   const built = join(root, 'dist', 'csfle.wasm');
   if (!existsSync(built)) throw new ScriptFailure('no dist/csfle.wasm: npm run build');

@@ -105,7 +105,10 @@ function readOutcome(path) {
 function summarise(results) {
   const lines = results.flatMap(({ name, failed, seconds, detail, more = [] }) => {
     const time = seconds === undefined ? '' : `${seconds.toFixed(1)} s`.padStart(9);
-    return [`  ${failed ? 'FAILED' : 'passed'}  ${name.padEnd(22)}${time}${detail === undefined ? '' : `   ${detail}`}`, ...more.map((text) => `            ${text}`)];
+    return [
+      `  ${failed ? 'FAILED' : 'passed'}  ${name.padEnd(22)}${time}${detail === undefined ? '' : `   ${detail}`}`,
+      ...more.map((text) => `            ${text}`),
+    ];
   });
   process.stdout.write(`\nSummary\n${lines.join('\n')}\n`);
 }

@@ -92,7 +92,9 @@ const breakages = {
   },
   'key material in the vault': {
     leaks: 'key material',
-    sabotage: (world) => collectionOf(world, '__keyVault').updateOne({ _id: world.keys.ssn.id }, { $set: { 'masterKey.note': new bson.Binary(world.keys.notes.material) } }),
+    sabotage: (world) => collectionOf(world, '__keyVault').updateOne(
+      { _id: world.keys.ssn.id }, { $set: { 'masterKey.note': new bson.Binary(world.keys.notes.material) } },
+    ),
   },
 };
 for (const [what, { losses, leaks, sabotage }] of Object.entries(breakages)) {
@@ -142,7 +144,10 @@ test('a kill at a write ends the process before the server has that write', asyn
 });
 
 test('a KMS that denies is a failure, and counts as a fault', async () => {
-  const { injected, detail } = await play('rewrap-local-to-aws', { fault: { plan: (context) => FAULTS['kms-denies'].plan({ ...context, rng: { below: () => 0, pick: ([first]) => first } }) } });
+  const { injected, detail } = await play(
+    'rewrap-local-to-aws',
+    { fault: { plan: (context) => FAULTS['kms-denies'].plan({ ...context, rng: { below: () => 0, pick: ([first]) => first } }) } },
+  );
   assert.equal(injected, true);
   assert.equal(detail.code, 1);
 });
@@ -165,6 +170,8 @@ test('the schedule is the same for the same seed, and one round has every kind o
   assert.deepEqual(round.map(named), Array.from({ length: ROUND }, (_, index) => named(scenarioAt(3, index))));
   assert.deepEqual([...new Set(round.map(({ faultName }) => faultName))].sort(), Object.keys(FAULTS).sort());
   // Every job comes up for kills, at every write of it in time.
-  const kills = new Set(Array.from({ length: 40 * ROUND }, (_, index) => scenarioAt(3, index)).filter(({ faultName }) => faultName === 'kill-before-write').map(({ job, round: at }) => `${job.name} ${at % job.writes}`));
+  const kills = new Set(Array.from(
+    { length: 40 * ROUND }, (_, index) => scenarioAt(3, index),
+  ).filter(({ faultName }) => faultName === 'kill-before-write').map(({ job, round: at }) => `${job.name} ${at % job.writes}`));
   assert.equal(kills.size, JOBS.reduce((sum, { writes }) => sum + writes, 0));
 });

@@ -118,7 +118,10 @@ function lie(name) {
 function opposite({ job, rng }) {
   const other = { ...OPPOSITES[job.name] };
   const pausing = async ({ isWrite }) => { if (isWrite) await sleep(rng.below(MOST_DELAY_MS)); };
-  return { other, onCommand: pausing, onOtherCommand: pausing, asked: false, rerun: 'never', injected: (facts) => facts.overlapped, detail: { other: other.name } };
+  return {
+    other, onCommand: pausing, onOtherCommand: pausing, asked: false, rerun: 'never', injected: (facts) => facts.overlapped,
+    detail: { other: other.name },
+  };
 }
 
 /** A stream of the command without a reader or without room; the work has to be done all the same. */
@@ -152,7 +155,10 @@ export const FAULTS = {
     slots: 4, jobs: anyJob,
     plan: (context) => {
       const read = 1 + context.rng.below(8);
-      return { ...once(({ isRead, readNumber }) => isRead && readNumber === read, () => ({ [context.rng.pick(['before', 'after'])]: () => context.proxy.cut() })), detail: { read } };
+      return {
+        ...once(({ isRead, readNumber }) => isRead && readNumber === read, () => ({ [context.rng.pick(['before', 'after'])]: () => context.proxy.cut() })),
+        detail: { read },
+      };
     },
   },
   ...Object.fromEntries(DOCUMENT_WRITERS.map((name) => [`writer-${name}`, { jobs: rewriting, plan: documentWriter(name) }])),
@@ -167,7 +173,10 @@ export const FAULTS = {
   'stderr-full': { jobs: migrating, via: 'command', plan: streams({ stderr: 'full' }) },
   'stdout-closed-and-kms-denies': { jobs: usesKms, via: 'command', plan: streamsAndFailure({ stdout: 'closed' }) },
   'stdout-full-and-kms-denies': { jobs: usesKms, via: 'command', plan: streamsAndFailure({ stdout: 'full' }) },
-  'file-size-limit': { jobs: withFiles, via: 'command', plan: (context) => ({ fileLimit: context.rng.below(3), withBackup: true, rerun: 'always', injected: () => true }) },
+  'file-size-limit': {
+    jobs: withFiles, via: 'command',
+    plan: (context) => ({ fileLimit: context.rng.below(3), withBackup: true, rerun: 'always', injected: () => true }),
+  },
   'disk-full': { jobs: withFiles, via: 'command', plan: fullDisk(0) },
   'disk-with-room-for-one-page': { jobs: withFiles, via: 'command', plan: fullDisk(1) },
   'disk-with-room-for-two-pages': { jobs: withFiles, via: 'command', plan: fullDisk(2) },

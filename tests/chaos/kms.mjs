@@ -47,7 +47,8 @@ export async function startKms({ emulator, emulatorArns = [] } = {}) {
       const response = await fetch(emulator, { method: 'POST', headers, body: JSON.stringify(body) });
       return { status: response.status, fields: await response.json() };
     }
-    if (operation === 'Encrypt') return { status: 200, fields: { KeyId: body.KeyId, CiphertextBlob: wrap(body.KeyId, Buffer.from(body.Plaintext, 'base64')).toString('base64') } };
+    if (operation === 'Encrypt')
+      return { status: 200, fields: { KeyId: body.KeyId, CiphertextBlob: wrap(body.KeyId, Buffer.from(body.Plaintext, 'base64')).toString('base64') } };
     try {
       const { arn, plaintext } = unwrap(blob);
       if (body.KeyId !== undefined && body.KeyId !== arn) return { status: 400, fields: { __type: 'IncorrectKeyException' } };

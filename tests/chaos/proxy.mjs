@@ -4,7 +4,9 @@ import { connect, createServer } from 'node:net';
 import { deserialize } from 'bson';
 import { isCommand, messageSplitter, requestIdOf, responseToOf } from '../mongocrypt/wire.mjs';
 
-const WRITES = new Set(['insert', 'update', 'delete', 'findAndModify', 'collMod', 'create', 'createIndexes', 'drop', 'dropIndexes', 'renameCollection', 'bulkWrite']);
+const WRITES = new Set([
+  'insert', 'update', 'delete', 'findAndModify', 'collMod', 'create', 'createIndexes', 'drop', 'dropIndexes', 'renameCollection', 'bulkWrite',
+]);
 const BODY_AT = 20;
 
 /** Name and collection of a command, and whether it writes. */
@@ -29,7 +31,8 @@ function wholeCommand(message) {
     else {
       const nameEnd = message.indexOf(0, at + 4);
       const documents = [];
-      for (let inner = nameEnd + 1; inner < at + size; inner += message.readInt32LE(inner)) documents.push(deserialize(message.subarray(inner, inner + message.readInt32LE(inner))));
+      for (let inner = nameEnd + 1; inner < at + size; inner += message.readInt32LE(inner))
+        documents.push(deserialize(message.subarray(inner, inner + message.readInt32LE(inner))));
       command[message.toString('latin1', at + 4, nameEnd)] = documents;
     }
     at += size;

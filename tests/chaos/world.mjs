@@ -123,7 +123,10 @@ function person(n, token, nested) {
 }
 
 function visit(n, token) {
-  return { _id: n, patient: new Secret(token(), 'ssn', 'Deterministic'), text: new Secret(token(), 'notes'), at: new Date(1e12 + n), invoice: { card: new Secret(token(), 'card') } };
+  return {
+    _id: n, patient: new Secret(token(), 'ssn', 'Deterministic'), text: new Secret(token(), 'notes'), at: new Date(1e12 + n),
+    invoice: { card: new Secret(token(), 'card') },
+  };
 }
 
 /** A map of schemas that names keys as an application's does. */
@@ -132,9 +135,15 @@ function schemaText(database, keys) {
   const schema = {
     [`${database}.people`]: {
       bsonType: 'object',
-      properties: { ssn: encryptWith('ssn', 'Deterministic'), policy: { bsonType: 'object', properties: { number: encryptWith('unnamed', 'Random', 'int') } }, card: encryptWith('card', 'Deterministic') },
+      properties: {
+        ssn: encryptWith('ssn', 'Deterministic'), policy: { bsonType: 'object', properties: { number: encryptWith('unnamed', 'Random', 'int') } },
+        card: encryptWith('card', 'Deterministic'),
+      },
     },
-    [`${database}.visits`]: { bsonType: 'object', encryptMetadata: { keyId: [keys.notes.id] }, properties: { text: { encrypt: { bsonType: 'string', algorithm: `${ALGORITHM}Random` } } } },
+    [`${database}.visits`]: {
+      bsonType: 'object', encryptMetadata: { keyId: [keys.notes.id] },
+      properties: { text: { encrypt: { bsonType: 'string', algorithm: `${ALGORITHM}Random` } } },
+    },
   };
   return `${bson.EJSON.stringify(schema, undefined, 2, { relaxed: true })}\n`;
 }

@@ -59,7 +59,9 @@ async function visit(browser, url) {
     page.on('pageerror', resolve);
   });
   await page.goto(url);
-  await Promise.race([ended, new Promise((_, reject) => setTimeout(() => reject(new Error(`the page does not end: ${complaints.join('; ')}`)), 60_000).unref())]);
+  await Promise.race([
+    ended, new Promise((_, reject) => setTimeout(() => reject(new Error(`the page does not end: ${complaints.join('; ')}`)), 60_000).unref()),
+  ]);
   await page.close();
   assert.deepEqual(complaints, []);
   return lines.join('\n');

@@ -45,16 +45,23 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const place = await ward();
     const schema = join(place.cwd, 'schema.json');
     await writeFile(schema, '{ "a": 1 }\n');
-    const create = ['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections', '--schema-file', schema, '--include-local-key', '--local-key-file', place.keyFile];
+    const create = [
+      'backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections', '--schema-file', schema, '--include-local-key',
+      '--local-key-file', place.keyFile,
+    ];
     const made = await place.json(create);
     assert.deepEqual([made.code, made.keys, made.collections, made.file], [0, 3, 0, place.file]);
     assert.equal((await stat(place.file)).mode & 0o777, 0o600);
     const verified = await place.json(['backup', 'verify', place.file, ...words()], { env: { MONGODB_URI: '' } });
-    assert.deepEqual([verified.code, verified.sha256, verified.keys.length, verified.schemas, verified.localMasterKeys], [0, made.sha256, 3, [schema], ['local']]);
+    assert.deepEqual(
+      [verified.code, verified.sha256, verified.keys.length, verified.schemas, verified.localMasterKeys], [0, made.sha256, 3, [schema], ['local']],
+    );
 
     const before = await place.stored();
     await place.vault.drop();
-    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--schemas-to', place.cwd, '--local-key-to', join(place.cwd, 'local.bin')];
+    const restore = [
+      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--schemas-to', place.cwd, '--local-key-to', join(place.cwd, 'local.bin'),
+    ];
     const plan = await place.json(restore);
     assert.deepEqual([plan.code, plan.executed, plan.inserted.length, await place.stored()], [0, false, 3, []]);
     assert.deepEqual((await readdir(place.cwd)).sort(), ['backup', 'schema.json']);
@@ -149,7 +156,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.migrate({ execute: true });
     const migrated = await place.vault.findOne({ _id: place.keys.notes }, { promoteValues: false });
     const replacedFile = join(place.cwd, 'replaced');
-    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--execute', '--overwrite', '--local-key-file', place.keyFile, '--replaced-file', replacedFile];
+    const restore = [
+      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--execute', '--overwrite', '--local-key-file', place.keyFile,
+      '--replaced-file', replacedFile,
+    ];
     assert.equal((await place.json(restore)).code, 0);
     const kept = await readFile(replacedFile);
     // As it is when the run before stopped at this key.
@@ -172,13 +182,21 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const first = { $jsonSchema: { bsonType: 'object', required: ['name'] } };
     const optionsOf = async (name) => (await database.listCollections({ name }).toArray())[0]?.options ?? {};
     for (const name of ['one', 'two']) await database.createCollection(name, { validator: first, validationAction: 'warn' });
-    assert.equal((await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--collection', `${place.database}.one`, '--collection', `${place.database}.two`])).code, 0);
-    const change = () => Promise.all(['one', 'two'].map((collMod) => database.command({ collMod, validator: { $jsonSchema: { bsonType: 'object' } }, validationAction: 'error' })));
+    assert.equal((await place.json([
+      'backup', 'create', place.file, ...place.vaultFlags, ...words(), '--collection', `${place.database}.one`, '--collection',
+      `${place.database}.two`,
+    ])).code, 0);
+    const change = () => Promise.all(
+      ['one', 'two'].map((collMod) => database.command({ collMod, validator: { $jsonSchema: { bsonType: 'object' } }, validationAction: 'error' })),
+    );
     const restored = async (...flags) => {
       await change();
       const { code, collections } = await place.json(['backup', 'restore', place.file, ...place.vaultFlags, ...words(), ...flags]);
       const found = await Promise.all(['one', 'two'].map(optionsOf));
-      return [code, collections ?? [], found.map(({ validator, validationAction }) => validationAction === 'warn' && bson.EJSON.stringify(validator) === bson.EJSON.stringify(first))];
+      return [
+        code, collections ?? [],
+        found.map(({ validator, validationAction }) => validationAction === 'warn' && bson.EJSON.stringify(validator) === bson.EJSON.stringify(first)),
+      ];
     };
     const [one, two] = ['one', 'two'].map((name) => `${place.database}.${name}`);
     assert.deepEqual(await restored('--execute'), [0, [], [false, false]]);
@@ -231,7 +249,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 0);
     const both = await place.json([...place.migrateArgs, '--execute', '--no-backup', '--backup-file', place.file]);
     assert.equal(both.error.code, 'CLI_OPTION_INVALID');
-    const decrypting = ['migrate', ...place.vaultFlags, '--mode', 'decrypt', '--from', 'aws', '--collection', place.patientsNamespace, '--confirm-plaintext', '--execute'];
+    const decrypting = [
+      'migrate', ...place.vaultFlags, '--mode', 'decrypt', '--from', 'aws', '--collection', place.patientsNamespace, '--confirm-plaintext',
+      '--execute',
+    ];
     assert.equal((await place.json(decrypting)).error.code, 'CLI_OPTION_INVALID');
     const without = await place.json([...place.migrateArgs, '--execute', '--no-backup']);
     assert.deepEqual([without.code, without.backup], [0, null]);
@@ -268,7 +289,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
 
   it('restore proves keys of every provider that documents name, and names the others', async () => {
     const place = await ward();
-    const encryption = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { 'aws:eu': lab.aws, 'azure:x': { encrypt: () => new Uint8Array(256), decrypt: () => new Uint8Array(96) } } });
+    const encryption = new ClientEncryption(lab.client, {
+      keyVaultNamespace: place.namespace,
+      kmsProviders: { 'aws:eu': lab.aws, 'azure:x': { encrypt: () => new Uint8Array(256), decrypt: () => new Uint8Array(96) } },
+    });
     const { provider: _provider, ...masterKey } = lab.to;
     const named = (await encryption.createDataKey('aws:eu', { masterKey })).toHexString(true);
     encryption.close();
@@ -293,7 +317,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.migrate({ execute: true });
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 60_000 });
     const env = { AWS_ENDPOINT_URL_KMS: kms.endpoint };
-    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--local-key-file', place.keyFile, '--overwrite', '--execute', '--kms-timeout-ms', '100'];
+    const restore = [
+      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--local-key-file', place.keyFile, '--overwrite', '--execute',
+      '--kms-timeout-ms', '100',
+    ];
     const refused = await place.json(restore, { env });
     assert.deepEqual([refused.code, refused.replaced, refused.failures.map(({ code }) => code)], [1, [], Array(3).fill('BACKUP_RESTORE_UNPROVEN')]);
     const report = await place.json([...restore, '--allow-unproven'], { env });

@@ -91,7 +91,8 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     // Purging asks again, and what is in use stays.
     const purge = (...args) => json('keys', 'purge', '--local-key-file', keyFile, ...args);
     assert.deepEqual((await purge('--before', '2020-01-01', '--execute', '--yes')).keys, []);
-    for (const before of ['tomorrow', '30', '2026-02-30', '2999-01-01']) assert.equal((await purge('--before', before)).error.code, 'CLI_OPTION_INVALID', before);
+    for (const before of ['tomorrow', '30', '2026-02-30', '2999-01-01'])
+      assert.equal((await purge('--before', before)).error.code, 'CLI_OPTION_INVALID', before);
     const now = new Date().toISOString();
     const schema = join(folder, 'schema.json');
     await writeFile(schema, JSON.stringify({ fields: [{ path: 'x', keyAltName: 'made' }] }));
@@ -194,7 +195,10 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.equal(good.code, 0, JSON.stringify(good));
     assert.equal(good.ok, true);
     const names = new Set(good.findings.map(({ name }) => name));
-    for (const name of ['node', 'csfle-wasm', 'webassembly', 'bson', 'mongodb', 'local key file', 'server', 'key vault', 'key vault writable', 'alternate name index', 'data key']) assert.ok(names.has(name), name);
+    for (const name of [
+      'node', 'csfle-wasm', 'webassembly', 'bson', 'mongodb', 'local key file', 'server', 'key vault', 'key vault writable', 'alternate name index',
+      'data key',
+    ]) assert.ok(names.has(name), name);
     assert.equal(good.findings.filter(({ name, state }) => name === 'data key' && state !== 'fail').length, 3);
 
     const detailOf = (found) => found.findings.filter(({ name }) => name === 'data key').map(({ detail }) => detail.split(': ')[1]);
@@ -202,7 +206,10 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     const elsewhere = await json('doctor', '--local-key-file', keyFile, '--collection', `${place.database}.absent`);
     // The collection is not there, which is a failure of its own.
     assert.equal(elsewhere.findings.filter(({ state }) => state === 'fail').length, 1);
-    assert.deepEqual([elsewhere.code, ...detailOf(elsewhere)], [1, ...Array(3).fill('unwraps; not proven, no value under it in the first 2,000 documents of each collection')]);
+    assert.deepEqual(
+      [elsewhere.code, ...detailOf(elsewhere)],
+      [1, ...Array(3).fill('unwraps; not proven, no value under it in the first 2,000 documents of each collection')],
+    );
     // Two keys exchanged: both unwrap, and neither opens a value.
     const exchange = async () => {
       const [one, two] = await Promise.all([place.keys.ssn, place.keys.notes].map((_id) => place.vault.findOne({ _id })));

@@ -1,7 +1,10 @@
 // What the command writes to files: whole or not at all, never through a planted link, and the same command run again goes on.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -33,15 +36,24 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     return path;
   };
   const run = async (place, args, more = {}) => {
-    const { code, stdout, stderr } = await csfle(['migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', '--json', ...args], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...more.env }, whileRunning: more.whileRunning });
+    const { code, stdout, stderr } = await csfle(
+      ['migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', '--json', ...args],
+      { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...more.env }, whileRunning: more.whileRunning },
+    );
     return { code, stderr, report: JSON.parse(stdout) };
   };
   const reencrypt = (place, path) => {
     const { skipNamespaces, reason } = lab.elsewhere(place.database);
     const alone = [...skipNamespaces.flatMap((name) => ['--skip-namespace', name]), '--skip-reason', reason];
-    return ['--mode', 'reencrypt', '--created-before', place.cutOff.toISOString(), '--no-backup', '--collection', place.patientsNamespace, '--schema-file', path, ...alone];
+    return [
+      '--mode', 'reencrypt', '--created-before', place.cutOff.toISOString(), '--no-backup', '--collection', place.patientsNamespace, '--schema-file',
+      path, ...alone,
+    ];
   };
-  const schemaOf = ({ keys }, padding = 0) => `${EJSON.stringify({ bsonType: 'object', description: 'x'.repeat(padding), properties: { ssn: { encrypt: { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic', keyId: [keys.ssn] } } } }, undefined, 2)}\n`;
+  const schemaOf = ({ keys }, padding = 0) => {
+    const encrypt = { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic', keyId: [keys.ssn] };
+    return `${EJSON.stringify({ bsonType: 'object', description: 'x'.repeat(padding), properties: { ssn: { encrypt } } }, undefined, 2)}\n`;
+  };
   const codes = ({ failures }) => failures.map(({ code }) => code);
 
   it('a schema file keeps its permissions, and the link that leads to it', async () => {
@@ -67,7 +79,10 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     const kept = `${file}.before-migration`;
     writeFileSync(file, schemaOf(place));
     writeFileSync(join(path, 'whole.json'), schemaOf(place));
-    for (const plant of [() => symlinkSync(join(path, 'elsewhere'), kept), () => symlinkSync('whole.json', kept), () => writeFileSync(kept, ''), () => writeFileSync(kept, schemaOf(place).slice(0, 100))]) {
+    for (const plant of [
+      () => symlinkSync(join(path, 'elsewhere'), kept), () => symlinkSync('whole.json', kept), () => writeFileSync(kept, ''),
+      () => writeFileSync(kept, schemaOf(place).slice(0, 100)),
+    ]) {
       plant();
       const { code, report } = await run(place, reencrypt(place, file));
       assert.equal(code, 1);
@@ -156,7 +171,10 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     const file = join(path, 'vault.jsonl');
     let child;
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 100, onCall: (calls) => { if (calls === 6) child.kill('SIGTERM'); } });
-    const stopped = await run(place, ['--backup-file', file, '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+    const stopped = await run(
+      place, ['--backup-file', file, '--kms-concurrency', '1'],
+      { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
+    );
     await kms.close();
     assert.equal(stopped.code, 143);
     const backup = readFileSync(file);

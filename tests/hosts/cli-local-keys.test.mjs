@@ -24,7 +24,9 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     await writeFile(foreign, randomBytes(96), { mode: 0o600 });
     const newKey = randomBytes(96);
     await writeFile(newFile, newKey, { mode: 0o600 });
-    const run = (...args) => csfle([...args, '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint }, cwd: lab.folder });
+    const run = (...args) => csfle(
+      [...args, '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint }, cwd: lab.folder },
+    );
     const json = async (...args) => {
       const { code, stdout, stderr } = await run(...args, '--json');
       return { code, stderr, document: JSON.parse(stdout) };
@@ -57,7 +59,10 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
   it('keys create does not take a master key for known that opens retired keys alone', async () => {
     const place = await madePlace();
     const made = await place.json('keys', 'create', '--local-key-file', place.foreign, '--new-master-key');
-    assert.equal((await place.json('keys', 'delete', made.document.id, '--yes', '--local-key-file', place.foreign, '--skip-namespace', '*', '--skip-reason', 'test')).code, 0);
+    assert.equal(
+      (await place.json('keys', 'delete', made.document.id, '--yes', '--local-key-file', place.foreign, '--skip-namespace', '*', '--skip-reason', 'test')).code,
+      0,
+    );
     await refuses(place, ['keys', 'create', '--local-key-file', place.foreign]);
     // Keys may go back to it.
     assert.equal((await place.json('migrate', '--from', 'aws', '--to', 'local', '--local-key-file', place.foreign)).document.error, undefined);
@@ -96,7 +101,10 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.deepEqual([first.code, first.document.rewrapped, first.document.backup.file, first.document.backup.keys], [0, 3, file, 3]);
     const { keyDocuments } = await readBackup(await readFile(file), { passphrase: 'a passphrase of the tests' });
     assert.equal(keyDocuments.length, 3);
-    assert.ok(keyDocuments.every((bytes) => before.some(({ keyMaterial }) => Buffer.from(bytes).includes(Buffer.from(keyMaterial.buffer)))), 'as they were before');
+    assert.ok(
+      keyDocuments.every((bytes) => before.some(({ keyMaterial }) => Buffer.from(bytes).includes(Buffer.from(keyMaterial.buffer)))),
+      'as they were before',
+    );
 
     // A file that is there is left alone, and nothing is written.
     const dump = await place.dump();
@@ -115,7 +123,10 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.match(own.stdout, /^vault .* at .*\n3 keys wrapped anew under the same master keys\nbackup: .*\.csfle-backup, 3 keys\n$/);
     await place.json('keys', 'rewrap', 'notes', ...toAws, '--no-backup');
     const files = await readdir(lab.folder);
-    assert.equal((await place.json('keys', 'rewrap', 'ssn', '--backup-file', 'x', '--no-backup', '--local-key-file', place.keyFile)).document.error.code, 'CLI_OPTION_INVALID');
+    assert.equal(
+      (await place.json('keys', 'rewrap', 'ssn', '--backup-file', 'x', '--no-backup', '--local-key-file', place.keyFile)).document.error.code,
+      'CLI_OPTION_INVALID',
+    );
     assert.equal(existsSync(join(lab.folder, 'x')), false);
     assert.deepEqual(await readdir(lab.folder), files);
   });
@@ -132,7 +143,10 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
       assert.deepEqual([code, document.error?.code], [2, 'MIGRATION_TARGET_INVALID'], args.join(' '));
       assert.match(document.error.remedy, /such as --to local:new/);
     }
-    for (const given of [['local:new='], ['local:=a.bin'], ['local:a-b=a.bin'], [place.keyFile, place.newFile], [`local:new=${place.newFile}`, `local:new=${place.keyFile}`]]) {
+    for (const given of [
+      ['local:new='], ['local:=a.bin'], ['local:a-b=a.bin'], [place.keyFile, place.newFile],
+      [`local:new=${place.newFile}`, `local:new=${place.keyFile}`],
+    ]) {
       const { code, document } = await place.json('doctor', ...given.flatMap((one) => ['--local-key-file', one]));
       assert.deepEqual([code, document.error?.code], [2, 'CLI_OPTION_INVALID'], given.join(' '));
     }
@@ -153,14 +167,19 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.deepEqual([decrypted.code, decrypted.stdout.trim().split('\n').length], [0, 4], decrypted.stderr);
     const doctor = await place.json('doctor', '--collection', place.patientsNamespace, ...named);
     assert.equal(doctor.code, 0, JSON.stringify(doctor));
-    assert.equal(doctor.document.findings.filter(({ name, state, detail }) => name === 'data key' && state === 'ok' && detail.startsWith('local:new')).length, 3);
+    assert.equal(
+      doctor.document.findings.filter(({ name, state, detail }) => name === 'data key' && state === 'ok' && detail.startsWith('local:new')).length, 3,
+    );
     const anew = await place.json('keys', 'rewrap', '--all', '--no-backup', ...named);
     assert.deepEqual([anew.code, anew.document.rewrapped], [0, 3]);
     assert.equal((await place.json('keys', 'create', '--to', 'local:new', ...named)).code, 0);
     const file = join(lab.folder, `${place.database}-named.csfle-backup`);
     assert.equal((await place.json('backup', 'create', file, '--to', 'local:new', '--include-local-key', ...both)).code, 0);
     const { localMasterKeys } = await readBackup(await readFile(file), { kmsProviders: { 'local:new': { key: place.newKey } } });
-    assert.deepEqual(localMasterKeys.map(({ provider, key }) => [provider, Buffer.from(key).toString('hex')]), [['local', place.masterKey.toString('hex')], ['local:new', place.newKey.toString('hex')]]);
+    assert.deepEqual(
+      localMasterKeys.map(({ provider, key }) => [provider, Buffer.from(key).toString('hex')]),
+      [['local', place.masterKey.toString('hex')], ['local:new', place.newKey.toString('hex')]],
+    );
     const back = await place.json('migrate', '--from', 'local:new', '--to', 'local', '--execute', '--no-backup', ...both);
     assert.equal(back.code, 0, JSON.stringify(back));
     await place.readsAs({ local: place.local });

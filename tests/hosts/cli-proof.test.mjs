@@ -51,7 +51,10 @@ describe('csfle keys rewrap from a KMS that gives wrong answers', { timeout: 120
     const empty = `${place.database}.empty`;
     await lab.client.db(place.database).collection('empty').insertOne({ a: 1 });
     const rewrap = async (flags, endpoint = kms.endpoint) => {
-      const args = ['keys', 'rewrap', '--all', '--key-vault', place.namespace, '--to', 'local', '--local-key-file', keyFile, '--new-master-key', '--no-backup', '--json', ...flags];
+      const args = [
+        'keys', 'rewrap', '--all', '--key-vault', place.namespace, '--to', 'local', '--local-key-file', keyFile, '--new-master-key', '--no-backup',
+        '--json', ...flags,
+      ];
       const { code, stdout } = await csfle(args, { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: endpoint } });
       const { error, rewrapped } = JSON.parse(stdout);
       return [code, error?.code, rewrapped];

@@ -35,12 +35,17 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
   // Runs `csfle ... <redirection>` in a shell; resolves to the exit code of csfle itself, and what reached standard error.
   function shell(args, redirection, env) {
     const quoted = [process.execPath, program, ...args].map((word) => `'${word}'`).join(' ');
-    const child = spawn('bash', ['-c', `{ ${quoted}; echo $? > '${folder}/code'; } ${redirection}`], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(
+      'bash', ['-c', `{ ${quoted}; echo $? > '${folder}/code'; } ${redirection}`],
+      { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...env }, stdio: ['ignore', 'ignore', 'pipe'] },
+    );
     let stderr = '';
     child.stderr.setEncoding('utf8').on('data', (text) => { stderr += text; });
     return new Promise((resolve) => child.on('close', () => resolve({ code: Number(readFileSync(join(folder, 'code'), 'utf8')), stderr })));
   }
-  const migration = (place, ...more) => ['migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', ...more];
+  const migration = (place, ...more) => [
+    'migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', ...more,
+  ];
   const providersOf = async (place) => (await lab.client.db(place.database).collection('__keyVault').distinct('masterKey.provider')).sort();
   const withoutStack = (stderr) => assert.doesNotMatch(stderr, /\bat .*\.m?js:\d+|node:internal/);
 
@@ -61,7 +66,9 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     const place = await hospital(lab, { documents: 0, masterKey });
     try {
       for (const redirection of losses) {
-        const { code, stderr } = await shell(migration(place, ...(redirection === '| true' ? ['--json'] : [])), redirection, { AWS_ENDPOINT_URL_KMS: kms.endpoint });
+        const { code, stderr } = await shell(
+          migration(place, ...(redirection === '| true' ? ['--json'] : [])), redirection, { AWS_ENDPOINT_URL_KMS: kms.endpoint },
+        );
         assert.equal(code, 1, `${redirection}: ${stderr}`);
         withoutStack(stderr);
       }
@@ -72,7 +79,10 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
 
   it('a command that only prints fails when its output cannot be written, and not when the reader closes the pipe', async () => {
     const place = await hospital(lab, { documents: 3, masterKey });
-    for (const args of [['keys', 'list'], ['keys', 'list', '--json'], ['keys', 'show', 'ssn'], ['keys', 'retired'], ['decrypt', place.patientsNamespace, '--local-key-file', keyFile]]) {
+    for (const args of [
+      ['keys', 'list'], ['keys', 'list', '--json'], ['keys', 'show', 'ssn'], ['keys', 'retired'],
+      ['decrypt', place.patientsNamespace, '--local-key-file', keyFile],
+    ]) {
       const full = await shell([...args, '--key-vault', place.namespace], '>/dev/full');
       assert.equal(full.code, 1, full.stderr);
       assert.match(full.stderr, /\[CLI_OUTPUT_LOST\]/);
@@ -85,7 +95,10 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     const place = await hospital(lab, { documents: 0, masterKey });
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 2) child.kill('SIGTERM'); } });
     // Nobody reads these pipes.
-    const child = spawn(process.execPath, [program, ...migration(place)], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(
+      process.execPath, [program, ...migration(place)],
+      { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['ignore', 'pipe', 'pipe'] },
+    );
     const code = await new Promise((resolve) => child.on('exit', resolve));
     await kms.close();
     assert.equal(code, 143);
@@ -96,7 +109,10 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     for (const [signal, expected] of [['SIGTERM', 143], ['SIGHUP', 129]]) {
       let child;
       const kms = await slowKms(lab.kmsEndpoint, { delayMs: 100, onCall: (calls) => { if (calls === 3) child.kill(signal); } });
-      const { code, stdout, stderr } = await csfle(migration(place, '--json', '--kms-concurrency', '1'), { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+      const { code, stdout, stderr } = await csfle(
+        migration(place, '--json', '--kms-concurrency', '1'),
+        { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
+      );
       await kms.close();
       assert.equal(code, expected, stderr);
       assert.equal(JSON.parse(stdout).interrupted, true);
@@ -111,7 +127,10 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
       let child;
       const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 3) child.stdin.end('\n'); } });
       const script = fileURLToPath(new URL('./cli/terminal.py', import.meta.url));
-      child = spawn(process.env.TEST_PYTHON ?? 'python3', [script, kind, process.execPath, program, ...migration(place, '--kms-concurrency', '1')], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['pipe', 'pipe', 'inherit'] });
+      child = spawn(
+        process.env.TEST_PYTHON ?? 'python3', [script, kind, process.execPath, program, ...migration(place, '--kms-concurrency', '1')],
+        { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['pipe', 'pipe', 'inherit'] },
+      );
       let printed = '';
       child.stdout.setEncoding('utf8').on('data', (text) => { printed += text; });
       await new Promise((resolve) => child.on('close', resolve));
@@ -157,12 +176,19 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     const place = await hospital(lab, { documents: 1, masterKey });
     const vault = lab.client.db(place.database).collection('__keyVault');
     await vault.updateOne({ _id: place.keys.ssn }, { $set: { keyAltNames: ['ssn', forged] } });
-    await vault.insertOne({ _id: new UUID(), keyAltNames: [`z${forged}`], keyMaterial: Buffer.alloc(10), creationDate: new Date(), updateDate: new Date(), status: 1, masterKey: { provider: `local${forged}`, region: forged } });
+    await vault.insertOne({
+      _id: new UUID(), keyAltNames: [`z${forged}`], keyMaterial: Buffer.alloc(10), creationDate: new Date(), updateDate: new Date(), status: 1,
+      masterKey: { provider: `local${forged}`, region: forged },
+    });
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const at = ['--key-vault', place.namespace];
     for (const args of [
-      ['doctor', '--local-key-file', keyFile, ...at], ['keys', 'list', ...at], ['keys', 'show', 'ssn', ...at], ['keys', 'show', forged, ...at], ['keys', 'show', `absent${forged}`, ...at],
-      migration(place).filter((word) => word !== '--execute'), migration(place), ['decrypt', `a.${forged}`, ...at], ['migrate', '--schema-file', `${folder}/${forged}`, '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile, ...at],
+      [
+        'doctor', '--local-key-file', keyFile, ...at,
+      ], ['keys', 'list', ...at], ['keys', 'show', 'ssn', ...at], ['keys', 'show', forged, ...at], ['keys', 'show', `absent${forged}`, ...at],
+      migration(place).filter((word) => word !== '--execute'), migration(place), [
+        'decrypt', `a.${forged}`, ...at,
+      ], ['migrate', '--schema-file', `${folder}/${forged}`, '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile, ...at],
     ]) {
       const { stdout, stderr } = await csfle(args, { env });
       const all = `${stdout}${stderr}`;
@@ -187,10 +213,15 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
         [['backup', 'verify', path], 'CLI_FILE_INVALID'],
       ]) {
         const vault = args[1] === 'verify' ? [] : ['--key-vault', place.namespace];
-        const { code, stdout } = await csfle([...args, ...vault, '--json'], { env, input: 'a pipe', whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 60_000).unref() });
+        const { code, stdout } = await csfle(
+          [...args, ...vault, '--json'], { env, input: 'a pipe', whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 60_000).unref() },
+        );
         assert.deepEqual([code, JSON.parse(stdout).error?.code], [2, expected], `${args.join(' ')}`);
       }
-      const { code, stdout } = await csfle(migration(place, '--mode', 'reencrypt', '--all-keys', '--no-backup', '--collection', `${place.database}.patients`, '--schema-file', path, '--json'), { env });
+      const { code, stdout } = await csfle(
+        migration(place, '--mode', 'reencrypt', '--all-keys', '--no-backup', '--collection', `${place.database}.patients`, '--schema-file', path, '--json'),
+        { env },
+      );
       assert.notEqual(code, 0);
       assert.ok(JSON.parse(stdout).failures.some((one) => one.code === 'MIGRATION_SCHEMA_FAILED' || one.code === 'MIGRATION_COLLECTION_FAILED'), stdout);
     }

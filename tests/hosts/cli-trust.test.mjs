@@ -36,7 +36,9 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
   });
 
   // Without AWS_ENDPOINT_URL_KMS: the endpoint of the key document would be used.
-  const run = (args, env = {}) => csfle([...args, '--key-vault', place.namespace, '--local-key-file', keyFile], { env: { MONGODB_URI: lab.uri, AWS_MAX_ATTEMPTS: '1', ...env } });
+  const run = (args, env = {}) => csfle(
+    [...args, '--key-vault', place.namespace, '--local-key-file', keyFile], { env: { MONGODB_URI: lab.uri, AWS_MAX_ATTEMPTS: '1', ...env } },
+  );
   const host = () => `127.0.0.1:${elsewhere.address().port}`;
   async function plant(more = {}) {
     const dates = { creationDate: new Date(), updateDate: new Date(), status: 0 };
@@ -57,7 +59,8 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
 
   it('says which flags allow an endpoint, wherever it is refused', async () => {
     await plant();
-    const { remedy } = JSON.parse((await run(['doctor', '--json'])).stdout).findings.find(({ detail, name }) => name === 'data key' && detail.includes('planted'));
+    const { remedy } = JSON.parse((await run(['doctor', '--json'])).stdout).findings.find(({ detail, name }) =>
+      name === 'data key' && detail.includes('planted'));
     const rewrap = JSON.parse((await run(['keys', 'rewrap', 'planted', '--to', 'local', '--no-backup', '--json'])).stdout).error;
     assert.equal(rewrap.code, 'KMS_ENDPOINT_NOT_ALLOWED');
     const migrate = ['migrate', '--from', 'aws', '--to', 'local', '--no-backup'];

@@ -54,7 +54,10 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     const before = await place.dump();
     const doctor = await run(['doctor', ...local, '--collection', place.patientsNamespace, '--collection', nowhere(), '--json']);
     const { findings } = JSON.parse(doctor.stdout);
-    assert.deepEqual([doctor.code, findings.filter(({ state }) => state === 'fail').map(({ name, detail }) => [name, detail])], [1, [['collection', `there is no collection ${nowhere()}`]]]);
+    assert.deepEqual(
+      [doctor.code, findings.filter(({ state }) => state === 'fail').map(({ name, detail }) => [name, detail])],
+      [1, [['collection', `there is no collection ${nowhere()}`]]],
+    );
     const rewrap = await run(['keys', 'rewrap', '--all', ...local, '--proof-collection', nowhere(), '--json']);
     assert.deepEqual([rewrap.code, JSON.parse(rewrap.stdout).error.code], [1, 'CLI_OPTION_INVALID']);
     assert.match(JSON.parse(rewrap.stdout).error.message, /--proof-collection/);
@@ -62,7 +65,9 @@ describe('what csfle says', { timeout: 300_000 }, () => {
   });
 
   it('an empty key vault is said on standard error, and fails what would stand for work', async () => {
-    for (const [args, what] of [[['keys', 'list'], 'data key'], [['keys', 'rewrap', '--all', ...local], 'data key'], [['keys', 'restore', '--all'], 'retired key']]) {
+    for (const [args, what] of [
+      [['keys', 'list'], 'data key'], [['keys', 'rewrap', '--all', ...local], 'data key'], [['keys', 'restore', '--all'], 'retired key'],
+    ]) {
       const { code, stderr } = await run(args, { vault: nowhere() });
       assert.equal(code, 0, stderr);
       assert.match(stderr, new RegExp(`^warn .*nowhere.* has no ${what}; check --key-vault`, 'm'), args.join(' '));
@@ -74,7 +79,9 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.match(JSON.parse(refused.stdout).error.remedy, /--allow-empty/);
     assert.deepEqual([(await run([...create, '--allow-empty'], { vault: nowhere() })).code, existsSync(file)], [0, true]);
 
-    const decrypt = ['migrate', '--mode', 'decrypt', '--collection', place.patientsNamespace, '--confirm-plaintext', ...local, ...sealed, '--execute', '--json'];
+    const decrypt = [
+      'migrate', '--mode', 'decrypt', '--collection', place.patientsNamespace, '--confirm-plaintext', ...local, ...sealed, '--execute', '--json',
+    ];
     const decrypted = await run(decrypt, { vault: nowhere() });
     assert.deepEqual([decrypted.code, JSON.parse(decrypted.stdout).error?.code], [1, 'MIGRATION_NO_KEYS_CHOSEN']);
     const rewrap = ['migrate', ...target(), ...local, ...sealed, '--execute', '--json'];
@@ -85,7 +92,9 @@ describe('what csfle says', { timeout: 300_000 }, () => {
   });
 
   it('a file that is not there is shown with the folder in which it was looked for', async () => {
-    for (const args of [['doctor', '--local-key-file', 'absent.bin'], ['backup', 'restore', 'absent.bin', ...sealed], ['backup', 'create', 'absent/x.bin', ...sealed]]) {
+    for (const args of [
+      ['doctor', '--local-key-file', 'absent.bin'], ['backup', 'restore', 'absent.bin', ...sealed], ['backup', 'create', 'absent/x.bin', ...sealed],
+    ]) {
       const { code, stdout, stderr } = await run(args);
       assert.notEqual(code, 0);
       assert.match(stdout + stderr, new RegExp(`looked for ${folder}/absent`), args.join(' '));
@@ -95,7 +104,10 @@ describe('what csfle says', { timeout: 300_000 }, () => {
   it('a local key file of another key is named in errors, plans and reports, and the flag with it', async () => {
     const wrong = ['--local-key-file', join(folder, 'wrong.bin')];
     await writeFile(wrong[1], Buffer.alloc(96, 7), { mode: 0o600 });
-    for (const args of [['keys', 'rewrap', '--all', ...wrong], ['doctor', ...wrong], ['migrate', ...target(), ...wrong, ...sealed], ['migrate', ...target(), ...wrong, ...sealed, '--execute']]) {
+    for (const args of [
+      ['keys', 'rewrap', '--all', ...wrong], ['doctor', ...wrong], ['migrate', ...target(), ...wrong, ...sealed],
+      ['migrate', ...target(), ...wrong, ...sealed, '--execute'],
+    ]) {
       const { code, stdout, stderr } = await run(args);
       assert.equal(code, 1);
       assert.match(stdout + stderr, /not open under the local master key of .*wrong\.bin/, args.join(' '));
@@ -152,7 +164,10 @@ describe('what csfle says', { timeout: 300_000 }, () => {
 
   it('an option is no value of another: what a variable of the shell left out is missed', async () => {
     const before = await place.dump();
-    for (const args of [['migrate', ...target(), ...local, '--passphrase-file', '--execute'], ['keys', 'list', '--uri', '--json'], ['decrypt', 'a.b', '--filter', '--relaxed']]) {
+    for (const args of [
+      ['migrate', ...target(), ...local, '--passphrase-file', '--execute'], ['keys', 'list', '--uri', '--json'],
+      ['decrypt', 'a.b', '--filter', '--relaxed'],
+    ]) {
       const { code, stderr } = await csfle(args, { cwd: folder, env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
       assert.equal(code, 2, args.join(' '));
       assert.match(stderr, /a value is missing: --\w+ is an option/);
@@ -174,7 +189,9 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     const own = await hospital(lab, { documents: 0 });
     await writeFile(join(folder, 'purged.bin'), own.masterKey, { mode: 0o600 });
     const key = ['--local-key-file', join(folder, 'purged.bin')];
-    const retired = await run(['keys', 'delete', 'ssn', '--yes', '--skip-namespace', '*', '--skip-reason', 'databases of other tests', ...key], { vault: own.namespace });
+    const retired = await run(
+      ['keys', 'delete', 'ssn', '--yes', '--skip-namespace', '*', '--skip-reason', 'databases of other tests', ...key], { vault: own.namespace },
+    );
     assert.equal(retired.code, 0, retired.stdout + retired.stderr);
     const entries = () => lab.client.db(own.database).collection('__keyVault.retired').countDocuments();
     assert.equal(await entries(), 1);

@@ -28,7 +28,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     // Vaults of the other tests here are unknown to this one: their values would count as uses of any key.
     const { skipNamespaces, reason } = lab.elsewhere(place.database);
     const alone = [...skipNamespaces.flatMap((name) => ['--skip-namespace', name]), '--skip-reason', reason];
-    return { ...place, keyFile, env, args, alone, reencrypt, run: (more = [], settings = {}) => csfle([...args, ...more], { ...settings, env: { ...env, ...settings.env } }) };
+    return {
+      ...place, keyFile, env, args, alone, reencrypt,
+      run: (more = [], settings = {}) => csfle([...args, ...more], { ...settings, env: { ...env, ...settings.env } }),
+    };
   }
 
   // The same arguments with another key file: two that have no name are refused.
@@ -75,14 +78,20 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
   it('goes back the long way too, and between two local master keys', async () => {
     const place = await ward({ documents: 2 });
     await place.run(['--execute']);
-    const back = await csfle(['migrate', '--key-vault', place.namespace, '--from', 'aws', '--to', 'local', '--local-key-file', place.keyFile, '--execute'], { env: place.env });
+    const back = await csfle(
+      ['migrate', '--key-vault', place.namespace, '--from', 'aws', '--to', 'local', '--local-key-file', place.keyFile, '--execute'],
+      { env: place.env },
+    );
     assert.equal(back.code, 0, back.stderr);
     await place.readsAs({ local: place.local });
 
     const newKey = randomBytes(96);
     const newFile = join(folder, `${place.database}.new.bin`);
     await writeFile(newFile, newKey, { mode: 0o600 });
-    const args = ['migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', place.keyFile, '--to', 'local:new', '--to-local-key-file', newFile, '--execute'];
+    const args = [
+      'migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', place.keyFile, '--to', 'local:new', '--to-local-key-file',
+      newFile, '--execute',
+    ];
     const over = await csfle(args, { env: place.env });
     assert.equal(over.code, 0, over.stderr);
     await place.readsAs({ 'local:new': { key: newKey } });
@@ -112,7 +121,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 0);
     // The old keys are not lost: they come back by name of the command.
     const keys = async (...args) => JSON.parse((await csfle(['keys', ...args, '--key-vault', place.namespace, '--json'], { env: place.env })).stdout);
-    assert.deepEqual((await keys('retired')).retired.map(({ requestedBy, masterKey }) => [requestedBy, masterKey.provider]), Array(3).fill(['migrate --delete-old-keys', 'local']));
+    assert.deepEqual(
+      (await keys('retired')).retired.map(({ requestedBy, masterKey }) => [requestedBy, masterKey.provider]),
+      Array(3).fill(['migrate --delete-old-keys', 'local']),
+    );
     assert.deepEqual((await keys('restore', place.keys.plain.toHexString(true))).restored, [place.keys.plain.toHexString(true)]);
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 1);
   });
@@ -131,7 +143,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
 
   it('decrypts collections only with --confirm-plaintext', async () => {
     const place = await ward({ documents: 3 });
-    const args = ['migrate', '--key-vault', place.namespace, '--mode', 'decrypt', '--local-key-file', place.keyFile, '--collection', place.patientsNamespace, '--execute'];
+    const args = [
+      'migrate', '--key-vault', place.namespace, '--mode', 'decrypt', '--local-key-file', place.keyFile, '--collection', place.patientsNamespace,
+      '--execute',
+    ];
     const refused = await csfle(args, { env: place.env });
     assert.equal(refused.code, 2);
     assert.match(refused.stderr, /CLI_CONFIRMATION_MISSING/);
@@ -167,7 +182,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     let child;
     // The probe takes two calls and the backup two; the fifth wraps the first key.
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 7) child.kill('SIGINT'); } });
-    const { code, stdout, stderr } = await place.run(['--execute', '--json', '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+    const { code, stdout, stderr } = await place.run(
+      ['--execute', '--json', '--kms-concurrency', '1'],
+      { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
+    );
     await kms.close();
     assert.equal(code, 130, stderr);
     assert.match(stderr, /stopping after the write in flight/);
@@ -203,7 +221,9 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
       const place = await ward({ documents: 2 });
       let child;
       const kms = await slowKms(lab.kmsEndpoint, { delayMs: 50, onCall: (call) => { if (call === calls) child.kill('SIGKILL'); } });
-      const { signal } = await place.run(['--execute', '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+      const { signal } = await place.run(
+        ['--execute', '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
+      );
       await kms.close();
       assert.equal(signal, 'SIGKILL');
       await place.readsAs(place.kmsProviders);
@@ -234,7 +254,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
       await expectUsage('CLI_OPTION_INVALID', [...place.args, '--mode', 'reencrypt', '--undo']);
       await expectUsage('CLI_OPTION_INVALID', ['migrate', '--local-key-file', place.keyFile, '--to', 'gcp']);
       await expectUsage('OPTION_INVALID', [...place.args, '--key-vault', place.namespace, '--collection', place.patientsNamespace]);
-      await expectUsage('MIGRATION_TARGET_INVALID', ['migrate', '--key-vault', place.namespace, '--from', 'local', '--to', 'local', '--local-key-file', place.keyFile]);
+      await expectUsage(
+        'MIGRATION_TARGET_INVALID',
+        ['migrate', '--key-vault', place.namespace, '--from', 'local', '--to', 'local', '--local-key-file', place.keyFile],
+      );
       await expectUsage('KMS_ENDPOINT_INVALID', [...place.args, '--endpoint', 'nodots']);
     });
 

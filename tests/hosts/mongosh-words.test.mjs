@@ -49,8 +49,10 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
   };
 
   it('an option that is not known is refused with the list of the shell', async () => {
-    const value = await evaluate(`({ migrate: fails(() => csfle.migrate({ ...options, collection: [] })), status: fails(() => csfle.status({ ...options, from: { provider: 'local' } })),
-      keyVault: fails(() => csfle.keyVault({ ...options, keyVaultStore: {} })), clientEncryption: fails(() => csfle.clientEncryption({ ...options, bson: {} })) })`);
+    const value = await evaluate(`({ migrate: fails(() => csfle.migrate({ ...options, collection: [] })),
+        status: fails(() => csfle.status({ ...options, from: { provider: 'local' } })),
+      keyVault: fails(() => csfle.keyVault({ ...options, keyVaultStore: {} })),
+      clientEncryption: fails(() => csfle.clientEncryption({ ...options, bson: {} })) })`);
     for (const { code, message } of Object.values(value)) {
       assert.equal(code, 'OPTION_INVALID');
       assert.match(message, /it has client, keyVaultNamespace, /);
@@ -66,7 +68,9 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
 
   it('a key file that does not open the keys is named, with the next step, in plan and status', async () => {
     const wrong = "{ ...options, kmsProviders: { local: csfle.localKeyFile('new.bin') } }";
-    const text = await printed(`csfle.migrate({ ...${wrong}, to: { provider: 'local' }, newMasterKey: true, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'] })`);
+    const text = await printed(
+      `csfle.migrate({ ...${wrong}, to: { provider: 'local' }, newMasterKey: true, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'] })`,
+    );
     assert.match(text, /FAIL old-keys-unwrap: .*do not open under the local master key of new\.bin.*\n +Give the file .*csfle\.localKeyFile/);
     const { keyVault } = await evaluate(`csfle.status(${wrong})`);
     assert.deepEqual(keyVault.closedKeys.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
@@ -76,9 +80,11 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
 
   it('an empty key vault and a missing collection fail what would stand for work', async () => {
     const value = await evaluate(`({ backup: fails(() => csfle.backup.create('empty.csfle-backup', { keyVaultNamespace: empty.keyVaultNamespace, ...words })),
-      decrypt: fails(() => csfle.migrate({ ...empty, ...words, mode: 'decrypt', collections: ['${database}.__keyVault'], confirmPlaintext: true, execute: true })),
+      decrypt: fails(() => csfle.migrate({ ...empty, ...words, mode: 'decrypt', collections: ['${database}.__keyVault'], confirmPlaintext: true,
+        execute: true })),
       proof: fails(() => csfle.keyVault(options).rewrapManyDataKey({}, { proof: { collections: ['${database}.nowhere'] } })),
-      allowed: csfle.migrate({ ...empty, ...words, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'], to: { provider: 'local' }, allowEmpty: true, execute: true }) })`);
+      allowed: csfle.migrate({ ...empty, ...words, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'], to: { provider: 'local' },
+        allowEmpty: true, execute: true }) })`);
     assert.deepEqual([value.backup.code, value.decrypt.code, value.proof.code], ['KEY_VAULT_KEY_NOT_FOUND', 'MIGRATION_NO_KEYS_CHOSEN', 'ARGUMENT_INVALID']);
     assert.match(value.backup.message, /allowEmpty: true/);
     assert.equal(existsSync(join(shell.folder, 'empty.csfle-backup')), false);
@@ -103,7 +109,8 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
 
   it('a backup that does not open is named with its seal, a missing file with its folder', async () => {
     const value = await evaluate(`fs.writeFileSync('other.txt', 'another passphrase', { mode: 0o600 });
-      ({ wrong: fails(() => csfle.backup.verify('one.csfle-backup', { passphraseFile: 'other.txt' })), none: fails(() => csfle.backup.verify('other.txt', words)), absent: fails(() => csfle.localKeyFile('absent.bin')) })`);
+      ({ wrong: fails(() => csfle.backup.verify('one.csfle-backup', { passphraseFile: 'other.txt' })),
+        none: fails(() => csfle.backup.verify('other.txt', words)), absent: fails(() => csfle.localKeyFile('absent.bin')) })`);
     assert.deepEqual([value.wrong.code, value.none.code, value.absent.code], ['BACKUP_KEY_WRONG', 'BACKUP_NOT_RECOGNIZED', 'ARGUMENT_INVALID']);
     assert.match(value.wrong.message, /^one\.csfle-backup: .*sealed under a passphrase$/);
     assert.match(value.wrong.remedy, /passphraseFile/);
@@ -114,7 +121,10 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
   it('Ctrl-C finishes the write in flight, prints a report, and says how to go on', async () => {
     const { kmsEndpoint, keyArn, region } = await testServices();
     const vault = client.db(database).collection('interrupted');
-    const made = await evaluate(`const vault = csfle.keyVault({ ...options, keyVaultNamespace: '${database}.interrupted' }); [1, 2, 3].map((n) => vault.createKey('local', ['key' + n])).length`);
+    const made = await evaluate(
+      `const vault = csfle.keyVault({ ...options, keyVaultNamespace: '${database}.interrupted' });
+       [1, 2, 3].map((n) => vault.createKey('local', ['key' + n])).length`,
+    );
     assert.equal(Number(made), 3);
     let interrupt;
     // The target is tried with two calls; each key takes three.
@@ -122,9 +132,12 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     try {
       const input = `${shell.load}
         const options = { keyVaultNamespace: '${database}.interrupted', kmsProviders: { local: csfle.localKeyFile('master-key.bin'), aws: csfle.awsKms() } };
-        csfle.migrate({ ...options, from: { provider: 'local' }, to: { provider: 'aws', region: '${region}', key: '${keyArn}' }, kmsConcurrency: 1, backup: false, execute: true })
+        const to = { provider: 'aws', region: '${region}', key: '${keyArn}' };
+        csfle.migrate({ ...options, from: { provider: 'local' }, to, kmsConcurrency: 1, backup: false, execute: true })
         `.replaceAll(/\n +/g, '\n');
-      const { stdout } = await shell.run(undefined, { uri, json: false, input, env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, endsInput: false, whileRunning(child) {
+      const { stdout } = await shell.run(undefined, { uri, json: false, input, env: {
+        AWS_ENDPOINT_URL_KMS: kms.endpoint,
+      }, endsInput: false, whileRunning(child) {
         interrupt = (signal) => child.kill(signal);
         child.stdout.on('data', (text) => { if (/run it again/.test(text)) setTimeout(() => child.kill('SIGKILL'), 500); });
       } });
@@ -141,7 +154,10 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
   it('help lists the object of backups, and a failed backup has its remedy on a line of its own', async () => {
     const { stdout } = await shell.run(undefined, { uri, json: false, input: `${shell.load}\ncsfle.help()\n` });
     assert.match(stdout, /^ +backup +Sealed backups/m);
-    const text = await printed(`csfle.migrate({ ...options, ...words, kmsProviders: { local, 'local:new': csfle.localKeyFile('new.bin') }, to: { provider: 'local:new' }, backupFile: 'new.bin', execute: true })`);
+    const text = await printed(
+      `csfle.migrate({ ...options, ...words, kmsProviders: { local, 'local:new': csfle.localKeyFile('new.bin') }, to: { provider: 'local:new' },
+         backupFile: 'new.bin', execute: true })`,
+    );
     assert.match(text, /^ {2}failed +backup: .*choose another name \[MIGRATION_BACKUP_FAILED\]\n +Nothing was written\. Name a new file in backupFile/m);
   });
 });

@@ -61,6 +61,8 @@ test('the vectors that open give the same content there', () => {
   const folder = join(root, 'tests', 'vectors', 'sealed-backup');
   const vectors = readdirSync(folder).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8'))).filter(({ expect }) => expect === 'ok');
   assert.equal(vectors.length, 2);
-  const answers = theirs(vectors.map(({ file, passphrase, localMasterKey }) => ({ open: file, ...(passphrase === undefined ? { localKey: localMasterKey } : { passphrase }) })));
+  const answers = theirs(
+    vectors.map(({ file, passphrase, localMasterKey }) => ({ open: file, ...(passphrase === undefined ? { localKey: localMasterKey } : { passphrase }) })),
+  );
   assert.deepEqual(answers.map(({ content }) => content), vectors.map(({ content }) => content));
 });

@@ -137,7 +137,9 @@ test('after our rewrap from local to AWS, pymongo with AWS alone reads everythin
 
 test('deterministic values still match: pymongo encrypts the same value to the same bytes', async () => {
   const { ssn } = person(7);
-  const [payload] = await pymongo(AWS, [{ do: 'encrypt', value: toBase64(bson.serialize({ v: ssn })), algorithm: ALGORITHM.deterministic, keyAltName: 'identity' }]);
+  const [payload] = await pymongo(
+    AWS, [{ do: 'encrypt', value: toBase64(bson.serialize({ v: ssn })), algorithm: ALGORITHM.deterministic, keyAltName: 'identity' }],
+  );
   const found = await client.db(database).collection('people').findOne({ ssn: new bson.Binary(fromBase64(payload), 6) });
   assert.equal(found?._id, 7);
 });

@@ -40,7 +40,10 @@ test('compiled to wasm, only the bson crate brings JavaScript into the core', ()
 });
 
 // From the lowest up, as in js/ below. `lib` re-exports and may name all.
-const crateLayers = [['error'], ['secret'], ['crypto', 'raw', 'payload'], ['key_vault', 'kms'], ['schema', 'census', 'value_cipher', 'sealed_backup'], ['key_cache'], ['engine'], ['machine'], ['mongocrypt'], ['lib']];
+const crateLayers = [
+  ['error'], ['secret'], ['crypto', 'raw', 'payload'], ['key_vault', 'kms'], ['schema', 'census', 'value_cipher', 'sealed_backup'], ['key_cache'],
+  ['engine'], ['machine'], ['mongocrypt'], ['lib'],
+];
 const crateLayerOf = (module) => crateLayers.findIndex((layer) => layer.includes(module));
 
 const crateEdges = readdirSync(join(root, 'crate', 'core', 'src'), { recursive: true })
@@ -157,7 +160,8 @@ function fileFunctionsOf(path) {
 test('node/files.ts alone reads and writes files, but for those of installed packages', () => {
   // existsSync and the closing of a descriptor touch no contents.
   const harmless = ['existsSync', 'closeSync'];
-  const using = sources.map((path) => [path, fileFunctionsOf(path).filter((name) => !harmless.includes(name))]).filter(([path, names]) => names.length > 0 && path !== 'js/node/files.ts');
+  const using = sources.map((path) => [path, fileFunctionsOf(path).filter((name) => !harmless.includes(name))]).filter(([path, names]) =>
+    names.length > 0 && path !== 'js/node/files.ts');
   assert.deepEqual(using, [['js/cli/doctor-command.ts', ['readFileSync']], ['js/entry/node.ts', ['readFileSync']]]);
   // One reads the package.json of a package, the other the csfle.wasm beside it.
   assert.match(readFileSync(join(root, 'js/cli/doctor-command.ts'), 'utf8'), /const file = join\([^;]*'package\.json'\);[\s\S]*?readFileSync\(file, 'utf8'\)/);
@@ -170,13 +174,18 @@ test('cli/stream.ts alone writes to the streams of the command, and gets visible
   const naming = (pattern) => command.filter((path) => pattern.test(codeOf(path)));
   assert.deepEqual(naming(/\bconsole\.|process\.std(out|err)\.(write|end)|\bwriteSync\b/), []);
   assert.deepEqual(naming(/new TextStream\(/), ['js/cli/stream.ts']);
-  assert.deepEqual(naming(/standard(Output|Error)\.write\(|\bstream\.write\(|\.raw\b/), ['js/cli/interrupt.ts', 'js/cli/output.ts', 'js/cli/progress-view.ts', 'js/cli/stream.ts']);
+  assert.deepEqual(
+    naming(/standard(Output|Error)\.write\(|\bstream\.write\(|\.raw\b/),
+    ['js/cli/interrupt.ts', 'js/cli/output.ts', 'js/cli/progress-view.ts', 'js/cli/stream.ts'],
+  );
   const written = (path) => [...codeOf(path).matchAll(/\b(?:standardOutput|standardError|stream)\.write\((.*)\);/g)].map(([, text]) => text);
   assert.deepEqual(written('js/cli/interrupt.ts'), ["'\\u001b[?25h\\n'"]);
   assert.equal(written('js/cli/output.ts').length, 3);
   assert.deepEqual(written('js/cli/output.ts').filter((text) => !/^`\$\{(visibleJson|forTerminal)\([^`]*\)\}\\n`$/.test(text)), []);
   // The bar of progress is drawn by a library, and so are questions.
-  assert.match(codeOf('js/cli/progress-view.ts'), /const title = visible\(titleOf\(progress\)\)[\s\S]*?stream: this\.#stream\.raw,\s*format: [^\n]*\$\{title\}/);
+  assert.match(
+    codeOf('js/cli/progress-view.ts'), /const title = visible\(titleOf\(progress\)\)[\s\S]*?stream: this\.#stream\.raw,\s*format: [^\n]*\$\{title\}/,
+  );
   // commander writes its errors of usage itself.
   assert.match(codeOf('js/cli/index.ts'), /outputError: \(text, write\) => write\(text\.split\('\\n'\)\.map\(visible\)/);
 });
@@ -205,7 +214,10 @@ const committed = output('git', ['ls-files', '-z']).split('\0').filter((path) =>
 const textOf = (path) => readFileSync(join(root, path), 'latin1');
 
 test('no committed file names the host of a package registry', () => {
-  const hosts = [['registry', 'npmjs', 'org'], ['registry', 'yarnpkg', 'com'], ['index', 'crates', 'io'], ['static', 'crates', 'io'], ['pypi', 'org'], ['files', 'pythonhosted', 'org']]
+  const hosts = [
+    ['registry', 'npmjs', 'org'], ['registry', 'yarnpkg', 'com'], ['index', 'crates', 'io'], ['static', 'crates', 'io'], ['pypi', 'org'],
+    ['files', 'pythonhosted', 'org'],
+  ]
     .map((labels) => labels.join('.'));
   assert.deepEqual(committed.filter((path) => hosts.some((host) => textOf(path).includes(host))), []);
 });
@@ -249,7 +261,8 @@ test('no file is called utils, helpers or common', () => {
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 let packed;
 function packedFiles() {
-  packed ??= JSON.parse(output('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { stdio: ['ignore', 'pipe', 'ignore'] }))[0].files.map(({ path }) => path);
+  packed ??= JSON.parse(output('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { stdio: ['ignore', 'pipe', 'ignore'] }))[0].files.map(({ path }) =>
+    path);
   return packed;
 }
 
@@ -262,8 +275,10 @@ test('the package holds everything its manifest names', () => {
 const targets = (entry) => (typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets));
 
 test('the package holds the shell loader, the licence and no native code, install script, source or test', () => {
-  for (const path of ['dist/csfle.mongosh.js', 'LICENSE', 'README.md', 'CHANGELOG.md', 'DROP-IN.md', 'SECURITY.md']) assert.ok(packedFiles().includes(path), path);
-  const stray = packedFiles().filter((path) => /\.(node|so|dylib|dll|exe|a|o|gyp)$/.test(path) || /^(js|tests|crate|target|\.ci)\//.test(path) || /\.(new|lock)$/.test(path));
+  for (const path of ['dist/csfle.mongosh.js', 'LICENSE', 'README.md', 'CHANGELOG.md', 'DROP-IN.md', 'SECURITY.md'])
+    assert.ok(packedFiles().includes(path), path);
+  const stray = packedFiles().filter((path) =>
+    /\.(node|so|dylib|dll|exe|a|o|gyp)$/.test(path) || /^(js|tests|crate|target|\.ci)\//.test(path) || /\.(new|lock)$/.test(path));
   assert.deepEqual(stray, []);
   assert.deepEqual(['preinstall', 'install', 'postinstall', 'prepare'].filter((script) => script in manifest.scripts), []);
 });
@@ -286,7 +301,8 @@ test('THIRD-PARTY-NOTICES names every crate that is linked and every package tha
   assert.ok(linked.length > 20);
   const missing = linked.filter(([name, version]) => !notices.includes(`\n${name} ${version.slice(1)} (crate)\n`));
   assert.deepEqual(missing, []);
-  for (const name of new Set(edges.filter(({ from, to, isTypeOnly }) => from.startsWith('js/cli/') && !isTypeOnly && !/^(js\/|node:|csfle-wasm)/.test(to) && !(to in manifest.peerDependencies)).map(({ to }) => to))) {
+  for (const name of new Set(edges.filter(({ from, to, isTypeOnly }) =>
+    from.startsWith('js/cli/') && !isTypeOnly && !/^(js\/|node:|csfle-wasm)/.test(to) && !(to in manifest.peerDependencies)).map(({ to }) => to))) {
     assert.ok(notices.includes(`\n${name} `), name);
   }
 });

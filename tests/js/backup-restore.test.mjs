@@ -17,11 +17,17 @@ async function lost() {
   const kmsProviders = { local: { key: randomBytes(96) }, aws: invertingKms() };
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   const { provider, ...masterKey } = aws;
-  const ids = [await encryption.createDataKey('local'), await encryption.createDataKey(provider, { masterKey }), await encryption.createDataKey(provider, { masterKey })];
+  const ids = [
+    await encryption.createDataKey('local'), await encryption.createDataKey(provider, { masterKey }),
+    await encryption.createDataKey(provider, { masterKey }),
+  ];
   encryption.close();
   kmsProviders.aws.asked.length = 0;
   const empty = new MemoryKeyVaultStore();
-  return { documents: await store.find({}), kmsProviders, keyVault: empty, ids: ids.map((id) => id.toHexString(true)), stored: async () => (await empty.find({})).length };
+  return {
+    documents: await store.find({}), kmsProviders, keyVault: empty, ids: ids.map((id) => id.toHexString(true)),
+    stored: async () => (await empty.find({})).length,
+  };
 }
 
 describe('a restore of keys that are gone', () => {
@@ -64,7 +70,10 @@ describe('a restore of keys that are gone', () => {
     let calls = 0;
     const unsteady = { ...invertingKms(), decrypt: () => new Uint8Array(96).fill(++calls) };
     const refusing = { ...invertingKms(), decrypt: () => { throw new CsfleError('KMS_CIPHERTEXT_REFUSED', 'not mine'); } };
-    for (const [providers, refused] of [[{ local: { key: randomBytes(96) } }, ids.slice(0, 1)], [{ local: kmsProviders.local, aws: unsteady }, ids.slice(1)], [{ aws: refusing }, ids.slice(1)]]) {
+    for (const [providers, refused] of [
+      [{ local: { key: randomBytes(96) } }, ids.slice(0, 1)], [{ local: kmsProviders.local, aws: unsteady }, ids.slice(1)],
+      [{ aws: refusing }, ids.slice(1)],
+    ]) {
       for (const allowUnproven of [false, true]) {
         const report = await restoreBackup({ documents, keyVault: new MemoryKeyVaultStore(), kmsProviders: providers, allowUnproven, execute: true });
         assert.deepEqual(failuresOf(report), refused.map((id) => [id, 'BACKUP_RESTORE_UNPROVEN']));
@@ -107,7 +116,9 @@ describe('a restore of keys that are gone', () => {
     const { documents, keyVault, ids } = await lost();
     let calls = 0;
     const hanging = { ...invertingKms(), decrypt: () => { calls += 1; return new Promise(() => undefined); } };
-    const report = await restoreBackup({ documents, keyVault, kmsProviders: { aws: hanging }, kmsTimeoutMS: 20, kmsRetries: 1, kmsConcurrency: 1, execute: true });
+    const report = await restoreBackup({
+      documents, keyVault, kmsProviders: { aws: hanging }, kmsTimeoutMS: 20, kmsRetries: 1, kmsConcurrency: 1, execute: true,
+    });
     assert.deepEqual([report.ok, report.unproven, calls], [true, ids, 2]);
     const { bytes } = await createBackup({ keyVault, key: { kmsProviders: { aws: invertingKms() }, masterKey: aws } });
     const limited = { kmsProviders: { aws: hanging }, kmsConcurrency: 1, kmsTimeoutMS: 20, kmsRetries: 0 };
@@ -183,7 +194,9 @@ describe('secrets of a backup', () => {
   it('a local master key goes through no BSON library, and a reader wipes what one hands out', async () => {
     const seen = [];
     const spy = { ...bson, serialize: (...given) => { const bytes = bson.serialize(...given); if (holds(bytes, masterKey)) seen.push(bytes); return bytes; } };
-    const { bytes } = await createBackup({ keyVault: new MemoryKeyVaultStore(), key: words, localMasterKeys: [{ provider: 'local:ü', key: masterKey }], bson: spy });
+    const { bytes } = await createBackup({
+      keyVault: new MemoryKeyVaultStore(), key: words, localMasterKeys: [{ provider: 'local:ü', key: masterKey }], bson: spy,
+    });
     assert.deepEqual(seen, []);
     const handedOut = [];
     const copying = { ...bson, deserialize: (...given) => {
@@ -201,7 +214,10 @@ describe('secrets of a backup', () => {
   it('a reader that fails later leaves no copy of it', async () => {
     const { decodeContent } = await sourceModule('js/backup/records.ts');
     const document = (value) => bson.serialize(value);
-    const content = Buffer.concat([document({}), document({ type: 'localMasterKey', provider: 'local', key: new bson.Binary(masterKey, 0) }), document({ type: 'schema', name: 'x', bytes: 5 })]);
+    const content = Buffer.concat([
+      document({}), document({ type: 'localMasterKey', provider: 'local', key: new bson.Binary(masterKey, 0) }),
+      document({ type: 'schema', name: 'x', bytes: 5 }),
+    ]);
     const wiped = [];
     const { fill } = Uint8Array.prototype;
     Uint8Array.prototype.fill = function (...given) {

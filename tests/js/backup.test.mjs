@@ -45,7 +45,8 @@ describe('createBackup', () => {
     const { store, idTexts } = await vault();
     const { bytes } = await createBackup({ keyVault: store, key: words });
     const text = Buffer.from(bytes).toString('latin1');
-    for (const secret of ['ssn', 'notes', 'keyMaterial', Buffer.from(idTexts[0].replaceAll('-', ''), 'hex').toString('latin1')]) assert.ok(!text.includes(secret), secret);
+    for (const secret of ['ssn', 'notes', 'keyMaterial', Buffer.from(idTexts[0].replaceAll('-', ''), 'hex').toString('latin1')])
+      assert.ok(!text.includes(secret), secret);
   });
 
   it('under a KMS, the wrapping is unwrapped again before the file is given out', async () => {
@@ -63,7 +64,8 @@ describe('createBackup', () => {
       { ...invertingKms(), decrypt: () => randomBytes(96) },
       { ...invertingKms(), encrypt: () => randomBytes(136) },
     ];
-    for (const kms of lies) await assert.rejects(createBackup({ keyVault: store, key: { kmsProviders: { aws: kms }, masterKey: aws } }), { code: 'KMS_REPLY_MISMATCH' });
+    for (const kms of lies)
+      await assert.rejects(createBackup({ keyVault: store, key: { kmsProviders: { aws: kms }, masterKey: aws } }), { code: 'KMS_REPLY_MISMATCH' });
     const short = { ...invertingKms(), decrypt: () => randomBytes(95) };
     await assert.rejects(createBackup({ keyVault: store, key: { kmsProviders: { aws: short }, masterKey: aws } }), { code: 'KMS_REPLY_LENGTH' });
   });
@@ -72,20 +74,25 @@ describe('createBackup', () => {
     const { store } = await vault();
     const made = await createBackup({ keyVault: store, key: { passphrase: 'pass\u00e9 compos\u00e9', argon2: cost } });
     const decomposed = 'pass\u00e9 compos\u00e9'.normalize('NFD');
-    for (const given of [decomposed, new TextEncoder().encode(decomposed)]) assert.equal((await verifyBackup(made.bytes, { passphrase: given })).keys.length, 3);
+    for (const given of [decomposed, new TextEncoder().encode(decomposed)])
+      assert.equal((await verifyBackup(made.bytes, { passphrase: given })).keys.length, 3);
   });
 
   it('refuses passphrases and costs that protect nothing or never end', async () => {
     const { store } = await vault();
     const refused = async (key, code) => assert.rejects(createBackup({ keyVault: store, key }), { code });
-    for (const weak of ['', 'seven77', 'e\u0301'.repeat(7), '\ud800 correct horse', Uint8Array.of(0xff, 1, 2, 3, 4, 5, 6, 7), 'a'.repeat(1025)]) await refused({ passphrase: weak }, 'BACKUP_PASSPHRASE_INVALID');
-    for (const argon2 of [{ memoryKiB: 8 }, { memoryKiB: 4 * 1024 * 1024 }, { iterations: 1 }, { iterations: 1000 }]) await refused({ passphrase, argon2 }, 'BACKUP_LIMIT_EXCEEDED');
+    for (const weak of ['', 'seven77', 'e\u0301'.repeat(7), '\ud800 correct horse', Uint8Array.of(0xff, 1, 2, 3, 4, 5, 6, 7), 'a'.repeat(1025)])
+      await refused({ passphrase: weak }, 'BACKUP_PASSPHRASE_INVALID');
+    for (const argon2 of [{ memoryKiB: 8 }, { memoryKiB: 4 * 1024 * 1024 }, { iterations: 1 }, { iterations: 1000 }])
+      await refused({ passphrase, argon2 }, 'BACKUP_LIMIT_EXCEEDED');
     await refused({ passphrase, argon2: { memoryKiB: -1 } }, 'ARGUMENT_INVALID');
     await refused({ passphrase: 5 }, 'ARGUMENT_INVALID');
     await refused(null, 'ARGUMENT_INVALID');
     await refused({ kmsProviders: {} }, 'ARGUMENT_INVALID');
     await refused({ passphrase, hint: 'a horse' }, 'OPTION_INVALID');
-    await assert.rejects(createBackup({ keyVault: store, key: words, localMasterKeys: [{ provider: 'local', key: randomBytes(95) }] }), { code: 'ARGUMENT_INVALID' });
+    await assert.rejects(
+      createBackup({ keyVault: store, key: words, localMasterKeys: [{ provider: 'local', key: randomBytes(95) }] }), { code: 'ARGUMENT_INVALID' },
+    );
     await assert.rejects(createBackup({ keyVault: store, key: words, compress: true }), { code: 'OPTION_INVALID' });
   });
 });
@@ -171,7 +178,9 @@ describe('restoreBackup', () => {
     const place = await rewrapped();
     const overwrite = { ...place.options, overwrite: true };
     await assert.rejects(restoreBackup({ ...overwrite, replaced: undefined }), { code: 'OPTION_INVALID' });
-    for (const kmsProviders of [undefined, { local: place.kmsProviders.local }, { aws: place.kmsProviders.aws }, { ...place.kmsProviders, local: { key: randomBytes(96) } }]) {
+    for (const kmsProviders of [
+      undefined, { local: place.kmsProviders.local }, { aws: place.kmsProviders.aws }, { ...place.kmsProviders, local: { key: randomBytes(96) } },
+    ]) {
       const report = await restoreBackup({ ...overwrite, kmsProviders });
       assert.deepEqual(failuresOf(report), place.idTexts.slice(0, 2).map((id) => ({ kind: 'key', id, code: 'BACKUP_RESTORE_UNPROVEN' })));
       assert.equal(report.ok, false);

@@ -95,7 +95,9 @@ test('bytes that a callback hands over to another thread are no mistake, a reply
   }, { store });
   const keyId = await worker.createDataKey('aws', { masterKey: awsMasterKey });
   assert.equal(await worker.decrypt(await worker.encrypt(5, { algorithm: RANDOM, keyId })), 5);
-  const gone = withKms({ encrypt: async ({ plaintext }) => handOver(invert(plaintext)), decrypt: async ({ ciphertext }) => handOver(invert(ciphertext)) }, { store });
+  const gone = withKms(
+    { encrypt: async ({ plaintext }) => handOver(invert(plaintext)), decrypt: async ({ ciphertext }) => handOver(invert(ciphertext)) }, { store },
+  );
   await failsWith('KMS_REPLY_LENGTH', () => gone.createDataKey('aws', { masterKey: awsMasterKey }));
   await failsWith('KMS_REPLY_LENGTH', () => gone.encrypt(5, { algorithm: RANDOM, keyId }));
   worker.close();

@@ -133,7 +133,9 @@ test('an instance that trapped is dead: INTERNAL now and for every later call, a
   const { UUID } = bson;
   const encrypting = (one) => one.encrypt(1, { keyId: new UUID(), algorithm });
   const creating = (one) => one.createDataKey('local');
-  const traps = { machine_step: encrypting, engine_encrypt: encrypting, machine_provideKeys: encrypting, machine_output: creating, engine_createDataKey: creating };
+  const traps = {
+    machine_step: encrypting, engine_encrypt: encrypting, machine_provideKeys: encrypting, machine_output: creating, engine_createDataKey: creating,
+  };
   for (const [trapping, work] of Object.entries(traps)) {
     const slim = await fresh('csfle-wasm/slim');
     await slim.init(withTrap(wasm, trapping));

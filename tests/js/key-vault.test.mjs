@@ -51,7 +51,10 @@ for (const [kind, open] of [['memory', async () => new MemoryKeyVaultStore()], [
     assert.deepEqual(await store.find({ 'masterKey.endpoint': null, _id: { $eq: one._id } }), [one]);
     assert.deepEqual(await store.find({ keyAltNames: ['a', 'b'] }), [one]);
     assert.deepEqual(await store.find({ keyAltNames: ['b', 'a'] }), []);
-    assert.deepEqual(await store.find({ creationDate: new Date(1000), updateDate: { $in: [new Date(1000)] }, masterKey: { provider: 'aws', region: 'r', key: 'k' }, keyAltNames: { $exists: true } }), [one]);
+    assert.deepEqual(await store.find({
+      creationDate: new Date(1000), updateDate: { $in: [new Date(1000)] }, masterKey: { provider: 'aws', region: 'r', key: 'k' },
+      keyAltNames: { $exists: true },
+    }), [one]);
     assert.deepEqual(await store.find({ masterKey: { region: 'r', provider: 'aws', key: 'k' } }), [], 'documents compare with their order');
     const note = { reason: 'a test', requestedBy: 'key-vault.test.mjs' };
     const entry = await store.retireKey(one._id, note);
@@ -129,8 +132,13 @@ test('memory: documents go in and out as copies', async () => {
 
 test('memory: numbers compare by value, other BSON types by theirs', async () => {
   const id = new ObjectId();
-  const store = new MemoryKeyVaultStore([keyDocument([], { a: new Int32(5), b: Long.fromNumber(7), c: new Double(1.5), d: id, e: Decimal128.fromString('1'), f: true })]);
-  for (const filter of [{ a: 5 }, { a: new Double(5) }, { a: Long.fromNumber(5) }, { b: 7 }, { b: new Int32(7) }, { c: 1.5 }, { d: new ObjectId(id.toHexString()) }, { e: Decimal128.fromString('1') }, { f: true }, { a: { $exists: true }, z: { $exists: new Int32(0) } }]) {
+  const store = new MemoryKeyVaultStore([
+    keyDocument([], { a: new Int32(5), b: Long.fromNumber(7), c: new Double(1.5), d: id, e: Decimal128.fromString('1'), f: true }),
+  ]);
+  for (const filter of [
+    { a: 5 }, { a: new Double(5) }, { a: Long.fromNumber(5) }, { b: 7 }, { b: new Int32(7) }, { c: 1.5 }, { d: new ObjectId(id.toHexString()) },
+    { e: Decimal128.fromString('1') }, { f: true }, { a: { $exists: true }, z: { $exists: new Int32(0) } },
+  ]) {
     assert.equal((await store.find(filter)).length, 1, JSON.stringify(filter));
   }
   for (const filter of [{ a: 6 }, { a: '5' }, { d: new ObjectId() }, { f: 1 }, { a: null }, { keyMaterial: new Binary(Buffer.alloc(160, 3), 5) }]) {
@@ -174,11 +182,19 @@ test('driver: a client that is set to other types or raw bytes reads key documen
 
 // What a server with users would answer; the one in these tests runs without.
 function clientAnswering(answers) {
-  const collection = { indexes: async () => answers.indexes ?? [], find: () => ({ toArray: async () => { throw answers.error; } }), insertOne: async () => { throw answers.error; } };
-  return { db: () => ({ collection: () => collection, command: async (command) => (command.hello ? { isWritablePrimary: answers.primary ?? true } : answers.status) }) };
+  const collection = {
+    indexes: async () => answers.indexes ?? [], find: () => ({ toArray: async () => { throw answers.error; } }),
+    insertOne: async () => { throw answers.error; },
+  };
+  return {
+    db: () => ({ collection: () => collection, command: async (command) => (command.hello ? { isWritablePrimary: answers.primary ?? true } : answers.status) }),
+  };
 }
 const privileges = (actions, resource = { db: 'a', collection: 'b' }) => ({
-  authInfo: { authenticatedUsers: [{ user: 'u' }], authenticatedUserPrivileges: [{ resource, actions }, { resource: { db: 'other', collection: '' }, actions: ['remove'] }] },
+  authInfo: {
+    authenticatedUsers: [{ user: 'u' }],
+    authenticatedUserPrivileges: [{ resource, actions }, { resource: { db: 'other', collection: '' }, actions: ['remove'] }],
+  },
 });
 
 test('driver: missing privileges and a secondary are found without writing', async () => {
@@ -220,7 +236,8 @@ test('driver: reads and writes are of the majority', async () => {
   const store = driverKeyVaultStore({ db: (name) => ({ collection: (...args) => { seen.push([name, ...args]); return collection; } }) }, 'a.b.c');
   await store.find({});
   await store.insert({});
-  for (const call of seen) assert.deepEqual(call, ['a', 'b.c', { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' }, readPreference: 'primary' }]);
+  for (const call of seen)
+    assert.deepEqual(call, ['a', 'b.c', { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' }, readPreference: 'primary' }]);
   assert.equal(seen.length, 2);
 });
 

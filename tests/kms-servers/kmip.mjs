@@ -45,7 +45,9 @@ export async function startKmip(python, certificates, { hosts = ['kmip.example.t
     const request = await messageOf(socket);
     const operation = request.readUInt32BE(request.indexOf(Buffer.from('42005c05', 'hex')) + HEADER_LEN);
     service.operations.push(OPERATIONS[operation] ?? operation);
-    const upstream = connectTls({ host: '127.0.0.1', port: service.directPort, servername: hosts[0], ca, key: client, cert: client }, () => upstream.write(request));
+    const upstream = connectTls(
+      { host: '127.0.0.1', port: service.directPort, servername: hosts[0], ca, key: client, cert: client }, () => upstream.write(request),
+    );
     const answer = await messageOf(upstream);
     upstream.destroy();
     // Whatever PyKMIP refuses without being made to is a fault of the message, or of the test.

@@ -185,7 +185,9 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
       // Under a key that was not asked for it is nobody's work.
       if (mode === 'decrypt') continue;
       const other = await hospital(lab, { documents: 2 });
-      await other.patients.insertOne({ _id: 77, run: new bson.Code('run()', { value: await other.encryption.encrypt('secret', { algorithm: RANDOM, keyId: other.keys.ssn }) }) });
+      await other.patients.insertOne({
+        _id: 77, run: new bson.Code('run()', { value: await other.encryption.encrypt('secret', { algorithm: RANDOM, keyId: other.keys.ssn }) }),
+      });
       const byId = await run(other, { keyIds: [other.keys.plain], createdBefore: undefined });
       assert.deepEqual([byId.ok, byId.remaining.unproven], [true, []]);
     }

@@ -40,7 +40,9 @@ async function ward() {
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   await encryption.createDataKey('local', { keyAltNames: ['notes'] });
   const documents = [];
-  for (let n = 0; n < 3; n += 1) documents.push(await encryption.encryptDocument(bson.serialize({ _id: n, note: `note ${n}` }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } }));
+  for (let n = 0; n < 3; n += 1) documents.push(
+    await encryption.encryptDocument(bson.serialize({ _id: n, note: `note ${n}` }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } }),
+  );
   const collection = memoryCollection('memory.notes', documents);
   const notes = async (providers) => {
     const reader = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: providers });
@@ -94,7 +96,9 @@ describe('migration in memory', () => {
     const { store, kmsProviders, collection } = await ward();
     const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
     const secret = 'a secret that is long enough to be found';
-    const sealed = await encryption.encryptDocument(bson.serialize({ _id: 9, note: { secret } }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } });
+    const sealed = await encryption.encryptDocument(
+      bson.serialize({ _id: 9, note: { secret } }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } },
+    );
     collection.rows.set(9, sealed);
     const keyId = await encryption.createDataKey('local');
     encryption.close();
@@ -150,7 +154,9 @@ describe('migration in memory', () => {
       const { kmsProviders, collection, notes, run } = await ward();
       await new Promise((resolve) => setTimeout(resolve, 2));
       const given = { ...collection, async *scan() { yield* scanOf([...collection.rows.values()]); } };
-      for (const options of [{ mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, deleteOldKeys: true }, { mode: 'decrypt', confirmPlaintext: true }]) {
+      for (const options of [
+        { mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, deleteOldKeys: true }, { mode: 'decrypt', confirmPlaintext: true },
+      ]) {
         const report = await run({ ...options, collections: [given] });
         assert.deepEqual([report.ok, report.executed, report.failures.map(({ code }) => code)], [false, false, ['HOST_CALLBACK_FAILED']], options.mode);
       }

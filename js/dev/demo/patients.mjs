@@ -30,7 +30,9 @@ const randomTypes = {
 const dbPointerType = 0x0c;
 const documentType = 0x03;
 // Binary is there in three subtypes.
-export const typeCount = new Set([dbPointerType, ...Object.values({ ...deterministicTypes, ...randomTypes }).map((make) => serialize({ '': make(1) })[4])]).size;
+export const typeCount = new Set([
+  dbPointerType, ...Object.values({ ...deterministicTypes, ...randomTypes }).map((make) => serialize({ '': make(1) })[4]),
+]).size;
 
 export const keyNames = ['demo.ssn', 'demo.medical', 'demo.insurance', 'demo.samples'];
 
@@ -41,7 +43,9 @@ export const fields = {
   'visits.note': { algorithm: RANDOM, keyAltName: 'demo.medical' },
   'visits.prescriptions.drug': { algorithm: RANDOM, keyAltName: 'demo.medical' },
   'insurance.policyNumber': { algorithm: DETERMINISTIC, keyAltName: 'demo.insurance' },
-  ...Object.fromEntries([...Object.keys(deterministicTypes), 'dbPointer'].map((type) => [`samples.${type}`, { algorithm: DETERMINISTIC, keyAltName: 'demo.samples' }])),
+  ...Object.fromEntries(
+    [...Object.keys(deterministicTypes), 'dbPointer'].map((type) => [`samples.${type}`, { algorithm: DETERMINISTIC, keyAltName: 'demo.samples' }]),
+  ),
   ...Object.fromEntries(Object.keys(randomTypes).map((type) => [`samples.${type}`, { algorithm: RANDOM, keyAltName: 'demo.samples' }])),
 };
 

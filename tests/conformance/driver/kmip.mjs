@@ -102,7 +102,10 @@ export async function startKmipService(certificates) {
       received = Buffer.alloc(0);
       socket.write(structure(TAG.responseMessage,
         structure(TAG.responseHeader, version(values.get(TAG.protocolMinor).readInt32BE()), integer(TAG.batchCount, 1)),
-        structure(TAG.batchItem, enumeration(TAG.operation, operation), enumeration(TAG.resultStatus, 0), structure(TAG.responsePayload, ...(await answer(operation, values, secrets))))));
+        structure(
+          TAG.batchItem, enumeration(TAG.operation, operation), enumeration(TAG.resultStatus, 0),
+          structure(TAG.responsePayload, ...(await answer(operation, values, secrets))),
+        )));
     });
   });
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });

@@ -17,7 +17,8 @@ export async function installForShell({ awsSdk = false } = {}) {
   const installed = join(folder, 'node_modules', 'csfle-wasm');
   const built = dirname(require.resolve('csfle-wasm/mongosh'));
   await mkdir(join(installed, 'dist'), { recursive: true });
-  for (const file of ['csfle.mongosh.js', 'mongosh.cjs', 'node.cjs', 'csfle.wasm', 'csfle.wasm.cjs']) await cp(join(built, file), join(installed, 'dist', file));
+  for (const file of ['csfle.mongosh.js', 'mongosh.cjs', 'node.cjs', 'csfle.wasm', 'csfle.wasm.cjs'])
+    await cp(join(built, file), join(installed, 'dist', file));
   await cp(require.resolve('csfle-wasm/package.json'), join(installed, 'package.json'));
   await symlink(dirname(dirname(require.resolve('bson'))), join(folder, 'node_modules', 'bson'));
   if (awsSdk) {
@@ -42,9 +43,8 @@ export async function installForShell({ awsSdk = false } = {}) {
 const tools = createRequire(new URL('../../tools/package.json', import.meta.url));
 const ownProgram = join(dirname(tools.resolve('mongosh/package.json')), tools('mongosh/package.json').bin.mongosh);
 
-// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script; `whileRunning(child)` may send signals, and ends the
-// input itself with `endsInput: false`; `program` is
-// another installation's.
+// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script; `whileRunning(child)` may
+// send signals, and ends the input itself with `endsInput: false`; `program` is another installation's.
 export async function runShell(script, { uri, cwd, home, json = true, input, args = [], env = {}, program = ownProgram, whileRunning, endsInput = true }) {
   const output = json && input === undefined ? ['--json=canonical'] : [];
   const evaluate = script === undefined ? [] : ['--eval', script];
