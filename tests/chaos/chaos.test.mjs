@@ -39,7 +39,7 @@ for (const name of ['rewrap-local-to-aws', 'rewrap-aws-to-local', 'reencrypt', '
   }
 }
 
-test('a re-encryption that cannot reach nested values says so, and loses and leaks nothing', async () => {
+test('a re-encryption that cannot search nested values reports it, and loses and leaks nothing', async () => {
   const { losses, leaks, detail } = await play('reencrypt-nested-and-delete');
   assert.equal(detail.code, 1);
   assert.deepEqual({ losses, leaks }, { losses: [], leaks: [] });
@@ -92,7 +92,9 @@ const breakages = {
   },
   'key material in the vault': {
     leaks: 'key material',
-    sabotage: (world) => collectionOf(world, '__keyVault').updateOne({ _id: world.keys.ssn.id }, { $set: { 'masterKey.note': new bson.Binary(world.keys.notes.material) } }),
+    sabotage: (world) => collectionOf(world, '__keyVault').updateOne(
+      { _id: world.keys.ssn.id }, { $set: { 'masterKey.note': new bson.Binary(world.keys.notes.material) } },
+    ),
   },
 };
 for (const [what, { losses, leaks, sabotage }] of Object.entries(breakages)) {
@@ -114,7 +116,7 @@ test('a key that was moved to a collection beside the vault is not lost', async 
   assert.deepEqual(losses, []);
 });
 
-test('a new key of material that the KMS chose is found', async () => {
+test('the reader finds a new key whose key material the KMS chose', async () => {
   const planted = [randomBytes(96)];
   let done = false;
   const plan = ({ world }) => ({
@@ -129,7 +131,7 @@ test('a new key of material that the KMS chose is found', async () => {
   assert.deepEqual(kindsOf(losses), ['new key of material that the KMS chose']);
 });
 
-test('a schema file that was emptied is found', async () => {
+test('the reader finds a schema file that was emptied', async () => {
   const { losses } = await play('reencrypt', { sabotage: (world) => writeFile(join(world.folder, 'schema-map.json'), '') });
   assert.ok(kindsOf(losses).includes('schema file damaged'), JSON.stringify(losses));
 });
@@ -142,7 +144,10 @@ test('a kill at a write ends the process before the server has that write', asyn
 });
 
 test('a KMS that denies is a failure, and counts as a fault', async () => {
-  const { injected, detail } = await play('rewrap-local-to-aws', { fault: { plan: (context) => FAULTS['kms-denies'].plan({ ...context, rng: { below: () => 0, pick: ([first]) => first } }) } });
+  const { injected, detail } = await play(
+    'rewrap-local-to-aws',
+    { fault: { plan: (context) => FAULTS['kms-denies'].plan({ ...context, rng: { below: () => 0, pick: ([first]) => first } }) } },
+  );
   assert.equal(injected, true);
   assert.equal(detail.code, 1);
 });
@@ -165,6 +170,8 @@ test('the schedule is the same for the same seed, and one round has every kind o
   assert.deepEqual(round.map(named), Array.from({ length: ROUND }, (_, index) => named(scenarioAt(3, index))));
   assert.deepEqual([...new Set(round.map(({ faultName }) => faultName))].sort(), Object.keys(FAULTS).sort());
   // Every job comes up for kills, at every write of it in time.
-  const kills = new Set(Array.from({ length: 40 * ROUND }, (_, index) => scenarioAt(3, index)).filter(({ faultName }) => faultName === 'kill-before-write').map(({ job, round: at }) => `${job.name} ${at % job.writes}`));
+  const kills = new Set(Array.from(
+    { length: 40 * ROUND }, (_, index) => scenarioAt(3, index),
+  ).filter(({ faultName }) => faultName === 'kill-before-write').map(({ job, round: at }) => `${job.name} ${at % job.writes}`));
   assert.equal(kills.size, JOBS.reduce((sum, { writes }) => sum + writes, 0));
 });

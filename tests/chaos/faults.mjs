@@ -92,7 +92,7 @@ function keyWriter(name, write) {
       detail: { write: turn },
       mayLeaveUnread: () => leavesUnread,
       asked: name === 'alternate-name-added',
-      // The backup of before does not have a key as it came later: the next run refuses to go on with that file, and says so.
+      // The earlier backup does not contain the key's later wrapping: the next run refuses that file, and says so.
       ...(name === 'alternate-name-added' ? {} : { withBackup: false }),
       injected: () => done,
       async onCommand(command) {
@@ -118,7 +118,10 @@ function lie(name) {
 function opposite({ job, rng }) {
   const other = { ...OPPOSITES[job.name] };
   const pausing = async ({ isWrite }) => { if (isWrite) await sleep(rng.below(MOST_DELAY_MS)); };
-  return { other, onCommand: pausing, onOtherCommand: pausing, asked: false, rerun: 'never', injected: (facts) => facts.overlapped, detail: { other: other.name } };
+  return {
+    other, onCommand: pausing, onOtherCommand: pausing, asked: false, rerun: 'never', injected: (facts) => facts.overlapped,
+    detail: { other: other.name },
+  };
 }
 
 /** A stream of the command without a reader or without room; the work has to be done all the same. */
@@ -141,7 +144,7 @@ const fullDisk = (pages) => () => {
   return { disk, pages, withBackup: true, rerun: 'always', injected: () => true };
 };
 
-/** `jobs`, `via` ('command', 'library' or both), `plan(context)` of each fault by name. */
+/** `slots` (how often in a round, 1 by default), `jobs`, `via` ('command', 'library' or, by default, both) and `plan(context)` of each fault by name. */
 export const FAULTS = {
   'kill-before-write': { slots: 12, jobs: anyJob, plan: (context) => atWrite(context, () => ({ before: kill('SIGKILL')(context) })) },
   'kill-after-write': { slots: 12, jobs: anyJob, plan: (context) => atWrite(context, () => ({ after: kill('SIGKILL')(context) })) },
@@ -152,7 +155,10 @@ export const FAULTS = {
     slots: 4, jobs: anyJob,
     plan: (context) => {
       const read = 1 + context.rng.below(8);
-      return { ...once(({ isRead, readNumber }) => isRead && readNumber === read, () => ({ [context.rng.pick(['before', 'after'])]: () => context.proxy.cut() })), detail: { read } };
+      return {
+        ...once(({ isRead, readNumber }) => isRead && readNumber === read, () => ({ [context.rng.pick(['before', 'after'])]: () => context.proxy.cut() })),
+        detail: { read },
+      };
     },
   },
   ...Object.fromEntries(DOCUMENT_WRITERS.map((name) => [`writer-${name}`, { jobs: rewriting, plan: documentWriter(name) }])),
@@ -167,7 +173,10 @@ export const FAULTS = {
   'stderr-full': { jobs: migrating, via: 'command', plan: streams({ stderr: 'full' }) },
   'stdout-closed-and-kms-denies': { jobs: usesKms, via: 'command', plan: streamsAndFailure({ stdout: 'closed' }) },
   'stdout-full-and-kms-denies': { jobs: usesKms, via: 'command', plan: streamsAndFailure({ stdout: 'full' }) },
-  'file-size-limit': { jobs: withFiles, via: 'command', plan: (context) => ({ fileLimit: context.rng.below(3), withBackup: true, rerun: 'always', injected: () => true }) },
+  'file-size-limit': {
+    jobs: withFiles, via: 'command',
+    plan: (context) => ({ fileLimit: context.rng.below(3), withBackup: true, rerun: 'always', injected: () => true }),
+  },
   'disk-full': { jobs: withFiles, via: 'command', plan: fullDisk(0) },
   'disk-with-room-for-one-page': { jobs: withFiles, via: 'command', plan: fullDisk(1) },
   'disk-with-room-for-two-pages': { jobs: withFiles, via: 'command', plan: fullDisk(2) },

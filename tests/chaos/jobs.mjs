@@ -26,10 +26,22 @@ export const JOBS = [
   { name: 'rewrap-aws-to-local', mode: 'rewrap', from: 'aws', to: 'local', keysUnder: 'aws', writes: 5 },
   { name: 'undo', mode: 'rewrap', from: 'aws', to: 'local', keysUnder: 'aws', undo: true, writes: 5 },
   { name: 'reencrypt', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], schemas: true, rewrites: true, nested: false, writes: 19 },
-  { name: 'reencrypt-aws-to-aws', mode: 'reencrypt', from: 'aws', to: 'b', keysUnder: 'aws', collections: ['people', 'visits'], schemas: true, rewrites: true, nested: false, writes: 24 },
-  { name: 'reencrypt-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], schemas: true, rewrites: true, deletes: true, nested: false, writes: 31 },
-  { name: 'reencrypt-nested-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], rewrites: true, deletes: true, partial: true, writes: 27 },
-  { name: 'reencrypt-one-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people'], schemas: true, rewrites: true, deletes: true, partial: true, writes: 9 },
+  {
+    name: 'reencrypt-aws-to-aws', mode: 'reencrypt', from: 'aws', to: 'b', keysUnder: 'aws', collections: ['people', 'visits'], schemas: true,
+    rewrites: true, nested: false, writes: 24,
+  },
+  {
+    name: 'reencrypt-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], schemas: true, rewrites: true,
+    deletes: true, nested: false, writes: 31,
+  },
+  {
+    name: 'reencrypt-nested-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], rewrites: true, deletes: true,
+    partial: true, writes: 27,
+  },
+  {
+    name: 'reencrypt-one-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people'], schemas: true, rewrites: true,
+    deletes: true, partial: true, writes: 9,
+  },
   { name: 'decrypt', mode: 'decrypt', collections: ['people', 'visits'], schemas: true, rewrites: true, writes: 9 },
   { name: 'restore', mode: 'restore', keysUnder: 'local', rerun: 'always', writes: 5 },
   { name: 'create-data-key', mode: 'create', to: 'a', writes: 1 },
@@ -51,10 +63,13 @@ export const OPPOSITES = {
 export const filesOf = (disk) => ({ schema: `${disk}/schema-map.json`, backup: `${disk}/backup` });
 
 /** The keys that a re-encryption replaces, as text: those that were under its old master key at first. */
-export const oldKeyIds = (job, keys) => Object.values(keys).filter(({ provider, later }) => provider === job.from && !later).map(({ id }) => id.toHexString(true));
+export const oldKeyIds = (job, keys) =>
+  Object.values(keys).filter(({ provider, later }) => provider === job.from && !later).map(({ id }) => id.toHexString(true));
 
 /** The arguments of the command. `withBackup` has it write a backup first. */
-export function commandArguments(job, { database, folder, arns, keys }, { disk = folder, withBackup = false, json = true, kmsTimeoutMs = KMS_TIMEOUTS_MS.usual } = {}) {
+export function commandArguments(job, {
+  database, folder, arns, keys,
+}, { disk = folder, withBackup = false, json = true, kmsTimeoutMs = KMS_TIMEOUTS_MS.usual } = {}) {
   const { schema, backup } = filesOf(disk);
   const common = ['--key-vault', `${database}.__keyVault`, ...(json ? ['--json'] : [])];
   const localKey = ['--local-key-file', `${folder}/master-key.bin`];

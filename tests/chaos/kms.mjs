@@ -3,6 +3,7 @@
 // `/job/<name>`; the independent reader and the harness reach the honest side alone.
 import { createCipheriv, createDecipheriv, createHash, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+import { listening } from '../listening.mjs';
 
 const MAGIC = Buffer.from('CHAOS-KMS\0');
 const AUTHORIZATION = 'AWS4-HMAC-SHA256 Credential=chaos/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=00';
@@ -47,7 +48,8 @@ export async function startKms({ emulator, emulatorArns = [] } = {}) {
       const response = await fetch(emulator, { method: 'POST', headers, body: JSON.stringify(body) });
       return { status: response.status, fields: await response.json() };
     }
-    if (operation === 'Encrypt') return { status: 200, fields: { KeyId: body.KeyId, CiphertextBlob: wrap(body.KeyId, Buffer.from(body.Plaintext, 'base64')).toString('base64') } };
+    if (operation === 'Encrypt')
+      return { status: 200, fields: { KeyId: body.KeyId, CiphertextBlob: wrap(body.KeyId, Buffer.from(body.Plaintext, 'base64')).toString('base64') } };
     try {
       const { arn, plaintext } = unwrap(blob);
       if (body.KeyId !== undefined && body.KeyId !== arn) return { status: 400, fields: { __type: 'IncorrectKeyException' } };
@@ -82,7 +84,7 @@ export async function startKms({ emulator, emulatorArns = [] } = {}) {
     });
     request.on('error', () => {});
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   const { port } = server.address();
   const required = async (operation, body, field) => {
     const { status, fields } = await honest(operation, body);

@@ -12,7 +12,7 @@ const otherMaterial = (plaintext, { world, rng }) => {
   return rng.pick(others);
 };
 
-/** `at` says which calls: one, all from one on, or those about one key. */
+/** `at` says which calls: one, some (two in a row), all from one on, or those about one key. */
 export const LIES = {
   'unwraps-another-key': { operation: 'Decrypt', at: 'one', change: withPlaintext(otherMaterial) },
   'unwraps-with-a-flipped-bit': { operation: 'Decrypt', at: 'one', change: withPlaintext((bytes) => flipped(bytes)) },
@@ -26,7 +26,10 @@ export const LIES = {
   'wrong-encryption-key-for-one-key': { operation: 'Decrypt', at: 'key', change: withPlaintext((bytes) => flipped(bytes, 40)) },
   // Only deterministic values show what the last 32 bytes are.
   'wrong-iv-key-for-one-key': { operation: 'Decrypt', at: 'key', victims: ['ssn', 'card'], change: withPlaintext((bytes) => flipped(bytes, 90)) },
-  'another-key-for-one-key': { operation: 'Decrypt', at: 'key', change: withPlaintext((bytes, { world }) => world.keys.card.material.equals(bytes) ? world.keys.files.material : world.keys.card.material) },
+  'another-key-for-one-key': {
+    operation: 'Decrypt', at: 'key',
+    change: withPlaintext((bytes, { world }) => world.keys.card.material.equals(bytes) ? world.keys.files.material : world.keys.card.material),
+  },
   'wraps-another-key': { operation: 'Encrypt', at: 'one', wraps: otherMaterial },
   'wraps-random-bytes': { operation: 'Encrypt', at: 'one', wraps: () => randomBytes(96) },
   'wraps-every-key-as-another': { operation: 'Encrypt', at: 'from', wraps: otherMaterial },
@@ -45,7 +48,8 @@ export const LIES = {
 };
 
 /** Whether a lie can come up in a job: a KMS wraps only for a job that moves keys to it, and knows no key that is not made yet. */
-export const concerns = (name, job) => (LIES[name].operation !== 'Encrypt' || job.to === 'a' || job.to === 'b') && (LIES[name].at !== 'key' || job.mode !== 'create');
+export const concerns = (name, job) =>
+  (LIES[name].operation !== 'Encrypt' || job.to === 'a' || job.to === 'b') && (LIES[name].at !== 'key' || job.mode !== 'create');
 
 /** A liar for startKms().lie() with a count of its lies, and the key material that it wrapped in the place of what it was given. */
 export function liarOf(name, { world, rng, job }) {

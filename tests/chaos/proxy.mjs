@@ -2,12 +2,15 @@
 // server gets it, or after the server did it and before the job hears of it.
 import { connect, createServer } from 'node:net';
 import { deserialize } from 'bson';
+import { listening } from '../listening.mjs';
 import { isCommand, messageSplitter, requestIdOf, responseToOf } from '../mongocrypt/wire.mjs';
 
-const WRITES = new Set(['insert', 'update', 'delete', 'findAndModify', 'collMod', 'create', 'createIndexes', 'drop', 'dropIndexes', 'renameCollection', 'bulkWrite']);
+const WRITES = new Set([
+  'insert', 'update', 'delete', 'findAndModify', 'collMod', 'create', 'createIndexes', 'drop', 'dropIndexes', 'renameCollection', 'bulkWrite',
+]);
 const BODY_AT = 20;
 
-/** Name and collection of a command, and whether it writes. */
+/** The name of a command, whether it writes or reads, and `read()`, which decodes it. */
 function commandOf(message) {
   if (!isCommand(message) || message[BODY_AT] !== 0) return { name: 'hello', isWrite: false };
   const nameAt = BODY_AT + 6;
@@ -29,7 +32,8 @@ function wholeCommand(message) {
     else {
       const nameEnd = message.indexOf(0, at + 4);
       const documents = [];
-      for (let inner = nameEnd + 1; inner < at + size; inner += message.readInt32LE(inner)) documents.push(deserialize(message.subarray(inner, inner + message.readInt32LE(inner))));
+      for (let inner = nameEnd + 1; inner < at + size; inner += message.readInt32LE(inner))
+        documents.push(deserialize(message.subarray(inner, inner + message.readInt32LE(inner))));
       command[message.toString('latin1', at + 4, nameEnd)] = documents;
     }
     at += size;
@@ -44,9 +48,9 @@ export function updatedIds(command) {
 
 /**
  * Resolves to `{ uri, counts, seen, cut(), stop() }`; `seen` has the names of those `needles` (`{ name, data }`) that were in what the
- * job sent. `onCommand({ name, isWrite, isRead, write, readNumber, read() })` is awaited before a
- * command goes on and may return `{ before: fn }` or `{ after: fn }`: fn is called instead of passing the command on, or instead of
- * passing its reply on, and the connection ends there.
+ * job sent. `onCommand({ name, isWrite, isRead, writeNumber, readNumber, read() })` is awaited before a command goes on and may
+ * return `{ before: fn }` or `{ after: fn }`: fn is called instead of passing the command on, or instead of passing its reply on, and
+ * the connection ends there.
  */
 export async function startProxy(serverUri, { onCommand = () => undefined, needles = [] } = {}) {
   const { hostname, port } = new URL(serverUri);
@@ -91,7 +95,7 @@ export async function startProxy(serverUri, { onCommand = () => undefined, needl
       }
     }));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     uri: throughProxy(serverUri, server.address().port),
     counts,

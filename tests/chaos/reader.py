@@ -1,10 +1,10 @@
 """The independent reader of the chaos run: libmongocrypt and pymongo alone, with every master key, and nothing of the package.
 
 One JSON object a line in, one a line out; bytes as base64. A request is {id, uri, database, vault, masterKey, kms: [host, port],
-witnesses: {name: base64}, known: [hex ids of their keys], needles: [{name, bytes, but: [collections]}]}. The answer holds, for each collection without key documents,
-every document decrypted as far as it goes; for each witness what it decrypts to, and whether encrypting that
-deterministically gives the same bytes, as it does under the same key material alone; each key document with the collection that has it,
-and whether it opens when no witness shows that; and the needles that were found in what is stored.
+witnesses: {name: base64}, known: [hex ids of their keys], needles: [{name, bytes, but: [collections]}]}.
+The answer holds, for each collection without key documents, every document decrypted as far as it goes; for each witness what it decrypts
+to, and whether encrypting that deterministically gives the same bytes, as it does under the same key material alone; each key document
+with the collection that has it, and whether it opens when no witness shows that; and the needles that were found in what is stored.
 """
 import base64
 import json
@@ -167,7 +167,8 @@ def look(request):
             for data in documents:
                 used = set()
                 used_key_ids(bson.decode(data), used)
-                entry = {"encrypted": is_encrypted(data), "keyIds": sorted(used), "id": base64.b64encode(bson.encode({"id": bson.decode(data)["_id"]})).decode()}
+                document_id = bson.encode({"id": bson.decode(data)["_id"]})
+                entry = {"encrypted": is_encrypted(data), "keyIds": sorted(used), "id": base64.b64encode(document_id).decode()}
                 try:
                     entry["plain"] = base64.b64encode(decrypted(crypt, callback, data)).decode()
                 except (MongoCryptError, OSError) as error:

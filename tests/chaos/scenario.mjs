@@ -16,7 +16,9 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
   const { job } = scenario;
   const { client, kms, reader, serverUri } = lab;
   const world = await buildWorld({
-    client, kms, emulatorArns: scenario.onEmulator ? lab.emulatorArns : [], keysUnder: job.keysUnder, nested: job.nested, name: `chaos_${process.pid}_${scenario.index}_${randomBytes(3).toString('hex')}`,
+    client, kms, emulatorArns: scenario.onEmulator
+      ? lab.emulatorArns
+      : [], keysUnder: job.keysUnder, nested: job.nested, name: `chaos_${process.pid}_${scenario.index}_${randomBytes(3).toString('hex')}`,
   });
   const context = { ...scenario, world };
   const plan = scenario.fault.plan(context);
@@ -36,9 +38,18 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
       const call = { uri: proxy.uri, kmsEndpoint: kms.endpointOf(world.database), disk, kmsTimeoutMs: KMS_TIMEOUTS_MS[plan.hanging ? 'hanging' : 'usual'] };
       const startedAt = performance.now();
       const running = via === 'command'
-        ? runCommand(started, world, { ...call, withBackup: plan.withBackup ?? scenario.withBackup, streams: plan.streams, fileLimit: plan.fileLimit, json: scenario.rng.chance(0.5) })
-        : await lab.workers.run({ ...call, job: started, database: world.database, masterKey: world.masterKey.toString('base64'), arns: world.arns, oldKeys: oldKeyIds(started, world.keys) });
-      return { running, proxy, finished: running.finished.then((result) => ({ ...result, startedAt, endedAt: performance.now(), writes: proxy.counts.writes })) };
+        ? runCommand(
+          started, world,
+          { ...call, withBackup: plan.withBackup ?? scenario.withBackup, streams: plan.streams, fileLimit: plan.fileLimit, json: scenario.rng.chance(0.5) },
+        )
+        : await lab.workers.run({
+          ...call, job: started, database: world.database, masterKey: world.masterKey.toString('base64'), arns: world.arns,
+          oldKeys: oldKeyIds(started, world.keys),
+        });
+      return {
+        running, proxy,
+        finished: running.finished.then((result) => ({ ...result, startedAt, endedAt: performance.now(), writes: proxy.counts.writes })),
+      };
     };
     const onCommand = async (command) => plan.onCommand?.(command);
     const main = start(job, async (command) => {
@@ -51,7 +62,8 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
     let result = await (await main).finished;
     const otherResult = await (await other)?.finished;
     const results = [result, ...(otherResult === undefined ? [] : [otherResult])];
-    outcome.injected = plan.injected({ overlapped: otherResult !== undefined && otherResult.startedAt < result.endedAt && result.startedAt < otherResult.endedAt && result.writes > 0 && otherResult.writes > 0 });
+    outcome.injected = plan.injected({ overlapped: otherResult !== undefined && otherResult.startedAt < result.endedAt && result.startedAt < otherResult.endedAt
+      && result.writes > 0 && otherResult.writes > 0 });
     outcome.detail = { ...outcome.detail, writes: result.writes, code: result.code };
     if (results.some(({ hung }) => hung)) outcome.losses.push({ what: 'hangs', detail: `longer than the time that a job may take` });
     kms.lie(world.database, undefined);
@@ -98,7 +110,7 @@ async function prepare(world, job, disk) {
   await vault.deleteOne({ _id: world.keys.files.id });
 }
 
-/** New keys whose material is not what the product made, but what the KMS put in its place. */
+/** New keys whose key material the KMS chose, not the product. */
 async function plantedKeys({ client, database, kms, keys }, planted) {
   const known = Object.values(keys).map(({ id }) => id.toHexString(true));
   const stored = await client.db(database).collection('__keyVault').find({ 'masterKey.provider': 'aws' }).toArray();
@@ -107,7 +119,8 @@ async function plantedKeys({ client, database, kms, keys }, planted) {
     const id = _id.toString('hex');
     if (known.some((one) => one.replaceAll('-', '') === id.replaceAll('-', ''))) continue;
     const material = await kms.decrypt(masterKey.key, keyMaterial.buffer).catch(() => undefined);
-    if (material !== undefined && planted.some((bytes) => bytes.equals(material))) losses.push({ what: 'new key of material that the KMS chose', detail: `key ${id}` });
+    if (material !== undefined && planted.some((bytes) => bytes.equals(material)))
+      losses.push({ what: 'new key of material that the KMS chose', detail: `key ${id}` });
   }
   return losses;
 }
@@ -118,12 +131,14 @@ async function unfinished({ world, job }, { reader, serverUri }, result, what) {
   return undone.slice(0, 1).map((detail) => ({ what, detail: `${detail}; exit ${result.code}` }));
 }
 
-/** Why a run failed, as short as it gets. */
-// The report of a run without failures that could not look into encrypted documents and arrays, as JSON or in words.
+/** Whether a run reports, as JSON or in words, no failure but encrypted documents and arrays that it could not search. */
 function saysOnlyUnread({ text }) {
-  return /"failures":\s*\[\]/.test(text) ? /"unproven":\s*\[\s*\{/.test(text) : /inside encrypted documents or arrays/.test(text) && !/\[[A-Z_]+\]$/m.test(text);
+  return /"failures":\s*\[\]/.test(text)
+    ? /"unproven":\s*\[\s*\{/.test(text)
+    : /inside encrypted documents or arrays/.test(text) && !/\[[A-Z_]+\]$/m.test(text);
 }
 
+/** Why a run failed, in one line. */
 function failureOf({ code, report, error, text, hung }) {
   if (hung) return 'hangs';
   if (error !== undefined) return `${error.code ?? error.name}: ${error.message}`;

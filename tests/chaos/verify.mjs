@@ -46,7 +46,8 @@ export async function judge({ world, job, found, claims, outputs, disk = world.f
     for (const { id, opens } of found.keys) if (opens === false) lose('reported done, but is not', `the new key ${id} does not open`);
     for (const [key, { names }] of Object.entries(world.keys)) {
       for (const name of names) {
-        if (!found.keys.some((document) => document.collection === '__keyVault' && document.names.includes(name))) lose('alternate name gone', `${name} of ${key}`);
+        if (!found.keys.some((document) => document.collection === '__keyVault' && document.names.includes(name)))
+          lose('alternate name gone', `${name} of ${key}`);
       }
     }
   }
@@ -68,7 +69,9 @@ function lostDocuments(world, found) {
       else if (entry.error !== undefined) losses.push({ what: 'value unreadable', detail: `${collection} ${id}: ${entry.error}` });
       else {
         const read = bson.deserialize(Buffer.from(entry.plain, 'base64'), { promoteValues: false });
-        if (canonical(read) !== canonical(plain)) losses.push({ what: 'value changed', detail: `${collection} ${id}: ${firstDifference(JSON.parse(canonical(plain)), JSON.parse(canonical(read)), '')}` });
+        if (canonical(read) !== canonical(plain)) losses.push({
+          what: 'value changed', detail: `${collection} ${id}: ${firstDifference(JSON.parse(canonical(plain)), JSON.parse(canonical(read)), '')}`,
+        });
       }
     }
     for (const id of entries.keys()) losses.push({ what: 'document back', detail: `${collection} ${id} was removed by its owner` });
@@ -92,7 +95,8 @@ function firstDifference(wanted, read, path) {
 function lostKeys(world, found) {
   return Object.entries(world.keys).flatMap(([key, { id, witness }]) => {
     const { value, same, error } = found.witnesses[key];
-    if (value === witness.plain) return same ? [] : [{ what: 'key encrypts deterministically to other bytes', detail: `${key}: queries by equality find nothing any more` }];
+    if (value === witness.plain)
+      return same ? [] : [{ what: 'key encrypts deterministically to other bytes', detail: `${key}: queries by equality find nothing any more` }];
     const there = found.keys.filter((document) => document.id === hexOf(id));
     if (there.length === 0) return [{ what: 'key document gone', detail: key }];
     return [{ what: 'key does not open what was encrypted under it', detail: `${key} under ${there[0].provider}: ${error ?? 'another value'}` }];
@@ -107,19 +111,23 @@ export function undoneWork(world, job, found) {
   switch (job.mode) {
     case 'rewrap':
       // Undoing goes back from one master key, which it names: what another administrator took elsewhere meanwhile is not asked for.
-      return inVault.filter((document) => mine.includes(document.id) && document.provider === job.from && !(job.undo === true && document.arn !== world.arns.a) && !isAt(document, job.to)).map(({ id }) => `key ${id} is not under the new master key`);
+      return inVault.filter((document) => mine.includes(document.id) && document.provider === job.from && !(job.undo === true && document.arn !== world.arns.a)
+        && !isAt(document, job.to)).map(({ id }) => `key ${id} is not under the new master key`);
     case 'keys-rewrap':
       return inVault.filter((document) => !isAt(document, job.to)).map(({ id }) => `key ${id} is not under the new master key`);
     case 'restore':
-      return Object.entries(world.keys).filter(([, { id }]) => !inVault.some((document) => document.id === hexOf(id) && document.provider === 'local')).map(([key]) => `key ${key} is not as in the backup`);
+      return Object.entries(world.keys).filter(([, { id }]) =>
+        !inVault.some((document) => document.id === hexOf(id) && document.provider === 'local')).map(([key]) => `key ${key} is not as in the backup`);
     case 'create':
       return inVault.some((document) => document.names.includes('made') && isAt(document, job.to)) ? [] : ['there is no new key'];
     case 'reencrypt': {
       const old = new Set(oldKeyIds(job, world.keys).map((id) => id.replaceAll('-', '')));
-      return job.collections.flatMap((collection) => (found.collections[collection] ?? []).filter(({ keyIds }) => keyIds.some((id) => old.has(id))).map(() => `a document of ${collection} has a value under an old key`));
+      return job.collections.flatMap((collection) => (found.collections[collection] ?? []).filter(({ keyIds }) => keyIds.some((id) => old.has(id))).map(() =>
+        `a document of ${collection} has a value under an old key`));
     }
     default:
-      return job.collections.flatMap((collection) => (found.collections[collection] ?? []).filter(({ encrypted }) => encrypted).map(() => `a document of ${collection} has an encrypted value`));
+      return job.collections.flatMap((collection) =>
+        (found.collections[collection] ?? []).filter(({ encrypted }) => encrypted).map(() => `a document of ${collection} has an encrypted value`));
   }
 }
 
@@ -130,7 +138,8 @@ async function lostBackup({ keys, kmsProviders }, job, disk) {
   try {
     const { keyDocuments } = await readBackup(new Uint8Array(bytes), isUnderKms(job) ? { kmsProviders } : { passphrase: BACKUP_PASSPHRASE });
     const kept = keyDocuments.map((document) => hexOf(bson.deserialize(document)._id));
-    return Object.entries(keys).filter(([, { id, later }]) => !later && !kept.includes(hexOf(id))).map(([key]) => ({ what: 'backup without a key', detail: key }));
+    return Object.entries(keys).filter(([, { id, later }]) => !later && !kept.includes(hexOf(id))).map(([key]) =>
+      ({ what: 'backup without a key', detail: key }));
   } catch (error) {
     return [{ what: 'backup does not open', detail: `${error.code}: ${error.message}` }];
   }
@@ -143,7 +152,8 @@ async function lostSchema(world, job, found, claims, disk) {
   const original = canonical(bson.EJSON.parse(world.schemaText, { relaxed: false }));
   const isOriginal = (content) => { try { return canonical(bson.EJSON.parse(content, { relaxed: false })) === original; } catch { return false; } };
   const losses = [];
-  if (!isOriginal(text ?? '') && !isOriginal(kept ?? '')) losses.push({ what: 'schema file lost', detail: 'neither the file nor what is kept beside it is the original' });
+  if (!isOriginal(text ?? '') && !isOriginal(kept ?? ''))
+    losses.push({ what: 'schema file lost', detail: 'neither the file nor what is kept beside it is the original' });
   try {
     bson.EJSON.parse(text ?? '');
   } catch {
@@ -170,5 +180,6 @@ async function leaksOutside(world, job, outputs, disk) {
     const { Plaintext = '' } = JSON.parse(text);
     places.push({ where: `${operation} request to the KMS`, data: Buffer.concat([Buffer.from(text), Buffer.from(Plaintext, 'base64')]), isRequest: true });
   }
-  return places.flatMap(({ where, data, isRequest }) => needles.filter((needle) => (!isRequest || needle.inRequests) && data.includes(needle.data)).map(({ name }) => ({ what: name, detail: where })));
+  return places.flatMap(({ where, data, isRequest }) =>
+    needles.filter((needle) => (!isRequest || needle.inRequests) && data.includes(needle.data)).map(({ name }) => ({ what: name, detail: where })));
 }

@@ -31,8 +31,9 @@ export const KEYS_OF_CONTAINERS = ['card', 'files'];
 
 /**
  * Builds a world. `keysUnder` ('local' or 'aws') puts every key under one provider, `nested` adds encrypted values that hold encrypted
- * values. Shape: `{ database, vault, masterKey, keys, ledger,
- * token(), encrypt(), secret(), needles, folder, arns, drop() }`; `ledger` maps each collection to a map of id text to plain document.
+ * values. Resolves to `{ client, kms, database, vault, masterKey, masterKeys, keys, ledger, token(), encrypt(), encryption, addKey(), folder,
+ * arns, kmsProviders, schemaText, secretTokens, keySecrets(), secret(), drop() }`; `ledger` maps each collection to a map of id text to
+ * plain document.
  */
 export async function buildWorld({ client, kms, emulatorArns = [], keysUnder, nested = true, name }) {
   const masterKey = randomBytes(96);
@@ -123,7 +124,10 @@ function person(n, token, nested) {
 }
 
 function visit(n, token) {
-  return { _id: n, patient: new Secret(token(), 'ssn', 'Deterministic'), text: new Secret(token(), 'notes'), at: new Date(1e12 + n), invoice: { card: new Secret(token(), 'card') } };
+  return {
+    _id: n, patient: new Secret(token(), 'ssn', 'Deterministic'), text: new Secret(token(), 'notes'), at: new Date(1e12 + n),
+    invoice: { card: new Secret(token(), 'card') },
+  };
 }
 
 /** A map of schemas that names keys as an application's does. */
@@ -132,9 +136,15 @@ function schemaText(database, keys) {
   const schema = {
     [`${database}.people`]: {
       bsonType: 'object',
-      properties: { ssn: encryptWith('ssn', 'Deterministic'), policy: { bsonType: 'object', properties: { number: encryptWith('unnamed', 'Random', 'int') } }, card: encryptWith('card', 'Deterministic') },
+      properties: {
+        ssn: encryptWith('ssn', 'Deterministic'), policy: { bsonType: 'object', properties: { number: encryptWith('unnamed', 'Random', 'int') } },
+        card: encryptWith('card', 'Deterministic'),
+      },
     },
-    [`${database}.visits`]: { bsonType: 'object', encryptMetadata: { keyId: [keys.notes.id] }, properties: { text: { encrypt: { bsonType: 'string', algorithm: `${ALGORITHM}Random` } } } },
+    [`${database}.visits`]: {
+      bsonType: 'object', encryptMetadata: { keyId: [keys.notes.id] },
+      properties: { text: { encrypt: { bsonType: 'string', algorithm: `${ALGORITHM}Random` } } },
+    },
   };
   return `${bson.EJSON.stringify(schema, undefined, 2, { relaxed: true })}\n`;
 }

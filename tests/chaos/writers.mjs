@@ -15,7 +15,9 @@ const field = (owner, name) => {
 const DOCUMENT_CHANGES = {
   'scalar-to-array': { secrets: [['ssn', 'Deterministic']], change: (one, [fresh]) => { one.ssn = [field(one, 'ssn'), fresh, 'open']; } },
   'scalar-to-array-of-itself': { change: (one) => { one.card = [field(one, 'card')]; } },
-  'element-to-array': { secrets: [['notes', 'Random']], change: (one, [fresh]) => { const [first] = list(one.notes); first.note = [fresh, field(first, 'note')]; } },
+  'element-to-array': {
+    secrets: [['notes', 'Random']], change: (one, [fresh]) => { const [first] = list(one.notes); first.note = [fresh, field(first, 'note')]; },
+  },
   'encrypted-object-to-array': { secrets: [['card', 'Random']], change: (one, [fresh]) => { one.insurance = [field(one, 'insurance'), fresh]; } },
   'array-to-scalar': { change: (one) => { one.tags = list(one.tags)[0]; } },
   'array-to-object': { change: (one) => { one.notes = { ...list(one.notes) }; } },
@@ -27,7 +29,10 @@ const DOCUMENT_CHANGES = {
   'field-removed': { change: (one) => { field(one.policy, 'text'); delete one.policy.text; } },
   'field-null': { change: (one) => { field(one, 'card'); one.card = null; } },
   'object-to-array': { secrets: [['unnamed', 'Random']], change: (one, [fresh]) => { one.policy = [field(one, 'policy'), { number: fresh }]; } },
-  'new-value': { secrets: [['ssn', 'Deterministic'], ['notes', 'Random']], change: (one, [first, second]) => { field(list(one.notes)[0], 'note'); one.ssn = first; one.notes[0].note = second; } },
+  'new-value': {
+    secrets: [['ssn', 'Deterministic'], ['notes', 'Random']],
+    change: (one, [first, second]) => { field(list(one.notes)[0], 'note'); one.ssn = first; one.notes[0].note = second; },
+  },
   'open-value': { change: (one) => { one.ssn = 'open'; } },
   'document-replaced': { secrets: [['unnamed', 'Random']], change: (one, [fresh]) => ({ _id: one._id, other: fresh, ssn: field(one, 'ssn') }) },
   'document-deleted': { change: () => null },

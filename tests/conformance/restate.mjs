@@ -44,7 +44,8 @@ export function plaintextsOf(files) {
     for (const [name, value] of Object.entries(stored)) {
       if (!isCiphertext(value) || !(name in plain) || isCiphertext(plain[name])) continue;
       const known = plaintexts.get(value.$binary.base64);
-      if (known && JSON.stringify(known) !== JSON.stringify(plain[name])) throw new Error(`a published value is said to be two: ${JSON.stringify(known)}, ${JSON.stringify(plain[name])}`);
+      if (known && JSON.stringify(known) !== JSON.stringify(plain[name]))
+        throw new Error(`a published value is said to be two: ${JSON.stringify(known)}, ${JSON.stringify(plain[name])}`);
       plaintexts.set(value.$binary.base64, plain[name]);
     }
   };
@@ -67,7 +68,8 @@ export function plaintextsOf(files) {
 /** Ids (base64) of the keys of a file whose material nobody outside their KMS account knows. */
 function closedKeys(file) {
   const keys = found(file, (node) => node.keyMaterial?.$binary && typeof node.masterKey?.provider === 'string' && (node._id?.$binary || node._id?.$uuid));
-  return new Set(keys.filter(({ masterKey: { provider, delegated } }) => !/^(local|kmip)/.test(provider) || delegated).map(({ _id }) => Buffer.from(toValue(_id).bytes.subarray(5)).toString('base64')));
+  return new Set(keys.filter(({ masterKey: { provider, delegated } }) => !/^(local|kmip)/.test(provider) || delegated).map(({ _id }) =>
+    Buffer.from(toValue(_id).bytes.subarray(5)).toString('base64')));
 }
 
 /** The file with the values of closed keys encrypted anew, under `material`. */
@@ -86,4 +88,6 @@ export function withMaterial(file, plaintexts, material) {
 }
 
 /** Every database that a file names. */
-export const databasesOf = (file) => new Set(found(file, (node) => typeof (node.databaseName ?? node.database_name) === 'string').map((node) => node.databaseName ?? node.database_name));
+export const databasesOf = (file) => new Set(
+  found(file, (node) => typeof (node.databaseName ?? node.database_name) === 'string').map((node) => node.databaseName ?? node.database_name),
+);

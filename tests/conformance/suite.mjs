@@ -58,6 +58,7 @@ export function same(actual, expected, what) {
 
 export function sameValue(actual, expected) {
   if (!actual.equals(expected)) {
-    throw new Error(`value: found type ${actual.type} ${Buffer.from(actual.bytes).toString('hex')}, expected type ${expected.type} ${Buffer.from(expected.bytes).toString('hex')}`);
+    const described = ({ type, bytes }) => `type ${type} ${Buffer.from(bytes).toString('hex')}`;
+    throw new Error(`value: found ${described(actual)}, expected ${described(expected)}`);
   }
 }

@@ -77,7 +77,8 @@ function judgeError(side, error, { isError, errorContains, isClientError, isTime
   if (error.message.startsWith('this runner')) throw error;
   if (isClientError !== undefined && side.isClientError(error) !== isClientError) throw error;
   if (isTimeoutError !== undefined && (error.name === 'MongoOperationTimeoutError') !== isTimeoutError) throw error;
-  if (errorContains && !error.message.toLowerCase().includes(errorContains.toLowerCase())) throw new Error(`expected an error with "${errorContains}", found: ${error.message}`);
+  if (errorContains && !error.message.toLowerCase().includes(errorContains.toLowerCase()))
+    throw new Error(`expected an error with "${errorContains}", found: ${error.message}`);
 }
 
 function matchEvents({ side, entities }, { client, events: expected, ...unknown }) {
@@ -88,7 +89,8 @@ function matchEvents({ side, entities }, { client, events: expected, ...unknown 
 
 export function matchCommands(seen, expected) {
   const names = (events) => events.map(({ command }) => Object.keys(command ?? {})[0]).join();
-  if (seen.length !== expected.length) throw new Error(`expected the commands ${names(expected.map((event) => event.commandStartedEvent))}; found ${names(seen)}`);
+  if (seen.length !== expected.length)
+    throw new Error(`expected the commands ${names(expected.map((event) => event.commandStartedEvent))}; found ${names(seen)}`);
   expected.forEach((event, index) => {
     const [[kind, wanted]] = Object.entries(event);
     if (kind !== 'commandStartedEvent') throw new Error(`this runner does not know ${kind}`);

@@ -49,7 +49,8 @@ async function runTest(published, { description }, readable) {
   const side = {
     plain,
     async prepare({ databaseName, collectionName, documents }) {
-      if (documents.length > 0) await plain.db(databaseName).collection(collectionName, { writeConcern: { w: 'majority' } }).insertMany(documents.map(expectation));
+      if (documents.length > 0)
+        await plain.db(databaseName).collection(collectionName, { writeConcern: { w: 'majority' } }).insertMany(documents.map(expectation));
     },
     async client() {
       const client = await new MongoClient(serverUri(), { monitorCommands: true }).connect();
@@ -76,7 +77,9 @@ function clientEncryption(csfle, client, { keyVaultNamespace, kmsProviders, keyE
     if (type !== 'local') return [id, account(type)];
     return [id, { key: typeof settings.key === 'string' ? settings.key : LOCAL_MASTER_KEY }];
   }));
-  const encryption = new csfle.ClientEncryption(client, { keyVaultNamespace, kmsProviders: providers, ...(keyExpirationMS !== undefined && { keyExpirationMS }) });
+  const encryption = new csfle.ClientEncryption(
+    client, { keyVaultNamespace, kmsProviders: providers, ...(keyExpirationMS !== undefined && { keyExpirationMS }) },
+  );
   // The proof by values reads further collections, which these tests do not expect.
   const rewrap = encryption.rewrapManyDataKey.bind(encryption);
   encryption.rewrapManyDataKey = (filter, options) => rewrap(filter, { ...options, proof: false });
@@ -85,7 +88,8 @@ function clientEncryption(csfle, client, { keyVaultNamespace, kmsProviders, keyE
 
 /** DIFFERS: a rewrap reads its keys twice, to compare what a KMS unwraps. The second look is left out. */
 function readableRewrap(commands) {
-  const isRepeated = ({ command }, before) => command.find !== undefined && before?.command.find === command.find && JSON.stringify(before.command.filter) === JSON.stringify(command.filter);
+  const isRepeated = ({ command }, before) =>
+    command.find !== undefined && before?.command.find === command.find && JSON.stringify(before.command.filter) === JSON.stringify(command.filter);
   return readable(commands.filter((entry, index) => !isRepeated(entry, commands[index - 1])));
 }
 
@@ -154,7 +158,10 @@ function readableDeletion(commands) {
     const steps = commands.slice(at + 1, at + 10).map(({ command }) => command);
     const shown = steps.map((command) => `${Object.keys(command)[0]} ${Object.values(command)[0]}`);
     const retired = 'datakeys.retired';
-    match(shown, ['find datakeys', `find ${retired}`, `insert ${retired}`, `find ${retired}`, `find ${retired}`, `update ${retired}`, 'delete datakeys', `find ${retired}`, `find ${retired}`], { root: false, path: 'steps' });
+    match(shown, [
+      'find datakeys', `find ${retired}`, `insert ${retired}`, `find ${retired}`, `find ${retired}`, `update ${retired}`, 'delete datakeys',
+      `find ${retired}`, `find ${retired}`,
+    ], { root: false, path: 'steps' });
     const [copy] = steps[2].documents;
     const [{ q, limit }] = steps[6].deletes;
     match({ q, limit }, { q: { _id: look.filter._id, $expr: { $eq: ['$$ROOT', { $literal: copy.key }] } }, limit: 1 }, { root: false, path: 'delete' });

@@ -45,7 +45,9 @@ describe('the snippets of DROP-IN.md', { timeout: 300_000 }, () => {
       const { [alias]: _addon, ...before } = of('before').dependencies;
       assert.deepEqual(rest, before);
       // The oldest driver that the document allows, and not what is newest on the day of the test.
-      project.write('package.json', JSON.stringify({ name: 'hospital', private: true, type: 'module', dependencies: { mongodb: driver.version, [alias]: line } }));
+      project.write(
+        'package.json', JSON.stringify({ name: 'hospital', private: true, type: 'module', dependencies: { mongodb: driver.version, [alias]: line } }),
+      );
     },
     'sh project': async (fence, context) => {
       const output = await runnerOf(fence).run(fence, context);
@@ -54,7 +56,9 @@ describe('the snippets of DROP-IN.md', { timeout: 300_000 }, () => {
     },
     // Installed as it stands by tests/hosts/one-line.test.mjs.
     'json overrides': ({ text }) => {
-      assert.deepEqual(JSON.parse(text), { dependencies: { ...changed.dependencies, mongodb: `^${versions.previousDriver}` }, overrides: { [alias]: `$${alias}` } });
+      assert.deepEqual(
+        JSON.parse(text), { dependencies: { ...changed.dependencies, mongodb: `^${versions.previousDriver}` }, overrides: { [alias]: `$${alias}` } },
+      );
     },
     'json shell': async ({ text }) => {
       assert.deepEqual(JSON.parse(text), { dependencies: { mongosh: pinned.mongosh, [alias]: changed.dependencies[alias] } });
@@ -79,7 +83,9 @@ describe('what DROP-IN.md says', () => {
   const errorWrapper = (error) => error;
   const open = (kmsProviders, more) => new MongoCrypt({ kmsProviders: serialize(kmsProviders), errorWrapper, ...more });
   const local = { local: { key: Buffer.alloc(96, 1) } };
-  const encrypting = (crypt, keyId) => crypt.makeExplicitEncryptionContext(serialize({ v: 'x' }), { keyId, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', expressionMode: false });
+  const encrypting = (crypt, keyId) => crypt.makeExplicitEncryptionContext(
+    serialize({ v: 'x' }), { keyId, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', expressionMode: false },
+  );
 
   test('neither logger nor cryptoCallbacks is ever called', () => {
     const calls = [];
@@ -112,7 +118,9 @@ describe('what DROP-IN.md says', () => {
 
   test('credentials of aws, azure and gcp are asked for when they are not given', () => {
     const masterKeys = {
-      aws: { region: 'r', key: 'k' }, azure: { keyVaultEndpoint: 'v.vault.azure.net', keyName: 'k' }, gcp: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' },
+      aws: {
+        region: 'r', key: 'k',
+      }, azure: { keyVaultEndpoint: 'v.vault.azure.net', keyName: 'k' }, gcp: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' },
     };
     for (const [provider, masterKey] of Object.entries(masterKeys)) {
       const context = open({ [provider]: {} }).makeDataKeyContext(serialize({ provider, ...masterKey }), {});

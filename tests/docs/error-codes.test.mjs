@@ -35,7 +35,10 @@ test('every code of the command is raised somewhere', () => {
   assert.deepEqual(declared.filter((code) => !raised.has(code)), []);
 });
 
-const variables = ['MONGODB_URI', 'AWS_ENDPOINT_URL_KMS', 'CSFLE_LOCAL_KEY', 'CSFLE_BACKUP_PASSPHRASE', 'CSFLE_TRUSTED_MASTER_KEYS', 'CSFLE_ALLOWED_ENDPOINTS', 'CSFLE_DATA_URIS', 'CSFLE_VECTORS', 'CSFLE_DEMO_KEY_ARN'];
+const variables = [
+  'MONGODB_URI', 'AWS_ENDPOINT_URL_KMS', 'CSFLE_LOCAL_KEY', 'CSFLE_BACKUP_PASSPHRASE', 'CSFLE_TRUSTED_MASTER_KEYS', 'CSFLE_ALLOWED_ENDPOINTS',
+  'CSFLE_DATA_URIS', 'CSFLE_VECTORS', 'CSFLE_DEMO_KEY_ARN',
+];
 
 for (const path of markdownFiles()) {
   test(`${path} names codes that exist`, () => {

@@ -39,7 +39,9 @@ test('addresses outside are those of specifications and manuals, over https', ()
 });
 
 test('no TypeScript doc comment holds a fence, which nothing would run', () => {
-  const sources = readdirSync(join(root, 'js'), { recursive: true }).filter((path) => path.endsWith('.ts') && !path.startsWith('generated')).map((path) => join('js', path));
+  const sources = readdirSync(join(root, 'js'), { recursive: true }).filter((path) => path.endsWith('.ts') && !path.startsWith('generated')).map((path) => join(
+    'js', path,
+  ));
   assert.ok(sources.length > 20);
   assert.deepEqual(sources.filter((path) => /^\s*\*\s*```/m.test(textOf(path))), []);
 });

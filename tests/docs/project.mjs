@@ -25,9 +25,15 @@ export async function openProject() {
   const folder = join(realpathSync(mkdtempSync(join(tmpdir(), 'csfle-docs-'))), 'hospital');
   mkdirSync(folder);
   const credentials = join(folder, 'aws-credentials');
-  writeFileSync(credentials, `[csfle-migration]\naws_access_key_id = ${emulatorCredentials.AWS_ACCESS_KEY_ID}\naws_secret_access_key = ${emulatorCredentials.AWS_SECRET_ACCESS_KEY}\n`);
+  writeFileSync(
+    credentials,
+    `[csfle-migration]\naws_access_key_id = ${emulatorCredentials.AWS_ACCESS_KEY_ID}\naws_secret_access_key = ${emulatorCredentials.AWS_SECRET_ACCESS_KEY}\n`,
+  );
   mkdirSync(join(folder, 'home'));
-  const { AWS_ACCESS_KEY_ID: _id, AWS_SECRET_ACCESS_KEY: _secret, AWS_SESSION_TOKEN: _token, AWS_REGION: _region, MONGODB_URI: _uri, CSFLE_LOCAL_KEY: _key, ...inherited } = process.env;
+  const {
+    AWS_ACCESS_KEY_ID: _id, AWS_SECRET_ACCESS_KEY: _secret, AWS_SESSION_TOKEN: _token, AWS_REGION: _region, MONGODB_URI: _uri, CSFLE_LOCAL_KEY: _key,
+    ...inherited
+  } = process.env;
   return new Project(folder, services, kms, (await createCmk(services.kmsEndpoint)).arn, {
     ...inherited,
     HOME: join(folder, 'home'),
@@ -85,7 +91,9 @@ class Project {
   async shell(lines) {
     const state = join(this.folder, '.environment');
     const result = await this.#run('bash', ['-euo', 'pipefail', '-c', `${lines}\nenv -0 > ${JSON.stringify(state)}`]);
-    if (result.code === 0) this.#env = Object.fromEntries(readFileSync(state, 'utf8').split('\0').filter(Boolean).map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]));
+    if (result.code === 0) this.#env = Object.fromEntries(
+      readFileSync(state, 'utf8').split('\0').filter(Boolean).map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
+    );
     return result;
   }
 
@@ -99,7 +107,10 @@ class Project {
 
   /** Types lines at the prompt of the real mongosh. Its errors do not end it, so they are looked for. */
   async mongosh(lines) {
-    const { code, stdout, stderr } = await runShell(undefined, { uri: this.mongodbUri, cwd: this.folder, home: join(this.folder, 'home'), input: lines, env: this.#env, program: this.mongoshProgram });
+    const { code, stdout, stderr } = await runShell(
+      undefined,
+      { uri: this.mongodbUri, cwd: this.folder, home: join(this.folder, 'home'), input: lines, env: this.#env, program: this.mongoshProgram },
+    );
     const failed = /(?:^|> )(?:Uncaught\b|\w*Error\b)/m.test(stdout);
     return { code: failed ? 1 : code, stdout, stderr };
   }

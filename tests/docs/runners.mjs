@@ -57,7 +57,10 @@ function packsInClone({ text }, { project, state }) {
   const commands = commandsOf(text);
   assert.equal(commands.at(-1), 'npm pack');
   onlyScripts({ text: commands.slice(0, -1).join('\n') });
-  const { status, stdout, stderr } = spawnSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', project.folder], { cwd: root, encoding: 'utf8', shell: process.platform === 'win32' });
+  const { status, stdout, stderr } = spawnSync(
+    'npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', project.folder],
+    { cwd: root, encoding: 'utf8', shell: process.platform === 'win32' },
+  );
   assert.equal(status, 0, stderr);
   state.tarball = JSON.parse(stdout)[0].filename;
 }

@@ -144,7 +144,10 @@ describe('in Chromium', { timeout: 120_000 }, () => {
   });
 
   it('decrypts what Node wrote, and Node decrypts what it wrote', async () => {
-    assert.deepEqual(EJSON.parse(results['decrypt the document Node wrote'], { relaxed: false }), EJSON.parse(EJSON.stringify(plain, { relaxed: false }), { relaxed: false }));
+    assert.deepEqual(
+      EJSON.parse(results['decrypt the document Node wrote'], { relaxed: false }),
+      EJSON.parse(EJSON.stringify(plain, { relaxed: false }), { relaxed: false }),
+    );
     const { keys, document } = EJSON.parse(results.forNode);
     const store = new MemoryKeyVaultStore();
     for (const key of keys) await store.insert(key);

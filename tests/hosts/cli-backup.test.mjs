@@ -25,8 +25,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
 
   async function ward(options = { documents: 0 }) {
     const place = await hospital(lab, options);
-    const keyFile = join(folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const keyFile = await lab.keyFileOf(place);
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const cwd = await mkdtemp(join(folder, 'cwd-'));
     const run = async (args, settings = {}) => csfle(args, { cwd, ...settings, env: { ...env, ...settings.env } });
@@ -45,16 +44,23 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const place = await ward();
     const schema = join(place.cwd, 'schema.json');
     await writeFile(schema, '{ "a": 1 }\n');
-    const create = ['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections', '--schema-file', schema, '--include-local-key', '--local-key-file', place.keyFile];
+    const create = [
+      'backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections', '--schema-file', schema, '--include-local-key',
+      '--local-key-file', place.keyFile,
+    ];
     const made = await place.json(create);
     assert.deepEqual([made.code, made.keys, made.collections, made.file], [0, 3, 0, place.file]);
     assert.equal((await stat(place.file)).mode & 0o777, 0o600);
     const verified = await place.json(['backup', 'verify', place.file, ...words()], { env: { MONGODB_URI: '' } });
-    assert.deepEqual([verified.code, verified.sha256, verified.keys.length, verified.schemas, verified.localMasterKeys], [0, made.sha256, 3, [schema], ['local']]);
+    assert.deepEqual(
+      [verified.code, verified.sha256, verified.keys.length, verified.schemas, verified.localMasterKeys], [0, made.sha256, 3, [schema], ['local']],
+    );
 
     const before = await place.stored();
     await place.vault.drop();
-    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--schemas-to', place.cwd, '--local-key-to', join(place.cwd, 'local.bin')];
+    const restore = [
+      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--schemas-to', place.cwd, '--local-key-to', join(place.cwd, 'local.bin'),
+    ];
     const plan = await place.json(restore);
     assert.deepEqual([plan.code, plan.executed, plan.inserted.length, await place.stored()], [0, false, 3, []]);
     assert.deepEqual((await readdir(place.cwd)).sort(), ['backup', 'schema.json']);
@@ -94,7 +100,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual((await readdir(place.cwd)).sort(), ['backup', 'link']);
   });
 
-  it('mistakes have codes, and leave no file', async () => {
+  it('every failed backup command has an error code and leaves no file', async () => {
     const place = await ward();
     const create = ['backup', 'create', place.file, ...place.vaultFlags, '--no-collections'];
     const refused = async (args, code, exit = 2, settings = {}) => {
@@ -143,22 +149,25 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('restore --overwrite goes on after a stop with the replaced-file of before, and refuses any other', async () => {
+  it('restore --overwrite after an interruption accepts its earlier --replaced-file, and refuses any other file', async () => {
     const place = await ward({ documents: 2 });
     await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
     await place.migrate({ execute: true });
     const migrated = await place.vault.findOne({ _id: place.keys.notes }, { promoteValues: false });
     const replacedFile = join(place.cwd, 'replaced');
-    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--execute', '--overwrite', '--local-key-file', place.keyFile, '--replaced-file', replacedFile];
+    const restore = [
+      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--execute', '--overwrite', '--local-key-file', place.keyFile,
+      '--replaced-file', replacedFile,
+    ];
     assert.equal((await place.json(restore)).code, 0);
     const kept = await readFile(replacedFile);
-    // As it is when the run before stopped at this key.
+    // The state after a run that was interrupted at this key.
     await place.vault.replaceOne({ _id: migrated._id }, migrated);
     const again = await place.json(restore);
     assert.deepEqual([again.code, again.replaced, again.failures], [0, [place.keys.notes.toHexString(true)], []]);
     assert.deepEqual(await readFile(replacedFile), kept);
     await place.readsAs({ local: place.local });
-    // Wrapped anew since: the file does not have it as it is.
+    // The key was rewrapped since: the file does not have its present wrapping.
     await place.migrate({ execute: true });
     const other = await place.json(restore);
     assert.deepEqual([other.code, other.failures.map(({ kind, code }) => [kind, code])], [1, [['backup', 'BACKUP_VERIFICATION_FAILED']]]);
@@ -172,20 +181,28 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const first = { $jsonSchema: { bsonType: 'object', required: ['name'] } };
     const optionsOf = async (name) => (await database.listCollections({ name }).toArray())[0]?.options ?? {};
     for (const name of ['one', 'two']) await database.createCollection(name, { validator: first, validationAction: 'warn' });
-    assert.equal((await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--collection', `${place.database}.one`, '--collection', `${place.database}.two`])).code, 0);
-    const change = () => Promise.all(['one', 'two'].map((collMod) => database.command({ collMod, validator: { $jsonSchema: { bsonType: 'object' } }, validationAction: 'error' })));
+    assert.equal((await place.json([
+      'backup', 'create', place.file, ...place.vaultFlags, ...words(), '--collection', `${place.database}.one`, '--collection',
+      `${place.database}.two`,
+    ])).code, 0);
+    const change = () => Promise.all(
+      ['one', 'two'].map((collMod) => database.command({ collMod, validator: { $jsonSchema: { bsonType: 'object' } }, validationAction: 'error' })),
+    );
     const restored = async (...flags) => {
       await change();
       const { code, collections } = await place.json(['backup', 'restore', place.file, ...place.vaultFlags, ...words(), ...flags]);
       const found = await Promise.all(['one', 'two'].map(optionsOf));
-      return [code, collections ?? [], found.map(({ validator, validationAction }) => validationAction === 'warn' && bson.EJSON.stringify(validator) === bson.EJSON.stringify(first))];
+      return [
+        code, collections ?? [],
+        found.map(({ validator, validationAction }) => validationAction === 'warn' && bson.EJSON.stringify(validator) === bson.EJSON.stringify(first)),
+      ];
     };
     const [one, two] = ['one', 'two'].map((name) => `${place.database}.${name}`);
     assert.deepEqual(await restored('--execute'), [0, [], [false, false]]);
     assert.deepEqual(await restored('--all-collections'), [0, [one, two], [false, false]]);
     assert.deepEqual(await restored('--collection', two, '--execute'), [0, [two], [false, true]]);
     assert.deepEqual(await restored('--all-collections', '--execute'), [0, [one, two], [true, true]]);
-    // One that is gone comes back empty.
+    // A collection that was dropped is created again, empty.
     await database.dropCollection('one');
     assert.equal((await place.json(['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--all-collections', '--execute'])).code, 0);
     assert.deepEqual((await optionsOf('one')).validator, first);
@@ -203,7 +220,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal((await place.json(['backup', 'restore', join(place.cwd, 'broken'), ...place.vaultFlags])).error.code, 'CLI_FILE_INVALID');
   });
 
-  it('migrate --execute takes one first, under the target, with a name that it prints', async () => {
+  it('migrate --execute first creates a backup under the target master key and prints its file name', async () => {
     const place = await ward({ documents: 2 });
     const before = await place.stored();
     const plan = await place.json(place.migrateArgs);
@@ -219,26 +236,29 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal(report.kmsCalls.wrap + report.kmsCalls.unwrap, plan.plan.kmsCalls);
     const contents = await readBackup(new Uint8Array(await readFile(join(place.cwd, name))), { kmsProviders: { aws: lab.aws } });
     assert.deepEqual(contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), before);
-    // Nothing is left to do, so nothing is backed up.
+    // No key is left to migrate, so no backup is created.
     assert.equal((await place.json([...place.migrateArgs, '--execute'])).backup, null);
     assert.equal((await readdir(place.cwd)).length, 1);
   });
 
-  it('migrate takes none with --no-backup, and writes nothing when it cannot take one', async () => {
+  it('migrate creates no backup with --no-backup, and writes nothing when the backup fails', async () => {
     const place = await ward();
     const nowhere = await place.json([...place.migrateArgs, '--execute', '--backup-file', join(place.cwd, 'no', 'where')]);
     assert.deepEqual([nowhere.code, nowhere.executed, nowhere.failures[0].code], [1, false, 'MIGRATION_BACKUP_FAILED']);
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 0);
     const both = await place.json([...place.migrateArgs, '--execute', '--no-backup', '--backup-file', place.file]);
     assert.equal(both.error.code, 'CLI_OPTION_INVALID');
-    const decrypting = ['migrate', ...place.vaultFlags, '--mode', 'decrypt', '--from', 'aws', '--collection', place.patientsNamespace, '--confirm-plaintext', '--execute'];
+    const decrypting = [
+      'migrate', ...place.vaultFlags, '--mode', 'decrypt', '--from', 'aws', '--collection', place.patientsNamespace, '--confirm-plaintext',
+      '--execute',
+    ];
     assert.equal((await place.json(decrypting)).error.code, 'CLI_OPTION_INVALID');
     const without = await place.json([...place.migrateArgs, '--execute', '--no-backup']);
     assert.deepEqual([without.code, without.backup], [0, null]);
     assert.deepEqual(await readdir(place.cwd), []);
   });
 
-  it('the same command after a stop keeps the backup; another one does not get its name', async () => {
+  it('the same command after an interruption keeps the backup file; another command may not overwrite it', async () => {
     const place = await ward();
     const before = await place.stored();
     const command = [...place.migrateArgs, '--execute', '--backup-file', place.file, '--kms-concurrency', '1'];
@@ -259,7 +279,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 3);
   });
 
-  it('what the library made, the command verifies', async () => {
+  it('backup verify reads a backup that the library created', async () => {
     const place = await ward();
     const { bytes, sha256 } = await createBackup({ keyVault: place.store, key: { passphrase } });
     await writeFile(place.file, bytes);
@@ -268,7 +288,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
 
   it('restore proves keys of every provider that documents name, and names the others', async () => {
     const place = await ward();
-    const encryption = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { 'aws:eu': lab.aws, 'azure:x': { encrypt: () => new Uint8Array(256), decrypt: () => new Uint8Array(96) } } });
+    const encryption = new ClientEncryption(lab.client, {
+      keyVaultNamespace: place.namespace,
+      kmsProviders: { 'aws:eu': lab.aws, 'azure:x': { encrypt: () => new Uint8Array(256), decrypt: () => new Uint8Array(96) } },
+    });
     const { provider: _provider, ...masterKey } = lab.to;
     const named = (await encryption.createDataKey('aws:eu', { masterKey })).toHexString(true);
     encryption.close();
@@ -293,7 +316,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.migrate({ execute: true });
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 60_000 });
     const env = { AWS_ENDPOINT_URL_KMS: kms.endpoint };
-    const restore = ['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--local-key-file', place.keyFile, '--overwrite', '--execute', '--kms-timeout-ms', '100'];
+    const restore = [
+      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--local-key-file', place.keyFile, '--overwrite', '--execute',
+      '--kms-timeout-ms', '100',
+    ];
     const refused = await place.json(restore, { env });
     assert.deepEqual([refused.code, refused.replaced, refused.failures.map(({ code }) => code)], [1, [], Array(3).fill('BACKUP_RESTORE_UNPROVEN')]);
     const report = await place.json([...restore, '--allow-unproven'], { env });
@@ -302,7 +328,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('a backup of another key vault is restored on demand only', async () => {
+  it('a backup of another key vault is restored only with --from-another-key-vault', async () => {
     const place = await ward();
     const other = await ward();
     await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
@@ -313,7 +339,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal((await place.json([...restore, '--from-another-key-vault'])).inserted.length, 3);
   });
 
-  it('a file that cannot be written takes no report away, and one that is there stops everything before', async () => {
+  it('restore prints its report although a file cannot be written, and refuses an existing file before any write', async () => {
     const place = await ward();
     const schema = join(place.cwd, 'schema.json');
     await writeFile(schema, '{ }\n');
@@ -327,7 +353,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual(report.failures.map(({ kind, id, code }) => [kind, id, code]), [['file', join(place.cwd, 'nowhere', 'schema.json'), 'CLI_FILE_INVALID']]);
   });
 
-  it('a plain backup that is no UTF-8 is refused, and paths in advice are quoted', async () => {
+  it('a plain backup that is not UTF-8 is refused, and paths in the remedy are quoted for the shell', async () => {
     const place = await ward();
     await writeFile(place.file, Buffer.concat([Buffer.from('{"_id": "'), Buffer.from([0xff]), Buffer.from('"}\n')]));
     assert.equal((await place.json(['backup', 'restore', place.file, ...place.vaultFlags])).error.code, 'CLI_FILE_INVALID');
@@ -340,7 +366,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual([create.error.code, create.error.remedy], ['CLI_KEY_FILE_EXPOSED', `Run: chmod 600 '${exposed.replaceAll("'", "'\\''")}'`]);
   });
 
-  it('Ctrl-C ends create and restore, and a KMS that hangs is waited for as long as was said', async () => {
+  it('Ctrl-C ends backup create and restore, and --kms-timeout-ms limits the wait for the KMS', async () => {
     const place = await ward();
     const sealing = ['--to', 'aws', '--key-arn', lab.to.key, '--no-collections'];
     await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...sealing]);

@@ -18,8 +18,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     lab = await openCommandLab({ ownServer: true });
     folder = lab.folder;
     place = await hospital(lab, { documents: 5 });
-    keyFile = join(folder, 'master-key.bin');
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    keyFile = await lab.keyFileOf(place);
   });
   after(() => lab.close());
 
@@ -77,7 +76,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.equal(await place.vault.countDocuments(), 3);
   });
 
-  it('keys delete asks every namespace, and keys retired, restore and purge do the rest', async () => {
+  it('keys delete searches every namespace; keys retired, restore and purge list, restore and destroy retired keys', async () => {
     const used = await json('keys', 'delete', 'ssn', '--yes', '--local-key-file', keyFile);
     assert.deepEqual([used.code, used.deletedCount, used.failures[0].code], [1, 0, 'KEY_VAULT_KEY_IN_USE']);
     assert.deepEqual(used.keys[0].uses, [{ namespace: place.patientsNamespace, kind: 'value', count: 5 }]);
@@ -91,7 +90,8 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     // Purging asks again, and what is in use stays.
     const purge = (...args) => json('keys', 'purge', '--local-key-file', keyFile, ...args);
     assert.deepEqual((await purge('--before', '2020-01-01', '--execute', '--yes')).keys, []);
-    for (const before of ['tomorrow', '30', '2026-02-30', '2999-01-01']) assert.equal((await purge('--before', before)).error.code, 'CLI_OPTION_INVALID', before);
+    for (const before of ['tomorrow', '30', '2026-02-30', '2999-01-01'])
+      assert.equal((await purge('--before', before)).error.code, 'CLI_OPTION_INVALID', before);
     const now = new Date().toISOString();
     const schema = join(folder, 'schema.json');
     await writeFile(schema, JSON.stringify({ fields: [{ path: 'x', keyAltName: 'made' }] }));
@@ -108,7 +108,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('keys delete asks a second deployment too, that --data-uri or CSFLE_DATA_URIS names', async () => {
+  it('keys delete also searches a second deployment that --data-uri or CSFLE_DATA_URIS names', async () => {
     await json('keys', 'create', '--local-key-file', keyFile, '--alt-name', 'used elsewhere');
     const second = await startServices({ kms: false, env: {} });
     const client = await MongoClient.connect(second.mongodbUri);
@@ -140,7 +140,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('keys backup and keys restore say where they went', async () => {
+  it('keys backup and keys restore name the commands that replace them', async () => {
     await writeFile(join(folder, 'keys.jsonl'), '');
     for (const [command, next] of [['backup', 'create'], ['restore', 'restore']]) {
       const { error } = await json('keys', command, join(folder, 'keys.jsonl'));
@@ -194,7 +194,10 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.equal(good.code, 0, JSON.stringify(good));
     assert.equal(good.ok, true);
     const names = new Set(good.findings.map(({ name }) => name));
-    for (const name of ['node', 'csfle-wasm', 'webassembly', 'bson', 'mongodb', 'local key file', 'server', 'key vault', 'key vault writable', 'alternate name index', 'data key']) assert.ok(names.has(name), name);
+    for (const name of [
+      'node', 'csfle-wasm', 'webassembly', 'bson', 'mongodb', 'local key file', 'server', 'key vault', 'key vault writable', 'alternate name index',
+      'data key',
+    ]) assert.ok(names.has(name), name);
     assert.equal(good.findings.filter(({ name, state }) => name === 'data key' && state !== 'fail').length, 3);
 
     const detailOf = (found) => found.findings.filter(({ name }) => name === 'data key').map(({ detail }) => detail.split(': ')[1]);
@@ -202,7 +205,10 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     const elsewhere = await json('doctor', '--local-key-file', keyFile, '--collection', `${place.database}.absent`);
     // The collection is not there, which is a failure of its own.
     assert.equal(elsewhere.findings.filter(({ state }) => state === 'fail').length, 1);
-    assert.deepEqual([elsewhere.code, ...detailOf(elsewhere)], [1, ...Array(3).fill('unwraps; not proven, no value under it in the first 2,000 documents of each collection')]);
+    assert.deepEqual(
+      [elsewhere.code, ...detailOf(elsewhere)],
+      [1, ...Array(3).fill('unwraps; not proven, no value under it in the first 2,000 documents of each collection')],
+    );
     // Two keys exchanged: both unwrap, and neither opens a value.
     const exchange = async () => {
       const [one, two] = await Promise.all([place.keys.ssn, place.keys.notes].map((_id) => place.vault.findOne({ _id })));

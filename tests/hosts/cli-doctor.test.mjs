@@ -17,8 +17,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
   const env = () => ({ MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint });
   async function madePlace(options) {
     const place = await hospital(lab, { documents: 5, ...options });
-    const keyFile = join(lab.folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const keyFile = await lab.keyFileOf(place);
     const run = (...args) => csfle([...args, '--key-vault', place.namespace, '--local-key-file', keyFile], { env: env() });
     const json = async (...args) => {
       const { code, stdout, stderr } = await run(...args, '--json');
@@ -28,7 +27,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
   }
   const failuresOf = ({ findings }) => findings.filter(({ state }) => state === 'fail');
 
-  it('says how far it looked', async () => {
+  it('reports how many documents and collections it searched', async () => {
     const place = await madePlace();
     const { code, findings } = await place.doctor();
     assert.equal(code, 0);
@@ -53,18 +52,20 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     for (const part of [place.patientsNamespace, id, '5 values']) assert.ok(failure.detail.includes(part), part);
     assert.ok(failure.remedy.includes('csfle backup restore') && failure.remedy.includes(`--key-vault ${place.namespace}`), failure.remedy);
 
-    // In plain text too: nobody reads that everything is in order.
+    // The plain text does not say either that everything is in order.
     const text = await place.run('doctor', '--collection', place.patientsNamespace);
     assert.equal(text.code, 1);
     assert.ok(!text.stdout.includes('everything is in order') && text.stdout.includes(id));
 
-    const restored = await csfle(['backup', 'restore', backup, '--key-vault', place.namespace, '--execute'], { env: { ...env(), CSFLE_BACKUP_PASSPHRASE: key.passphrase } });
+    const restored = await csfle(
+      ['backup', 'restore', backup, '--key-vault', place.namespace, '--execute'], { env: { ...env(), CSFLE_BACKUP_PASSPHRASE: key.passphrase } },
+    );
     assert.equal(restored.code, 0, restored.stderr);
     assert.deepEqual(await place.vault.findOne({ _id: place.keys.ssn }), document);
     assert.equal((await place.doctor()).code, 0);
   });
 
-  it('sends to the retired keys for a key that is there', async () => {
+  it('names keys restore as the remedy when the missing key is among the retired keys', async () => {
     const place = await madePlace();
     const id = place.keys.notes.toHexString(true);
     await place.encryption.deleteKey(place.keys.notes);
@@ -76,23 +77,28 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     assert.equal((await place.doctor()).code, 0);
   });
 
-  it('fails over an empty key vault, and names the one that has the keys', async () => {
+  it('fails for an empty key vault, and names the key vault that has the keys', async () => {
     const place = await madePlace();
-    const { code, stdout } = await csfle(['doctor', '--json', '--key-vault', `${place.database}.typo`, '--collection', place.patientsNamespace], { env: env() });
+    const { code, stdout } = await csfle(
+      ['doctor', '--json', '--key-vault', `${place.database}.typo`, '--collection', place.patientsNamespace], { env: env() },
+    );
     assert.equal(code, 1);
     const failures = failuresOf(JSON.parse(stdout));
-    assert.deepEqual(failures.map(({ detail }) => /(\d+) values? under key ([0-9a-f-]+)/.exec(detail).slice(1)).map(([number, id]) => [id, Number(number)]).sort(), Object.entries(await valuesByKey(place.patients)).sort());
+    assert.deepEqual(
+      failures.map(({ detail }) => /(\d+) values? under key ([0-9a-f-]+)/.exec(detail).slice(1)).map(([number, id]) => [id, Number(number)]).sort(),
+      Object.entries(await valuesByKey(place.patients)).sort(),
+    );
     for (const { remedy } of failures) assert.ok(remedy.includes(place.namespace) && remedy.includes('--key-vault') && remedy.includes('--collection'), remedy);
   });
 
-  it('looks at the first 2,000 documents and no further', async () => {
+  it('searches the first 2,000 documents of a collection only', async () => {
     const place = await madePlace({ documents: 1 });
     const [{ _id: _, ...template }] = await place.lookAt.patients();
     const filler = Array.from({ length: 1_999 }, (_, n) => ({ _id: 10_000 + n }));
     const foreign = await madePlace({ documents: 1 });
     const [{ ssn }] = await foreign.lookAt.patients();
     await place.patients.insertMany([...filler.slice(1), { ...template, _id: 20_000, ssn }, { ...template, _id: 20_001, ssn }]);
-    // Another key vault has its key: that is for somebody to look at, and no loss.
+    // A key of another key vault: the value gets a warning, no failure.
     const { code, findings } = await place.doctor();
     const failure = findings.find((one) => one.code === 'KEY_VAULT_KEY_NOT_FOUND');
     assert.deepEqual([code, failure.state], [0, 'warn']);
@@ -100,7 +106,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     assert.ok(failure.remedy.includes(foreign.namespace));
   });
 
-  it('counts the keys that do not open, before it names them', async () => {
+  it('prints the number of keys that do not open before it lists them', async () => {
     const place = await madePlace();
     const other = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { local: { key: randomBytes(96) } } });
     await other.createDataKey('local');
@@ -113,11 +119,13 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     assert.equal(ofKeys.filter(({ name, state }) => name === 'data key' && state === 'fail').length, 1);
   });
 
-  it('warns of a re-encryption that stopped, with the command that goes on', async () => {
+  it('warns of an interrupted re-encryption, with the command that continues it', async () => {
     const place = await madePlace();
     const [one] = await place.lookAt.patients();
     assert.equal((await place.doctor()).findings.some(({ name }) => name === 're-encryption'), false);
-    assert.equal((await place.migrate({ mode: 'reencrypt', collections: [{ client: lab.client, namespace: place.patientsNamespace }], execute: true })).ok, true);
+    assert.equal(
+      (await place.migrate({ mode: 'reencrypt', collections: [{ client: lab.client, namespace: place.patientsNamespace }], execute: true })).ok, true,
+    );
     // All done: the marks alone are nothing to warn of.
     assert.equal((await place.doctor()).findings.some(({ name }) => name === 're-encryption'), false);
     await place.patients.replaceOne({ _id: one._id }, one);

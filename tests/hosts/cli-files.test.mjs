@@ -1,13 +1,16 @@
-// What the command writes to files: whole or not at all, never through a planted link, and the same command run again goes on.
+// Files that the command writes: complete or not at all, not through symbolic links of others; the same command continues after a stop.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import {
+  chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, symlinkSync, unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { EJSON } from 'bson';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle, slowKms } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle and its files', { timeout: 300_000, skip: process.platform === 'win32' && 'links and permissions of POSIX' }, () => {
   let lab;
@@ -16,16 +19,13 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
   let masterKey;
   let count = 0;
   before(async () => {
-    lab = await openLab({ ownServer: true });
-    folder = mkdtempSync(join(tmpdir(), 'csfle-cli-files-'));
-    ({ masterKey } = await hospital(lab, { documents: 0 }));
-    keyFile = join(folder, 'master-key.bin');
-    writeFileSync(keyFile, masterKey, { mode: 0o600 });
+    lab = await openCommandLab({ ownServer: true });
+    folder = lab.folder;
+    const place = await hospital(lab, { documents: 0 });
+    masterKey = place.masterKey;
+    keyFile = await lab.keyFileOf(place);
   });
-  after(async () => {
-    rmSync(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   const fresh = () => {
     const path = join(folder, `place-${count++}`);
@@ -33,15 +33,24 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     return path;
   };
   const run = async (place, args, more = {}) => {
-    const { code, stdout, stderr } = await csfle(['migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', '--json', ...args], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...more.env }, whileRunning: more.whileRunning });
+    const { code, stdout, stderr } = await csfle(
+      ['migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', '--json', ...args],
+      { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...more.env }, whileRunning: more.whileRunning },
+    );
     return { code, stderr, report: JSON.parse(stdout) };
   };
   const reencrypt = (place, path) => {
     const { skipNamespaces, reason } = lab.elsewhere(place.database);
     const alone = [...skipNamespaces.flatMap((name) => ['--skip-namespace', name]), '--skip-reason', reason];
-    return ['--mode', 'reencrypt', '--created-before', place.cutOff.toISOString(), '--no-backup', '--collection', place.patientsNamespace, '--schema-file', path, ...alone];
+    return [
+      '--mode', 'reencrypt', '--created-before', place.cutOff.toISOString(), '--no-backup', '--collection', place.patientsNamespace, '--schema-file',
+      path, ...alone,
+    ];
   };
-  const schemaOf = ({ keys }, padding = 0) => `${EJSON.stringify({ bsonType: 'object', description: 'x'.repeat(padding), properties: { ssn: { encrypt: { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic', keyId: [keys.ssn] } } } }, undefined, 2)}\n`;
+  const schemaOf = ({ keys }, padding = 0) => {
+    const encrypt = { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic', keyId: [keys.ssn] };
+    return `${EJSON.stringify({ bsonType: 'object', description: 'x'.repeat(padding), properties: { ssn: { encrypt } } }, undefined, 2)}\n`;
+  };
   const codes = ({ failures }) => failures.map(({ code }) => code);
 
   it('a schema file keeps its permissions, and the link that leads to it', async () => {
@@ -60,14 +69,17 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.deepEqual(readdirSync(path).sort(), ['real.json', 'schema.json', 'schema.json.before-migration']);
   });
 
-  it('a planted link, and a kept original that is not whole, are refused: the schema file stays', async () => {
+  it('a symbolic link under the name of the kept original, or an incomplete original, is refused, and the schema file is not changed', async () => {
     const path = fresh();
     const place = await hospital(lab, { documents: 2, masterKey });
     const file = join(path, 'schema.json');
     const kept = `${file}.before-migration`;
     writeFileSync(file, schemaOf(place));
     writeFileSync(join(path, 'whole.json'), schemaOf(place));
-    for (const plant of [() => symlinkSync(join(path, 'elsewhere'), kept), () => symlinkSync('whole.json', kept), () => writeFileSync(kept, ''), () => writeFileSync(kept, schemaOf(place).slice(0, 100))]) {
+    for (const plant of [
+      () => symlinkSync(join(path, 'elsewhere'), kept), () => symlinkSync('whole.json', kept), () => writeFileSync(kept, ''),
+      () => writeFileSync(kept, schemaOf(place).slice(0, 100)),
+    ]) {
       plant();
       const { code, report } = await run(place, reencrypt(place, file));
       assert.equal(code, 1);
@@ -90,7 +102,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.equal((await run(place, reencrypt(place, file))).code, 0);
     assert.equal(readFileSync(`${file}.before-migration`, 'utf8'), '{"other.schema": {}}');
     assert.equal(readFileSync(`${file}.before-migration.2`, 'utf8'), schemaOf(place));
-    // What a stopped run kept of the same file is enough.
+    // The original that an interrupted run kept of the same file is accepted.
     const again = await hospital(lab, { documents: 2, masterKey });
     writeFileSync(file, schemaOf(again));
     writeFileSync(`${file}.before-migration`, schemaOf(again));
@@ -98,7 +110,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.deepEqual(readdirSync(path), ['schema.json', 'schema.json.before-migration', 'schema.json.before-migration.2']);
   });
 
-  it('a number that would become another one is refused before anything is written, and the reason of a failure is said', async () => {
+  it('a number in a schema file that JavaScript cannot represent is refused before any write, with the reason', async () => {
     const path = fresh();
     const place = await hospital(lab, { documents: 2, masterKey });
     const file = join(path, 'schema.json');
@@ -118,7 +130,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.match(report.failures[0].message, /before-migration is no extended JSON/);
   });
 
-  it('a full disk leaves schema file and original whole, and the retry works', async (t) => {
+  it('a full disk damages neither schema file nor original, and the retry succeeds', async (t) => {
     const path = fresh();
     const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', path], { encoding: 'utf8' });
     if (mounted.status !== 0) return t.skip(`no small file system can be mounted here: ${mounted.stderr ?? mounted.error}`);
@@ -150,13 +162,16 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     }
   });
 
-  it('the same command after a stop goes on with the backup of the same run; any other file is refused', async () => {
+  it('the same command after an interruption accepts the backup of the same run; any other file is refused', async () => {
     const path = fresh();
     const place = await hospital(lab, { documents: 0, masterKey });
     const file = join(path, 'vault.jsonl');
     let child;
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 100, onCall: (calls) => { if (calls === 6) child.kill('SIGTERM'); } });
-    const stopped = await run(place, ['--backup-file', file, '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+    const stopped = await run(
+      place, ['--backup-file', file, '--kms-concurrency', '1'],
+      { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
+    );
     await kms.close();
     assert.equal(stopped.code, 143);
     const backup = readFileSync(file);

@@ -17,14 +17,15 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
 
   async function madePlace() {
     const place = await hospital(lab, { documents: 4 });
-    const keyFile = join(lab.folder, `${place.database}.bin`);
+    const keyFile = await lab.keyFileOf(place);
     const foreign = join(lab.folder, `${place.database}-foreign.bin`);
     const newFile = join(lab.folder, `${place.database}-new.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
     await writeFile(foreign, randomBytes(96), { mode: 0o600 });
     const newKey = randomBytes(96);
     await writeFile(newFile, newKey, { mode: 0o600 });
-    const run = (...args) => csfle([...args, '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint }, cwd: lab.folder });
+    const run = (...args) => csfle(
+      [...args, '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint }, cwd: lab.folder },
+    );
     const json = async (...args) => {
       const { code, stdout, stderr } = await run(...args, '--json');
       return { code, stderr, document: JSON.parse(stdout) };
@@ -42,28 +43,31 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   }
 
-  it('keys create refuses a master key that opens no key of the vault, unless a second one is meant', async () => {
+  it('keys create refuses a local master key that opens no key of the vault, without --new-master-key', async () => {
     const place = await madePlace();
     await refuses(place, ['keys', 'create', '--local-key-file', place.foreign]);
     assert.equal((await place.json('keys', 'create', '--local-key-file', place.keyFile)).code, 0);
     // Another name is another provider: nothing of the vault is under it yet.
     assert.equal((await place.json('keys', 'create', '--to', 'local:new', '--local-key-file', `local:new=${place.foreign}`)).code, 0);
     assert.equal((await place.json('keys', 'create', '--local-key-file', place.foreign, '--new-master-key')).code, 0);
-    // It opens one key now.
+    // Now the new master key opens one key of the vault.
     assert.equal((await place.json('keys', 'create', '--local-key-file', place.foreign)).code, 0);
     assert.equal((await place.lookAt.vault()).length, 7);
   });
 
-  it('keys create does not take a master key for known that opens retired keys alone', async () => {
+  it('keys create refuses a local master key that opens only retired keys', async () => {
     const place = await madePlace();
     const made = await place.json('keys', 'create', '--local-key-file', place.foreign, '--new-master-key');
-    assert.equal((await place.json('keys', 'delete', made.document.id, '--yes', '--local-key-file', place.foreign, '--skip-namespace', '*', '--skip-reason', 'test')).code, 0);
+    assert.equal(
+      (await place.json('keys', 'delete', made.document.id, '--yes', '--local-key-file', place.foreign, '--skip-namespace', '*', '--skip-reason', 'test')).code,
+      0,
+    );
     await refuses(place, ['keys', 'create', '--local-key-file', place.foreign]);
     // Keys may go back to it.
     assert.equal((await place.json('migrate', '--from', 'aws', '--to', 'local', '--local-key-file', place.foreign)).document.error, undefined);
   });
 
-  it('migrate --to local, --undo and keys rewrap --to local refuse it too', async () => {
+  it('migrate --to local, --undo and keys rewrap --to local refuse a local master key that opens no key', async () => {
     const place = await madePlace();
     await place.json('keys', 'rewrap', 'notes', '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', place.keyFile, '--no-backup');
     const foreign = ['--local-key-file', place.foreign];
@@ -96,7 +100,10 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.deepEqual([first.code, first.document.rewrapped, first.document.backup.file, first.document.backup.keys], [0, 3, file, 3]);
     const { keyDocuments } = await readBackup(await readFile(file), { passphrase: 'a passphrase of the tests' });
     assert.equal(keyDocuments.length, 3);
-    assert.ok(keyDocuments.every((bytes) => before.some(({ keyMaterial }) => Buffer.from(bytes).includes(Buffer.from(keyMaterial.buffer)))), 'as they were before');
+    assert.ok(
+      keyDocuments.every((bytes) => before.some(({ keyMaterial }) => Buffer.from(bytes).includes(Buffer.from(keyMaterial.buffer)))),
+      'as they were before',
+    );
 
     // A file that is there is left alone, and nothing is written.
     const dump = await place.dump();
@@ -110,17 +117,20 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.equal(made.length, 1);
     const opened = await readBackup(await readFile(join(lab.folder, made[0])), { kmsProviders: { local: place.local } });
     assert.equal(opened.keyDocuments.length, 3);
-    // Anew under their own: under the one master key that they share.
+    // Without a target the keys are rewrapped under the master key that they all share.
     const own = await place.run('keys', 'rewrap', '--all', '--local-key-file', place.keyFile);
     assert.match(own.stdout, /^vault .* at .*\n3 keys wrapped anew under the same master keys\nbackup: .*\.csfle-backup, 3 keys\n$/);
     await place.json('keys', 'rewrap', 'notes', ...toAws, '--no-backup');
     const files = await readdir(lab.folder);
-    assert.equal((await place.json('keys', 'rewrap', 'ssn', '--backup-file', 'x', '--no-backup', '--local-key-file', place.keyFile)).document.error.code, 'CLI_OPTION_INVALID');
+    assert.equal(
+      (await place.json('keys', 'rewrap', 'ssn', '--backup-file', 'x', '--no-backup', '--local-key-file', place.keyFile)).document.error.code,
+      'CLI_OPTION_INVALID',
+    );
     assert.equal(existsSync(join(lab.folder, 'x')), false);
     assert.deepEqual(await readdir(lab.folder), files);
   });
 
-  it('two local master keys need two names', async () => {
+  it('two key files for one local provider are refused', async () => {
     const place = await madePlace();
     const before = await place.dump();
     for (const args of [
@@ -132,7 +142,10 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
       assert.deepEqual([code, document.error?.code], [2, 'MIGRATION_TARGET_INVALID'], args.join(' '));
       assert.match(document.error.remedy, /such as --to local:new/);
     }
-    for (const given of [['local:new='], ['local:=a.bin'], ['local:a-b=a.bin'], [place.keyFile, place.newFile], [`local:new=${place.newFile}`, `local:new=${place.keyFile}`]]) {
+    for (const given of [
+      ['local:new='], ['local:=a.bin'], ['local:a-b=a.bin'], [place.keyFile, place.newFile],
+      [`local:new=${place.newFile}`, `local:new=${place.keyFile}`],
+    ]) {
       const { code, document } = await place.json('doctor', ...given.flatMap((one) => ['--local-key-file', one]));
       assert.deepEqual([code, document.error?.code], [2, 'CLI_OPTION_INVALID'], given.join(' '));
     }
@@ -153,14 +166,19 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.deepEqual([decrypted.code, decrypted.stdout.trim().split('\n').length], [0, 4], decrypted.stderr);
     const doctor = await place.json('doctor', '--collection', place.patientsNamespace, ...named);
     assert.equal(doctor.code, 0, JSON.stringify(doctor));
-    assert.equal(doctor.document.findings.filter(({ name, state, detail }) => name === 'data key' && state === 'ok' && detail.startsWith('local:new')).length, 3);
+    assert.equal(
+      doctor.document.findings.filter(({ name, state, detail }) => name === 'data key' && state === 'ok' && detail.startsWith('local:new')).length, 3,
+    );
     const anew = await place.json('keys', 'rewrap', '--all', '--no-backup', ...named);
     assert.deepEqual([anew.code, anew.document.rewrapped], [0, 3]);
     assert.equal((await place.json('keys', 'create', '--to', 'local:new', ...named)).code, 0);
     const file = join(lab.folder, `${place.database}-named.csfle-backup`);
     assert.equal((await place.json('backup', 'create', file, '--to', 'local:new', '--include-local-key', ...both)).code, 0);
     const { localMasterKeys } = await readBackup(await readFile(file), { kmsProviders: { 'local:new': { key: place.newKey } } });
-    assert.deepEqual(localMasterKeys.map(({ provider, key }) => [provider, Buffer.from(key).toString('hex')]), [['local', place.masterKey.toString('hex')], ['local:new', place.newKey.toString('hex')]]);
+    assert.deepEqual(
+      localMasterKeys.map(({ provider, key }) => [provider, Buffer.from(key).toString('hex')]),
+      [['local', place.masterKey.toString('hex')], ['local:new', place.newKey.toString('hex')]],
+    );
     const back = await place.json('migrate', '--from', 'local:new', '--to', 'local', '--execute', '--no-backup', ...both);
     assert.equal(back.code, 0, JSON.stringify(back));
     await place.readsAs({ local: place.local });

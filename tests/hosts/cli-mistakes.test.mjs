@@ -1,6 +1,5 @@
 // Mistakes on the command line that used to pass in silence: each is named, and nothing is written.
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { UUID } from 'bson';
@@ -17,12 +16,14 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     lab = await openCommandLab();
     folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
-    keyFile = join(folder, 'master-key.bin');
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    keyFile = await lab.keyFileOf(place);
   });
   after(() => lab.close());
 
-  const run = (...args) => csfle([...args.includes('--key-vault') ? args : [...args, '--key-vault', place.namespace]], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
+  const run = (...args) => csfle(
+    [...args.includes('--key-vault') ? args : [...args, '--key-vault', place.namespace]],
+    { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } },
+  );
   const json = async (...args) => {
     const { code, stdout, stderr } = await run(...args, '--json');
     return { code, stderr, document: JSON.parse(stdout) };
@@ -73,7 +74,9 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     const absent = await json('decrypt', `${place.database}.nowhere`);
     assert.deepEqual([absent.code, absent.document], [1, []]);
     assert.match(absent.stderr, /there is no collection .*\.nowhere/);
-    for (const args of [['decrypt', `${place.database}.`], ...['5', 'null', '[]', '"text"'].map((filter) => ['decrypt', place.patientsNamespace, '--filter', filter])]) {
+    for (const args of [
+      ['decrypt', `${place.database}.`], ...['5', 'null', '[]', '"text"'].map((filter) => ['decrypt', place.patientsNamespace, '--filter', filter]),
+    ]) {
       const { code, document } = await json(...args);
       assert.deepEqual([code, document.error?.code], [2, 'CLI_OPTION_INVALID'], args.join(' '));
     }
@@ -84,7 +87,9 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     // More than one reply of 16 MB holds.
     for (let n = 0; n < 20; n += 5) await bulky.insertMany([0, 1, 2, 3, 4].map((more) => ({ _id: n + more, text: 'x'.repeat(1e6) })));
     const server = await stallingServer(lab.uri, (bytes) => bytes.includes('getMore'), () => { void server.close(); });
-    const { code, stdout, stderr } = await csfle(['decrypt', `${place.database}.bulky`, '--key-vault', place.namespace, '--json'], { env: { MONGODB_URI: server.uri } });
+    const { code, stdout, stderr } = await csfle(
+      ['decrypt', `${place.database}.bulky`, '--key-vault', place.namespace, '--json'], { env: { MONGODB_URI: server.uri } },
+    );
     assert.equal(code, 1);
     assert.ok(JSON.parse(stdout).length > 0);
     assert.match(stderr, /^stopped after \d+ documents: /m);
@@ -93,14 +98,19 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
   it('documents in the vault that are no key documents are listed, checked and named, and the others go on', async () => {
     const vault = lab.client.db(place.database).collection('damaged');
     const key = await place.vault.findOne({ keyAltNames: 'notes' });
-    await vault.insertMany([key, { _id: 5 }, { _id: new UUID(), keyAltNames: 'text' }, { _id: 'text', masterKey: null, keyMaterial: 5 }, { ...key, _id: new UUID(), keyAltNames: [7], masterKey: { provider: 5 } }]);
+    await vault.insertMany([
+      key, { _id: 5 }, { _id: new UUID(), keyAltNames: 'text' }, { _id: 'text', masterKey: null, keyMaterial: 5 },
+      { ...key, _id: new UUID(), keyAltNames: [7], masterKey: { provider: 5 } },
+    ]);
     const there = ['--key-vault', `${place.database}.damaged`];
     const listed = await json('keys', 'list', ...there);
     assert.deepEqual([listed.code, listed.document.keys?.length], [0, 5]);
     assert.match((await run('keys', 'list', ...there)).stdout, /^5 keys in /m);
     const checked = await json('doctor', '--local-key-file', keyFile, ...there);
     assert.equal(checked.code, 1);
-    assert.deepEqual(checked.document.findings.filter(({ name }) => name === 'data key').map(({ state }) => state).sort(), ['fail', 'fail', 'fail', 'fail', 'ok']);
+    assert.deepEqual(
+      checked.document.findings.filter(({ name }) => name === 'data key').map(({ state }) => state).sort(), ['fail', 'fail', 'fail', 'fail', 'ok'],
+    );
     const moved = await run('migrate', '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile, '--execute', ...there);
     assert.equal(moved.code, 1);
     assert.match(moved.stdout, /1 of 1 key wrapped anew/);

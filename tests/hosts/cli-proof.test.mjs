@@ -1,9 +1,8 @@
 // `csfle keys rewrap` where the KMS gives wrong answers: values prove keys, in collections that are named or in all, unless --no-proof says otherwise.
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { listening } from '../listening.mjs';
 import { hospital } from '../migration/fixtures.mjs';
 import { csfle } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
@@ -24,7 +23,7 @@ async function lyingKms(endpoint) {
     outgoing.writeHead(answer.status, { 'content-type': 'application/x-amz-json-1.1' });
     outgoing.end(JSON.stringify(body));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
@@ -46,12 +45,14 @@ describe('csfle keys rewrap from a KMS that gives wrong answers', { timeout: 120
   async function ward() {
     const place = await hospital(lab, { documents: 3 });
     assert.equal((await place.migrate({ execute: true })).ok, true);
-    const keyFile = join(lab.folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const keyFile = await lab.keyFileOf(place);
     const empty = `${place.database}.empty`;
     await lab.client.db(place.database).collection('empty').insertOne({ a: 1 });
     const rewrap = async (flags, endpoint = kms.endpoint) => {
-      const args = ['keys', 'rewrap', '--all', '--key-vault', place.namespace, '--to', 'local', '--local-key-file', keyFile, '--new-master-key', '--no-backup', '--json', ...flags];
+      const args = [
+        'keys', 'rewrap', '--all', '--key-vault', place.namespace, '--to', 'local', '--local-key-file', keyFile, '--new-master-key', '--no-backup',
+        '--json', ...flags,
+      ];
       const { code, stdout } = await csfle(args, { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: endpoint } });
       const { error, rewrapped } = JSON.parse(stdout);
       return [code, error?.code, rewrapped];
@@ -59,7 +60,7 @@ describe('csfle keys rewrap from a KMS that gives wrong answers', { timeout: 120
     return { ...place, empty, rewrap };
   }
 
-  it('is refused by the values of --proof-collection, and of every collection when none is named', async () => {
+  it('is refused because values of --proof-collection, or of all collections by default, do not decrypt', async () => {
     const place = await ward();
     const before = await place.dump();
     for (const flags of [[], ['--proof-collection', place.patientsNamespace]]) {
@@ -70,7 +71,7 @@ describe('csfle keys rewrap from a KMS that gives wrong answers', { timeout: 120
     await place.readsAs({ local: place.local });
   });
 
-  it('is believed with --no-proof, and where the collection that is named has no value', async () => {
+  it('is not noticed with --no-proof, or when the named collection has no encrypted value', async () => {
     for (const flags of [['--no-proof'], ['--proof-collection', 'empty']]) {
       const place = await ward();
       assert.deepEqual(await place.rewrap(flags.map((flag) => (flag === 'empty' ? place.empty : flag))), [0, undefined, 3], flags.join(' '));

@@ -1,6 +1,6 @@
 // `csfle migrate --mode reencrypt` after a leak of the local master key: the commands of README.md, as they stand there.
 import assert from 'node:assert/strict';
-import { chmod, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
@@ -20,9 +20,7 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
 
   async function ward(options) {
     const place = await hospital(lab, options);
-    const keyFile = join(folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey);
-    await chmod(keyFile, 0o600);
+    const keyFile = await lab.keyFileOf(place);
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const old = Object.values(place.keys).map((id) => id.toHexString(true));
     const exposed = async () => Object.entries(await valuesByKey(place.patients)).filter(([id]) => old.includes(id)).map(([, values]) => values);
@@ -31,7 +29,10 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     const { skipNamespaces, reason } = lab.elsewhere(place.database);
     const alone = [...skipNamespaces.flatMap((name) => ['--skip-namespace', name]), '--skip-reason', reason];
     const target = ['--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key];
-    return { ...place, alone, keyFile, old, exposed, run, target, reencrypt: (...args) => run(['--mode', 'reencrypt', '--collection', place.patientsNamespace, ...target, ...args]) };
+    return {
+      ...place, alone, keyFile, old, exposed, run, target,
+      reencrypt: (...args) => run(['--mode', 'reencrypt', '--collection', place.patientsNamespace, ...target, ...args]),
+    };
   }
 
   /** The commands of the chapter with this mode, with the reader's own names put in. */
@@ -45,7 +46,9 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
   it('the commands of README, after its rewrap: no value is left under a data key of before', async () => {
     const place = await ward({ documents: 4 });
     const schemaFile = join(folder, `${place.database}.json`);
-    await writeFile(schemaFile, bson.EJSON.stringify({ [place.patientsNamespace]: { properties: { ssn: { encrypt: { bsonType: 'string', algorithm: DETERMINISTIC, keyId: [place.keys.ssn] } } } } }));
+    await writeFile(schemaFile, bson.EJSON.stringify({
+      [place.patientsNamespace]: { properties: { ssn: { encrypt: { bsonType: 'string', algorithm: DETERMINISTIC, keyId: [place.keys.ssn] } } } },
+    }));
     const passphraseFile = join(folder, 'passphrase.txt');
     await writeFile(passphraseFile, 'correct horse\n', { mode: 0o600 });
     const names = {
@@ -60,7 +63,9 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     assert.equal((await place.exposed()).length, 3, 'a rewrap leaves the data keys');
 
     const commands = commandsOfReadme('reencrypt', names);
-    assert.deepEqual(commands.map((words) => [words.includes('--execute'), words.includes('--delete-old-keys')]), [[false, false], [true, false], [true, true]]);
+    assert.deepEqual(
+      commands.map((words) => [words.includes('--execute'), words.includes('--delete-old-keys')]), [[false, false], [true, false], [true, true]],
+    );
     for (const words of commands) {
       const { code, stdout, stderr } = await place.run([...words, ...place.alone]);
       assert.equal(code, 0, stdout + stderr);
@@ -83,12 +88,15 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     assert.equal((await place.reencrypt('--created-before', place.cutOff.toISOString(), '--execute')).code, 0);
     await place.readsAs({ aws: lab.aws });
     await new Promise((resolve) => setTimeout(resolve, 2));
-    const undo = ['--mode', 'reencrypt', '--collection', place.patientsNamespace, '--created-before', new Date().toISOString(), '--to', 'local', '--local-key-file', place.keyFile, '--execute'];
+    const undo = [
+      '--mode', 'reencrypt', '--collection', place.patientsNamespace, '--created-before', new Date().toISOString(), '--to', 'local',
+      '--local-key-file', place.keyFile, '--execute',
+    ];
     const { code, stdout, stderr } = await place.run(undo);
     assert.equal(code, 0, stdout + stderr);
     assert.match(stdout, /^Done, /);
     await place.readsAs({ local: place.local });
-    // Neither the first keys nor those in between: what leaked opens nothing.
+    // Neither the first keys nor the later ones: the leaked master key opens no key in use.
     assert.deepEqual(await place.exposed(), []);
   });
 
@@ -115,7 +123,10 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     const id = place.keys.notes.toHexString(true);
     const one = await place.reencrypt('--key', id, '--execute');
     assert.equal(one.code, 0, one.stdout);
-    assert.match(one.stdout, /^Done, [\s\S]* 1 of 1 key replaced by new ones, 0 were done, 0 failed[\s\S]*warn {2}6 values stay under 2 keys that were not chosen \(/);
+    assert.match(
+      one.stdout,
+      /^Done, [\s\S]* 1 of 1 key replaced by new ones, 0 were done, 0 failed[\s\S]*warn {2}6 values stay under 2 keys that were not chosen \(/,
+    );
 
     const { keyMaterial } = await place.vault.findOne({ _id: place.keys.ssn });
     keyMaterial.buffer[40] ^= 1;
@@ -144,7 +155,9 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     const later = new Date(Date.now() + 3_600_000).toISOString();
     for (const args of [
       ['--key', 'ssn'], ['--all-keys', '--key', place.old[0]], ['--all-keys', '--delete-old-keys'], ['--all-keys', '--created-before', '2026-01-01'],
-      ...['', 'yesterday', '2026-13-01', '2026-02-30', '2026-01-01T10:00', '2026-01-01 10:00Z', '01.11.2026', '1767225600000', later].map((date) => ['--created-before', date]),
+      ...[
+        '', 'yesterday', '2026-13-01', '2026-02-30', '2026-01-01T10:00', '2026-01-01 10:00Z', '01.11.2026', '1767225600000', later,
+      ].map((date) => ['--created-before', date]),
     ]) {
       const { code, stdout } = await place.reencrypt(...args, '--json');
       assert.deepEqual([code, JSON.parse(stdout).error?.code], [2, 'CLI_OPTION_INVALID'], args.join(' '));
@@ -153,8 +166,12 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
       const { code, stdout } = await place.run([...place.target, ...args, '--json']);
       assert.deepEqual([code, JSON.parse(stdout).error.code], [2, 'CLI_OPTION_INVALID']);
     }
-    const dates = { '2026-01-01': '2026-01-01T00:00:00.000Z', '2026-01-01T10:00+02:00': '2026-01-01T08:00:00.000Z', '2026-01-01T10:00:00.5Z': '2026-01-01T10:00:00.500Z' };
-    for (const [date, expected] of Object.entries(dates)) assert.deepEqual(JSON.parse((await place.reencrypt('--created-before', date, '--json')).stdout).choice, { createdBefore: expected });
+    const dates = {
+      '2026-01-01': '2026-01-01T00:00:00.000Z', '2026-01-01T10:00+02:00': '2026-01-01T08:00:00.000Z',
+      '2026-01-01T10:00:00.5Z': '2026-01-01T10:00:00.500Z',
+    };
+    for (const [date, expected] of Object.entries(dates))
+      assert.deepEqual(JSON.parse((await place.reencrypt('--created-before', date, '--json')).stdout).choice, { createdBefore: expected });
   });
 
   it('a second rewrap says how many were done', async () => {

@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { UUID } from 'bson';
+import { listening } from '../listening.mjs';
 import { hospital } from '../migration/fixtures.mjs';
 import { csfle, refusingKms, slowKms, stallingServer } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
@@ -27,26 +28,30 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     folder = lab.folder;
     const place = await hospital(lab, { documents: 2 });
     masterKey = place.masterKey;
-    keyFile = join(folder, 'master-key.bin');
-    await writeFile(keyFile, masterKey, { mode: 0o600 });
+    keyFile = await lab.keyFileOf(place);
   });
   after(() => lab.close());
 
   // Runs `csfle ... <redirection>` in a shell; resolves to the exit code of csfle itself, and what reached standard error.
   function shell(args, redirection, env) {
     const quoted = [process.execPath, program, ...args].map((word) => `'${word}'`).join(' ');
-    const child = spawn('bash', ['-c', `{ ${quoted}; echo $? > '${folder}/code'; } ${redirection}`], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(
+      'bash', ['-c', `{ ${quoted}; echo $? > '${folder}/code'; } ${redirection}`],
+      { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, ...env }, stdio: ['ignore', 'ignore', 'pipe'] },
+    );
     let stderr = '';
     child.stderr.setEncoding('utf8').on('data', (text) => { stderr += text; });
     return new Promise((resolve) => child.on('close', () => resolve({ code: Number(readFileSync(join(folder, 'code'), 'utf8')), stderr })));
   }
-  const migration = (place, ...more) => ['migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', ...more];
+  const migration = (place, ...more) => [
+    'migrate', '--key-vault', place.namespace, '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key, '--execute', ...more,
+  ];
   const providersOf = async (place) => (await lab.client.db(place.database).collection('__keyVault').distinct('masterKey.provider')).sort();
   const withoutStack = (stderr) => assert.doesNotMatch(stderr, /\bat .*\.m?js:\d+|node:internal/);
 
   const losses = ['| true', '>/dev/full', '2>/dev/full', '>/dev/full 2>/dev/full', '>&-', '2>&-', '>&- 2>&-', '2> >(true)', '> >(true) 2> >(true)'];
 
-  it('a migration is carried out to its end, and exits with 0', async () => {
+  it('a migration is finished and exits with 0', async () => {
     for (const redirection of losses) {
       const place = await hospital(lab, { documents: 0, masterKey });
       const { code, stderr } = await shell(migration(place, ...(redirection === '| true' ? ['--json'] : [])), redirection);
@@ -56,12 +61,14 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     }
   });
 
-  it('a failure is never hidden: exit code 1', async () => {
+  it('a failed migration exits with 1', async () => {
     const kms = await refusingKms('no');
     const place = await hospital(lab, { documents: 0, masterKey });
     try {
       for (const redirection of losses) {
-        const { code, stderr } = await shell(migration(place, ...(redirection === '| true' ? ['--json'] : [])), redirection, { AWS_ENDPOINT_URL_KMS: kms.endpoint });
+        const { code, stderr } = await shell(
+          migration(place, ...(redirection === '| true' ? ['--json'] : [])), redirection, { AWS_ENDPOINT_URL_KMS: kms.endpoint },
+        );
         assert.equal(code, 1, `${redirection}: ${stderr}`);
         withoutStack(stderr);
       }
@@ -72,7 +79,10 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
 
   it('a command that only prints fails when its output cannot be written, and not when the reader closes the pipe', async () => {
     const place = await hospital(lab, { documents: 3, masterKey });
-    for (const args of [['keys', 'list'], ['keys', 'list', '--json'], ['keys', 'show', 'ssn'], ['keys', 'retired'], ['decrypt', place.patientsNamespace, '--local-key-file', keyFile]]) {
+    for (const args of [
+      ['keys', 'list'], ['keys', 'list', '--json'], ['keys', 'show', 'ssn'], ['keys', 'retired'],
+      ['decrypt', place.patientsNamespace, '--local-key-file', keyFile],
+    ]) {
       const full = await shell([...args, '--key-vault', place.namespace], '>/dev/full');
       assert.equal(full.code, 1, full.stderr);
       assert.match(full.stderr, /\[CLI_OUTPUT_LOST\]/);
@@ -81,11 +91,14 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     }
   });
 
-  it('a reader that does not read stops no migration, and one SIGTERM ends it', async () => {
+  it('a migration continues when nobody reads its output, and one SIGTERM ends it', async () => {
     const place = await hospital(lab, { documents: 0, masterKey });
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 2) child.kill('SIGTERM'); } });
     // Nobody reads these pipes.
-    const child = spawn(process.execPath, [program, ...migration(place)], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(
+      process.execPath, [program, ...migration(place)],
+      { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['ignore', 'pipe', 'pipe'] },
+    );
     const code = await new Promise((resolve) => child.on('exit', resolve));
     await kms.close();
     assert.equal(code, 143);
@@ -96,7 +109,10 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     for (const [signal, expected] of [['SIGTERM', 143], ['SIGHUP', 129]]) {
       let child;
       const kms = await slowKms(lab.kmsEndpoint, { delayMs: 100, onCall: (calls) => { if (calls === 3) child.kill(signal); } });
-      const { code, stdout, stderr } = await csfle(migration(place, '--json', '--kms-concurrency', '1'), { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+      const { code, stdout, stderr } = await csfle(
+        migration(place, '--json', '--kms-concurrency', '1'),
+        { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
+      );
       await kms.close();
       assert.equal(code, expected, stderr);
       assert.equal(JSON.parse(stdout).interrupted, true);
@@ -105,13 +121,16 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     assert.deepEqual(await providersOf(place), ['aws']);
   });
 
-  it('a terminal that is gone stops nothing, and its hang-up is a signal like others', async () => {
+  it('a migration continues when its terminal closes, and SIGHUP ends it like other signals', async () => {
     for (const [kind, expected, providers] of [['lost', 0, ['aws']], ['hangup', 129, undefined]]) {
       const place = await hospital(lab, { documents: 0, masterKey });
       let child;
       const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 3) child.stdin.end('\n'); } });
       const script = fileURLToPath(new URL('./cli/terminal.py', import.meta.url));
-      child = spawn(process.env.TEST_PYTHON ?? 'python3', [script, kind, process.execPath, program, ...migration(place, '--kms-concurrency', '1')], { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['pipe', 'pipe', 'inherit'] });
+      child = spawn(
+        process.env.TEST_PYTHON ?? 'python3', [script, kind, process.execPath, program, ...migration(place, '--kms-concurrency', '1')],
+        { cwd: folder, env: { ...process.env, MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint }, stdio: ['pipe', 'pipe', 'inherit'] },
+      );
       let printed = '';
       child.stdout.setEncoding('utf8').on('data', (text) => { printed += text; });
       await new Promise((resolve) => child.on('close', resolve));
@@ -124,7 +143,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
   it('a server that accepts and says nothing, and a KMS that hangs, end by themselves', async () => {
     const sockets = new Set();
     const silent = createServer((socket) => { sockets.add(socket.on('error', () => {})); });
-    await new Promise((resolve) => { silent.listen(0, '127.0.0.1', resolve); });
+    await listening(silent);
     const { port } = silent.address();
     const place = await hospital(lab, { documents: 0, masterKey });
     const started = performance.now();
@@ -141,27 +160,35 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     assert.deepEqual(await providersOf(place), ['local']);
   });
 
-  it('a connection that is cut in the middle is a matter of the key vault, not of this program', async () => {
+  it('a connection that breaks during a write is reported with a KEY_VAULT_ code, not INTERNAL', async () => {
     const place = await hospital(lab, { documents: 0, masterKey });
-    let proxy;
-    proxy = await stallingServer(lab.uri, (bytes) => bytes.includes('keyMaterial') && bytes.includes('$set'), () => { setTimeout(() => proxy.close(), 50); });
-    const { code, stdout } = await csfle(migration(place, '--json'), { env: { MONGODB_URI: `${proxy.uri}&serverSelectionTimeoutMS=500`, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
+    const isRewrap = (bytes) => bytes.includes('keyMaterial') && bytes.includes('$set');
+    const proxy = await stallingServer(lab.uri, isRewrap, () => { void proxy.close(); });
+    const env = { MONGODB_URI: `${proxy.uri}&serverSelectionTimeoutMS=500`, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
+    const { code, stdout } = await csfle(migration(place, '--json'), { env });
     assert.equal(code, 1);
     const codes = JSON.parse(stdout).failures.map((failure) => failure.code);
     assert.ok(codes.length > 0 && codes.every((one) => one.startsWith('KEY_VAULT_')), codes.join());
   });
 
-  it('names of others forge no line and no colour, and --json has them as they are', async () => {
+  it('control characters in names of keys and providers are escaped; --json keeps the names', async () => {
     const forged = 'x\u001b[2K\r\nok    data key              forged\u202e\u200b\u2028';
     const place = await hospital(lab, { documents: 1, masterKey });
     const vault = lab.client.db(place.database).collection('__keyVault');
     await vault.updateOne({ _id: place.keys.ssn }, { $set: { keyAltNames: ['ssn', forged] } });
-    await vault.insertOne({ _id: new UUID(), keyAltNames: [`z${forged}`], keyMaterial: Buffer.alloc(10), creationDate: new Date(), updateDate: new Date(), status: 1, masterKey: { provider: `local${forged}`, region: forged } });
+    await vault.insertOne({
+      _id: new UUID(), keyAltNames: [`z${forged}`], keyMaterial: Buffer.alloc(10), creationDate: new Date(), updateDate: new Date(), status: 1,
+      masterKey: { provider: `local${forged}`, region: forged },
+    });
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const at = ['--key-vault', place.namespace];
     for (const args of [
-      ['doctor', '--local-key-file', keyFile, ...at], ['keys', 'list', ...at], ['keys', 'show', 'ssn', ...at], ['keys', 'show', forged, ...at], ['keys', 'show', `absent${forged}`, ...at],
-      migration(place).filter((word) => word !== '--execute'), migration(place), ['decrypt', `a.${forged}`, ...at], ['migrate', '--schema-file', `${folder}/${forged}`, '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile, ...at],
+      [
+        'doctor', '--local-key-file', keyFile, ...at,
+      ], ['keys', 'list', ...at], ['keys', 'show', 'ssn', ...at], ['keys', 'show', forged, ...at], ['keys', 'show', `absent${forged}`, ...at],
+      migration(place).filter((word) => word !== '--execute'), migration(place), [
+        'decrypt', `a.${forged}`, ...at,
+      ], ['migrate', '--schema-file', `${folder}/${forged}`, '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile, ...at],
     ]) {
       const { stdout, stderr } = await csfle(args, { env });
       const all = `${stdout}${stderr}`;
@@ -173,7 +200,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     assert.ok(JSON.parse(stdout).keys.some(({ keyAltNames }) => keyAltNames.includes(forged)));
   });
 
-  it('FIFOs, devices and folders are refused at once, for every path that it reads', async () => {
+  it('FIFOs, devices and folders are refused at once for every option that names an input file', async () => {
     const fifo = join(folder, 'fifo');
     assert.equal(spawnSync('mkfifo', [fifo]).status, 0);
     await chmod(fifo, 0o600);
@@ -186,10 +213,15 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
         [['backup', 'verify', path], 'CLI_FILE_INVALID'],
       ]) {
         const vault = args[1] === 'verify' ? [] : ['--key-vault', place.namespace];
-        const { code, stdout } = await csfle([...args, ...vault, '--json'], { env, input: 'a pipe', whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 60_000).unref() });
+        const { code, stdout } = await csfle(
+          [...args, ...vault, '--json'], { env, input: 'a pipe', whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 60_000).unref() },
+        );
         assert.deepEqual([code, JSON.parse(stdout).error?.code], [2, expected], `${args.join(' ')}`);
       }
-      const { code, stdout } = await csfle(migration(place, '--mode', 'reencrypt', '--all-keys', '--no-backup', '--collection', `${place.database}.patients`, '--schema-file', path, '--json'), { env });
+      const { code, stdout } = await csfle(
+        migration(place, '--mode', 'reencrypt', '--all-keys', '--no-backup', '--collection', `${place.database}.patients`, '--schema-file', path, '--json'),
+        { env },
+      );
       assert.notEqual(code, 0);
       assert.ok(JSON.parse(stdout).failures.some((one) => one.code === 'MIGRATION_SCHEMA_FAILED' || one.code === 'MIGRATION_COLLECTION_FAILED'), stdout);
     }

@@ -1,11 +1,11 @@
 // Key documents that a writer of the vault planted, and what the command does with them: nothing is sent.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { Binary, UUID } from 'bson';
+import { listening } from '../listening.mjs';
 import { hospital } from '../migration/fixtures.mjs';
 import { csfle } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
@@ -21,10 +21,9 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
     lab = await openCommandLab();
     folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
-    keyFile = join(folder, 'master-key.bin');
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    keyFile = await lab.keyFileOf(place);
     elsewhere = createServer((socket) => { connections += 1; socket.destroy(); });
-    await new Promise((resolve) => { elsewhere.listen(0, '127.0.0.1', resolve); });
+    await listening(elsewhere);
   });
   after(async () => {
     await new Promise((resolve) => { elsewhere.close(resolve); });
@@ -36,7 +35,9 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
   });
 
   // Without AWS_ENDPOINT_URL_KMS: the endpoint of the key document would be used.
-  const run = (args, env = {}) => csfle([...args, '--key-vault', place.namespace, '--local-key-file', keyFile], { env: { MONGODB_URI: lab.uri, AWS_MAX_ATTEMPTS: '1', ...env } });
+  const run = (args, env = {}) => csfle(
+    [...args, '--key-vault', place.namespace, '--local-key-file', keyFile], { env: { MONGODB_URI: lab.uri, AWS_MAX_ATTEMPTS: '1', ...env } },
+  );
   const host = () => `127.0.0.1:${elsewhere.address().port}`;
   async function plant(more = {}) {
     const dates = { creationDate: new Date(), updateDate: new Date(), status: 0 };
@@ -57,7 +58,8 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
 
   it('says which flags allow an endpoint, wherever it is refused', async () => {
     await plant();
-    const { remedy } = JSON.parse((await run(['doctor', '--json'])).stdout).findings.find(({ detail, name }) => name === 'data key' && detail.includes('planted'));
+    const { remedy } = JSON.parse((await run(['doctor', '--json'])).stdout).findings.find(({ detail, name }) =>
+      name === 'data key' && detail.includes('planted'));
     const rewrap = JSON.parse((await run(['keys', 'rewrap', 'planted', '--to', 'local', '--no-backup', '--json'])).stdout).error;
     assert.equal(rewrap.code, 'KMS_ENDPOINT_NOT_ALLOWED');
     const migrate = ['migrate', '--from', 'aws', '--to', 'local', '--no-backup'];
@@ -68,7 +70,7 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
       assert.match(text, /--from-endpoint/);
       assert.doesNotMatch(text, /allowedEndpoints|add it to trustedMasterKeys/);
     }
-    // They do what they promise: something is sent there now.
+    // The flags that the message names allow the endpoint: a request is sent to it now.
     assert.equal(connections, 0);
     await run([...migrate, '--allow-endpoint', host(), '--kms-timeout-ms', '2000']);
     assert.ok(connections > 0);
@@ -121,7 +123,7 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
     assert.equal((await run(['decrypt', place.patientsNamespace, '--trusted-master-key', 'local'])).code, 0);
   });
 
-  it('a master key that is none makes its own key fail, by name, and no command', async () => {
+  it('a malformed master key makes only its own data key fail, which is named', async () => {
     const [{ ssn }] = place.originals;
     for (const masterKey of [{ provider: 'aws:a!' }, { provider: 'nope' }, { endpoint: 'localhost:1' }]) {
       await plant(masterKey);
@@ -145,7 +147,7 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
   it('a key file that cannot be used ends the command', async () => {
     const { code, stderr } = await csfle(['decrypt', place.patientsNamespace, '--key-vault', place.namespace, '--local-key-file', join(folder, 'absent.bin')], {
       env: { MONGODB_URI: lab.uri },
-      // What hangs is ended here, and then has no exit code.
+      // A command that hangs is killed here, and has no exit code then.
       whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 20_000).unref(),
     });
     assert.equal(code, 2, stderr);

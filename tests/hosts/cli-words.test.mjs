@@ -1,11 +1,11 @@
-// What the command says names the thing, the place and the next step: key vault and server, flags, files.
+// Messages of the command name the object, the key vault and its server, the file and the flag to use next.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { hospital } from '../migration/fixtures.mjs';
-import { csfle, stallingServer } from './cli/command.mjs';
+import { csfle, onceOnStderr, stallingServer } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
 
 describe('what csfle says', { timeout: 300_000 }, () => {
@@ -18,9 +18,8 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     lab = await openCommandLab();
     folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
-    local = ['--local-key-file', join(folder, 'master-key.bin')];
+    local = ['--local-key-file', await lab.keyFileOf(place)];
     sealed = ['--passphrase-file', join(folder, 'passphrase.txt')];
-    await writeFile(local[1], place.masterKey, { mode: 0o600 });
     await writeFile(sealed[1], 'a passphrase of eight\n', { mode: 0o600 });
   });
   after(() => lab.close());
@@ -32,9 +31,8 @@ describe('what csfle says', { timeout: 300_000 }, () => {
 
   it('plans and reports name the key vault and the host of its server', async () => {
     const own = await hospital(lab, { documents: 1 });
-    await writeFile(join(folder, 'own.bin'), own.masterKey, { mode: 0o600 });
     const line = new RegExp(`^ *vault ${own.namespace.replaceAll('.', '\\.')} at ${new URL(lab.uri).host}$`, 'm');
-    const ownKey = ['--local-key-file', join(folder, 'own.bin')];
+    const ownKey = ['--local-key-file', await lab.keyFileOf(own)];
     for (const args of [
       ['migrate', ...target(), ...ownKey, ...sealed],
       ['migrate', ...target(), ...ownKey, ...sealed, '--execute'],
@@ -50,19 +48,24 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a collection that was named and is not there is a failure', async () => {
+  it('a missing collection that an option names is a failure', async () => {
     const before = await place.dump();
     const doctor = await run(['doctor', ...local, '--collection', place.patientsNamespace, '--collection', nowhere(), '--json']);
     const { findings } = JSON.parse(doctor.stdout);
-    assert.deepEqual([doctor.code, findings.filter(({ state }) => state === 'fail').map(({ name, detail }) => [name, detail])], [1, [['collection', `there is no collection ${nowhere()}`]]]);
+    assert.deepEqual(
+      [doctor.code, findings.filter(({ state }) => state === 'fail').map(({ name, detail }) => [name, detail])],
+      [1, [['collection', `there is no collection ${nowhere()}`]]],
+    );
     const rewrap = await run(['keys', 'rewrap', '--all', ...local, '--proof-collection', nowhere(), '--json']);
     assert.deepEqual([rewrap.code, JSON.parse(rewrap.stdout).error.code], [1, 'CLI_OPTION_INVALID']);
     assert.match(JSON.parse(rewrap.stdout).error.message, /--proof-collection/);
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('an empty key vault is said on standard error, and fails what would stand for work', async () => {
-    for (const [args, what] of [[['keys', 'list'], 'data key'], [['keys', 'rewrap', '--all', ...local], 'data key'], [['keys', 'restore', '--all'], 'retired key']]) {
+  it('an empty key vault gives a warning, and makes backup create and migrate --execute fail', async () => {
+    for (const [args, what] of [
+      [['keys', 'list'], 'data key'], [['keys', 'rewrap', '--all', ...local], 'data key'], [['keys', 'restore', '--all'], 'retired key'],
+    ]) {
       const { code, stderr } = await run(args, { vault: nowhere() });
       assert.equal(code, 0, stderr);
       assert.match(stderr, new RegExp(`^warn .*nowhere.* has no ${what}; check --key-vault`, 'm'), args.join(' '));
@@ -74,7 +77,9 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.match(JSON.parse(refused.stdout).error.remedy, /--allow-empty/);
     assert.deepEqual([(await run([...create, '--allow-empty'], { vault: nowhere() })).code, existsSync(file)], [0, true]);
 
-    const decrypt = ['migrate', '--mode', 'decrypt', '--collection', place.patientsNamespace, '--confirm-plaintext', ...local, ...sealed, '--execute', '--json'];
+    const decrypt = [
+      'migrate', '--mode', 'decrypt', '--collection', place.patientsNamespace, '--confirm-plaintext', ...local, ...sealed, '--execute', '--json',
+    ];
     const decrypted = await run(decrypt, { vault: nowhere() });
     assert.deepEqual([decrypted.code, JSON.parse(decrypted.stdout).failures[0].code], [1, 'MIGRATION_NO_KEYS_CHOSEN']);
     const rewrap = ['migrate', ...target(), ...local, ...sealed, '--execute', '--json'];
@@ -84,18 +89,23 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual([allowed.code, JSON.parse(allowed.stdout).ok, JSON.parse(allowed.stdout).executed], [0, true, true]);
   });
 
-  it('a file that is not there is shown with the folder in which it was looked for', async () => {
-    for (const args of [['doctor', '--local-key-file', 'absent.bin'], ['backup', 'restore', 'absent.bin', ...sealed], ['backup', 'create', 'absent/x.bin', ...sealed]]) {
+  it('the error for a missing file names the folder that was searched', async () => {
+    for (const args of [
+      ['doctor', '--local-key-file', 'absent.bin'], ['backup', 'restore', 'absent.bin', ...sealed], ['backup', 'create', 'absent/x.bin', ...sealed],
+    ]) {
       const { code, stdout, stderr } = await run(args);
       assert.notEqual(code, 0);
       assert.match(stdout + stderr, new RegExp(`looked for ${folder}/absent`), args.join(' '));
     }
   });
 
-  it('a local key file of another key is named in errors, plans and reports, and the flag with it', async () => {
+  it('a local key file that does not open the keys is named with its flag in errors, plans and reports', async () => {
     const wrong = ['--local-key-file', join(folder, 'wrong.bin')];
     await writeFile(wrong[1], Buffer.alloc(96, 7), { mode: 0o600 });
-    for (const args of [['keys', 'rewrap', '--all', ...wrong], ['doctor', ...wrong], ['migrate', ...target(), ...wrong, ...sealed], ['migrate', ...target(), ...wrong, ...sealed, '--execute']]) {
+    for (const args of [
+      ['keys', 'rewrap', '--all', ...wrong], ['doctor', ...wrong], ['migrate', ...target(), ...wrong, ...sealed],
+      ['migrate', ...target(), ...wrong, ...sealed, '--execute'],
+    ]) {
       const { code, stdout, stderr } = await run(args);
       assert.equal(code, 1);
       assert.match(stdout + stderr, /not open under the local master key of .*wrong\.bin/, args.join(' '));
@@ -103,7 +113,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('backups that do not open are named with their seal; verify lists keys, providers and seal', async () => {
+  it('the error for a backup that does not open names the kind of its seal; verify lists keys, providers and seal', async () => {
     const file = join(folder, 'seal.csfle-backup');
     assert.equal((await run(['backup', 'create', file, ...sealed])).code, 0);
     const other = join(folder, 'other.txt');
@@ -118,7 +128,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.match(stdout, /^ {2}[0-9a-f-]{36} {2}.*\bssn\b.* local *$/m);
   });
 
-  it('a purge of nothing says what there was', async () => {
+  it('a purge without a matching key prints the number of retired keys', async () => {
     const { code, stdout } = await run(['keys', 'purge', '--before', '2026-01-01', ...local]);
     assert.equal(code, 0);
     assert.match(stdout, /^no key was retired before 2026-01-01T00:00:00\.000Z: 0 retired keys in all$/m);
@@ -133,7 +143,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('to take a name from a key that does not have it fails, and changes nothing', async () => {
+  it('alt-name remove of a name that the key does not have fails and changes nothing', async () => {
     const before = await place.dump();
     const { code, stderr } = await run(['keys', 'alt-name', 'remove', 'ssn', 'nobody']);
     assert.equal(code, 1);
@@ -141,7 +151,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('decrypt says each cause once, with its documents and the flag to add', async () => {
+  it('decrypt prints each cause of failure once, with the affected documents and the flag to add', async () => {
     const { code, stdout, stderr } = await run(['decrypt', place.patientsNamespace]);
     assert.deepEqual([code, stdout], [1, '']);
     assert.equal(stderr.match(/KMS_PROVIDER_NOT_CONFIGURED/g).length, 1);
@@ -150,9 +160,12 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual([asJson.code, JSON.parse(asJson.stdout)], [1, []]);
   });
 
-  it('an option is no value of another: what a variable of the shell left out is missed', async () => {
+  it('a value that starts with -- is refused: the value of the option before it is missing', async () => {
     const before = await place.dump();
-    for (const args of [['migrate', ...target(), ...local, '--passphrase-file', '--execute'], ['keys', 'list', '--uri', '--json'], ['decrypt', 'a.b', '--filter', '--relaxed']]) {
+    for (const args of [
+      ['migrate', ...target(), ...local, '--passphrase-file', '--execute'], ['keys', 'list', '--uri', '--json'],
+      ['decrypt', 'a.b', '--filter', '--relaxed'],
+    ]) {
       const { code, stderr } = await csfle(args, { cwd: folder, env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
       assert.equal(code, 2, args.join(' '));
       assert.match(stderr, /a value is missing: --\w+ is an option/);
@@ -160,7 +173,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('an endpoint with a scheme is refused, and nothing of it is shown', async () => {
+  it('an endpoint with a scheme is refused, and the message does not quote it', async () => {
     for (const option of ['--endpoint', '--from-endpoint']) {
       const ofSource = option === '--endpoint' ? local : ['--from', 'aws', '--from-key-arn', lab.to.key];
       const { code, stderr } = await run(['migrate', ...target(), ...ofSource, option, 'http://user:secret@127.0.0.1:9']);
@@ -170,20 +183,25 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('SIGINT during a purge ends with what was destroyed', async () => {
+  it('SIGINT during a purge prints what was destroyed, and exits with 130', async () => {
     const own = await hospital(lab, { documents: 0 });
-    await writeFile(join(folder, 'purged.bin'), own.masterKey, { mode: 0o600 });
-    const key = ['--local-key-file', join(folder, 'purged.bin')];
-    const retired = await run(['keys', 'delete', 'ssn', '--yes', '--skip-namespace', '*', '--skip-reason', 'databases of other tests', ...key], { vault: own.namespace });
+    const key = ['--local-key-file', await lab.keyFileOf(own)];
+    const retired = await run(
+      ['keys', 'delete', 'ssn', '--yes', '--skip-namespace', '*', '--skip-reason', 'databases of other tests', ...key], { vault: own.namespace },
+    );
     assert.equal(retired.code, 0, retired.stdout + retired.stderr);
     const entries = () => lab.client.db(own.database).collection('__keyVault.retired').countDocuments();
     assert.equal(await entries(), 1);
     let child;
-    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('listDatabases'), () => child.kill('SIGINT'), { resumeAfterMs: 500 });
+    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('listDatabases'), () => child.kill('SIGINT'));
     try {
       const soon = new Date(Date.now() - 1).toISOString();
       const { code, stdout, stderr } = await csfle(['keys', 'purge', '--before', soon, '--execute', '--yes', ...key, '--key-vault', own.namespace], {
-        cwd: folder, env: { MONGODB_URI: server.uri }, whileRunning: (one) => { child = one; },
+        cwd: folder, env: { MONGODB_URI: server.uri }, whileRunning(started) {
+          child = started;
+          // The answer of the server comes only after the command has taken the signal.
+          onceOnStderr(child, /stopping after the write in flight/, server.resume);
+        },
       });
       assert.equal(code, 130, stdout + stderr);
       assert.match(stdout, /^Interrupted: nothing was destroyed$/m);
@@ -193,7 +211,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a backup that fails is said once, with its own next step', async () => {
+  it('a failed backup is reported once, with the option to change', async () => {
     const { code, stdout } = await run(['migrate', ...target(), ...local, ...sealed, '--backup-file', local[1], '--execute']);
     assert.equal(code, 1);
     assert.match(stdout, /^Nothing was written: the backup failed: .*\[MIGRATION_BACKUP_FAILED\]\nName a new file with --backup-file/m);

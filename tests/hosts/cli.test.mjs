@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
 import { hospital } from '../migration/fixtures.mjs';
-import { csfle, slowKms, stallingServer } from './cli/command.mjs';
+import { csfle, onceOnStderr, slowKms, stallingServer } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle migrate', { timeout: 300_000 }, () => {
@@ -20,15 +20,17 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
   // A vault with its key file, and the arguments that every call on it shares.
   async function ward(options) {
     const place = await hospital(lab, options);
-    const keyFile = join(folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const keyFile = await lab.keyFileOf(place);
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const reencrypt = ['--mode', 'reencrypt', '--created-before', place.cutOff.toISOString(), '--collection', place.patientsNamespace];
     const args = ['migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key];
     // Vaults of the other tests here are unknown to this one: their values would count as uses of any key.
     const { skipNamespaces, reason } = lab.elsewhere(place.database);
     const alone = [...skipNamespaces.flatMap((name) => ['--skip-namespace', name]), '--skip-reason', reason];
-    return { ...place, keyFile, env, args, alone, reencrypt, run: (more = [], settings = {}) => csfle([...args, ...more], { ...settings, env: { ...env, ...settings.env } }) };
+    return {
+      ...place, keyFile, env, args, alone, reencrypt,
+      run: (more = [], settings = {}) => csfle([...args, ...more], { ...settings, env: { ...env, ...settings.env } }),
+    };
   }
 
   // The same arguments with another key file: two that have no name are refused.
@@ -75,14 +77,20 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
   it('goes back the long way too, and between two local master keys', async () => {
     const place = await ward({ documents: 2 });
     await place.run(['--execute']);
-    const back = await csfle(['migrate', '--key-vault', place.namespace, '--from', 'aws', '--to', 'local', '--local-key-file', place.keyFile, '--execute'], { env: place.env });
+    const back = await csfle(
+      ['migrate', '--key-vault', place.namespace, '--from', 'aws', '--to', 'local', '--local-key-file', place.keyFile, '--execute'],
+      { env: place.env },
+    );
     assert.equal(back.code, 0, back.stderr);
     await place.readsAs({ local: place.local });
 
     const newKey = randomBytes(96);
     const newFile = join(folder, `${place.database}.new.bin`);
     await writeFile(newFile, newKey, { mode: 0o600 });
-    const args = ['migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', place.keyFile, '--to', 'local:new', '--to-local-key-file', newFile, '--execute'];
+    const args = [
+      'migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', place.keyFile, '--to', 'local:new', '--to-local-key-file',
+      newFile, '--execute',
+    ];
     const over = await csfle(args, { env: place.env });
     assert.equal(over.code, 0, over.stderr);
     await place.readsAs({ 'local:new': { key: newKey } });
@@ -112,7 +120,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 0);
     // The old keys are not lost: they come back by name of the command.
     const keys = async (...args) => JSON.parse((await csfle(['keys', ...args, '--key-vault', place.namespace, '--json'], { env: place.env })).stdout);
-    assert.deepEqual((await keys('retired')).retired.map(({ requestedBy, masterKey }) => [requestedBy, masterKey.provider]), Array(3).fill(['migrate --delete-old-keys', 'local']));
+    assert.deepEqual(
+      (await keys('retired')).retired.map(({ requestedBy, masterKey }) => [requestedBy, masterKey.provider]),
+      Array(3).fill(['migrate --delete-old-keys', 'local']),
+    );
     assert.deepEqual((await keys('restore', place.keys.plain.toHexString(true))).restored, [place.keys.plain.toHexString(true)]);
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 1);
   });
@@ -131,7 +142,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
 
   it('decrypts collections only with --confirm-plaintext', async () => {
     const place = await ward({ documents: 3 });
-    const args = ['migrate', '--key-vault', place.namespace, '--mode', 'decrypt', '--local-key-file', place.keyFile, '--collection', place.patientsNamespace, '--execute'];
+    const args = [
+      'migrate', '--key-vault', place.namespace, '--mode', 'decrypt', '--local-key-file', place.keyFile, '--collection', place.patientsNamespace,
+      '--execute',
+    ];
     const refused = await csfle(args, { env: place.env });
     assert.equal(refused.code, 2);
     assert.match(refused.stderr, /CLI_CONFIRMATION_MISSING/);
@@ -167,7 +181,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     let child;
     // The probe takes two calls and the backup two; the fifth wraps the first key.
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 7) child.kill('SIGINT'); } });
-    const { code, stdout, stderr } = await place.run(['--execute', '--json', '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+    const { code, stdout, stderr } = await place.run(
+      ['--execute', '--json', '--kms-concurrency', '1'],
+      { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
+    );
     await kms.close();
     assert.equal(code, 130, stderr);
     assert.match(stderr, /stopping after the write in flight/);
@@ -183,14 +200,14 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const place = await ward({ documents: 1 });
     let child;
     let secondMs;
-    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('$currentDate'), () => {
-      child.kill('SIGINT');
-      setTimeout(() => {
+    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('$currentDate'), () => child.kill('SIGINT'));
+    const { code, stderr } = await place.run(['--execute'], { env: { MONGODB_URI: server.uri }, whileRunning(started) {
+      child = started;
+      onceOnStderr(child, /stopping after the write in flight/, () => {
         secondMs = performance.now();
         child.kill('SIGINT');
-      }, 500);
-    });
-    const { code, stderr } = await place.run(['--execute'], { env: { MONGODB_URI: server.uri }, whileRunning: (process) => { child = process; } });
+      });
+    } });
     await server.close();
     assert.equal(code, 130);
     assert.match(stderr, /stopping after the write in flight/);
@@ -203,7 +220,9 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
       const place = await ward({ documents: 2 });
       let child;
       const kms = await slowKms(lab.kmsEndpoint, { delayMs: 50, onCall: (call) => { if (call === calls) child.kill('SIGKILL'); } });
-      const { signal } = await place.run(['--execute', '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+      const { signal } = await place.run(
+        ['--execute', '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
+      );
       await kms.close();
       assert.equal(signal, 'SIGKILL');
       await place.readsAs(place.kmsProviders);
@@ -234,7 +253,10 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
       await expectUsage('CLI_OPTION_INVALID', [...place.args, '--mode', 'reencrypt', '--undo']);
       await expectUsage('CLI_OPTION_INVALID', ['migrate', '--local-key-file', place.keyFile, '--to', 'gcp']);
       await expectUsage('OPTION_INVALID', [...place.args, '--key-vault', place.namespace, '--collection', place.patientsNamespace]);
-      await expectUsage('MIGRATION_TARGET_INVALID', ['migrate', '--key-vault', place.namespace, '--from', 'local', '--to', 'local', '--local-key-file', place.keyFile]);
+      await expectUsage(
+        'MIGRATION_TARGET_INVALID',
+        ['migrate', '--key-vault', place.namespace, '--from', 'local', '--to', 'local', '--local-key-file', place.keyFile],
+      );
       await expectUsage('KMS_ENDPOINT_INVALID', [...place.args, '--endpoint', 'nodots']);
     });
 

@@ -16,7 +16,9 @@ const text = (name) => `${name}-${randomBytes(24).toString('hex')}`;
 const http = (status, body) => Buffer.from(`HTTP/1.1 ${status} X\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
 const json = (object) => http(200, JSON.stringify(object));
 
-const words = Object.fromEntries(['secretAccessKey', 'sessionToken', 'clientSecret', 'azureToken', 'gcpToken', 'givenToken', 'value', 'field', 'marked'].map((name) => [name, text(name)]));
+const words = Object.fromEntries(
+  ['secretAccessKey', 'sessionToken', 'clientSecret', 'azureToken', 'gcpToken', 'givenToken', 'value', 'field', 'marked'].map((name) => [name, text(name)]),
+);
 const localKey = randomBytes(96);
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const pkcs8 = privateKey.export({ format: 'der', type: 'pkcs8' });
@@ -67,7 +69,9 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
   const forms = [
     ...formsOfKey('local master key', localKey),
     ...formsOfKey('secret of KMIP', kmipSecret),
-    ...Object.entries(materials).flatMap(([name, material]) => [...formsOfKey(`data key under ${name}`, material), ...formsOfText(`data key under ${name}, base64`, material.toString('base64'))]),
+    ...Object.entries(materials).flatMap(([name, material]) => [
+      ...formsOfKey(`data key under ${name}`, material), ...formsOfText(`data key under ${name}, base64`, material.toString('base64')),
+    ]),
     ...Object.entries(words).flatMap(([name, word]) => formsOfText(name, word)),
     // Behind what all keys of Google's have in common.
     { name: 'private key', bytes: pkcs8.subarray(300) },
@@ -120,9 +124,13 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
     context.finishKms(now);
   }
 
-  const createKey = (crypt, name, how) => run(crypt.createDataKey(serialize(masterKeys[name]), [], serialize({ keyMaterial: new Binary(materials[name]) }), now), how);
+  const createKey = (crypt, name, how) => run(
+    crypt.createDataKey(serialize(masterKeys[name]), [], serialize({ keyMaterial: new Binary(materials[name]) }), now), how,
+  );
   const idOf = (key) => read(key)._id.buffer;
-  const encrypt = (crypt, key, value, how) => run(crypt.explicitEncrypt(serialize({ v: value }), Uint8Array.from(idOf(key)), undefined, DETERMINISTIC, false, undefined, false, false, now), how);
+  const encrypt = (crypt, key, value, how) => run(
+    crypt.explicitEncrypt(serialize({ v: value }), Uint8Array.from(idOf(key)), undefined, DETERMINISTIC, false, undefined, false, false, now), how,
+  );
 
   function createKeys(crypt) {
     const keys = Object.fromEntries(Object.keys(masterKeys).map((name) => [name, createKey(crypt, name)]));
@@ -144,7 +152,9 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
         run(crypt.decrypt(serialize({ a: [read(encrypted).v], field: words.field }), now), more);
       }
       const command = { insert: 'c', documents: [{ a: words.marked, field: words.field }], $db: 'db' };
-      const analysis = serialize({ hasEncryptedPlaceholders: true, schemaRequiresEncryption: true, result: { insert: 'c', documents: [{ a: marking(key), field: words.field }] } });
+      const analysis = serialize({
+        hasEncryptedPlaceholders: true, schemaRequiresEncryption: true, result: { insert: 'c', documents: [{ a: marking(key), field: words.field }] },
+      });
       run(open().encrypt('db', serialize(command), now), { ...more, analysis });
       run(open().encrypt('db', serialize(command), now), { ...more, analysis: serialize({ schemaRequiresEncryption: false }) });
       for (const target of Object.values(masterKeys)) run(open().rewrap(serialize({}), serialize(target), now), more);
@@ -174,7 +184,10 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
       const waiting = open().encrypt('db', serialize({ insert: 'c', documents: [{ field: words.field }] }), now);
       const found = leftovers().map(({ name }) => name);
       waiting.free();
-      for (const name of ['local master key: raw', 'private key', 'secretAccessKey: text', 'clientSecret: text', 'azureToken: text', 'givenToken: text', 'data key under azure: MAC key, inner state', 'field: text']) {
+      for (const name of [
+        'local master key: raw', 'private key', 'secretAccessKey: text', 'clientSecret: text', 'azureToken: text', 'givenToken: text',
+        'data key under azure: MAC key, inner state', 'field: text',
+      ]) {
         assert.ok(found.includes(name), `the search cannot see: ${name}`);
       }
     });
@@ -190,7 +203,10 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
       (message, endpoint) => answerTo(message, endpoint).subarray(0, -1),
       () => http(403, '{"error":"no"}'),
       () => json({ access_token: words.azureToken, expires_in: '1' }),
-      () => json({ Plaintext: materials.aws.subarray(1).toString('base64'), value: materials.azure.subarray(1).toString('base64url'), plaintext: '!', access_token: words.gcpToken, expires_in: 9 }),
+      () => json({
+        Plaintext: materials.aws.subarray(1).toString('base64'), value: materials.azure.subarray(1).toString('base64url'), plaintext: '!',
+        access_token: words.gcpToken, expires_in: 9,
+      }),
       (message, endpoint) => Buffer.from(answerTo(message, endpoint).toString('latin1').replace('"', '\\'), 'latin1'),
       () => kmipAnswer(kmipSecret.subarray(1)),
       () => http(503, ''),

@@ -23,7 +23,9 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
   const otherMasterKey = randomBytes(96);
   const material = randomBytes(96);
   const awsMaterial = randomBytes(96);
-  const words = Object.fromEntries(['value', 'long', 'field', 'nested', 'refused', 'waiting'].map((name) => [name, `${name}-${randomBytes(24).toString('hex')}`]));
+  const words = Object.fromEntries(
+    ['value', 'long', 'field', 'nested', 'refused', 'waiting'].map((name) => [name, `${name}-${randomBytes(24).toString('hex')}`]),
+  );
   const long = words.long.repeat(2000);
   const forms = [
     ...formsOfKey('local master key', masterKey),
@@ -72,7 +74,9 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
   }
 
   async function documents() {
-    const plain = Array.from({ length: 20 }, (_, at) => document({ _id: at, field: words.field, list: [{ deep: words.nested }, { deep: words.nested }], text: long }));
+    const plain = Array.from(
+      { length: 20 }, (_, at) => document({ _id: at, field: words.field, list: [{ deep: words.nested }, { deep: words.nested }], text: long }),
+    );
     const rules = document({
       field: { algorithm: DETERMINISTIC, keyId: localId },
       'list.deep': { algorithm: RANDOM, keyId: awsId },

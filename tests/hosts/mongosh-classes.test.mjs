@@ -92,7 +92,9 @@ describe('KeyVault and ClientEncryption', () => {
       };`);
     assert.deepEqual(found.kinds, Array(6).fill('Binary 4'));
     assert.equal(found.index.unique, true);
-    assert.deepEqual(found.listed, [['local', null], ['local', null], ['local', ['names']], ['local', ['option']], ['local:other', ['third']], ['local', null]].map((each) => ['0', ...each]));
+    assert.deepEqual(found.listed, [
+      ['local', null], ['local', null], ['local', ['names']], ['local', ['option']], ['local:other', ['third']], ['local', null],
+    ].map((each) => ['0', ...each]));
     assert.deepEqual(found.found, [['names'], true, null]);
     assert.equal(found.material, 'x');
     assert.match(found.twice, /E11000 duplicate key error/);
@@ -105,7 +107,8 @@ describe('KeyVault and ClientEncryption', () => {
       const names = (old) => old?.keyAltNames ?? (old === null ? 'no key' : 'no names');
       const seen = [
         names(vault.addKeyAlternateName(id, 'two')), names(vault.addKeyAltName(id, 'three')), names(vault.getKey(id)),
-        names(vault.removeKeyAlternateName(id, 'one')), names(vault.removeKeyAltName(id, 'three')), names(vault.removeKeyAlternateName(id, 'two')), names(vault.getKey(id)),
+        names(vault.removeKeyAlternateName(id, 'one')), names(vault.removeKeyAltName(id, 'three')), names(vault.removeKeyAlternateName(id, 'two')),
+        names(vault.getKey(id)),
         names(vault.addKeyAlternateName(UUID(), 'four')),
       ];
       db.dropDatabase();
@@ -134,7 +137,8 @@ describe('KeyVault and ClientEncryption', () => {
   test('encrypt and decrypt values of every kind, and reads are decrypted', async () => {
     const found = await returned(`${open('shell_values')}
       const id = vault.createKey('local', ['values']);
-      const values = ['text', '', Int32(7), Long('9007199254740993'), 1.5, Decimal128('1.10'), true, ISODate('2026-01-02T03:04:05Z'), ObjectId('0123456789abcdef01234567'), BinData(0, 'AAEC'), /x/i, Timestamp(1, 2), { nested: [1, { a: null }] }, [1, 'two']];
+      const values = ['text', '', Int32(7), Long('9007199254740993'), 1.5, Decimal128('1.10'), true, ISODate('2026-01-02T03:04:05Z'),
+        ObjectId('0123456789abcdef01234567'), BinData(0, 'AAEC'), /x/i, Timestamp(1, 2), { nested: [1, { a: null }] }, [1, 'two']];
       const sealed = values.map((value) => encryption.encrypt(id, value, 'AEAD_AES_256_CBC_HMAC_SHA_512-Random'));
       db.c.insertMany(sealed.map((value, _id) => ({ _id, value, deep: { list: [value] } })));
       const plain = Mongo('${mongodbUri}').getDB('shell_values').c.find().toArray();
@@ -143,7 +147,8 @@ describe('KeyVault and ClientEncryption', () => {
         explicit: EJSON.stringify(sealed.map((value) => encryption.decrypt(value))) === EJSON.stringify(values),
         automatic: EJSON.stringify(db.c.find().sort({ _id: 1 }).toArray().map(({ value }) => value)) === EJSON.stringify(values),
         deep: EJSON.stringify(db.c.findOne({ _id: 12 }).deep.list[0]),
-        equal: encryption.encrypt(id, 'same', '${DETERMINISTIC}').toString('hex') === encryption.encrypt(id, 'same', { algorithm: '${DETERMINISTIC}' }).toString('hex'),
+        equal: encryption.encrypt(id, 'same', '${DETERMINISTIC}').toString('hex') === encryption.encrypt(id, 'same',
+          { algorithm: '${DETERMINISTIC}' }).toString('hex'),
       };
       db.dropDatabase();
       return seen;`);
@@ -158,7 +163,8 @@ describe('KeyVault and ClientEncryption', () => {
         both: attempt(() => encryption.encrypt(id, 1, { algorithm: '${DETERMINISTIC}', keyAltName: 'name' })),
         algorithm: attempt(() => encryption.encrypt(id, 1, 'AES')),
         indexed: attempt(() => encryption.encrypt(id, 1, { algorithm: 'Indexed', contentionFactor: 1 })),
-        expression: attempt(() => encryption.encryptExpression(id, { $gt: 1 }, { algorithm: 'Range', queryType: 'range', contentionFactor: 1, rangeOptions: { min: 1, max: 9 } })),
+        expression: attempt(() => encryption.encryptExpression(id, { $gt: 1 },
+          { algorithm: 'Range', queryType: 'range', contentionFactor: 1, rangeOptions: { min: 1, max: 9 } })),
         unknown: attempt(() => encryption.encrypt(UUID(), 1, '${DETERMINISTIC}')),
         provider: attempt(() => vault.createKey('aws', { region: 'r', key: 'k' })),
         masterKey: attempt(() => vault.createKey('local', { keyMaterial: BinData(0, 'AAAA') })),
@@ -187,7 +193,8 @@ describe('KeyVault and ClientEncryption', () => {
     const found = await returned(`${open('shell_modes')}
       db.c.insertOne({ _id: 1, value: encryption.encrypt(vault.createKey('local'), 'seen', '${DETERMINISTIC}') });
       const { bypassAutoEncryption, ...others } = options;
-      const [explicit, bypass] = [Mongo('${mongodbUri}', { ...others, explicitEncryptionOnly: true }), Mongo('${mongodbUri}', { ...others, bypassQueryAnalysis: true })];
+      const [explicit, bypass] = [Mongo('${mongodbUri}', { ...others, explicitEncryptionOnly: true }),
+        Mongo('${mongodbUri}', { ...others, bypassQueryAnalysis: true })];
       const seen = [explicit, bypass].map((one) => one.getDB('shell_modes').c.findOne().value).map((value) => value.sub_type ?? value);
       seen.push(explicit.getClientEncryption().decrypt(explicit.getDB('shell_modes').c.findOne().value), bypass.getKeyVault().getKeys().toArray().length);
       db.dropDatabase();
@@ -231,7 +238,9 @@ describe('AWS KMS', () => {
     symlinkSync(fileURLToPath(new URL('mongosh/mongocryptd.mjs', import.meta.url)), join(programs, 'mongocryptd'));
     const requests = [];
     front.intercept = (socket) => { socket.on('data', (chunk) => requests.push(chunk.toString('latin1'))); };
-    const proxy = await startReplyProxy({ host: hostname, port: Number(port) }, (command) => ('buildInfo' in command ? (reply) => ({ ...reply, modules: ['enterprise'] }) : undefined));
+    const proxy = await startReplyProxy(
+      { host: hostname, port: Number(port) }, (command) => ('buildInfo' in command ? (reply) => ({ ...reply, modules: ['enterprise'] }) : undefined),
+    );
     try {
       const found = await returned(`
         const vault = db.getMongo().getKeyVault();
@@ -240,11 +249,15 @@ describe('AWS KMS', () => {
         const value = encryption.encrypt(id, 'sealed', '${DETERMINISTIC}');
         const flags = db.getSiblingDB('shell_flags');
         flags.c.insertOne({ _id: 1, value });
-        const seen = [vault.getKeyByAltName('flags').masterKey.provider, encryption.decrypt(value), flags.c.findOne({ _id: 1 }).value, flags.keys.countDocuments()];
+        const seen = [vault.getKeyByAltName('flags').masterKey.provider, encryption.decrypt(value), flags.c.findOne({ _id: 1 }).value,
+          flags.keys.countDocuments()];
         flags.dropDatabase();
         return seen;`, {
         uri: `mongodb://127.0.0.1:${proxy.port}/?directConnection=true`,
-        args: ['--keyVaultNamespace', 'shell_flags.keys', '--awsAccessKeyId', 'AKIDFLAG', '--awsSecretAccessKey', 'secret', '--awsSessionToken', 'token-of-the-session'],
+        args: [
+          '--keyVaultNamespace', 'shell_flags.keys', '--awsAccessKeyId', 'AKIDFLAG', '--awsSecretAccessKey', 'secret', '--awsSessionToken',
+          'token-of-the-session',
+        ],
         env: { NODE_EXTRA_CA_CERTS: front.certificateFile, PATH: `${programs}${delimiter}${process.env.PATH}` },
       });
       assert.deepEqual(found, ['aws', 'sealed', 'sealed', 1]);

@@ -8,7 +8,9 @@ const require = createRequire(import.meta.url);
 const bson = require('bson');
 const csfle = require('csfle-wasm/mongosh');
 const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
-const CLASSES = ['Binary', 'UUID', 'ObjectId', 'Long', 'Timestamp', 'Double', 'Int32', 'Decimal128', 'MinKey', 'MaxKey', 'BSONRegExp', 'BSONSymbol', 'Code', 'DBRef'];
+const CLASSES = [
+  'Binary', 'UUID', 'ObjectId', 'Long', 'Timestamp', 'Double', 'Int32', 'Decimal128', 'MinKey', 'MaxKey', 'BSONRegExp', 'BSONSymbol', 'Code', 'DBRef',
+];
 const masterKey = randomBytes(96);
 
 // A Mongo of the shell with the few methods that are used, over an array of key documents.
@@ -31,7 +33,7 @@ function fakeMongo({ classes = bson, provider = {}, state } = {}) {
 // An id as text, whichever class of binary it is.
 const textOf = (id) => (id?.sub_type === 4 ? Buffer.from(id.buffer).toString('hex') : String(id));
 
-// The shell's Ctrl+C: who listens, and what tells all of them.
+// Ctrl+C in the shell: which listeners there are, and that all of them are called.
 function interruptions() {
   const interruption = new Error('execution was interrupted');
   const listeners = new Set();
@@ -60,7 +62,10 @@ describe('csfle against a shell', () => {
     const encryption = csfle.clientEncryption(optionsFor(mongo));
     const id = await (await csfle.keyVault(encryption)).createKey('local');
     assert.ok(id instanceof classes.UUID && mongo.keys[0].keyMaterial instanceof classes.Binary);
-    const value = { id: new classes.ObjectId(), list: [new classes.Decimal128('1.5'), new Map([['inner', new classes.Binary(Buffer.from([1]), 5)]])], ['__proto__']: 1 };
+    const value = {
+      id: new classes.ObjectId(), list: [new classes.Decimal128('1.5'), new Map([['inner', new classes.Binary(Buffer.from([1]), 5)]])],
+      ['__proto__']: 1,
+    };
     assert.throws(() => bson.serialize(value), { name: 'BSONVersionError' }, 'the case is one that needs the exchange');
     const opened = await encryption.decrypt(await encryption.encrypt(id, value, RANDOM));
     assert.ok(opened.id instanceof classes.ObjectId && opened.list[0] instanceof classes.Decimal128 && opened.list[1].inner instanceof classes.Binary);
@@ -108,13 +113,15 @@ describe('csfle against a shell', () => {
     for (const isRetiredFirst of [false, true]) {
       const { interrupted, interrupt, listeners, interruption } = interruptions();
       const collections = { __keyVault: [], '__keyVault.retired': [] };
-      const fits = ({ _id, keyId }, wanted) => [[_id, wanted._id], [keyId, wanted.keyId]].every(([found, given]) => given === undefined || textOf(found) === textOf(given));
+      const fits = ({ _id, keyId }, wanted) =>
+        [[_id, wanted._id], [keyId, wanted.keyId]].every(([found, given]) => given === undefined || textOf(found) === textOf(given));
       const rows = (name, filter) => (collections[name] ?? []).filter((row) => fits(row, filter));
       let writes = 0;
       const provider = {
         find: (_database, name, filter, { raw } = {}) => ({ toArray: async () => rows(name, filter).map((row) => (raw ? bson.serialize(row) : row)) }),
         insertOne: async (_database, name, document) => { writes += 1; collections[name].push({ _id: new bson.ObjectId(), ...document }); },
-        updateOne: async (_database, name, filter, { $set }) => { const found = rows(name, filter); for (const row of found) Object.assign(row, $set); return { matchedCount: found.length }; },
+        updateOne: async (_database, name, filter, { $set }) => { const found = rows(name, filter); for (const row of found)
+          Object.assign(row, $set); return { matchedCount: found.length }; },
         deleteOne: async (_database, name, filter) => {
           const [found] = rows(name, filter);
           collections[name] = collections[name].filter((row) => row !== found);
@@ -142,7 +149,9 @@ describe('csfle against a shell', () => {
     const database = [{ name: 'encryption' }];
     const sealed = new bson.Binary(Buffer.from([1, ...new bson.UUID().buffer, 3, ...randomBytes(80)]), 6);
     const keys = [];
-    const idsIn = (filter) => (filter?.sub_type === 4 ? [textOf(filter)] : typeof filter === 'object' && filter !== null ? Object.values(filter).flatMap(idsIn) : []);
+    const idsIn = (filter) => (filter?.sub_type === 4
+      ? [textOf(filter)]
+      : typeof filter === 'object' && filter !== null ? Object.values(filter).flatMap(idsIn) : []);
     let calls = 0;
     const provider = {
       find: (_database, name, filter) => {
@@ -151,14 +160,21 @@ describe('csfle against a shell', () => {
       },
       insertOne: async (_database, _collection, document) => void keys.push(document),
       estimatedDocumentCount: async () => 1,
-      runCommandWithCheck: async (_database, command) => ('listDatabases' in command ? { databases: database } : { cursor: { id: 0, firstBatch: [{ name: 'data', type: 'collection', options: {}, info: {} }] } }),
+      runCommandWithCheck: async (_database, command) => ('listDatabases' in command
+        ? { databases: database }
+        : { cursor: { id: 0, firstBatch: [{ name: 'data', type: 'collection', options: {}, info: {} }] } }),
     };
-    const aws = { encrypt: async ({ plaintext }) => Uint8Array.from(plaintext, (byte) => byte ^ 1), decrypt: () => { calls += 1; return new Promise(() => {}); } };
+    const aws = {
+      encrypt: async ({ plaintext }) => Uint8Array.from(plaintext, (byte) => byte ^ 1), decrypt: () => { calls += 1; return new Promise(() => {}); },
+    };
     const kmsProviders = { local: { key: masterKey }, aws };
     const client = fakeMongo({ provider });
     const vault = await csfle.keyVault({ ...optionsFor(client), kmsProviders, kmsTimeoutMS: 50, kmsRetries: 0 });
     const id = await vault.createKey('local');
-    keys.push({ ...keys[0], _id: new bson.UUID(sealed.buffer.subarray(1, 17)), masterKey: { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:111122223333:key/1' } });
+    keys.push({
+      ...keys[0], _id: new bson.UUID(sealed.buffer.subarray(1, 17)),
+      masterKey: { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:111122223333:key/1' },
+    });
     await assert.rejects(vault.deleteKey(id), { code: 'KEY_VAULT_KEY_IN_USE' });
     assert.equal(calls > 0 && calls <= 2, true, `${calls} calls: no repetition`);
     vault.close();
@@ -167,6 +183,9 @@ describe('csfle against a shell', () => {
   it('keeps the error of the server as the cause', async () => {
     const refused = Object.assign(new Error('not allowed'), { name: 'MongoServerError', code: 13 });
     const vault = await csfle.keyVault(optionsFor(fakeMongo({ provider: { insertOne: async () => { throw refused; } } })));
-    await assert.rejects(vault.createKey('local'), (error) => error.code === 'KEY_VAULT_NOT_WRITABLE' && error.cause === refused && error.codeName === error.code && error.errInfo.remedy === error.remedy);
+    await assert.rejects(
+      vault.createKey('local'),
+      (error) => error.code === 'KEY_VAULT_NOT_WRITABLE' && error.cause === refused && error.codeName === error.code && error.errInfo.remedy === error.remedy,
+    );
   });
 });

@@ -21,8 +21,7 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
 
   before(async () => {
     services = await testServices();
-    shell = await installForShell();
-    await writeFile(join(shell.folder, 'master-key.bin'), masterKey, { mode: 0o600 });
+    shell = await installForShell({ files: { 'master-key.bin': masterKey } });
     client = await MongoClient.connect(services.mongodbUri);
   });
 
@@ -33,17 +32,16 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   const run = (script, settings) => shell.run(script, { uri: services.mongodbUri, ...settings });
-  const evaluate = async (script, settings) => {
-    const result = await run(`${shell.load} ${attempt} ${script}`, settings);
-    assert.equal(result.code, 0, `${result.stdout}\n${result.stderr}`);
-    return result.value;
-  };
+  const evaluate = (script, settings) =>
+    shell.evaluate(`${shell.load} ${attempt} ${script}`, { uri: services.mongodbUri, ...settings });
 
   it('has help on every method and every object', async () => {
     const value = await evaluate(
       `const objects = { csfle, vault: csfle.keyVault(${options}), encryption: csfle.clientEncryption(${options}) };
-       Object.entries(objects).flatMap(([name, object]) => [[name, object.help().help, object.help().attr.length], ...Object.getOwnPropertyNames(Object.getPrototypeOf(object))
-         .filter((method) => method !== 'constructor' && method !== 'help').map((method) => [name + '.' + method, object[method].help().help, object[method].help().attr[0].description.length])])`,
+       Object.entries(objects).flatMap(([name, object]) => [[name, object.help().help, object.help().attr.length],
+         ...Object.getOwnPropertyNames(Object.getPrototypeOf(object))
+         .filter((method) => method !== 'constructor' && method !== 'help').map((method) => [name + '.' + method, object[method].help().help,
+           object[method].help().attr[0].description.length])])`,
     );
     assert.equal(value.length, 3 + 6 + 14 + 9);
     for (const [name, usage, size] of value) {
@@ -53,7 +51,9 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   it('prints help as the shell prints its own', async () => {
-    const { stdout } = await run(`${shell.load} const vault = csfle.keyVault(${options}); print(csfle.help()); print(vault.createKey.help()); vault.help`, { json: false });
+    const { stdout } = await run(
+      `${shell.load} const vault = csfle.keyVault(${options}); print(csfle.help()); print(vault.createKey.help()); vault.help`, { json: false },
+    );
     assert.match(stdout, /^\n {2}Client-Side Field Level Encryption \(csfle-wasm\):\n\n {4}clientEncryption {27}Returns an object/);
     assert.match(stdout, /\n {2}keyVault\.createKey\(kms, [^\n]*\):\n\n {2}Creates a data key/);
     assert.match(stdout, /\n {2}Key Vault Class \(csfle-wasm\):\n/);
@@ -71,11 +71,17 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     const absent = await run(`${shell.load} csfle.localKeyFile(${JSON.stringify(forged)})`, { json: false });
     assert.match(`${absent.stdout}${absent.stderr}`, /\\u001b\[2K\\u000d\\u000aforged ok\\u202e\\u200b/);
     const namespace = `${database}.${forged.replaceAll('\u0000', '')}`;
-    const plan = await run(`${shell.load} print(csfle.migrate({ ...${options}, mode: 'reencrypt', collections: [${JSON.stringify(namespace)}], from: { provider: 'local' }, to: { provider: 'local' } }))`, { json: false });
+    const plan = await run(
+      `${shell.load} print(csfle.migrate({ ...${options}, mode: 'reencrypt', collections: [${JSON.stringify(namespace)}], from: { provider: 'local' },
+         to: { provider: 'local' } }))`,
+      { json: false },
+    );
     // A provider name that a writer of the key vault chose.
     const planted = await run(
       `${shell.load} csfle.keyVault(${options}).createKey('local', ['print']); const keys = db.getSiblingDB('${database}').getCollection('__keyVault');
-       keys.insertOne({ ...keys.findOne(), _id: UUID(), keyAltNames: [${JSON.stringify(forged)}], masterKey: { provider: ${JSON.stringify(`aws:${forged}`)} } }); print(csfle.status(${options})); print(keys.deleteMany({ 'masterKey.provider': { $ne: 'local' } }).deletedCount); keys.deleteMany({})`,
+       keys.insertOne({ ...keys.findOne(), _id: UUID(), keyAltNames: [${JSON.stringify(forged)}],
+         masterKey: { provider: ${JSON.stringify(`aws:${forged}`)} } }); print(csfle.status(${options}));
+         print(keys.deleteMany({ 'masterKey.provider': { $ne: 'local' } }).deletedCount); keys.deleteMany({})`,
       { json: false },
     );
     assert.match(planted.stdout, /aws:x\\+u001b\[2K\\+u000d\\+u000aforged ok\\+u202e\\+u200b/);
@@ -88,8 +94,10 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   it('prints objects by what they are for, and connections without credentials', async () => {
     const uri = services.mongodbUri.replace('mongodb://', 'mongodb://canary-user:canary-word@');
     const { stdout } = await run(
-      `${shell.load} const vault = csfle.keyVault(${options}); print(csfle); print(vault); print(csfle.clientEncryption(${options})); print(csfle.localKeyFile('master-key.bin')); print({ vault });
-       const pretended = { __proto__: db.getMongo(), _serviceProvider: db.getMongo()._serviceProvider, _uri: ${JSON.stringify(uri)}, getDB: (name) => db.getMongo().getDB(name) };
+      `${shell.load} const vault = csfle.keyVault(${options}); print(csfle); print(vault); print(csfle.clientEncryption(${options}));
+       print(csfle.localKeyFile('master-key.bin')); print({ vault });
+       const pretended = { __proto__: db.getMongo(), _serviceProvider: db.getMongo()._serviceProvider, _uri: ${JSON.stringify(uri)},
+         getDB: (name) => db.getMongo().getDB(name) };
        print(csfle.clientEncryption({ ...${options}, client: pretended }))`,
       { json: false },
     );
@@ -116,10 +124,14 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   it('lets no secret into output, history or logs', async () => {
-    const secrets = { AWS_ACCESS_KEY_ID: 'CANARYACCESSKEYID', AWS_SECRET_ACCESS_KEY: `canary-secret-${randomUUID()}`, AWS_SESSION_TOKEN: `canary-token-${randomUUID()}` };
+    const secrets = {
+      AWS_ACCESS_KEY_ID: 'CANARYACCESSKEYID', AWS_SECRET_ACCESS_KEY: `canary-secret-${randomUUID()}`,
+      AWS_SESSION_TOKEN: `canary-token-${randomUUID()}`,
+    };
     const lines = [
       shell.load,
-      `const options = { ...${options}, kmsProviders: { local: csfle.localKeyFile('master-key.bin'), 'local:other': { key: csfle.localKeyFile('other.bin') } } }`,
+      "const kmsProviders = { local: csfle.localKeyFile('master-key.bin'), 'local:other': { key: csfle.localKeyFile('other.bin') } }",
+      `const options = { ...${options}, kmsProviders }`,
       'options',
       'const vault = csfle.keyVault(options)',
       'vault',
@@ -154,7 +166,8 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   it('warns who types a master key at the prompt, once', async () => {
-    const { stdout } = await run(undefined, { input: `${shell.load}\n${[1, 2].map(() => `csfle.clientEncryption({ ...${options}, kmsProviders: { local: { key: Binary(Buffer.alloc(96)) } } })\n`).join('')}` });
+    const typed = `csfle.clientEncryption({ ...${options}, kmsProviders: { local: { key: Binary(Buffer.alloc(96)) } } })\n`;
+    const { stdout } = await run(undefined, { input: `${shell.load}\n${typed}${typed}` });
     assert.equal(stdout.match(/Warning: A master key that was typed stays in the history/g)?.length, 1, stdout);
   });
 
@@ -165,8 +178,10 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     await writeFile(join(shell.folder, 'long.bin'), randomBytes(300), { mode: 0o600 });
     await mkdir(join(shell.folder, 'folder'));
     const value = await evaluate(
-      `const text = csfle.clientEncryption({ ...${options}, kmsProviders: { local: { key: csfle.localKeyFile('text.b64') } } }); const vault = csfle.keyVault(${options}); const id = vault.createKey('local');
-       ({ same: text.decrypt(csfle.clientEncryption(${options}).encrypt(id, 'same', '${RANDOM}')), made: csfle.localKeyFile('made.bin', { create: true }).file, again: csfle.localKeyFile('made.bin', { create: true }).file,
+      `const text = csfle.clientEncryption({ ...${options}, kmsProviders: { local: { key: csfle.localKeyFile('text.b64') } } });
+       const vault = csfle.keyVault(${options}); const id = vault.createKey('local');
+       ({ same: text.decrypt(csfle.clientEncryption(${options}).encrypt(id, 'same', '${RANDOM}')),
+         made: csfle.localKeyFile('made.bin', { create: true }).file, again: csfle.localKeyFile('made.bin', { create: true }).file,
           refused: ['open.bin', 'long.bin', 'folder', 'absent.bin', '', 5].map((file) => attempt(() => csfle.localKeyFile(file))) })`,
     );
     assert.deepEqual([value.same, value.made, value.again], ['same', 'made.bin', 'made.bin']);
@@ -178,7 +193,9 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   it('tells how to get the AWS SDK when it is not there', async () => {
-    const value = await evaluate(`({ call: attempt(() => csfle.awsKms()), provider: attempt(() => csfle.clientEncryption({ ...${options}, kmsProviders: { aws: {} } })) })`);
+    const value = await evaluate(
+      `({ call: attempt(() => csfle.awsKms()), provider: attempt(() => csfle.clientEncryption({ ...${options}, kmsProviders: { aws: {} } })) })`,
+    );
     for (const { code, message } of Object.values(value)) {
       assert.equal(code, 'ARGUMENT_INVALID');
       assert.match(message, /npm install @aws-sdk\/client-kms/);
@@ -194,13 +211,18 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     );
     assert.deepEqual(Object.keys(value.before), ['versions', 'hint']);
     assert.equal(value.before.versions.mongosh, '2.12.0');
-    const numbers = ({ keyVault }) => Object.fromEntries(Object.entries(keyVault.providers).map(([name, { keys, open }]) => [name, [Number(keys), Number(open)]]));
+    const numbers = ({ keyVault }) => Object.fromEntries(
+      Object.entries(keyVault.providers).map(([name, { keys, open }]) => [name, [Number(keys), Number(open)]]),
+    );
     assert.deepEqual(numbers(value.last), { local: [1, 1], 'local:second': [1, 1] });
     assert.deepEqual(numbers(value.byVault), numbers(value.last));
     assert.deepEqual(numbers(value.byOptions), { local: [1, 1], 'local:second': [1, 0] });
     const [closed] = value.byOptions.keyVault.closedKeys;
     assert.deepEqual([String(closed._id), closed.keyAltNames, closed.code], [String(value.ids[1]), ['second'], 'KMS_PROVIDER_NOT_CONFIGURED']);
-    assert.deepEqual([value.last.summary, value.byOptions.summary], ['every key opens: 2 of 2', '1 of 1 key under local:second does not open: kmsProviders has no local:second']);
+    assert.deepEqual(
+      [value.last.summary, value.byOptions.summary],
+      ['every key opens: 2 of 2', '1 of 1 key under local:second does not open: kmsProviders has no local:second'],
+    );
     assert.deepEqual([value.last.keyVault.writable, value.last.keyVault.uniqueIndex, value.last.keyVault.namespace], [true, true, `${database}.status`]);
   });
 
@@ -218,7 +240,8 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   it('adds little to the start of the shell', async (test) => {
-    const script = `const started = performance.now(); ${shell.load} const loaded = performance.now(); csfle.clientEncryption(${options}).close(); [loaded - started, performance.now() - loaded].map(Math.round)`;
+    const script = `const started = performance.now(); ${shell.load} const loaded = performance.now(); csfle.clientEncryption(${options}).close();
+      [loaded - started, performance.now() - loaded].map(Math.round)`;
     const runs = [];
     for (let round = 0; round < 3; round += 1) runs.push(await run(script).then(({ value }) => value.map(Number)));
     const [load, first] = [0, 1].map((column) => Math.min(...runs.map((one) => one[column])));
@@ -231,5 +254,8 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
 function spellings(key) {
   const start = key.subarray(0, 24);
   const hex = start.toString('hex');
-  return [hex, hex.match(/../g).join(' '), start.toString('base64').slice(0, 24), [...start].slice(0, 8).join(', '), [...start].slice(0, 8).join(','), start.toString('latin1')];
+  return [
+    hex, hex.match(/../g).join(' '), start.toString('base64').slice(0, 24), [...start].slice(0, 8).join(', '), [...start].slice(0, 8).join(','),
+    start.toString('latin1'),
+  ];
 }

@@ -13,7 +13,10 @@ const EVIL = { provider: 'aws', region: 'us-east-1', key: 'arn:aws:kms:us-east-1
 
 function place(fleOptions) {
   const calls = [];
-  const aws = { encrypt: async (call) => { calls.push(call); return call.plaintext.map((byte) => byte ^ 1); }, decrypt: async (call) => { calls.push(call); return call.ciphertext.map((byte) => byte ^ 1); } };
+  const aws = {
+    encrypt: async (call) => { calls.push(call); return call.plaintext.map((byte) => byte ^ 1); },
+    decrypt: async (call) => { calls.push(call); return call.ciphertext.map((byte) => byte ^ 1); },
+  };
   const dates = { creationDate: new Date(), updateDate: new Date(), status: 0 };
   const planted = (masterKey) => ({ _id: new UUID(randomUUID()), keyMaterial: new Binary(randomBytes(96)), ...dates, masterKey });
   const keys = [planted(EVIL)];

@@ -1,8 +1,7 @@
-// What csfle says in the real mongosh is in options and methods of the shell, and names key vault, server and next step.
+// Messages of csfle in the real mongosh name options and methods of the shell, the key vault, its server and the next step.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { MongoClient } from 'mongodb';
@@ -18,12 +17,10 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
 
   before(async () => {
     uri = (await testServices()).mongodbUri;
-    shell = await installForShell({ awsSdk: true });
-    for (const name of ['master-key.bin', 'new.bin']) await writeFile(join(shell.folder, name), randomBytes(96), { mode: 0o600 });
-    await writeFile(join(shell.folder, 'passphrase.txt'), 'correct horse\n', { mode: 0o600 });
+    const files = { 'master-key.bin': randomBytes(96), 'new.bin': randomBytes(96), 'passphrase.txt': 'correct horse\n' };
+    shell = await installForShell({ awsSdk: true, files });
     client = await MongoClient.connect(uri);
-    const made = await run("csfle.keyVault(options).createKey('local', ['patients.ssn'])");
-    assert.equal(made.code, 0, made.stderr);
+    await evaluate("csfle.keyVault(options).createKey('local', ['patients.ssn'])");
   });
   after(async () => {
     await client?.db(database).dropDatabase();
@@ -36,11 +33,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     const options = { keyVaultNamespace: '${database}.__keyVault', kmsProviders: { local } }, empty = { ...options, keyVaultNamespace: '${database}.nowhere' };
     const fails = (work) => { try { work(); return null; } catch ({ code, message, remedy }) { return { code, message, remedy }; } };`;
   const run = (script, settings = {}) => shell.run(`${prelude()} ${script}`, { uri, ...settings });
-  const evaluate = async (script) => {
-    const { code, stdout, stderr, value } = await run(script);
-    assert.equal(code, 0, `${stdout}\n${stderr}`);
-    return value;
-  };
+  const evaluate = (script) => shell.evaluate(`${prelude()} ${script}`, { uri });
   // The result as a person sees it.
   const printed = async (script) => {
     const { code, stdout, stderr } = await run(`print(${script})`, { json: false });
@@ -48,9 +41,11 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     return stdout;
   };
 
-  it('an option that is not known is refused with the list of the shell', async () => {
-    const value = await evaluate(`({ migrate: fails(() => csfle.migrate({ ...options, collection: [] })), status: fails(() => csfle.status({ ...options, from: { provider: 'local' } })),
-      keyVault: fails(() => csfle.keyVault({ ...options, keyVaultStore: {} })), clientEncryption: fails(() => csfle.clientEncryption({ ...options, bson: {} })) })`);
+  it("an unknown option is refused with the list of the shell's options", async () => {
+    const value = await evaluate(`({ migrate: fails(() => csfle.migrate({ ...options, collection: [] })),
+        status: fails(() => csfle.status({ ...options, from: { provider: 'local' } })),
+      keyVault: fails(() => csfle.keyVault({ ...options, keyVaultStore: {} })),
+      clientEncryption: fails(() => csfle.clientEncryption({ ...options, bson: {} })) })`);
     for (const { code, message } of Object.values(value)) {
       assert.equal(code, 'OPTION_INVALID');
       assert.match(message, /it has client, keyVaultNamespace, /);
@@ -64,9 +59,11 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.match(text, new RegExp(`^ {2}vault +${database}\\.__keyVault at ${new URL(uri).host}$`, 'm'));
   });
 
-  it('a key file that does not open the keys is named, with the next step, in plan and status', async () => {
+  it('plan and status name a key file that does not open the keys, with the next step', async () => {
     const wrong = "{ ...options, kmsProviders: { local: csfle.localKeyFile('new.bin') } }";
-    const text = await printed(`csfle.migrate({ ...${wrong}, to: { provider: 'local' }, newMasterKey: true, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'] })`);
+    const text = await printed(
+      `csfle.migrate({ ...${wrong}, to: { provider: 'local' }, newMasterKey: true, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'] })`,
+    );
     assert.match(text, /FAIL old-keys-unwrap: .*do not open under the local master key of new\.bin.*\n +Give the file .*csfle\.localKeyFile/);
     const { keyVault } = await evaluate(`csfle.status(${wrong})`);
     assert.deepEqual(keyVault.closedKeys.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
@@ -74,7 +71,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.match(keyVault.closedKeys[0].remedy, /csfle\.localKeyFile/);
   });
 
-  it('an empty key vault and a missing collection fail what would stand for work', async () => {
+  it('backup.create and migrate with execute fail for an empty key vault and for a missing collection', async () => {
     const value = await evaluate(`({ backup: fails(() => csfle.backup.create('empty.csfle-backup', { keyVaultNamespace: empty.keyVaultNamespace, ...words })),
       decrypt: csfle.migrate({ ...empty, ...words, mode: 'decrypt', collections: ['${database}.__keyVault'], confirmPlaintext: true, execute: true }),
       proof: fails(() => csfle.keyVault(options).rewrapManyDataKey({}, { proof: { collections: ['${database}.nowhere'] } })),
@@ -87,7 +84,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual([Number(made.keys), existsSync(join(shell.folder, 'empty.csfle-backup'))], [0, true]);
   });
 
-  it('restore prints a plan that says that nothing was written; the report stays data', async () => {
+  it('restore prints its plan as text; the returned report is plain data', async () => {
     await evaluate("csfle.backup.create('one.csfle-backup', { keyVaultNamespace: options.keyVaultNamespace, ...words })");
     const { keyId } = { keyId: (await client.db(database).collection('__keyVault').findOne())._id };
     await client.db(database).collection('__keyVault').deleteOne({ _id: keyId });
@@ -101,9 +98,10 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual([report.executed, report.ok, report.inserted.length, report.replacedFile], [true, true, 1, null]);
   });
 
-  it('a backup that does not open is named with its seal, a missing file with its folder', async () => {
+  it('the error for a backup that does not open names its kind of seal, that for a missing file its folder', async () => {
     const value = await evaluate(`fs.writeFileSync('other.txt', 'another passphrase', { mode: 0o600 });
-      ({ wrong: fails(() => csfle.backup.verify('one.csfle-backup', { passphraseFile: 'other.txt' })), none: fails(() => csfle.backup.verify('other.txt', words)), absent: fails(() => csfle.localKeyFile('absent.bin')) })`);
+      ({ wrong: fails(() => csfle.backup.verify('one.csfle-backup', { passphraseFile: 'other.txt' })),
+        none: fails(() => csfle.backup.verify('other.txt', words)), absent: fails(() => csfle.localKeyFile('absent.bin')) })`);
     assert.deepEqual([value.wrong.code, value.none.code, value.absent.code], ['BACKUP_KEY_WRONG', 'BACKUP_NOT_RECOGNIZED', 'ARGUMENT_INVALID']);
     assert.match(value.wrong.message, /^one\.csfle-backup: .*sealed under a passphrase$/);
     assert.match(value.wrong.remedy, /passphraseFile/);
@@ -111,10 +109,13 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.ok(value.absent.message.includes(join(shell.folder, 'absent.bin')), value.absent.message);
   });
 
-  it('Ctrl-C finishes the write in flight, prints a report, and says how to go on', async () => {
+  it('Ctrl-C during a migration waits for the pending write, prints a report and how to continue', async () => {
     const { kmsEndpoint, keyArn, region } = await testServices();
     const vault = client.db(database).collection('interrupted');
-    const made = await evaluate(`const vault = csfle.keyVault({ ...options, keyVaultNamespace: '${database}.interrupted' }); [1, 2, 3].map((n) => vault.createKey('local', ['key' + n])).length`);
+    const made = await evaluate(
+      `const vault = csfle.keyVault({ ...options, keyVaultNamespace: '${database}.interrupted' });
+       [1, 2, 3].map((n) => vault.createKey('local', ['key' + n])).length`,
+    );
     assert.equal(Number(made), 3);
     let interrupt;
     // The target is tried with two calls; each key takes three.
@@ -122,9 +123,12 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     try {
       const input = `${shell.load}
         const options = { keyVaultNamespace: '${database}.interrupted', kmsProviders: { local: csfle.localKeyFile('master-key.bin'), aws: csfle.awsKms() } };
-        csfle.migrate({ ...options, from: { provider: 'local' }, to: { provider: 'aws', region: '${region}', key: '${keyArn}' }, kmsConcurrency: 1, backup: false, execute: true })
+        const to = { provider: 'aws', region: '${region}', key: '${keyArn}' };
+        csfle.migrate({ ...options, from: { provider: 'local' }, to, kmsConcurrency: 1, backup: false, execute: true })
         `.replaceAll(/\n +/g, '\n');
-      const { stdout } = await shell.run(undefined, { uri, json: false, input, env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, endsInput: false, whileRunning(child) {
+      const { stdout } = await shell.run(undefined, { uri, json: false, input, env: {
+        AWS_ENDPOINT_URL_KMS: kms.endpoint,
+      }, endsInput: false, whileRunning(child) {
         interrupt = (signal) => child.kill(signal);
         child.stdout.on('data', (text) => { if (/run it again/.test(text)) setTimeout(() => child.kill('SIGKILL'), 500); });
       } });
@@ -138,10 +142,13 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     }
   });
 
-  it('help lists the object of backups, and a failed backup has its remedy on a line of its own', async () => {
+  it('help lists csfle.backup, and a failed backup is printed with its remedy on a separate line', async () => {
     const { stdout } = await shell.run(undefined, { uri, json: false, input: `${shell.load}\ncsfle.help()\n` });
     assert.match(stdout, /^ +backup +Sealed backups/m);
-    const text = await printed(`csfle.migrate({ ...options, ...words, kmsProviders: { local, 'local:new': csfle.localKeyFile('new.bin') }, to: { provider: 'local:new' }, backupFile: 'new.bin', execute: true })`);
+    const text = await printed(
+      `csfle.migrate({ ...options, ...words, kmsProviders: { local, 'local:new': csfle.localKeyFile('new.bin') }, to: { provider: 'local:new' },
+         backupFile: 'new.bin', execute: true })`,
+    );
     assert.match(text, /^ {2}failed +backup: .*choose another name \[MIGRATION_BACKUP_FAILED\]\n +Nothing was written\. Name a new file in backupFile/m);
   });
 });

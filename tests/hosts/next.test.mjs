@@ -23,7 +23,9 @@ before(async () => {
 }, { timeout: 300_000 });
 
 test('the server that is built answers with what it decrypted', { timeout: 60_000 }, async () => {
-  const server = spawn(process.execPath, [program, 'start', '--port', '0', '--hostname', '127.0.0.1'], { cwd: project, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const server = spawn(
+    process.execPath, [program, 'start', '--port', '0', '--hostname', '127.0.0.1'], { cwd: project, env, stdio: ['ignore', 'pipe', 'pipe'] },
+  );
   const ended = once(server, 'close');
   try {
     const response = await fetch(`${await addressOf(server)}/seal`);

@@ -10,7 +10,9 @@ import { versions } from './versions.mjs';
 const { mongodbUri } = await testServices();
 const mongodb = manifest.devDependencies.mongodb;
 const lockOf = (folder) => readFileSync(join(folder, 'package-lock.json'), 'utf8');
-const installedVersions = (folder) => Object.fromEntries(Object.entries(JSON.parse(lockOf(folder)).packages).map(([path, { name, version }]) => [path, [name, version].filter(Boolean).join('@')]));
+const installedVersions = (folder) => Object.fromEntries(
+  Object.entries(JSON.parse(lockOf(folder)).packages).map(([path, { name, version }]) => [path, [name, version].filter(Boolean).join('@')]),
+);
 
 async function prints(folder, file, expected = printed) {
   assert.deepEqual(JSON.parse(await succeed(process.execPath, [file, mongodbUri], { cwd: folder })), expected);
@@ -22,7 +24,9 @@ describe('npm, without overrides and without flags', { timeout: 300_000 }, () =>
     const versions = installedVersions(folder);
     assert.equal(versions[`node_modules/${alias}`], `csfle-wasm@${manifest.version}`);
     assert.equal(versions['node_modules/mongodb'], mongodb);
-    assert.deepEqual(Object.keys(versions).filter((path) => path.endsWith('mongodb') || path.endsWith('bson') || path.endsWith(alias)).length, 3, 'one of each');
+    assert.deepEqual(
+      Object.keys(versions).filter((path) => path.endsWith('mongodb') || path.endsWith('bson') || path.endsWith(alias)).length, 3, 'one of each',
+    );
     const { code, stdout, stderr } = await run('npm', ['ls', '--all'], { cwd: folder, shell: process.platform === 'win32' });
     assert.equal(code, 0, stderr);
     assert.match(stdout, new RegExp(`${alias}@npm:csfle-wasm@${manifest.version.replaceAll('.', '\\.')}\\n`));

@@ -36,7 +36,10 @@ test('CommonJS requires the package by name and encrypts', () => {
 });
 
 test('ESM imports the package by name and encrypts', () => {
-  const answer = runProgram('b.mjs', `import { ClientEncryption, MemoryKeyVaultStore } from 'csfle-wasm'; ${roundTrip} console.log(await roundTrip({ ClientEncryption, MemoryKeyVaultStore }));`);
+  const answer = runProgram(
+    'b.mjs',
+    `import { ClientEncryption, MemoryKeyVaultStore } from 'csfle-wasm'; ${roundTrip} console.log(await roundTrip({ ClientEncryption, MemoryKeyVaultStore }));`,
+  );
   assert.equal(answer, '6 hello\n');
 });
 
@@ -106,7 +109,10 @@ function compile(file, source, modules) {
   writeFileSync(join(project, file), source);
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
     // skipLibCheck stays off: our own declarations have to be right too.
-    compilerOptions: { target: 'ES2022', lib: ['ES2022', 'ESNext.Disposable', 'DOM'], types: ['node'], strict: true, noEmit: true, exactOptionalPropertyTypes: true, ...modules },
+    compilerOptions: {
+      target: 'ES2022', lib: ['ES2022', 'ESNext.Disposable', 'DOM'], types: ['node'], strict: true, noEmit: true, exactOptionalPropertyTypes: true,
+      ...modules,
+    },
     files: [file],
   }));
   const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');

@@ -45,7 +45,9 @@ export async function succeed(command, args, options) {
 }
 
 /** npm as it comes, but quiet, and content with what its cache has. */
-export const npm = (folder, ...args) => run('npm', [...args, '--prefer-offline', '--no-audit', '--no-fund'], { cwd: folder, shell: process.platform === 'win32' });
+export const npm = (folder, ...args) => run(
+  'npm', [...args, '--prefer-offline', '--no-audit', '--no-fund'], { cwd: folder, shell: process.platform === 'win32' },
+);
 
 /** Once: the tarball that a clone makes, in a folder where projects find it as a neighbour. Resolves to its path. */
 export async function packedTarball() {

@@ -13,13 +13,17 @@ import { createCmk, startServices } from '../../js/dev/services.mjs';
 
 let scratch;
 const children = [];
+const setVariables = (values) => {
+  for (const [name, value] of Object.entries(values)) if (value === undefined) delete process.env[name]; else process.env[name] = value;
+};
+// Sets variables of the environment, or removes those whose value is undefined, and puts back what was there.
 const withEnvironment = async (changes, work) => {
-  const before = { ...process.env };
-  Object.assign(process.env, changes);
+  const before = Object.fromEntries(Object.keys(changes).map((name) => [name, process.env[name]]));
+  setVariables(changes);
   try {
     return await work();
   } finally {
-    for (const name of Object.keys(changes)) if (before[name] === undefined) delete process.env[name]; else process.env[name] = before[name];
+    setVariables(before);
   }
 };
 beforeEach(() => { scratch = mkdtempSync(join(tmpdir(), 'csfle-services-')); });
@@ -113,25 +117,37 @@ test('only what is asked for starts, and the emulator makes keys', async () => {
 
 test('the demo uses the server and the key that the environment names, and starts nothing beside them', async () => {
   const { mongodbUri, kmsEndpoint, stop } = await startServices({ env: {} });
-  const { arn } = await createCmk(kmsEndpoint);
-  const reused = { MONGODB_URI: mongodbUri, CSFLE_DEMO_KEY_ARN: arn, TMPDIR: scratch };
   try {
+    const { arn } = await createCmk(kmsEndpoint);
     for (const endpoint of [undefined, kmsEndpoint]) {
-      await withEnvironment(endpoint === undefined ? reused : { ...reused, AWS_ENDPOINT_URL_KMS: endpoint }, async () => {
-        if (endpoint === undefined) delete process.env.AWS_ENDPOINT_URL_KMS;
+      const environment = { MONGODB_URI: mongodbUri, CSFLE_DEMO_KEY_ARN: arn, TMPDIR: scratch, AWS_ENDPOINT_URL_KMS: endpoint };
+      const { place, folders } = await withEnvironment(environment, async () => {
         const place = await openPlace();
-        const { server, kmsName } = place;
-        const folders = readdirSync(scratch).map((name) => name.replace(/-[^-]*$/, ''));
-        await place.close();
-        assert.deepEqual([place.mongodbUri, place.arn], [mongodbUri, arn]);
-        assert.match(server, /^MONGODB_URI, /);
-        // Without an endpoint it is the real AWS KMS of the region of the key.
-        assert.equal(kmsName, endpoint ?? 'AWS KMS in us-east-1');
-        // The folder of a server would be `csfle-service`.
-        assert.deepEqual(folders, ['csfle-demo']);
+        try {
+          return { place, folders: readdirSync(scratch).map((name) => name.replace(/-[^-]*$/, '')) };
+        } finally {
+          await place.close();
+        }
       });
+      assert.deepEqual([place.mongodbUri, place.arn], [mongodbUri, arn]);
+      assert.match(place.server, /^MONGODB_URI, /);
+      // Without an endpoint it is the real AWS KMS of the region of the key.
+      assert.equal(place.kmsName, endpoint ?? 'AWS KMS in us-east-1');
+      // The folder of a server would be `csfle-service`.
+      assert.deepEqual(folders, ['csfle-demo']);
     }
   } finally {
     await stop();
   }
+});
+
+test('withEnvironment puts the variables back, those it removed included, when the work fails', async () => {
+  setVariables({ CSFLE_TEST_KEPT: 'before', CSFLE_TEST_NEW: undefined });
+  const failing = withEnvironment({ CSFLE_TEST_KEPT: undefined, CSFLE_TEST_NEW: 'new' }, async () => {
+    assert.deepEqual([process.env.CSFLE_TEST_KEPT, process.env.CSFLE_TEST_NEW], [undefined, 'new']);
+    throw new Error('the work fails');
+  });
+  await assert.rejects(failing, /the work fails/);
+  assert.deepEqual([process.env.CSFLE_TEST_KEPT, process.env.CSFLE_TEST_NEW], ['before', undefined]);
+  setVariables({ CSFLE_TEST_KEPT: undefined });
 });

@@ -65,7 +65,10 @@ describe('a ciphertext is refused by both when', () => {
     ...[3, 5, 10, 12, 13, 18].map((kind) => [`it is of the queryable kind ${kind}`, () => concat([kind], new Uint8Array(80)), 'PAYLOAD_IS_QUERYABLE']),
     ...[8, 19, 100, 255].map((kind) => [`it is of the unassigned kind ${kind}`, () => concat([kind], new Uint8Array(80)), 'PAYLOAD_KIND_UNKNOWN']),
     ['its key is another one', () => encryptValue(value.int(1), { kind: RANDOM, keyId: key.keyId, material: randomBytes(96) }), 'CRYPTO_AUTHENTICATION_FAILED'],
-    ['its key is not in the vault', () => encryptValue(value.int(1), { kind: RANDOM, keyId: randomBytes(16), material: key.material }), 'KEY_VAULT_KEY_NOT_FOUND'],
+    [
+      'its key is not in the vault', () => encryptValue(value.int(1), { kind: RANDOM, keyId: randomBytes(16), material: key.material }),
+      'KEY_VAULT_KEY_NOT_FOUND',
+    ],
     ['a deterministic value claims to be random', () => concat([RANDOM], seal(value.string('a'), DETERMINISTIC).subarray(1)), 'CRYPTO_AUTHENTICATION_FAILED'],
   ];
   for (const [what, build, code] of cases) test(what, () => refusedAlike(build(), code));

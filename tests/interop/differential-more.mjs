@@ -10,7 +10,8 @@ import { ALGORITHM } from './samples.mjs';
 const join = (rng, pieces, most) => Array.from({ length: rng.between(1, most) }, () => rng.pick(pieces)).join('');
 
 const ENDPOINT_PIECES = [
-  'a', 'b.c', 'host', '.', '..', ':', '443', ':443', '/', '//', '?', '#', '@', '%', '%41', '%4', '%00', 'http://', 'https:', '://', '[', ']', '::1', '-', '_', '~', ' ', '\t', '\r\n', 'é',
+  'a', 'b.c', 'host', '.', '..', ':', '443', ':443', '/', '//', '?', '#', '@', '%', '%41', '%4', '%00', 'http://', 'https:', '://', '[', ']', '::1',
+  '-', '_', '~', ' ', '\t', '\r\n', 'é',
   '\u007f', '"', '<', '\\', '^', '`', '{', '|', '}', '!', '$', '&', "'", '(', ')', '*', '+', ',', ';', '=', 'x=1', 'A.B', '1.2.3.4', '99999', '-1',
 ];
 
@@ -38,7 +39,9 @@ async function providerIdentifier({ rng, pair }) {
 
 /** A document encrypted in one call, field by field compared with what the rules give, and opened by libmongocrypt. */
 async function encryptDocument({ rng, pair, keys }) {
-  const chosen = Array.from({ length: rng.between(1, 6) }, (_, index) => ({ name: `f${index}`, item: randomValue(rng, 1), key: rng.pick(keys), inside: rng.chance(0.4) }));
+  const chosen = Array.from(
+    { length: rng.between(1, 6) }, (_, index) => ({ name: `f${index}`, item: randomValue(rng, 1), key: rng.pick(keys), inside: rng.chance(0.4) }),
+  );
   const rules = {};
   for (const entry of chosen) {
     entry.kind = allowsDeterministic(entry.item) && rng.chance(0.5) ? DETERMINISTIC : RANDOM;

@@ -62,14 +62,20 @@ async function decrypt({ rng, pair, keys }) {
   const item = randomValue(rng);
   const payload = seal(item, rng.pick(keys), kindFor(rng, item));
   const [theirs, ours] = [await pair.theirs.decrypt(payload), await pair.ours.decrypt(payload)];
-  return { theirs, ours, input: { what: `type ${item.type}`, payloads: [payload] }, check: () => (ours.value.equals(item) ? valuesDiffer(ours.value, theirs.value) : 'another value') };
+  return {
+    theirs, ours, input: { what: `type ${item.type}`, payloads: [payload] },
+    check: () => (ours.value.equals(item) ? valuesDiffer(ours.value, theirs.value) : 'another value'),
+  };
 }
 
 async function decryptDamaged({ rng, pair, keys }) {
   const item = randomValue(rng, 1);
   const { what, payload } = damagePayload(rng, seal(item, rng.pick(keys), kindFor(rng, item)));
   const [theirs, ours] = [await pair.theirs.decrypt(payload), await pair.ours.decrypt(payload)];
-  return { theirs, ours, input: { what: `${what} ${HEX(payload).slice(0, 80)}`, payloads: [payload], several: what === 'random' }, check: () => valuesDiffer(ours.value, theirs.value) };
+  return {
+    theirs, ours, input: { what: `${what} ${HEX(payload).slice(0, 80)}`, payloads: [payload], several: what === 'random' },
+    check: () => valuesDiffer(ours.value, theirs.value),
+  };
 }
 
 /** Option values that are well typed and may still be wrong. */
@@ -87,7 +93,10 @@ async function encryptOptions({ rng, pair, keys }) {
   const item = rng.pick([value.string('x'), value.double(1), value.null()]);
   const [theirs, ours] = [await pair.theirs.encrypt(item, options), await pair.ours.encrypt(item, options)];
   const known = keys.some(({ keyId, keyAltNames }) => (reference.keyId ? HEX(keyId) === HEX(reference.keyId) : keyAltNames.includes(reference.keyAltName)));
-  const faults = [!Object.values(ALGORITHM).some((name) => name.toLowerCase() === algorithm.toLowerCase()), Object.keys(reference).length !== 1 || !known, item.type !== TYPE.string];
+  const faults = [
+    !Object.values(ALGORITHM).some((name) => name.toLowerCase() === algorithm.toLowerCase()), Object.keys(reference).length !== 1 || !known,
+    item.type !== TYPE.string,
+  ];
   return { theirs, ours, input: { what: `${algorithm} ${Object.keys(reference)} type ${item.type}`, several: severalOf(faults) }};
 }
 
@@ -110,7 +119,8 @@ function randomMasterKey(rng, provider) {
   const type = provider.split(':')[0];
   const word = () => rng.pick([rng.text(rng.between(1, 12)), 'plain', 'with-dash_1.2~x']);
   const parts = MASTER_KEYS[provider].map(([name, item]) => [name, value.string(ENDPOINT_FIELDS.has(name) || rng.chance(0.6) ? item : word())]);
-  if (['aws', 'gcp', 'kmip'].includes(type) && !parts.some(([name]) => name === 'endpoint') && rng.chance(0.4)) parts.push(['endpoint', value.string(rng.pick(ENDPOINTS))]);
+  if (['aws', 'gcp', 'kmip'].includes(type) && !parts.some(([name]) => name === 'endpoint') && rng.chance(0.4))
+    parts.push(['endpoint', value.string(rng.pick(ENDPOINTS))]);
   if (['azure', 'gcp'].includes(type) && rng.chance(0.3)) parts.push(['keyVersion', value.string(word())]);
   if (type === 'kmip' && rng.chance(0.3)) parts.push(['delegated', value.bool(rng.chance(0.5))]);
   if (rng.chance(0.25)) {
@@ -135,7 +145,9 @@ async function createDataKey({ rng, pair }) {
   const without = (key) => document(fields(key).filter(([name]) => !['creationDate', 'updateDate'].includes(name)));
   const faults = [faulty, new Set(names).size < names.length, keyMaterial.length !== 96];
   const input = { what: `${provider} ${what} ${parts.map(([name, item]) => `${name}:${item.type}`)}`, names, several: severalOf(faults) };
-  return { theirs, ours, input, check: () => (registers ? differ(shapeOf(ours.output), shapeOf(theirs.output), 'shape') : differ(without(ours.output), without(theirs.output), 'key document')) };
+  return { theirs, ours, input, check: () => (registers
+    ? differ(shapeOf(ours.output), shapeOf(theirs.output), 'shape')
+    : differ(without(ours.output), without(theirs.output), 'key document')) };
 }
 
 /** Names and types of all fields, those of the master key included. */
@@ -183,7 +195,9 @@ async function vaultAnswer(context) {
   const reference = referenceTo(rng, key);
   const options = { algorithm: ALGORITHM.random, ...reference };
   const { theirs, ours } = await freshly(context, (side) => { side.feed = fed; }, (side) => side.encrypt(value.int(1), options));
-  const isWanted = (bytes) => (reference.keyId ? HEX(keyIdOf(bytes)) === HEX(key.keyId) : HEX(field(bytes, 'keyAltNames').bytes) === HEX(field(key.document, 'keyAltNames').bytes));
+  const isWanted = (bytes) => (reference.keyId
+    ? HEX(keyIdOf(bytes)) === HEX(key.keyId)
+    : HEX(field(bytes, 'keyAltNames').bytes) === HEX(field(key.document, 'keyAltNames').bytes));
   const repeated = ['_id', 'keyAltNames'].some((name) => new Set(fed.map((bytes) => HEX(field(bytes, name).bytes))).size < fed.length);
   const faults = [fed.some((bytes) => !isWanted(bytes)), repeated, !fed.some(isWanted)];
   return { theirs, ours, input: { what: `${fed.length} documents for ${Object.keys(options)[1]}`, several: severalOf(faults) }};
@@ -216,7 +230,8 @@ async function rewrap(context) {
   const vault = chosen.map((key) => key.document);
   const { theirs, ours } = await freshly(context, (side) => { side.vault = vault; }, (side) => side.rewrap(to, masterKey));
   const check = async () => {
-    if (ours.keys.length !== chosen.length || theirs.keys.length !== chosen.length) return `${ours.keys.length} and ${theirs.keys.length} keys of ${chosen.length}`;
+    if (ours.keys.length !== chosen.length || theirs.keys.length !== chosen.length)
+      return `${ours.keys.length} and ${theirs.keys.length} keys of ${chosen.length}`;
     const byId = (found) => new Map(found.keys.map((key) => [HEX(binary(key._id).content), key]));
     const [left, right] = [byId(ours), byId(theirs)];
     for (const key of chosen) {

@@ -53,7 +53,9 @@ export async function runDifferential({ steps, seed = 1, onStep = () => {} } = {
     for (const maker of ['ours', 'theirs']) keys.push(await pair.dataKey(maker, provider, [`${provider} by ${maker}`]));
   }
   pair.setVault(keys.map(({ document }) => document));
-  const report = { steps: 0, seed, mismatches: 0, operations: {}, refused: 0, differences: Object.fromEntries(DIFFERENCES.map(({ name }) => [name, 0])), details: [] };
+  const report = {
+    steps: 0, seed, mismatches: 0, operations: {}, refused: 0, differences: Object.fromEntries(DIFFERENCES.map(({ name }) => [name, 0])), details: [],
+  };
   const weighted = Object.entries(OPERATIONS).flatMap(([name, { weight }]) => Array(weight).fill(name));
   try {
     while (report.steps < steps) {
@@ -84,7 +86,10 @@ async function oneStep(report, operation, context) {
   }
   report.mismatches += 1;
   if (report.details.length < SHOWN) {
-    report.details.push({ step, operation, what, input: input.what, libmongocrypt: theirs.ok ? 'ok' : theirs.message, package: ours.ok ? 'ok' : `${ours.code}: ${ours.message}` });
+    report.details.push({
+      step, operation, what, input: input.what, libmongocrypt: theirs.ok ? 'ok' : theirs.message,
+      package: ours.ok ? 'ok' : `${ours.code}: ${ours.message}`,
+    });
   }
 }
 

@@ -29,7 +29,8 @@ test(`${CALLS} random calls on contexts have the same effect as on libmongocrypt
   assert.ok(report.steps >= CALLS);
   const calls = ['answer', 'chunk', 'fail', 'feed', 'finalize', 'finishOperation', 'finishRequests', 'make', 'nextRequest', 'operation', 'provide'];
   for (const call of calls) assert.ok(report.calls[call] > 10, `${call}: ${report.calls[call]}`);
-  for (const kind of ['dataKey', 'decrypt', 'encrypt', 'explicitDecrypt', 'explicitEncrypt', 'rewrap']) assert.ok(report.contexts[kind] > 100, `${kind}: ${report.contexts[kind]}`);
+  for (const kind of ['dataKey', 'decrypt', 'encrypt', 'explicitDecrypt', 'explicitEncrypt', 'rewrap'])
+    assert.ok(report.contexts[kind] > 100, `${kind}: ${report.contexts[kind]}`);
 });
 
 test('a difference is found and counted, not passed over', async () => {

@@ -53,7 +53,8 @@ test('values in nested documents and arrays', async () => {
 test('nesting close to the 200 levels of the server', async () => {
   const build = (put) => {
     let inner = document([['v', put(value.string('bottom'))]]);
-    for (let level = 0; level < 140; level += 1) inner = document([[level % 2 ? 'd' : 'x', level % 3 ? value.object(inner) : value.array([value.object(inner)])]]);
+    for (let level = 0; level < 140; level += 1)
+      inner = document([[level % 2 ? 'd' : 'x', level % 3 ? value.object(inner) : value.array([value.object(inner)])]]);
     return inner;
   };
   await decryptedAlike(build(seal), build((item) => item));
@@ -107,7 +108,9 @@ test('one value that fails fails the whole document, with the same kind of error
     return value.encrypted(payload);
   };
   const absent = value.encrypted(concat([RANDOM], new Uint8Array(16).fill(9), [TYPE.int], new Uint8Array(64)));
-  for (const bad of [flipped(good, -1), flipped(good, 18), flipped(good, 17), absent, value.encrypted(Uint8Array.of(1)), value.encrypted(new Uint8Array(18).fill(2))]) {
+  for (const bad of [
+    flipped(good, -1), flipped(good, 18), flipped(good, 17), absent, value.encrypted(Uint8Array.of(1)), value.encrypted(new Uint8Array(18).fill(2)),
+  ]) {
     const bytes = document([['a', good], ['b', bad]]);
     const theirs = await pair.theirs.decryptDocument(bytes);
     const ours = await pair.ours.decryptDocument(bytes);

@@ -20,7 +20,8 @@ function boxedValue(bytes) {
 }
 
 const isRewrapOutput = (item) =>
-  item.type === TYPE.array && fields(item.bytes).every(([, key]) => key.type === TYPE.object && field(key.bytes, 'keyMaterial') && field(key.bytes, 'masterKey'));
+  item.type === TYPE.array
+    && fields(item.bytes).every(([, key]) => key.type === TYPE.object && field(key.bytes, 'keyMaterial') && field(key.bytes, 'masterKey'));
 
 /**
  * The `bson` package with a way around JavaScript values: RawValue and verbatim documents are written as they are, and
@@ -30,7 +31,9 @@ export const rawBson = {
   ...bson,
   serialize(input, options) {
     if (input[BYTES]) return input[BYTES];
-    return document(Object.entries(input).map(([name, item]) => [name, item instanceof RawValue ? item : field(bson.serialize({ [name]: item }, options), name)]));
+    return document(
+      Object.entries(input).map(([name, item]) => [name, item instanceof RawValue ? item : field(bson.serialize({ [name]: item }, options), name)]),
+    );
   },
   deserialize(bytes, options) {
     const item = boxedValue(bytes);

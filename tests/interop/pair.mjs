@@ -46,7 +46,10 @@ export class Pair {
   /** A data key made by one side, with known material. */
   async dataKey(maker, provider, keyAltNames = []) {
     const material = new Uint8Array(randomBytes(96));
-    const { output } = accept(await this[maker].createDataKey(provider, { masterKey: MASTER_KEYS[provider], keyAltNames, keyMaterial: material }), `createDataKey(${provider})`);
+    const { output } = accept(
+      await this[maker].createDataKey(provider, { masterKey: MASTER_KEYS[provider], keyAltNames, keyMaterial: material }),
+      `createDataKey(${provider})`,
+    );
     return { document: output, keyId: keyIdOf(output), material, keyAltNames, provider, maker };
   }
 

@@ -219,7 +219,8 @@ class Reader {
   skipBinary() {
     const length = this.int32();
     const subtype = this.byte();
-    if (subtype === 2 && (length < 4 || this.view.getInt32(this.offset, true) !== length - 4)) throw new RangeError('binary of subtype 2 with another length inside');
+    if (subtype === 2 && (length < 4 || this.view.getInt32(this.offset, true) !== length - 4))
+      throw new RangeError('binary of subtype 2 with another length inside');
     this.take(length);
   }
 

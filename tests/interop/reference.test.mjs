@@ -34,7 +34,9 @@ test('the reference reproduces the known answer of libmongocrypt, mcgrew.json', 
   // Key bytes 00 to 3f and a zero third part; draft-mcgrew-aead-aes-cbc-hmac-sha2, AEAD_AES_256_CBC_HMAC_SHA_512, is the
   // same construction with the same inputs, whose tag RFC 7518 appendix B.3 lists.
   const material = concat(Uint8Array.from({ length: 64 }, (_, index) => index), new Uint8Array(32));
-  const text = new TextEncoder().encode('A cipher system must not be required to be secret, and it must be able to fall into the hands of the enemy without inconvenience');
+  const text = new TextEncoder().encode(
+    'A cipher system must not be required to be secret, and it must be able to fall into the hands of the enemy without inconvenience',
+  );
   const associatedData = new TextEncoder().encode('The second principle of Auguste Kerckhoffs');
   const sealed = seal(material, associatedData, text, fromHex('1af38c2dc2b96ffdd86694092341bc04'));
   assert.equal(HEX(sealed.subarray(-32)), '4dd3b4c088a7f45c216839645b2012bf2e6269a8c56a816dbc1b267761955bc5');

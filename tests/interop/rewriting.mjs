@@ -45,7 +45,9 @@ export function rewritten(item) {
 export const rewrittenDocument = (bytes) => document(fields(bytes, LATIN1).map(([name, item]) => [name, rewritten(item)]), LATIN1);
 
 /** What is wrong between two byte strings, or undefined. */
-export const differ = (actual, expected, what) => (HEX(actual) === HEX(expected) ? undefined : `${what}: ${HEX(actual).slice(0, 400)} is not ${HEX(expected).slice(0, 400)}`);
+export const differ = (actual, expected, what) => (HEX(actual) === HEX(expected)
+  ? undefined
+  : `${what}: ${HEX(actual).slice(0, 400)} is not ${HEX(expected).slice(0, 400)}`);
 
 /** As `differ`, for what libmongocrypt has copied. */
 export function differBeyondCopying(actual, expected, what) {

@@ -29,7 +29,10 @@ export const ENCRYPTABLE = Object.freeze({
   objectId: { deterministic: true, values: [value.objectId(bytes(12)), value.objectId(new Uint8Array(12))] },
   bool: { deterministic: false, values: [value.bool(true), value.bool(false)] },
   date: { deterministic: true, values: [0n, 12345n, -1n, -(2n ** 63n), 2n ** 63n - 1n].map(value.date) },
-  regex: { deterministic: true, values: [value.regex('.*'), value.regex('', ''), value.regex('^ü+$', 'imsx'), value.regex('a', 'ism'), value.regex('a', 'xkii'), value.regex('a', 'uxsmli')] },
+  regex: { deterministic: true, values: [
+    value.regex('.*'), value.regex('', ''), value.regex('^ü+$', 'imsx'), value.regex('a', 'ism'), value.regex('a', 'xkii'),
+    value.regex('a', 'uxsmli'),
+  ] },
   dbPointer: { deterministic: true, values: [value.dbPointer('db.example', bytes(12, 3)), value.dbPointer('', bytes(12))] },
   javascript: { deterministic: true, values: [value.javascript('x=1'), value.javascript('')] },
   symbol: { deterministic: true, values: [value.symbol('mongodb-symbol'), value.symbol('')] },
@@ -40,7 +43,10 @@ export const ENCRYPTABLE = Object.freeze({
   int: { deterministic: true, values: [0, 123, -1, 2 ** 31 - 1, -(2 ** 31)].map(value.int) },
   timestamp: { deterministic: true, values: [value.timestamp(123, 456), value.timestamp(0, 0), value.timestamp(2 ** 32 - 1, 2 ** 32 - 1)] },
   long: { deterministic: true, values: [0n, 456n, -1n, 2n ** 63n - 1n, -(2n ** 63n)].map(value.long) },
-  decimal: { deterministic: false, values: [value.decimal(fromHex('d2040000 00000000 00000000 00003a30')), value.decimal(fromHex('00000000 00000000 00000000 0000007c'))] },
+  decimal: {
+    deterministic: false,
+    values: [value.decimal(fromHex('d2040000 00000000 00000000 00003a30')), value.decimal(fromHex('00000000 00000000 00000000 0000007c'))],
+  },
 });
 
 /** Never encrypted, whatever the algorithm. */

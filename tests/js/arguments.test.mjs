@@ -30,7 +30,9 @@ test('a local master key may be bytes, a Buffer, a BSON binary or base64 text', 
 });
 
 test('a local master key of another length is refused with the length found', async () => {
-  for (const [key, length] of [[Buffer.alloc(95), 95], [new Uint8Array(0), 0], [new Binary(Buffer.alloc(97)), 97], [Buffer.alloc(32, 7).toString('base64'), 32], ['', 0]]) {
+  for (const [key, length] of [
+    [Buffer.alloc(95), 95], [new Uint8Array(0), 0], [new Binary(Buffer.alloc(97)), 97], [Buffer.alloc(32, 7).toString('base64'), 32], ['', 0],
+  ]) {
     const error = await failsWith('ARGUMENT_INVALID', construct({ kmsProviders: { local: { key } } }));
     assert.equal(error.details.length, length);
     assert.equal(error.details.provider, 'local');
@@ -60,7 +62,10 @@ test('options of the constructor are checked by name and kind', async () => {
     assert.equal((await failsWith('OPTION_INVALID', construct({ [name]: {} }))).details.option, name);
   }
   construct({ tlsOptions: undefined })().close();
-  const numbers = { keyExpirationMS: [-1, 1.5, NaN, Infinity, '60000'], maxCachedKeys: [0, -1, '5', 2 ** 32], kmsConcurrency: [0, 1.5], kmsTimeoutMS: [0, -5, Infinity, 2 ** 31], kmsRetries: [-1, '3'] };
+  const numbers = {
+    keyExpirationMS: [-1, 1.5, NaN, Infinity, '60000'], maxCachedKeys: [0, -1, '5', 2 ** 32], kmsConcurrency: [0, 1.5],
+    kmsTimeoutMS: [0, -5, Infinity, 2 ** 31], kmsRetries: [-1, '3'],
+  };
   for (const [name, values] of Object.entries(numbers)) {
     for (const value of values) assert.equal((await failsWith('ARGUMENT_INVALID', construct({ [name]: value }))).details.argument, name);
   }
@@ -68,7 +73,9 @@ test('options of the constructor are checked by name and kind', async () => {
 
 test('a key vault store must have the methods of one', async () => {
   for (const method of ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName']) {
-    const partial = Object.fromEntries(['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName'].filter((one) => one !== method).map((one) => [one, async () => []]));
+    const partial = Object.fromEntries(
+      ['find', 'insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName'].filter((one) => one !== method).map((one) => [one, async () => []]),
+    );
     assert.equal((await failsWith('ARGUMENT_INVALID', construct({ keyVaultStore: partial }))).details.method, method);
   }
   const client = { db: () => ({}) };
@@ -79,7 +86,10 @@ test('a key vault store must have the methods of one', async () => {
 
 test('without a key vault only work that needs none is possible', async () => {
   const alone = new ClientEncryption(null, { kmsProviders });
-  for (const work of [() => alone.createDataKey('local'), () => alone.getKey(keyId), () => alone.encrypt(1, { algorithm: RANDOM, keyId }), async () => alone.getKeys(), () => alone.rewrapManyDataKey({})]) {
+  for (const work of [
+    () => alone.createDataKey('local'), () => alone.getKey(keyId), () => alone.encrypt(1, { algorithm: RANDOM, keyId }), async () => alone.getKeys(),
+    () => alone.rewrapManyDataKey({}),
+  ]) {
     await failsWith('ARGUMENT_INVALID', work);
   }
   assert.deepEqual(await alone.decryptDocument({ a: 1 }), { a: 1 });
@@ -91,7 +101,8 @@ test('createDataKey checks its arguments', async () => {
   await failsWith('KMS_PROVIDER_UNRECOGNIZED', () => encryption.createDataKey('ibm'));
   await failsWith('KMS_PROVIDER_NOT_CONFIGURED', () => encryption.createDataKey('aws', { masterKey: { region: 'r', key: 'k' } }));
   await failsWith('KMS_PROVIDER_NOT_CONFIGURED', () => encryption.createDataKey('local:other'));
-  for (const names of ['name', 5, {}, ['a', 5], [null]]) await failsWith('KEY_ALT_NAME_INVALID', () => encryption.createDataKey('local', { keyAltNames: names }));
+  for (const names of ['name', 5, {}, ['a', 5], [null]])
+    await failsWith('KEY_ALT_NAME_INVALID', () => encryption.createDataKey('local', { keyAltNames: names }));
   await failsWith('KEY_ALT_NAME_INVALID', () => encryption.createDataKey('local', { keyAltNames: ['twice', 'twice'] }));
   for (const length of [0, 95, 97]) {
     const error = await failsWith('KEY_MATERIAL_LENGTH', () => encryption.createDataKey('local', { keyMaterial: Buffer.alloc(length) }));
@@ -101,7 +112,8 @@ test('createDataKey checks its arguments', async () => {
   await failsWith('OPTION_INVALID', () => encryption.createDataKey('local', { keyAltName: 'singular' }));
   await failsWith('MASTER_KEY_INVALID', () => encryption.createDataKey('local', { masterKey: { key: 'x' } }));
   const aws = localEncryption({ kmsProviders: { aws: padKms('aws') } });
-  for (const masterKey of [undefined, {}, { region: 'r' }, { key: 'k' }, { region: 5, key: 'k' }, { region: 'r', key: 'k', extra: 1 }]) await failsWith('MASTER_KEY_INVALID', () => aws.createDataKey('aws', { masterKey }));
+  for (const masterKey of [undefined, {}, { region: 'r' }, { key: 'k' }, { region: 5, key: 'k' }, { region: 'r', key: 'k', extra: 1 }])
+    await failsWith('MASTER_KEY_INVALID', () => aws.createDataKey('aws', { masterKey }));
   await failsWith('KMS_ENDPOINT_INVALID', () => aws.createDataKey('aws', { masterKey: { region: 'r', key: 'k', endpoint: 'no-dot' } }));
   aws.close();
 });
@@ -113,29 +125,43 @@ test('a provider inside masterKey does not override the argument', async () => {
 
 test('encrypt checks how the key is named', async () => {
   const algorithm = RANDOM;
-  for (const options of [{ algorithm }, { algorithm, keyId, keyAltName: 'name' }, { algorithm, keyId: 'text' }, { algorithm, keyId: new ObjectId() }, { algorithm, keyId: new Binary(Buffer.alloc(16), 0) }, { algorithm, keyId: new Binary(Buffer.alloc(15), 4) }, { algorithm, keyId: null }]) {
+  for (const options of [
+    { algorithm }, { algorithm, keyId, keyAltName: 'name' }, { algorithm, keyId: 'text' }, { algorithm, keyId: new ObjectId() },
+    { algorithm, keyId: new Binary(Buffer.alloc(16), 0) }, { algorithm, keyId: new Binary(Buffer.alloc(15), 4) }, { algorithm, keyId: null },
+  ]) {
     await failsWith('KEY_REFERENCE_INVALID', () => encryption.encrypt(1, options));
   }
-  for (const keyAltName of [5, {}, ['name']]) await assert.rejects(() => encryption.encrypt(1, { algorithm, keyAltName }), (error) => /^(KEY_ALT_NAME_INVALID|KEY_REFERENCE_INVALID|OPTION_INVALID)$/.test(error.code));
+  for (const keyAltName of [5, {}, ['name']]) await assert.rejects(
+    () => encryption.encrypt(1, { algorithm, keyAltName }),
+    (error) => /^(KEY_ALT_NAME_INVALID|KEY_REFERENCE_INVALID|OPTION_INVALID)$/.test(error.code),
+  );
   for (const options of [undefined, null, 'x']) await failsWith('ARGUMENT_INVALID', () => encryption.encrypt(1, options));
   await encryption.encrypt(1, { algorithm, keyId, keyAltName: undefined });
 });
 
 test('encrypt checks the algorithm and refuses options of Queryable Encryption', async () => {
-  for (const algorithm of [undefined, '', 'AES', 5, null]) await assert.rejects(() => encryption.encrypt(1, { algorithm, keyId }), (error) => /^(ALGORITHM_UNSUPPORTED|OPTION_INVALID)$/.test(error.code));
-  for (const algorithm of ['Indexed', 'Unindexed', 'Range', 'String']) await failsWith('ALGORITHM_QUERYABLE', () => encryption.encrypt(1, { algorithm, keyId }));
-  for (const more of [{ contentionFactor: 1 }, { queryType: 'equality' }, { rangeOptions: {} }]) await failsWith('OPTION_INVALID', () => encryption.encrypt(1, { algorithm: RANDOM, keyId, ...more }));
+  for (const algorithm of [undefined, '', 'AES', 5, null])
+    await assert.rejects(() => encryption.encrypt(1, { algorithm, keyId }), (error) => /^(ALGORITHM_UNSUPPORTED|OPTION_INVALID)$/.test(error.code));
+  for (const algorithm of ['Indexed', 'Unindexed', 'Range', 'String'])
+    await failsWith('ALGORITHM_QUERYABLE', () => encryption.encrypt(1, { algorithm, keyId }));
+  for (const more of [{ contentionFactor: 1 }, { queryType: 'equality' }, { rangeOptions: {} }])
+    await failsWith('OPTION_INVALID', () => encryption.encrypt(1, { algorithm: RANDOM, keyId, ...more }));
   await encryption.encrypt(1, { algorithm: RANDOM.toLowerCase(), keyId });
 });
 
 test('key ids of every method must be UUIDs, names strings', async () => {
   for (const id of [undefined, null, 'text', keyId.toHexString(), new ObjectId(), new Binary(Buffer.alloc(16), 3), Buffer.alloc(16)]) {
-    for (const work of [(one) => encryption.getKey(one), (one) => encryption.deleteKey(one), (one) => encryption.addKeyAltName(one, 'x'), (one) => encryption.removeKeyAltName(one, 'x')]) {
+    for (const work of [
+      (one) => encryption.getKey(one), (one) => encryption.deleteKey(one), (one) => encryption.addKeyAltName(one, 'x'),
+      (one) => encryption.removeKeyAltName(one, 'x'),
+    ]) {
       await failsWith('KEY_REFERENCE_INVALID', () => work(id));
     }
   }
   for (const name of [undefined, null, 5, ['x']]) {
-    for (const work of [(one) => encryption.getKeyByAltName(one), (one) => encryption.addKeyAltName(keyId, one), (one) => encryption.removeKeyAltName(keyId, one)]) await failsWith('KEY_ALT_NAME_INVALID', () => work(name));
+    for (const work of [
+      (one) => encryption.getKeyByAltName(one), (one) => encryption.addKeyAltName(keyId, one), (one) => encryption.removeKeyAltName(keyId, one),
+    ]) await failsWith('KEY_ALT_NAME_INVALID', () => work(name));
   }
 });
 
@@ -149,7 +175,8 @@ test('rewrapManyDataKey checks its arguments', async () => {
 test('whole documents check theirs', async () => {
   for (const wrong of [null, undefined, 5, 'x', [[]]]) await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocument(wrong));
   for (const wrong of [null, undefined, {}, 5]) await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocuments(wrong));
-  for (const options of [undefined, {}, { fields: null }, { fields: { a: null } }]) await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ a: 1 }, options));
+  for (const options of [undefined, {}, { fields: null }, { fields: { a: null } }])
+    await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ a: 1 }, options));
   await failsWith('KEY_REFERENCE_INVALID', () => encryption.encryptDocument({ a: 1 }, { fields: { a: { algorithm: RANDOM, keyId: 'x' } } }));
   await failsWith('ALGORITHM_UNSUPPORTED', () => encryption.encryptDocument({ a: 1 }, { fields: { a: { algorithm: 'x', keyId } } }));
   const circular = {};
@@ -165,7 +192,8 @@ test('a value of another major version of the BSON library is HOST_BSON_MISMATCH
 });
 
 test('key ids and ciphertexts of another major version are taken: only their bytes matter', async () => {
-  const foreign = (value) => ({ _bsontype: 'Binary', [Symbol.for('@@mdb.bson.version')]: 5, sub_type: value.sub_type, buffer: value.buffer, position: value.position });
+  const foreign = (value) =>
+    ({ _bsontype: 'Binary', [Symbol.for('@@mdb.bson.version')]: 5, sub_type: value.sub_type, buffer: value.buffer, position: value.position });
   const encrypted = await encryption.encrypt('x', { algorithm: DETERMINISTIC, keyId: foreign(keyId) });
   assert.equal(await encryption.decrypt(foreign(encrypted)), 'x');
   assert.equal((await encryption.getKey(foreign(keyId))).keyAltNames[0], 'name');
@@ -192,7 +220,7 @@ test('bytes of another realm are bytes', async () => {
   other.close();
 });
 
-test('an object can be disposed of', async () => {
+test('a ClientEncryption can be disposed of with Symbol.dispose', async () => {
   assert.equal(typeof Symbol.dispose, 'symbol', 'this host has Symbol.dispose');
   const one = localEncryption();
   one[Symbol.dispose]();
@@ -202,12 +230,15 @@ test('an object can be disposed of', async () => {
 test('rules that would encrypt nothing are refused', async () => {
   const rule = { algorithm: RANDOM, keyAltName: 'a' };
   class Rules { get ssn() { return rule; } }
-  for (const fields of [{}, [], new Map([['ssn', rule]]), new Set(), Promise.resolve({ ssn: rule }), new Date(), new Rules(), Object.create({ ssn: rule }), { 'visits.$[].note': rule }, { 'a[].b': rule }, { 'a.$.b': rule }])
+  for (const fields of [
+    {}, [], new Map([['ssn', rule]]), new Set(), Promise.resolve({ ssn: rule }), new Date(), new Rules(), Object.create({ ssn: rule }),
+    { 'visits.$[].note': rule }, { 'a[].b': rule }, { 'a.$.b': rule },
+  ])
     await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields }));
   await failsWith('OPTION_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields: { ssn: rule }, feilds: {} }));
 });
 
-test('what writes or destroys asks for true itself: text is no answer', async () => {
+test('options that write or destroy accept only true and false, no text', async () => {
   const evidence = { skipNamespaces: ['*'], reason: 'everything is in memory' };
   const common = { keyVault: store, kmsProviders };
   const calls = [
@@ -224,23 +255,28 @@ test('what writes or destroys asks for true itself: text is no answer', async ()
     await failsWith('ARGUMENT_INVALID', () => retireKeys({ ...common, keys, evidence }));
     await failsWith('ARGUMENT_INVALID', () => restoreRetiredKeys({ keyVault: store, keys }));
   }
-  for (const id of [undefined, 'x', new Binary(Buffer.alloc(16), 0)]) await failsWith('KEY_REFERENCE_INVALID', () => restoreRetiredKeys({ keyVault: store, keys: [id] }));
+  for (const id of [undefined, 'x', new Binary(Buffer.alloc(16), 0)])
+    await failsWith('KEY_REFERENCE_INVALID', () => restoreRetiredKeys({ keyVault: store, keys: [id] }));
 });
 
-test('a misspelt option gets the name that it was most likely meant to be', async () => {
-  for (const [misspelt, meant] of [['keyVaultNamspace', 'keyVaultNamespace'], ['kmsTimeoutMs', 'kmsTimeoutMS'], ['sigal', 'signal'], ['trustedMasterKey', 'trustedMasterKeys']])
+test('the error for a misspelt option suggests the most similar option', async () => {
+  for (const [misspelt, meant] of [
+    ['keyVaultNamspace', 'keyVaultNamespace'], ['kmsTimeoutMs', 'kmsTimeoutMS'], ['sigal', 'signal'], ['trustedMasterKey', 'trustedMasterKeys'],
+  ])
     assert.match((await failsWith('OPTION_INVALID', construct({ [misspelt]: 1 }))).message, new RegExp(`did you mean \`${meant}\`\\?`));
   assert.doesNotMatch((await failsWith('OPTION_INVALID', construct({ tlsOptions: 1 }))).message, /did you mean/);
   assert.match((await failsWith('OPTION_INVALID', () => migrate({ keyVault: store, kmsProviders, excute: true }))).message, /did you mean `execute`/);
 });
 
-test('methods work without their object, and one document is not many', async () => {
+test('methods work detached from their object, and decryptDocument refuses an array or a cursor of documents', async () => {
   const { decryptDocument, encryptDocument, encrypt, decrypt } = localEncryption({ store });
   const fields = { ssn: { algorithm: RANDOM, keyId } };
   const encrypted = await Promise.all([{ ssn: '1' }, { ssn: '2' }].map((one) => encryptDocument(one, { fields })));
   assert.deepEqual(await Promise.all(encrypted.map(decryptDocument)), [{ ssn: '1' }, { ssn: '2' }]);
   assert.equal(await decrypt(await encrypt('x', fields.ssn)), 'x');
-  for (const [many, advice] of [[encrypted, /decryptDocuments\(documents\)/], [{ toArray: async () => encrypted }, /decryptDocuments\(await cursor\.toArray\(\)\)/]])
+  for (const [many, advice] of [
+    [encrypted, /decryptDocuments\(documents\)/], [{ toArray: async () => encrypted }, /decryptDocuments\(await cursor\.toArray\(\)\)/],
+  ])
     assert.match((await failsWith('ARGUMENT_INVALID', () => decryptDocument(many))).message, advice);
   await failsWith('ARGUMENT_INVALID', () => encryptDocument([{ ssn: '1' }], { fields }));
 });

@@ -1,4 +1,4 @@
-// What restoreBackup() finds out before it writes, and what sealed backups leave in memory of others.
+// The checks of restoreBackup() before it writes, and the wiping of a backup's secrets in memory.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
@@ -17,15 +17,21 @@ async function lost() {
   const kmsProviders = { local: { key: randomBytes(96) }, aws: invertingKms() };
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   const { provider, ...masterKey } = aws;
-  const ids = [await encryption.createDataKey('local'), await encryption.createDataKey(provider, { masterKey }), await encryption.createDataKey(provider, { masterKey })];
+  const ids = [
+    await encryption.createDataKey('local'), await encryption.createDataKey(provider, { masterKey }),
+    await encryption.createDataKey(provider, { masterKey }),
+  ];
   encryption.close();
   kmsProviders.aws.asked.length = 0;
   const empty = new MemoryKeyVaultStore();
-  return { documents: await store.find({}), kmsProviders, keyVault: empty, ids: ids.map((id) => id.toHexString(true)), stored: async () => (await empty.find({})).length };
+  return {
+    documents: await store.find({}), kmsProviders, keyVault: empty, ids: ids.map((id) => id.toHexString(true)),
+    stored: async () => (await empty.find({})).length,
+  };
 }
 
 describe('a restore of keys that are gone', () => {
-  it('opens each where a provider is at hand, of a KMS twice, and names the others', async () => {
+  it('opens each key whose provider is given, a KMS key twice, and lists the others as unproven', async () => {
     const { documents, keyVault, kmsProviders, ids, stored } = await lost();
     const plan = await restoreBackup({ documents, keyVault, kmsProviders });
     assert.deepEqual([plan.inserted, plan.unproven, kmsProviders.aws.asked.length], [ids, [], 4]);
@@ -64,7 +70,10 @@ describe('a restore of keys that are gone', () => {
     let calls = 0;
     const unsteady = { ...invertingKms(), decrypt: () => new Uint8Array(96).fill(++calls) };
     const refusing = { ...invertingKms(), decrypt: () => { throw new CsfleError('KMS_CIPHERTEXT_REFUSED', 'not mine'); } };
-    for (const [providers, refused] of [[{ local: { key: randomBytes(96) } }, ids.slice(0, 1)], [{ local: kmsProviders.local, aws: unsteady }, ids.slice(1)], [{ aws: refusing }, ids.slice(1)]]) {
+    for (const [providers, refused] of [
+      [{ local: { key: randomBytes(96) } }, ids.slice(0, 1)], [{ local: kmsProviders.local, aws: unsteady }, ids.slice(1)],
+      [{ aws: refusing }, ids.slice(1)],
+    ]) {
       for (const allowUnproven of [false, true]) {
         const report = await restoreBackup({ documents, keyVault: new MemoryKeyVaultStore(), kmsProviders: providers, allowUnproven, execute: true });
         assert.deepEqual(failuresOf(report), refused.map((id) => [id, 'BACKUP_RESTORE_UNPROVEN']));
@@ -74,7 +83,7 @@ describe('a restore of keys that are gone', () => {
     assert.deepEqual(await keyVault.find({}), []);
   });
 
-  it('holds each against the trust lists, sealed or not, whatever providers there are', async () => {
+  it('checks every key against trustedMasterKeys and allowedEndpoints, for sealed and plain backups', async () => {
     const { documents, keyVault, kmsProviders, ids } = await lost();
     documents[2] = { ...documents[2], masterKey: { ...documents[2].masterKey, endpoint: 'kms.attacker.example' } };
     const source = new MemoryKeyVaultStore();
@@ -93,7 +102,7 @@ describe('a restore of keys that are gone', () => {
     assert.equal((await keyVault.find({})).length, 1);
   });
 
-  it('inserts what is no well-formed key document on demand only', async () => {
+  it('inserts malformed key documents only with allowUnproven', async () => {
     const { documents, keyVault } = await lost();
     const malformed = { ...documents[0], masterKey: { provider: 'nobody' } };
     const refused = await restoreBackup({ documents: [malformed], keyVault, execute: true });
@@ -107,14 +116,16 @@ describe('a restore of keys that are gone', () => {
     const { documents, keyVault, ids } = await lost();
     let calls = 0;
     const hanging = { ...invertingKms(), decrypt: () => { calls += 1; return new Promise(() => undefined); } };
-    const report = await restoreBackup({ documents, keyVault, kmsProviders: { aws: hanging }, kmsTimeoutMS: 20, kmsRetries: 1, kmsConcurrency: 1, execute: true });
+    const report = await restoreBackup({
+      documents, keyVault, kmsProviders: { aws: hanging }, kmsTimeoutMS: 20, kmsRetries: 1, kmsConcurrency: 1, execute: true,
+    });
     assert.deepEqual([report.ok, report.unproven, calls], [true, ids, 2]);
     const { bytes } = await createBackup({ keyVault, key: { kmsProviders: { aws: invertingKms() }, masterKey: aws } });
     const limited = { kmsProviders: { aws: hanging }, kmsConcurrency: 1, kmsTimeoutMS: 20, kmsRetries: 0 };
     await assert.rejects(verifyBackup(bytes, limited), { code: 'KMS_TIMED_OUT' });
   });
 
-  it('repeats nothing of what others threw: it may quote documents', async () => {
+  it('the report does not repeat messages of errors that callbacks threw', async () => {
     const { documents, keyVault } = await lost();
     await restoreBackup({ documents, keyVault, execute: true });
     const [{ _id, keyMaterial, masterKey }] = documents;
@@ -141,7 +152,7 @@ describe('a restore that overwrites', () => {
     return { kmsProviders, id: id.toHexString(true), options: { documents, keyVault: store, overwrite: true, execute: true, replaced } };
   }
 
-  it('without the KMS opens the wrapping of the backup at least, and says that nothing was compared', async () => {
+  it('without the KMS, allowUnproven opens the wrapping of the backup and reports that none was compared', async () => {
     const { kmsProviders, id, options } = await rewrapped();
     const hanging = { ...kmsProviders.aws, decrypt: () => new Promise(() => undefined) };
     const limits = { kmsTimeoutMS: 20, kmsRetries: 0 };
@@ -164,7 +175,7 @@ describe('a restore that overwrites', () => {
     assert.deepEqual([keyAltNames, masterKey], [['now'], { provider: 'local' }]);
   });
 
-  it('does not believe a KMS that gives the same wrapping two answers', async () => {
+  it('a key whose KMS gives two different answers for one wrapping is refused', async () => {
     const { kmsProviders, id, options } = await rewrapped();
     const [present] = await options.keyVault.find({});
     const material = invert(present.keyMaterial.buffer.subarray(40));
@@ -183,7 +194,9 @@ describe('secrets of a backup', () => {
   it('a local master key goes through no BSON library, and a reader wipes what one hands out', async () => {
     const seen = [];
     const spy = { ...bson, serialize: (...given) => { const bytes = bson.serialize(...given); if (holds(bytes, masterKey)) seen.push(bytes); return bytes; } };
-    const { bytes } = await createBackup({ keyVault: new MemoryKeyVaultStore(), key: words, localMasterKeys: [{ provider: 'local:ü', key: masterKey }], bson: spy });
+    const { bytes } = await createBackup({
+      keyVault: new MemoryKeyVaultStore(), key: words, localMasterKeys: [{ provider: 'local:ü', key: masterKey }], bson: spy,
+    });
     assert.deepEqual(seen, []);
     const handedOut = [];
     const copying = { ...bson, deserialize: (...given) => {
@@ -198,10 +211,13 @@ describe('secrets of a backup', () => {
     assert.deepEqual(handedOut, [Buffer.alloc(96)]);
   });
 
-  it('a reader that fails later leaves no copy of it', async () => {
+  it('a local master key is wiped when another reader fails later', async () => {
     const { decodeContent } = await sourceModule('js/backup/records.ts');
     const document = (value) => bson.serialize(value);
-    const content = Buffer.concat([document({}), document({ type: 'localMasterKey', provider: 'local', key: new bson.Binary(masterKey, 0) }), document({ type: 'schema', name: 'x', bytes: 5 })]);
+    const content = Buffer.concat([
+      document({}), document({ type: 'localMasterKey', provider: 'local', key: new bson.Binary(masterKey, 0) }),
+      document({ type: 'schema', name: 'x', bytes: 5 }),
+    ]);
     const wiped = [];
     const { fill } = Uint8Array.prototype;
     Uint8Array.prototype.fill = function (...given) {

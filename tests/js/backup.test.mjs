@@ -41,11 +41,12 @@ describe('createBackup', () => {
     assert.match(contents.manifest.tool, /^csfle-wasm \d+\.\d+\.\d+/);
   });
 
-  it('shows nothing of the vault but its size', async () => {
+  it('a sealed backup shows only the size of the vault', async () => {
     const { store, idTexts } = await vault();
     const { bytes } = await createBackup({ keyVault: store, key: words });
     const text = Buffer.from(bytes).toString('latin1');
-    for (const secret of ['ssn', 'notes', 'keyMaterial', Buffer.from(idTexts[0].replaceAll('-', ''), 'hex').toString('latin1')]) assert.ok(!text.includes(secret), secret);
+    for (const secret of ['ssn', 'notes', 'keyMaterial', Buffer.from(idTexts[0].replaceAll('-', ''), 'hex').toString('latin1')])
+      assert.ok(!text.includes(secret), secret);
   });
 
   it('under a KMS, the wrapping is unwrapped again before the file is given out', async () => {
@@ -57,13 +58,14 @@ describe('createBackup', () => {
     assert.equal((await verifyBackup(made.bytes, { kmsProviders })).keys.length, 3);
   });
 
-  it('a KMS that lies gets no file', async () => {
+  it('no backup is returned when the KMS does not unwrap the backup key correctly', async () => {
     const { store } = await vault();
     const lies = [
       { ...invertingKms(), decrypt: () => randomBytes(96) },
       { ...invertingKms(), encrypt: () => randomBytes(136) },
     ];
-    for (const kms of lies) await assert.rejects(createBackup({ keyVault: store, key: { kmsProviders: { aws: kms }, masterKey: aws } }), { code: 'KMS_REPLY_MISMATCH' });
+    for (const kms of lies)
+      await assert.rejects(createBackup({ keyVault: store, key: { kmsProviders: { aws: kms }, masterKey: aws } }), { code: 'KMS_REPLY_MISMATCH' });
     const short = { ...invertingKms(), decrypt: () => randomBytes(95) };
     await assert.rejects(createBackup({ keyVault: store, key: { kmsProviders: { aws: short }, masterKey: aws } }), { code: 'KMS_REPLY_LENGTH' });
   });
@@ -72,26 +74,31 @@ describe('createBackup', () => {
     const { store } = await vault();
     const made = await createBackup({ keyVault: store, key: { passphrase: 'pass\u00e9 compos\u00e9', argon2: cost } });
     const decomposed = 'pass\u00e9 compos\u00e9'.normalize('NFD');
-    for (const given of [decomposed, new TextEncoder().encode(decomposed)]) assert.equal((await verifyBackup(made.bytes, { passphrase: given })).keys.length, 3);
+    for (const given of [decomposed, new TextEncoder().encode(decomposed)])
+      assert.equal((await verifyBackup(made.bytes, { passphrase: given })).keys.length, 3);
   });
 
-  it('refuses passphrases and costs that protect nothing or never end', async () => {
+  it('refuses passphrases that are too short, too long or not valid text, and Argon2 costs outside the limits', async () => {
     const { store } = await vault();
     const refused = async (key, code) => assert.rejects(createBackup({ keyVault: store, key }), { code });
-    for (const weak of ['', 'seven77', 'e\u0301'.repeat(7), '\ud800 correct horse', Uint8Array.of(0xff, 1, 2, 3, 4, 5, 6, 7), 'a'.repeat(1025)]) await refused({ passphrase: weak }, 'BACKUP_PASSPHRASE_INVALID');
-    for (const argon2 of [{ memoryKiB: 8 }, { memoryKiB: 4 * 1024 * 1024 }, { iterations: 1 }, { iterations: 1000 }]) await refused({ passphrase, argon2 }, 'BACKUP_LIMIT_EXCEEDED');
+    for (const weak of ['', 'seven77', 'e\u0301'.repeat(7), '\ud800 correct horse', Uint8Array.of(0xff, 1, 2, 3, 4, 5, 6, 7), 'a'.repeat(1025)])
+      await refused({ passphrase: weak }, 'BACKUP_PASSPHRASE_INVALID');
+    for (const argon2 of [{ memoryKiB: 8 }, { memoryKiB: 4 * 1024 * 1024 }, { iterations: 1 }, { iterations: 1000 }])
+      await refused({ passphrase, argon2 }, 'BACKUP_LIMIT_EXCEEDED');
     await refused({ passphrase, argon2: { memoryKiB: -1 } }, 'ARGUMENT_INVALID');
     await refused({ passphrase: 5 }, 'ARGUMENT_INVALID');
     await refused(null, 'ARGUMENT_INVALID');
     await refused({ kmsProviders: {} }, 'ARGUMENT_INVALID');
     await refused({ passphrase, hint: 'a horse' }, 'OPTION_INVALID');
-    await assert.rejects(createBackup({ keyVault: store, key: words, localMasterKeys: [{ provider: 'local', key: randomBytes(95) }] }), { code: 'ARGUMENT_INVALID' });
+    await assert.rejects(
+      createBackup({ keyVault: store, key: words, localMasterKeys: [{ provider: 'local', key: randomBytes(95) }] }), { code: 'ARGUMENT_INVALID' },
+    );
     await assert.rejects(createBackup({ keyVault: store, key: words, compress: true }), { code: 'OPTION_INVALID' });
   });
 });
 
 describe('verifyBackup', () => {
-  it('tells what is in it, and names malformed key documents', async () => {
+  it('lists the contents, and names malformed key documents', async () => {
     const { store, idTexts } = await vault();
     await store.insert({ _id: new bson.UUID(), keyMaterial: 5 });
     const made = await createBackup({ keyVault: store, key: words });
@@ -145,7 +152,7 @@ describe('restoreBackup', () => {
     return { ...place, before, kept, now: await place.bytes(), options: { bytes, key: { passphrase }, keyVault: place.store, execute: true, replaced } };
   }
 
-  it('tells which keys are wrapped otherwise, and leaves them', async () => {
+  it('names keys with another wrapping and does not change them', async () => {
     const place = await rewrapped();
     const report = await restoreBackup(place.options);
     assert.deepEqual([report.ok, report.differing, report.replaced], [true, place.idTexts.slice(0, 2), []]);
@@ -162,7 +169,7 @@ describe('restoreBackup', () => {
     assert.deepEqual(kept.keyDocuments.map((document) => Buffer.from(document).toString('hex')), place.now);
     const wrappings = async () => (await place.store.find({})).map(({ masterKey }) => masterKey.provider);
     assert.deepEqual(await wrappings(), ['local', 'local', 'aws']);
-    // And back again, from what was kept.
+    // The kept documents restore the former state.
     await restoreBackup({ ...place.options, bytes: place.kept[0].bytes, overwrite: true, kmsProviders: place.kmsProviders });
     assert.deepEqual(await wrappings(), ['aws', 'aws', 'aws']);
   });
@@ -171,7 +178,9 @@ describe('restoreBackup', () => {
     const place = await rewrapped();
     const overwrite = { ...place.options, overwrite: true };
     await assert.rejects(restoreBackup({ ...overwrite, replaced: undefined }), { code: 'OPTION_INVALID' });
-    for (const kmsProviders of [undefined, { local: place.kmsProviders.local }, { aws: place.kmsProviders.aws }, { ...place.kmsProviders, local: { key: randomBytes(96) } }]) {
+    for (const kmsProviders of [
+      undefined, { local: place.kmsProviders.local }, { aws: place.kmsProviders.aws }, { ...place.kmsProviders, local: { key: randomBytes(96) } },
+    ]) {
       const report = await restoreBackup({ ...overwrite, kmsProviders });
       assert.deepEqual(failuresOf(report), place.idTexts.slice(0, 2).map((id) => ({ kind: 'key', id, code: 'BACKUP_RESTORE_UNPROVEN' })));
       assert.equal(report.ok, false);
@@ -199,7 +208,7 @@ describe('restoreBackup', () => {
     assert.deepEqual([report.ok, report.replaced.length, place.kept.length], [true, 2, 1]);
   });
 
-  it('a key that changes meanwhile stays as found', async () => {
+  it('a key that another client changes during the restore is not overwritten', async () => {
     const place = await rewrapped();
     const racing = new Proxy(place.store, { get: (store, name) => (name === 'rewrapIf' ? async () => false : store[name].bind(store)) });
     const report = await restoreBackup({ ...place.options, keyVault: racing, overwrite: true, allowUnproven: true });
@@ -210,7 +219,7 @@ describe('restoreBackup', () => {
     assert.deepEqual(await place.bytes(), place.now);
   });
 
-  it('takes key documents of a plain backup, and refuses what is none', async () => {
+  it('accepts key documents of a plain backup, and refuses other documents', async () => {
     const place = await vault();
     const documents = await place.store.find({});
     await place.store.retireKey(place.ids[1], { reason: 'a test', requestedBy: 'a test' });

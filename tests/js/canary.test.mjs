@@ -42,7 +42,10 @@ const findIn = (text) => allNeedles.filter(([, needle]) => text.includes(needle)
 
 test('the search itself finds a secret in every form', () => {
   for (const [name, secret] of Object.entries(secrets)) {
-    for (const form of [secret, secret.toString('hex'), secret.toString('base64'), new Error(secret.toString('latin1')), { deep: { er: [new Uint8Array(secret)] } }, new Binary(secret), { cause: new Error('x', { cause: secret.toString('base64') }) }]) {
+    for (const form of [
+      secret, secret.toString('hex'), secret.toString('base64'), new Error(secret.toString('latin1')), { deep: { er: [new Uint8Array(secret)] } },
+      new Binary(secret), { cause: new Error('x', { cause: secret.toString('base64') }) },
+    ]) {
       assert.ok(found(shown(form)).includes(name), `${name} in ${inspect(form).slice(0, 60)}`);
     }
   }
@@ -111,7 +114,10 @@ async function paths() {
     ['circular value', () => { const circular = { plaintext }; circular.self = circular; return encryption.encrypt(circular, byId); }],
     ['value whose toBSON throws', () => encryption.encrypt({ plaintext, toBSON() { throw new Error('no'); } }, byId)],
     ['absent key', () => encryption.encrypt(plaintext, { algorithm: RANDOM, keyId: new UUID() })],
-    ['document with a bad field', () => encryption.encryptDocument({ plaintext, flag: true }, { fields: { plaintext: byId, flag: { ...byId, algorithm: DETERMINISTIC } } })],
+    [
+      'document with a bad field',
+      () => encryption.encryptDocument({ plaintext, flag: true }, { fields: { plaintext: byId, flag: { ...byId, algorithm: DETERMINISTIC } } }),
+    ],
     ['document with a spoilt value', () => encryption.decryptDocument({ good: values.local, bad: spoil(values.local, -1), plaintext })],
     ['document too large', () => encryption.encryptDocument({ a: plaintext.repeat(508_400) }, { fields: { a: byId } })],
     ['malformed bytes', () => encryption.decryptDocument(Buffer.from(`${plaintext}${plaintext}`))],
@@ -119,21 +125,52 @@ async function paths() {
     ['provider not configured', () => over({ local }).decrypt(values.aws)],
     ['callback fails', () => over({ local, aws: failing(new Error('network')) }).decrypt(values.aws)],
     ['callback throws a string', () => over({ local, aws: failing('nothing') }).decrypt(values.aws)],
-    ['callback throws ours', () => over({ local, aws: failing(new CsfleError('KMS_ACCESS_DENIED', 'no')) }).createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] })],
-    ['callback times out', () => over({ aws: { encrypt: () => new Promise(() => {}), decrypt: () => new Promise(() => {}) } }, { kmsTimeoutMS: 5 }).createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] })],
-    ['callback answers too few bytes', () => over({ aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Uint8Array.from(secrets['key material'].subarray(0, 95)) } }).decrypt(values.aws)],
-    ['callback answers too many bytes', () => over({ aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Buffer.concat([secrets['key material'], secrets['key material']]) } }).decrypt(values.aws)],
-    ['callback answers text', () => over({ aws: { encrypt: padKms('aws').encrypt, decrypt: async () => secrets['key material'].toString('base64') } }).decrypt(values.aws)],
-    ['callback answers the wrong shape', () => over({ aws: { encrypt: async (call) => ({ plaintext: call.plaintext }), decrypt: async () => ({ Plaintext: secrets['key material'] }) } }).createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] })],
-    ['callback lies', () => over({ local, aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Buffer.from(secrets['other local master key']) } }).rewrapManyDataKey({ _id: ids.local }, { provider: 'aws', masterKey: awsMasterKey })],
-    ['store fails on insert', () => { const failingStore = countingStore(store); failingStore.insert = async () => { throw new Error('disk'); }; return new ClientEncryption(null, { keyVaultStore: failingStore, kmsProviders: { local } }).createDataKey('local', { keyMaterial: secrets['key material'] }); }],
-    ['store gives a bad document', () => { const bad = countingStore(store); bad.find = async () => [{ _id: ids.local, keyMaterial: plaintext }]; return new ClientEncryption(null, { keyVaultStore: bad, kmsProviders: { local } }).decrypt(values.local); }],
+    ['callback throws ours', () => over({ local, aws: failing(new CsfleError('KMS_ACCESS_DENIED', 'no')) }).createDataKey(
+      'aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] },
+    )],
+    ['callback times out', () => over(
+      { aws: { encrypt: () => new Promise(() => {}), decrypt: () => new Promise(() => {}) } }, { kmsTimeoutMS: 5 },
+    ).createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] })],
+    ['callback answers too few bytes', () =>
+      over({ aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Uint8Array.from(secrets['key material'].subarray(0, 95)) } }).decrypt(values.aws)],
+    ['callback answers too many bytes', () => over({
+      aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Buffer.concat([secrets['key material'], secrets['key material']]) },
+    }).decrypt(values.aws)],
+    [
+      'callback answers text',
+      () => over({ aws: { encrypt: padKms('aws').encrypt, decrypt: async () => secrets['key material'].toString('base64') } }).decrypt(values.aws),
+    ],
+    ['callback answers the wrong shape', () => over({
+      aws: { encrypt: async (call) => ({ plaintext: call.plaintext }), decrypt: async () => ({ Plaintext: secrets['key material'] }) },
+    }).createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] })],
+    ['callback lies', () => over({
+      local, aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Buffer.from(secrets['other local master key']) },
+    }).rewrapManyDataKey({ _id: ids.local }, { provider: 'aws', masterKey: awsMasterKey })],
+    ['store fails on insert', () => {
+      const failingStore = countingStore(store);
+      failingStore.insert = async () => { throw new Error('disk'); };
+      return new ClientEncryption(null, { keyVaultStore: failingStore, kmsProviders: { local } }).createDataKey(
+        'local', { keyMaterial: secrets['key material'] },
+      );
+    }],
+    ['store gives a bad document', () => {
+      const bad = countingStore(store);
+      bad.find = async () => [{ _id: ids.local, keyMaterial: plaintext }];
+      return new ClientEncryption(null, { keyVaultStore: bad, kmsProviders: { local } }).decrypt(values.local);
+    }],
     ['master key with a secret in a field', () => encryption.createDataKey('aws', { masterKey: { ...awsMasterKey, secretAccessKey: plaintext } })],
-    ['azure without result', () => over({ azure: azureKms({ wrapKey: async (_, bytes) => ({ wrapped: bytes }), unwrapKey: async () => ({}) }) }).createDataKey('azure', { masterKey: { keyVaultEndpoint: 'a.b', keyName: 'k' }, keyMaterial: secrets['key material'] })],
-    ['gcp fails', () => over({ gcp: gcpKms({ encrypt: async () => { throw Object.assign(new Error('denied'), { code: 7 }); }, decrypt: async () => [] }) }).createDataKey('gcp', { masterKey: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' }, keyMaterial: secrets['key material'] })],
+    ['azure without result', () => over({ azure: azureKms({ wrapKey: async (_, bytes) => ({ wrapped: bytes }), unwrapKey: async () => ({}) }) }).createDataKey(
+      'azure', { masterKey: { keyVaultEndpoint: 'a.b', keyName: 'k' }, keyMaterial: secrets['key material'] },
+    )],
+    ['gcp fails', () => over({
+      gcp: gcpKms({ encrypt: async () => { throw Object.assign(new Error('denied'), { code: 7 }); }, decrypt: async () => [] }),
+    }).createDataKey('gcp', { masterKey: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' }, keyMaterial: secrets['key material'] })],
     ['closed', () => { const closed = over({ local }); closed.close(); return closed.encrypt(plaintext, byId); }],
   ];
-  for (const told of [{ error: 'AccessDeniedException' }, { error: 'ThrottlingException' }, { drop: true }, { hang: true }, { fields: {} }, { fields: { Plaintext: secrets['key material'].subarray(0, 90).toString('base64'), CiphertextBlob: '' } }]) {
+  for (const told of [
+    { error: 'AccessDeniedException' }, { error: 'ThrottlingException' }, { drop: true }, { hang: true }, { fields: {} },
+    { fields: { Plaintext: secrets['key material'].subarray(0, 90).toString('base64'), CiphertextBlob: '' } },
+  ]) {
     for (const operation of ['encrypt', 'decrypt']) {
       list.push([`the AWS SDK gets ${JSON.stringify(told).slice(0, 40)} on ${operation}`, () => {
         kms.behave = () => told;

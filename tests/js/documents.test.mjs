@@ -23,8 +23,12 @@ const exotic = () => ({
 
 test('encryptDocument encrypts the named paths, through arrays, and leaves everything else as it was', async () => {
   const document = { ...exotic(), ssn: '1', medical: [{ code: 'A', note: 'n' }, { code: 'B' }], nested: { deep: { value: [1, 2] } } };
-  const encrypted = await encryption.encryptDocument(document, { fields: { ssn: deterministic, 'medical.code': random, 'nested.deep.value': random, absent: { ...random, optional: true } } });
-  assert.ok(isEncrypted(encrypted.ssn) && isEncrypted(encrypted.medical[0].code) && isEncrypted(encrypted.medical[1].code) && isEncrypted(encrypted.nested.deep.value));
+  const encrypted = await encryption.encryptDocument(
+    document, { fields: { ssn: deterministic, 'medical.code': random, 'nested.deep.value': random, absent: { ...random, optional: true } } },
+  );
+  assert.ok(
+    isEncrypted(encrypted.ssn) && isEncrypted(encrypted.medical[0].code) && isEncrypted(encrypted.medical[1].code) && isEncrypted(encrypted.nested.deep.value),
+  );
   assert.equal(encrypted.medical[0].note, 'n');
   assert.deepEqual(Object.keys(encrypted), Object.keys(document));
   for (const name of Object.keys(exotic())) assert.equal(encrypted[name], document[name], `${name} is the very value`);
@@ -81,7 +85,9 @@ test('values that are encrypted already are refused by path, and decrypted ones 
 test('objects that write themselves, maps and odd field names survive', async () => {
   const custom = { toBSON: () => ({ a: 1 }) };
   const odd = JSON.parse('{"__proto__": {"ssn": "1"}, "a.b": {"$c": 1}, "": 2}');
-  const encrypted = await encryption.encryptDocument({ custom, map: new Map([['k', 'v']]), odd, undef: undefined, ssn: 1 }, { fields: { ssn: random, 'map.k': random, 'custom.a': random } });
+  const encrypted = await encryption.encryptDocument(
+    { custom, map: new Map([['k', 'v']]), odd, undef: undefined, ssn: 1 }, { fields: { ssn: random, 'map.k': random, 'custom.a': random } },
+  );
   assert.ok(isEncrypted(encrypted.map.k) && isEncrypted(encrypted.custom.a));
   assert.deepEqual(Object.keys(encrypted.odd), ['__proto__', 'a.b', '']);
   assert.equal(Object.getPrototypeOf(encrypted.odd), Object.prototype);
@@ -108,13 +114,16 @@ test('a document above 16 MiB after encryption is BSON_TOO_LARGE', async () => {
 
 test('bytes that are no documents are BSON_MALFORMED', async () => {
   const good = Buffer.from(serialize({ a: 1 }));
-  for (const bad of [good.subarray(1), good.subarray(0, -1), Buffer.concat([good, Buffer.from([5, 0, 0])]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0]), Buffer.from([6, 0, 0, 0, 1, 0])]) {
+  for (const bad of [
+    good.subarray(1), good.subarray(0, -1), Buffer.concat([good, Buffer.from([5, 0, 0])]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0]),
+    Buffer.from([6, 0, 0, 0, 1, 0]),
+  ]) {
     await failsWith('BSON_MALFORMED', () => encryption.decryptDocument(bad));
     await failsWith('BSON_MALFORMED', () => encryption.encryptDocuments(bad, { fields: { a: random } }));
   }
 });
 
-test('a rule that matches no value is refused, by document, unless it says that documents may lack the field', async () => {
+test('a document without a value at the path of a rule is refused, unless the rule is optional', async () => {
   const plain = { _id: 1, ssn: '1', visits: [] };
   const fails = async (documents, fields) => {
     await assert.rejects(encryption.encryptDocuments(documents, { fields }), (error) => {
@@ -135,11 +144,12 @@ test('a rule that matches no value is refused, by document, unless it says that 
   const bytes = Buffer.concat([large, large, { _id: 3 }].map((one) => serialize(one)));
   await assert.rejects(encryption.encryptDocuments(bytes, { fields: { ssn: random } }), { code: 'VALUE_PATH_NOT_FOUND', details: { path: 'ssn', index: '2' } });
   assert.deepEqual(await encryption.encryptDocument(plain, { fields: { 'visits.note': random } }), plain, 'an empty array has nothing to encrypt');
-  for (const optional of ['true', 1]) await assert.rejects(encryption.encryptDocument(plain, { fields: { ssn: { ...random, optional } } }), { code: 'OPTION_INVALID' });
+  for (const optional of ['true', 1])
+    await assert.rejects(encryption.encryptDocument(plain, { fields: { ssn: { ...random, optional } } }), { code: 'OPTION_INVALID' });
   await assert.rejects(encryption.encrypt('x', { ...random, optional: true }), { code: 'OPTION_INVALID' });
 });
 
-test('what BSON makes a document of is encrypted as one, and what it leaves out does not stay in the clear', async () => {
+test('fields of a DBRef are encrypted; functions and symbols, which BSON leaves out, are not in the result', async () => {
   const id = new ObjectId();
   const plain = { med: new DBRef('c', id, 'd', { rec: 'SECRET', other: 1 }), plain: new DBRef('c', id) };
   const encrypted = await encryption.encryptDocument(plain, { fields: { 'med.rec': random } });
@@ -153,7 +163,7 @@ test('what BSON makes a document of is encrypted as one, and what it leaves out 
   assert.deepEqual(Object.keys(await encryption.encryptDocument(hidden, { fields: { ssn: random, run: optional, mark: optional } })), ['ssn']);
 });
 
-test('documents count as they are at the call, whatever their owner does with them afterwards', async () => {
+test('changes that the caller makes to documents after the call do not affect the result', async () => {
   const fields = { ssn: random, 'visits.note': { ...random, optional: true }, late: { ...random, optional: true } };
   const people = [{ _id: 1, ssn: 'a', visits: [{ note: 'x' }] }, { _id: 2, ssn: 'b', visits: [] }];
   const pending = encryption.encryptDocuments(people, { fields });
@@ -173,15 +183,20 @@ test('documents count as they are at the call, whatever their owner does with th
     Object.assign(one, { name, ssn });
     jobs.push(encryption.encryptDocument(one, { fields: { ssn: random } }));
   }
-  assert.deepEqual(await encryption.decryptDocuments(await Promise.all(jobs)), [{ name: 'Ada', ssn: '1' }, { name: 'Grace', ssn: '2' }, { name: 'Linus', ssn: '3' }]);
+  assert.deepEqual(
+    await encryption.decryptDocuments(await Promise.all(jobs)), [{ name: 'Ada', ssn: '1' }, { name: 'Grace', ssn: '2' }, { name: 'Linus', ssn: '3' }],
+  );
   const reading = encryption.decryptDocuments(encrypted);
   encrypted.reverse();
   assert.deepEqual((await reading).map(({ _id }) => _id), [1, 2]);
 });
 
-test('what would be encrypted as {} is refused, and so is a document that nobody waited for', async () => {
+test('values that BSON writes as {} are refused, and so are promises, holes, cycles and too deep nesting', async () => {
   class Hidden { #value = 'secret'; get value() { return this.#value; } }
-  const lost = [Promise.resolve('x'), new Set(['x']), new ArrayBuffer(3), new URL('http://x/'), new Error('x'), Object('x'), Object(5), new Hidden(), { inner: [Promise.resolve(1)] }];
+  const lost = [
+    Promise.resolve('x'), new Set(['x']), new ArrayBuffer(3), new URL('http://x/'), new Error('x'), Object('x'), Object(5), new Hidden(),
+    { inner: [Promise.resolve(1)] },
+  ];
   for (const value of lost) {
     await failsWith('ARGUMENT_INVALID', () => encryption.encrypt(value, random));
     await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: value }, { fields: { ssn: random } }));
@@ -199,27 +214,54 @@ test('what would be encrypted as {} is refused, and so is a document that nobody
   circular.self = circular;
   let deep = {};
   for (let level = 0; level < 20_000; level += 1) deep = { deep };
-  for (const document of [circular, { ssn: '1', deep }]) await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument(document, { fields: { ssn: random } }));
+  for (const document of [circular, { ssn: '1', deep }])
+    await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument(document, { fields: { ssn: random } }));
 });
 
-test('other spellings of a path are refused, optional or not', async () => {
+test('update operators, dotted names and array indexes on a path are refused, for optional rules too', async () => {
   const optional = { ...random, optional: true };
   const cases = [[{ $set: { ssn: '1' } }, 'ssn'], [{ 'a.ssn': '1' }, 'a.ssn'], [{ v: [{ note: 'x' }] }, 'v.0.note'], [{ a: ['x'] }, 'a.0']];
   for (const [document, path] of cases)
     for (const rule of [random, optional]) await failsWith('VALUE_PATH_AMBIGUOUS', () => encryption.encryptDocument(document, { fields: { [path]: rule } }));
-  for (const v of [[{ note: 'a' }, { Note: 'b' }], [{ note: 'a' }, 'b']]) await failsWith('VALUE_PATH_NOT_FOUND', () => encryption.encryptDocument({ v }, { fields: { 'v.note': random } }));
+  for (const v of [[{ note: 'a' }, { Note: 'b' }], [{ note: 'a' }, 'b']])
+    await failsWith('VALUE_PATH_NOT_FOUND', () => encryption.encryptDocument({ v }, { fields: { 'v.note': random } }));
   await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: '1' }, { fields: { '/ssn': optional } }));
 });
 
-test('other work of the thread gets its turn in between, and an end is an end', async () => {
-  const documents = Array.from({ length: 30_000 }, (_, n) => ({ _id: n, ssn: `ssn ${n}`, filler: 'x'.repeat(200) }));
+// With a clock that advances 20 ms whenever it is read, a batch always counts as long: the result does not depend on the speed of the machine.
+const withSlowClock = (t) => {
+  let now = 0;
+  t.mock.method(performance, 'now', () => { now += 20; return now; });
+};
+// Each of these documents fills one batch of 1 MiB.
+const oneBatchEach = Array.from({ length: 8 }, (_, n) => ({ _id: n, ssn: `ssn ${n}`, filler: 'x'.repeat(600_000) }));
+
+test('the four methods for documents let other timers run between two batches', async (t) => {
+  withSlowClock(t);
+  const fields = { ssn: random };
+  const bytes = Buffer.concat(oneBatchEach.map((document) => serialize(document)));
+  const encrypted = await encryption.encryptDocuments(oneBatchEach, { fields });
+  const encryptedBytes = await encryption.encryptDocuments(bytes, { fields });
+  const calls = {
+    'encryptDocuments, objects': () => encryption.encryptDocuments(oneBatchEach, { fields }),
+    'encryptDocuments, bytes': () => encryption.encryptDocuments(bytes, { fields }),
+    'decryptDocuments, objects': () => encryption.decryptDocuments(encrypted),
+    'decryptDocuments, bytes': () => encryption.decryptDocuments(encryptedBytes),
+  };
+  for (const [name, call] of Object.entries(calls)) {
+    let runs = 0;
+    // Timers of equal delay run in the order in which they were set, so this one runs once in every pause of the library.
+    const timer = setInterval(() => { runs += 1; }, 1);
+    await call();
+    clearInterval(timer);
+    assert.ok(runs >= oneBatchEach.length, `${name}: the timer ran ${runs} times`);
+  }
+});
+
+test('close() between two batches makes the pending call fail with HOST_CLOSED', async (t) => {
+  withSlowClock(t);
   const closing = localEncryption({ store });
-  let turns = 0;
-  const timer = setInterval(() => { turns += 1; }, 1);
-  await closing.encryptDocuments(documents, { fields: { ssn: random } });
-  clearInterval(timer);
-  assert.ok(turns > 3, `${turns} turns`);
-  const pending = closing.encryptDocuments(documents, { fields: { ssn: random } });
-  setTimeout(() => closing.close(), 5);
+  const pending = closing.encryptDocuments(oneBatchEach, { fields: { ssn: random } });
+  setTimeout(() => closing.close());
   await failsWith('HOST_CLOSED', () => pending);
 });

@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import { chmodSync, chownSync, existsSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync, chownSync, existsSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync,
+  symlinkSync, writeFileSync,
+} from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,7 +20,9 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 const bytes = (text) => new TextEncoder().encode(text);
 const text = async (path, options) => Buffer.from(await readRegularFile(path, { maxBytes: 1 << 20, ...options })).toString();
-const refused = (work, code) => assert.rejects(work, (error) => error.name === 'FileError' && error.code === code || assert.fail(`${error.code}: ${error.message}`));
+const refused = (work, code) => assert.rejects(
+  work, (error) => error.name === 'FileError' && error.code === code || assert.fail(`${error.code}: ${error.message}`),
+);
 const isRoot = process.getuid?.() === 0;
 let count = 0;
 function place() {
@@ -143,9 +148,12 @@ const overtaken = (name, original) => function (...given) {
   return result;
 };
 
-test('another file that has taken the name is not removed', async () => {
+test('a failed write does not remove a file that another process created under the same name', async () => {
   const noLinks = () => { throw Object.assign(new Error('no links'), { code: 'EPERM' }); };
-  for (const replaced of [{ linkSync: overtaken('linkSync', linkSync) }, { linkSync: noLinks, openSync: overtaken('openSync', fs.openSync) }, { linkSync: noLinks, renameSync: overtaken('renameSync', fs.renameSync) }]) {
+  for (const replaced of [
+    { linkSync: overtaken('linkSync', linkSync) }, { linkSync: noLinks, openSync: overtaken('openSync', fs.openSync) },
+    { linkSync: noLinks, renameSync: overtaken('renameSync', fs.renameSync) },
+  ]) {
     const path = place();
     const originals = Object.fromEntries(Object.keys(replaced).map((name) => [name, fs[name]]));
     Object.assign(fs, replaced);

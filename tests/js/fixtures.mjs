@@ -34,7 +34,8 @@ export function awsEncryption(endpoint, { store = new MemoryKeyVaultStore(), ...
 // A store that counts its finds and hands everything on to `inner`.
 export function countingStore(inner = new MemoryKeyVaultStore()) {
   const store = { finds: 0, find: (filter) => { store.finds += 1; return inner.find(filter); } };
-  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'retiredKeys', 'restoreKey', 'purgeRetiredKey']) store[method] = (...args) => inner[method](...args);
+  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'retiredKeys', 'restoreKey', 'purgeRetiredKey'])
+    store[method] = (...args) => inner[method](...args);
   return store;
 }
 

@@ -95,7 +95,9 @@ test('bytes that a callback hands over to another thread are no mistake, a reply
   }, { store });
   const keyId = await worker.createDataKey('aws', { masterKey: awsMasterKey });
   assert.equal(await worker.decrypt(await worker.encrypt(5, { algorithm: RANDOM, keyId })), 5);
-  const gone = withKms({ encrypt: async ({ plaintext }) => handOver(invert(plaintext)), decrypt: async ({ ciphertext }) => handOver(invert(ciphertext)) }, { store });
+  const gone = withKms(
+    { encrypt: async ({ plaintext }) => handOver(invert(plaintext)), decrypt: async ({ ciphertext }) => handOver(invert(ciphertext)) }, { store },
+  );
   await failsWith('KMS_REPLY_LENGTH', () => gone.createDataKey('aws', { masterKey: awsMasterKey }));
   await failsWith('KMS_REPLY_LENGTH', () => gone.encrypt(5, { algorithm: RANDOM, keyId }));
   worker.close();
@@ -161,7 +163,7 @@ test('a key or a name that was changed through this object is not used from the 
   encryption.close();
 });
 
-test('forgetKeys() makes the key vault be asked again after a change that another made', async () => {
+test('after forgetKeys() the next call reads the key vault again and sees changes of other clients', async () => {
   const store = new MemoryKeyVaultStore();
   const encryption = localEncryption({ store });
   const byId = { algorithm: RANDOM, keyId: await encryption.createDataKey('local') };

@@ -15,7 +15,9 @@ export function importsOf(source) {
 }
 
 // What stands between the keyword and the string: nothing, names, or a star; not the start of a declaration.
-const isImport = (clause) => /^\s*(type\s+)?($|[\w$*{])/.test(clause) && !/^\s*(const|let|function|class|default|interface|async|abstract|declare|enum)\b/.test(clause) && !clause.includes('=');
+const isImport = (clause) => /^\s*(type\s+)?($|[\w$*{])/.test(
+  clause,
+) && !/^\s*(const|let|function|class|default|interface|async|abstract|declare|enum)\b/.test(clause) && !clause.includes('=');
 
 // `import type { A }`, and `import { type A, type B }`.
 function isTypeOnly(clause) {

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 import * as bson from 'bson';
 import * as nodeEntry from 'csfle-wasm';
+import { listening } from '../listening.mjs';
 import { keyBytes } from './fixtures.mjs';
 import { withTrap } from './trapping-wasm.mjs';
 
@@ -43,7 +44,7 @@ before(async () => {
     const [status, type, body] = answers[request.url] ?? [404, 'text/plain', 'no'];
     response.writeHead(status, { 'content-type': type }).end(body);
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   origin = `http://127.0.0.1:${server.address().port}`;
 });
 after(() => server?.close());
@@ -133,7 +134,9 @@ test('an instance that trapped is dead: INTERNAL now and for every later call, a
   const { UUID } = bson;
   const encrypting = (one) => one.encrypt(1, { keyId: new UUID(), algorithm });
   const creating = (one) => one.createDataKey('local');
-  const traps = { machine_step: encrypting, engine_encrypt: encrypting, machine_provideKeys: encrypting, machine_output: creating, engine_createDataKey: creating };
+  const traps = {
+    machine_step: encrypting, engine_encrypt: encrypting, machine_provideKeys: encrypting, machine_output: creating, engine_createDataKey: creating,
+  };
   for (const [trapping, work] of Object.entries(traps)) {
     const slim = await fresh('csfle-wasm/slim');
     await slim.init(withTrap(wasm, trapping));

@@ -51,7 +51,10 @@ for (const [kind, open] of [['memory', async () => new MemoryKeyVaultStore()], [
     assert.deepEqual(await store.find({ 'masterKey.endpoint': null, _id: { $eq: one._id } }), [one]);
     assert.deepEqual(await store.find({ keyAltNames: ['a', 'b'] }), [one]);
     assert.deepEqual(await store.find({ keyAltNames: ['b', 'a'] }), []);
-    assert.deepEqual(await store.find({ creationDate: new Date(1000), updateDate: { $in: [new Date(1000)] }, masterKey: { provider: 'aws', region: 'r', key: 'k' }, keyAltNames: { $exists: true } }), [one]);
+    assert.deepEqual(await store.find({
+      creationDate: new Date(1000), updateDate: { $in: [new Date(1000)] }, masterKey: { provider: 'aws', region: 'r', key: 'k' },
+      keyAltNames: { $exists: true },
+    }), [one]);
     assert.deepEqual(await store.find({ masterKey: { region: 'r', provider: 'aws', key: 'k' } }), [], 'documents compare with their order');
     const note = { reason: 'a test', requestedBy: 'key-vault.test.mjs' };
     const entry = await store.retireKey(one._id, note);
@@ -129,8 +132,13 @@ test('memory: documents go in and out as copies', async () => {
 
 test('memory: numbers compare by value, other BSON types by theirs', async () => {
   const id = new ObjectId();
-  const store = new MemoryKeyVaultStore([keyDocument([], { a: new Int32(5), b: Long.fromNumber(7), c: new Double(1.5), d: id, e: Decimal128.fromString('1'), f: true })]);
-  for (const filter of [{ a: 5 }, { a: new Double(5) }, { a: Long.fromNumber(5) }, { b: 7 }, { b: new Int32(7) }, { c: 1.5 }, { d: new ObjectId(id.toHexString()) }, { e: Decimal128.fromString('1') }, { f: true }, { a: { $exists: true }, z: { $exists: new Int32(0) } }]) {
+  const store = new MemoryKeyVaultStore([
+    keyDocument([], { a: new Int32(5), b: Long.fromNumber(7), c: new Double(1.5), d: id, e: Decimal128.fromString('1'), f: true }),
+  ]);
+  for (const filter of [
+    { a: 5 }, { a: new Double(5) }, { a: Long.fromNumber(5) }, { b: 7 }, { b: new Int32(7) }, { c: 1.5 }, { d: new ObjectId(id.toHexString()) },
+    { e: Decimal128.fromString('1') }, { f: true }, { a: { $exists: true }, z: { $exists: new Int32(0) } },
+  ]) {
     assert.equal((await store.find(filter)).length, 1, JSON.stringify(filter));
   }
   for (const filter of [{ a: 6 }, { a: '5' }, { d: new ObjectId() }, { f: 1 }, { a: null }, { keyMaterial: new Binary(Buffer.alloc(160, 3), 5) }]) {
@@ -174,11 +182,19 @@ test('driver: a client that is set to other types or raw bytes reads key documen
 
 // What a server with users would answer; the one in these tests runs without.
 function clientAnswering(answers) {
-  const collection = { indexes: async () => answers.indexes ?? [], find: () => ({ toArray: async () => { throw answers.error; } }), insertOne: async () => { throw answers.error; } };
-  return { db: () => ({ collection: () => collection, command: async (command) => (command.hello ? { isWritablePrimary: answers.primary ?? true } : answers.status) }) };
+  const collection = {
+    indexes: async () => answers.indexes ?? [], find: () => ({ toArray: async () => { throw answers.error; } }),
+    insertOne: async () => { throw answers.error; },
+  };
+  return {
+    db: () => ({ collection: () => collection, command: async (command) => (command.hello ? { isWritablePrimary: answers.primary ?? true } : answers.status) }),
+  };
 }
 const privileges = (actions, resource = { db: 'a', collection: 'b' }) => ({
-  authInfo: { authenticatedUsers: [{ user: 'u' }], authenticatedUserPrivileges: [{ resource, actions }, { resource: { db: 'other', collection: '' }, actions: ['remove'] }] },
+  authInfo: {
+    authenticatedUsers: [{ user: 'u' }],
+    authenticatedUserPrivileges: [{ resource, actions }, { resource: { db: 'other', collection: '' }, actions: ['remove'] }],
+  },
 });
 
 test('driver: missing privileges and a secondary are found without writing', async () => {
@@ -220,7 +236,8 @@ test('driver: reads and writes are of the majority', async () => {
   const store = driverKeyVaultStore({ db: (name) => ({ collection: (...args) => { seen.push([name, ...args]); return collection; } }) }, 'a.b.c');
   await store.find({});
   await store.insert({});
-  for (const call of seen) assert.deepEqual(call, ['a', 'b.c', { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' }, readPreference: 'primary' }]);
+  for (const call of seen)
+    assert.deepEqual(call, ['a', 'b.c', { readConcern: { level: 'majority' }, writeConcern: { w: 'majority' }, readPreference: 'primary' }]);
   assert.equal(seen.length, 2);
 });
 
@@ -229,7 +246,7 @@ test('driver: reads and writes are of the majority', async () => {
 const local = { local: { key: Buffer.alloc(96, 5) } };
 const indexOf = (name) => client.db(database).collection(name).indexes().then((all) => all.find(({ key }) => 'keyAltNames' in key), () => undefined);
 
-test('createDataKey makes sure of the unique index, once per vault and client', async (test) => {
+test('createDataKey creates the unique index once per key vault and client', async (test) => {
   const other = await new MongoClient((await testServices()).mongodbUri, { monitorCommands: true }).connect();
   test.after(() => other.close());
   const commands = [];
@@ -246,7 +263,7 @@ test('createDataKey makes sure of the unique index, once per vault and client', 
   await make('made');
   await failsWith('KEY_VAULT_DUPLICATE_KEY', () => make('made', 'c', 'a'));
   assert.deepEqual(['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length), [1, 1]);
-  // One that is there is left as it is, and another vault is another matter.
+  // An existing index is not created again, and each key vault is checked once.
   await make('basics');
   assert.deepEqual(['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length), [2, 1]);
 });
@@ -269,7 +286,7 @@ function restricted({ allows }) {
   };
 }
 
-test('createDataKey without the right to make the index: names are looked up, and a key without names needs none', async () => {
+test('createDataKey without the right to create the index looks the alternate names up before it inserts', async () => {
   const name = 'no_right';
   const open = (...allows) => new ClientEncryption(restricted({ allows }), { keyVaultNamespace: `${database}.${name}`, kmsProviders: local });
   const vault = client.db(database).collection(name);
@@ -284,14 +301,14 @@ test('createDataKey without the right to make the index: names are looked up, an
   await failsWith('KEY_VAULT_NOT_READABLE', () => blind.createDataKey('local', { keyAltNames: ['c'] }));
   assert.equal(await vault.countDocuments(), 3);
   assert.equal(await indexOf(name), undefined);
-  // The right came later: the next key finds it.
+  // The right was granted later: the next createDataKey uses it.
   const allowed = open('createIndexes');
   await allowed.createDataKey('local', { keyAltNames: ['c'] });
   assert.equal((await indexOf(name)).unique, true);
   for (const one of [reader, blind, allowed]) one.close();
 });
 
-test('createDataKey where names are shared already: the others stay, and no third key takes one', async () => {
+test('createDataKey in a vault with a duplicate alternate name changes no key and refuses a third key with that name', async () => {
   const vault = client.db(database).collection('shared');
   await vault.insertMany([keyDocument(['twice']), keyDocument(['twice'])]);
   const encryption = new ClientEncryption(client, { keyVaultNamespace: `${database}.shared`, kmsProviders: local });

@@ -19,17 +19,25 @@ test('Azure wraps with RSA-OAEP-256 through a client per key URL', async () => {
   const calls = [];
   const targets = [];
   const client = {
-    wrapKey: async (algorithm, key, options) => { calls.push(['wrapKey', algorithm, options]); return { result: await pad.encrypt({ plaintext: key }), algorithm, keyID: 'id' }; },
+    wrapKey: async (algorithm, key, options) => {
+      calls.push(['wrapKey', algorithm, options]);
+      return { result: await pad.encrypt({ plaintext: key }), algorithm, keyID: 'id' };
+    },
     unwrapKey: async (algorithm, key, options) => { calls.push(['unwrapKey', algorithm, options]); return { result: await pad.decrypt({ ciphertext: key }) }; },
   };
-  const encryption = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms((target) => { targets.push(target); return client; }) } });
+  const encryption = localEncryption({
+    allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms((target) => { targets.push(target); return client; }) },
+  });
   await roundTrip(encryption, 'azure', azureKey);
   await encryption.createDataKey('azure', { masterKey: { keyVaultEndpoint: 'vault.example.net', keyName: 'other' } });
   assert.deepEqual(targets, [
     { keyId: 'https://vault.example.net/keys/name/v1', keyVaultEndpoint: 'vault.example.net', keyName: 'name', keyVersion: 'v1' },
     { keyId: 'https://vault.example.net/keys/other', keyVaultEndpoint: 'vault.example.net', keyName: 'other' },
   ]);
-  assert.deepEqual(calls.map(([name, algorithm]) => `${name} ${algorithm}`), ['wrapKey', 'unwrapKey', 'unwrapKey', 'wrapKey', 'unwrapKey'].map((name) => `${name} RSA-OAEP-256`));
+  assert.deepEqual(
+    calls.map(([name, algorithm]) => `${name} ${algorithm}`),
+    ['wrapKey', 'unwrapKey', 'unwrapKey', 'wrapKey', 'unwrapKey'].map((name) => `${name} RSA-OAEP-256`),
+  );
   assert.ok(calls.every(([, , options]) => options.abortSignal instanceof AbortSignal));
   const single = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms(client) } });
   await roundTrip(single, 'azure', azureKey);
@@ -38,7 +46,8 @@ test('Azure wraps with RSA-OAEP-256 through a client per key URL', async () => {
 
 test('Google Cloud KMS is asked by resource name, on decrypt never with a version', async () => {
   const pad = padKms('gcp');
-  for (const shape of [(reply) => [reply, undefined, undefined], (reply) => reply, ({ ciphertext, plaintext }) => [{ ciphertext: ciphertext && Buffer.from(ciphertext).toString('base64'), plaintext: plaintext && Buffer.from(plaintext).toString('base64') }]]) {
+  for (const shape of [(reply) => [reply, undefined, undefined], (reply) => reply, ({ ciphertext, plaintext }) =>
+    [{ ciphertext: ciphertext && Buffer.from(ciphertext).toString('base64'), plaintext: plaintext && Buffer.from(plaintext).toString('base64') }]]) {
     const names = [];
     const client = {
       encrypt: async ({ name, plaintext }) => { names.push(name); return shape({ ciphertext: await pad.encrypt({ plaintext }) }); },
@@ -123,17 +132,25 @@ for (const [provider, masterKey, make, cases] of [
 
 test('a wrapped key that Azure or Google cannot open is KMS_CIPHERTEXT_REFUSED', async () => {
   for (const [provider, masterKey, make, shape] of [
-    ['azure', azureKey, (wrap, unwrap) => azureKms({ wrapKey: async (_, key) => ({ result: await wrap({ plaintext: key }) }), unwrapKey: unwrap }), { statusCode: 400, code: 'BadParameter' }],
+    [
+      'azure', azureKey, (wrap, unwrap) => azureKms({ wrapKey: async (_, key) => ({ result: await wrap({ plaintext: key }) }), unwrapKey: unwrap }),
+      { statusCode: 400, code: 'BadParameter' },
+    ],
     ['gcp', gcpKey, (wrap, unwrap) => gcpKms({ encrypt: async (call) => [{ ciphertext: await wrap(call) }], decrypt: unwrap }), { code: 3 }],
   ]) {
-    const encryption = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { [provider]: make(padKms('x').encrypt, async () => { throw Object.assign(new Error('no'), shape); }) } });
+    const encryption = localEncryption({
+      allowedEndpoints: ['vault.example.net'],
+      kmsProviders: { [provider]: make(padKms('x').encrypt, async () => { throw Object.assign(new Error('no'), shape); }) },
+    });
     await failsWith('KMS_CIPHERTEXT_REFUSED', () => encryption.createDataKey(provider, { masterKey }));
     encryption.close();
   }
 });
 
 test('replies without bytes are KMS_REPLY_INVALID, clients without methods ARGUMENT_INVALID', async () => {
-  const azure = localEncryption({ allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms({ wrapKey: async () => ({}), unwrapKey: async () => undefined }) } });
+  const azure = localEncryption({
+    allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms({ wrapKey: async () => ({}), unwrapKey: async () => undefined }) },
+  });
   await failsWith('KMS_REPLY_INVALID', () => azure.createDataKey('azure', { masterKey: azureKey }));
   const gcp = localEncryption({ kmsProviders: { gcp: gcpKms({ encrypt: async () => [{}], decrypt: async () => [] }) } });
   await failsWith('KMS_REPLY_INVALID', () => gcp.createDataKey('gcp', { masterKey: gcpKey }));
@@ -144,13 +161,16 @@ test('replies without bytes are KMS_REPLY_INVALID, clients without methods ARGUM
 });
 
 // Node's own cryptography and the real clients of Azure and Google give Buffers, of which slice() is a view.
-test('answers that are Buffers are used as they were given', async () => {
+test('answers of a KMS client that are Buffers give the right key material', async () => {
   const pad = padKms('buffers');
   const encrypt = async (call) => Buffer.from(await pad.encrypt(call));
   const decrypt = async (call) => Buffer.concat([await pad.decrypt(call)]);
   for (const [provider, masterKey, callbacks] of [
     ['kmip', { delegated: true, keyId: 'k' }, kmipKms({ encrypt: async (call) => ({ ciphertext: await encrypt(call), keyId: 'k' }), decrypt })],
-    ['azure', azureKey, azureKms({ wrapKey: async (_, key) => ({ result: await encrypt({ plaintext: key }) }), unwrapKey: async (_, key) => ({ result: await decrypt({ ciphertext: key }) }) })],
+    ['azure', azureKey, azureKms({
+      wrapKey: async (_, key) => ({ result: await encrypt({ plaintext: key }) }),
+      unwrapKey: async (_, key) => ({ result: await decrypt({ ciphertext: key }) }),
+    })],
     ['gcp', gcpKey, gcpKms({ encrypt: async (call) => [{ ciphertext: await encrypt(call) }], decrypt: async (call) => [{ plaintext: await decrypt(call) }] })],
     ['aws', { region: 'us-east-1', key: 'arn:aws:kms:us-east-1:111122223333:key/1' }, { encrypt, decrypt }],
   ]) {
@@ -165,7 +185,7 @@ test('answers that are Buffers are used as they were given', async () => {
   }
 });
 
-test('zeros are no key material: a callback that gives the same array again is told so', async () => {
+test('key material of zeros, from a callback that returns a wiped array again, is refused', async () => {
   const pad = padKms('kept');
   const store = new MemoryKeyVaultStore();
   const kept = new Map();

@@ -65,7 +65,9 @@ describe('trusted master keys do not', () => {
     const encryption = new ClientEncryption(null, {
       keyVaultStore: store, kmsProviders: { azure: azureKms(() => client) }, trustedMasterKeys: ['https://hospital.vault.azure.net/keys/csfle'],
     });
-    const keyId = await plant(store, { provider: 'azure', keyVaultEndpoint: 'hospital.vault.azure.net', keyName: 'csfle' }, publicEncrypt({ key: publicKey, ...oaep }, known));
+    const keyId = await plant(
+      store, { provider: 'azure', keyVaultEndpoint: 'hospital.vault.azure.net', keyName: 'csfle' }, publicEncrypt({ key: publicKey, ...oaep }, known),
+    );
     assert.equal(await readWith(known, await encryption.encrypt('secret', { keyId, algorithm: RANDOM })), 'secret');
     encryption.close();
   });
@@ -82,7 +84,10 @@ describe('trusted master keys do not', () => {
   it('tell accounts apart by a pattern of a provider alone, which no pattern with an ARN does', async () => {
     const kms = padKms('aws');
     const store = new MemoryKeyVaultStore();
-    const keyId = await plant(store, { provider: 'aws', ...awsMasterKey, key: awsMasterKey.key.replace('111122223333', '999999999999') }, await kms.encrypt({ plaintext: known }));
+    const keyId = await plant(
+      store, { provider: 'aws', ...awsMasterKey, key: awsMasterKey.key.replace('111122223333', '999999999999') },
+      await kms.encrypt({ plaintext: known }),
+    );
     const pinned = (pattern) => new ClientEncryption(null, { keyVaultStore: store, kmsProviders: { aws: kms }, trustedMasterKeys: [pattern] });
     const [provider, key] = [pinned('aws'), pinned(awsMasterKey.key)];
     assert.equal(await readWith(known, await provider.encrypt('secret', { keyId, algorithm: RANDOM })), 'secret');
@@ -95,9 +100,15 @@ describe('trusted master keys do not', () => {
     const kmsProviders = { aws: kms, local: { key: keyBytes('local') } };
     const foreign = { provider: 'aws', ...awsMasterKey, key: awsMasterKey.key.replace('111122223333', '999999999999') };
     const own = { provider: 'aws', ...awsMasterKey };
-    for (const [more, providers] of [[{ from: { provider: 'aws' } }, ['local', 'local']], [{ from: own }, ['local', 'aws']], [{ from: { provider: 'aws' }, trustedMasterKeys: [awsMasterKey.key, 'local'] }, ['local', 'aws']]]) {
+    for (const [more, providers] of [
+      [{ from: { provider: 'aws' } }, ['local', 'local']], [{ from: own }, ['local', 'aws']],
+      [{ from: { provider: 'aws' }, trustedMasterKeys: [awsMasterKey.key, 'local'] }, ['local', 'aws']],
+    ]) {
       const store = new MemoryKeyVaultStore();
-      const ids = [await plant(store, own, await kms.encrypt({ plaintext: keyBytes('own') })), await plant(store, foreign, await kms.encrypt({ plaintext: known }))];
+      const ids = [
+        await plant(store, own, await kms.encrypt({ plaintext: keyBytes('own') })),
+        await plant(store, foreign, await kms.encrypt({ plaintext: known })),
+      ];
       await migrate({ keyVault: store, kmsProviders, to: { provider: 'local' }, execute: true, ...more });
       const found = await Promise.all(ids.map(async (_id) => (await store.find({ _id }))[0].masterKey.provider));
       assert.deepEqual(found, providers, JSON.stringify(more));
@@ -133,7 +144,9 @@ describe('of values that are encrypted, a server', () => {
   it('sees paths, the BSON type and the data key', async () => {
     const { encryption, keyId } = await oneKey();
     const rule = { keyId, algorithm: RANDOM };
-    const { visits } = await encryption.encryptDocument({ visits: [{ note: 'text', count: new bson.Int32(1) }] }, { fields: { 'visits.note': rule, 'visits.count': rule } });
+    const { visits } = await encryption.encryptDocument(
+      { visits: [{ note: 'text', count: new bson.Int32(1) }] }, { fields: { 'visits.note': rule, 'visits.count': rule } },
+    );
     assert.deepEqual(Object.keys(visits[0]), ['note', 'count']);
     assert.deepEqual([visits[0].note.buffer[17], visits[0].count.buffer[17]], [2, 16]);
     for (const value of Object.values(visits[0])) assert.equal(keyIdOf(value), keyId.toHexString());

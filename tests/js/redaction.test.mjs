@@ -19,9 +19,17 @@ const cases = {
   'a stray percent sign': ['mongodb://user:canary%pass@host/', ['canary%pass']],
   'the scheme in capitals': ['MONGODB://user:canary pass@host/', ['canary pass']],
   'SRV and several hosts': ['mongodb+srv://user:canary pass@host.example/?w=majority', ['canary pass']],
-  'a session token': ['mongodb://u:canary-secret@h/?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:canary%2Btok%2Fen%3D%3D', ['canary-secret', 'canary%2Btok%2Fen%3D%3D', 'canary+tok/en==']],
-  'a session token with its colon encoded': ['mongodb://h/?authMechanismProperties=ENVIRONMENT:test%2CAWS_SESSION_TOKEN%3Acanary%2Btoken', ['canary+token', 'canary%2Btoken']],
-  'passwords among the options': ['mongodb://h/?tls=true&tlsCertificateKeyFilePassword=canary%20tls,x&PROXYPASSWORD=canary+proxy&proxyHost=p', ['canary tls,x', 'canary%20tls,x', 'canary+proxy', 'canary proxy']],
+  'a session token': [
+    'mongodb://u:canary-secret@h/?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:canary%2Btok%2Fen%3D%3D',
+    ['canary-secret', 'canary%2Btok%2Fen%3D%3D', 'canary+tok/en=='],
+  ],
+  'a session token with its colon encoded': [
+    'mongodb://h/?authMechanismProperties=ENVIRONMENT:test%2CAWS_SESSION_TOKEN%3Acanary%2Btoken', ['canary+token', 'canary%2Btoken'],
+  ],
+  'passwords among the options': [
+    'mongodb://h/?tls=true&tlsCertificateKeyFilePassword=canary%20tls,x&PROXYPASSWORD=canary+proxy&proxyHost=p',
+    ['canary tls,x', 'canary%20tls,x', 'canary+proxy', 'canary proxy'],
+  ],
 };
 
 for (const [name, [uri, secrets]] of Object.entries(cases)) {

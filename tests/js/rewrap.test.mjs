@@ -203,12 +203,12 @@ test('a filter keeps its types on the way to the store', async () => {
   const id = new UUID();
   const filter = { $or: [{ _id: id }, { creationDate: { $gt: new Date(5) } }, { keyMaterial: new Binary(Buffer.from('x')) }] };
   await encryption.rewrapManyDataKey(filter, { provider: 'local' });
-  // Once to look for values that prove the keys, once for what is wrapped.
+  // One read to search for values that prove the keys, one to rewrap.
   assert.deepEqual(filters, [filter, filter]);
   encryption.close();
 });
 
-test('what a store says about a write is checked', async () => {
+test("a wrong answer of a store's rewrapIf() makes the rewrap fail", async () => {
   const answers = { 'no answer': [undefined, true], 'a write that was none': [true, false], 'a number': [1, true] };
   for (const [name, [answer, writes]] of Object.entries(answers)) {
     const store = new MemoryKeyVaultStore();

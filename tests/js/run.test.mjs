@@ -24,7 +24,9 @@ test('no more KMS calls run at a time than kmsConcurrency allows, within and acr
   const { store, values } = await vaultWithKeys(12);
   const kms = padKms('aws', () => sleep(5));
   const encryption = withKms(kms, { store, kmsConcurrency: 3 });
-  const [document, ...rest] = await Promise.all([encryption.decryptDocument({ values: values.slice(0, 6) }), ...values.slice(6).map((value) => encryption.decrypt(value))]);
+  const [document, ...rest] = await Promise.all([
+    encryption.decryptDocument({ values: values.slice(0, 6) }), ...values.slice(6).map((value) => encryption.decrypt(value)),
+  ]);
   assert.deepEqual([...document.values, ...rest], [...Array(12).keys()]);
   assert.equal(kms.mostRunning, 3);
   assert.equal(kms.calls.length, 12);
@@ -168,7 +170,9 @@ test('a callback that returns something else is named, without showing what it r
 });
 
 test('a callback that returns its plaintext is refused, one that wraps in place is fine', async () => {
-  for (const encrypt of [async ({ plaintext }) => plaintext, async ({ plaintext }) => plaintext.slice(), async ({ plaintext }) => ({ ciphertext: Buffer.from(plaintext) })]) {
+  for (const encrypt of [
+    async ({ plaintext }) => plaintext, async ({ plaintext }) => plaintext.slice(), async ({ plaintext }) => ({ ciphertext: Buffer.from(plaintext) }),
+  ]) {
     const store = new MemoryKeyVaultStore();
     const encryption = withKms({ encrypt, decrypt: async ({ ciphertext }) => ciphertext.slice() }, { store });
     await failsWith('KMS_REPLY_INVALID', () => encryption.createDataKey('aws', { masterKey: awsMasterKey }));

@@ -38,7 +38,9 @@ const foreign = {
   'a host of another customer of AWS': [aws({ endpoint: 'a1.execute-api.eu-central-1.amazonaws.com' }), 'KMS_ENDPOINT_NOT_ALLOWED'],
   'a region that leads elsewhere': [aws({ region: 'evil.example/#' }), 'KMS_ENDPOINT_NOT_ALLOWED'],
   'a vault outside Azure': [{ provider: 'azure', keyVaultEndpoint: 'vault.evil.example', keyName: 'x' }, 'KMS_ENDPOINT_NOT_ALLOWED'],
-  'an endpoint outside Google': [{ provider: 'gcp', projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k', endpoint: 'evil.example' }, 'KMS_ENDPOINT_NOT_ALLOWED'],
+  'an endpoint outside Google': [
+    { provider: 'gcp', projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k', endpoint: 'evil.example' }, 'KMS_ENDPOINT_NOT_ALLOWED',
+  ],
   'a KMIP server of the attacker': [{ provider: 'kmip', endpoint: 'kmip.evil.example', keyId: '1' }, 'KMS_ENDPOINT_NOT_ALLOWED'],
   'a CMK of the attacker': [aws({ key: EVIL_ARN }), undefined],
   'a vault of the attacker in Azure': [{ provider: 'azure', keyVaultEndpoint: 'evil.vault.azure.net', keyName: 'x' }, undefined],
@@ -69,7 +71,10 @@ describe('without trusted master keys', () => {
     const keyId = await planted(aws({ endpoint: 'kms.hospital.example:8443' }));
     await encryption({ allowedEndpoints: ['KMS.hospital.example.:8443'] }).encrypt('x', { keyId, algorithm: RANDOM });
     const made = await encryption().createDataKey('aws', { masterKey: { ...awsMasterKey, endpoint: 'kms.mine.example' } });
-    assert.deepEqual(called().map(({ operation, masterKey }) => [operation, masterKey.endpoint]), [['decrypt', 'kms.hospital.example:8443'], ['encrypt', 'kms.mine.example'], ['decrypt', 'kms.mine.example']]);
+    assert.deepEqual(
+      called().map(({ operation, masterKey }) => [operation, masterKey.endpoint]),
+      [['decrypt', 'kms.hospital.example:8443'], ['encrypt', 'kms.mine.example'], ['decrypt', 'kms.mine.example']],
+    );
     await failsWith('KMS_ENDPOINT_NOT_ALLOWED', () => encryption().encrypt('x', { keyId: made, algorithm: RANDOM }));
     await failsWith('KMS_ENDPOINT_NOT_ALLOWED', () => encryption({ allowedEndpoints: ['kms.hospital.example'] }).encrypt('x', { keyId, algorithm: RANDOM }));
   });
@@ -97,7 +102,9 @@ describe('with trusted master keys', () => {
     const { encryption, planted, called, store, honest } = await place();
     await store.removeKeyAltName(honest, 'patients.ssn');
     await planted(aws({ key: EVIL_ARN }), { keyAltNames: ['patients.ssn'] });
-    const refused = await failsWith('KEY_VAULT_MASTER_KEY_NOT_TRUSTED', () => encryption({ trustedMasterKeys }).encrypt('x', { keyAltName: 'patients.ssn', algorithm: RANDOM }));
+    const refused = await failsWith(
+      'KEY_VAULT_MASTER_KEY_NOT_TRUSTED', () => encryption({ trustedMasterKeys }).encrypt('x', { keyAltName: 'patients.ssn', algorithm: RANDOM }),
+    );
     assert.equal(refused.details.keyAltNames, 'patients.ssn');
     assert.match(refused.message, /999999999999/);
     assert.deepEqual(called(), []);
@@ -143,7 +150,10 @@ describe('with trusted master keys', () => {
 
   it('what is no list of patterns is an error', async () => {
     const { encryption } = await place();
-    for (const wrong of [null, 'local', {}, [null], [1], [undefined], [['local']], [{}], [{ provider: 'aws', key: undefined }], ['*'], [{ provider: 'aws', arn: EVIL_ARN }], ['arn:aws:kms:us-*:1:key/*']]) {
+    for (const wrong of [
+      null, 'local', {}, [null], [1], [undefined], [['local']], [{}], [{ provider: 'aws', key: undefined }], ['*'],
+      [{ provider: 'aws', arn: EVIL_ARN }], ['arn:aws:kms:us-*:1:key/*'],
+    ]) {
       const { details } = await failsWith('OPTION_INVALID', () => encryption({ trustedMasterKeys: wrong }));
       assert.equal(details.option, 'trustedMasterKeys');
     }
@@ -163,14 +173,18 @@ describe('with trusted master keys', () => {
 
   it('AWS is told which key to decrypt with, whatever a key document says', async () => {
     const inputs = [];
-    const client = { send: async () => undefined, encrypt: async ({ Plaintext }) => ({ CiphertextBlob: padKms('a').encrypt({ plaintext: Plaintext }) && Plaintext.map((byte) => byte ^ 1) }), decrypt: async (input) => { inputs.push(input.KeyId); return { Plaintext: input.CiphertextBlob.map((byte) => byte ^ 1) }; } };
+    const client = {
+      send: async () => undefined,
+      encrypt: async ({ Plaintext }) => ({ CiphertextBlob: padKms('a').encrypt({ plaintext: Plaintext }) && Plaintext.map((byte) => byte ^ 1) }),
+      decrypt: async (input) => { inputs.push(input.KeyId); return { Plaintext: input.CiphertextBlob.map((byte) => byte ^ 1) }; },
+    };
     const store = new MemoryKeyVaultStore();
     const masterKey = { region: 'eu-central-1', key: 'alias/csfle' };
     const open = (options) => new ClientEncryption(null, { keyVaultStore: store, kmsProviders: { aws: awsKms(client) }, ...options });
     const keyId = await open().createDataKey('aws', { masterKey });
     await open().encrypt('x', { keyId, algorithm: RANDOM });
     await open({ trustedMasterKeys: [{ provider: 'aws', ...masterKey }] }).encrypt('x', { keyId, algorithm: RANDOM });
-    // What was wrapped is unwrapped once more before a key is made.
+    // The new wrapping is unwrapped once before the key is stored.
     assert.deepEqual(inputs, [undefined, undefined, 'alias/csfle']);
   });
 });
@@ -213,7 +227,10 @@ describe('migrate', () => {
     assert.equal(report.keys.migrated, 1);
     assert.ok(called().every(({ masterKey }) => masterKey.key === awsMasterKey.key && masterKey.endpoint === undefined));
     const left = await store.find({});
-    assert.deepEqual(left.filter(({ masterKey }) => masterKey.provider === 'aws').map(({ _id }) => _id.toHexString(true)).sort(), [evil, elsewhere].map((id) => id.toHexString(true)).sort());
+    assert.deepEqual(
+      left.filter(({ masterKey }) => masterKey.provider === 'aws').map(({ _id }) => _id.toHexString(true)).sort(),
+      [evil, elsewhere].map((id) => id.toHexString(true)).sort(),
+    );
   });
 
   it('allows an endpoint that `from` or the option names', async () => {
@@ -228,16 +245,22 @@ describe('migrate', () => {
 
   it('refuses a target that is not among the trusted master keys, and writes nothing', async () => {
     const { store, kmsProviders, called } = await place();
-    const report = await migrate({ keyVault: store, kmsProviders, from, to: { provider: 'azure', ...azureKey }, trustedMasterKeys: [awsMasterKey.key], execute: true });
+    const report = await migrate({
+      keyVault: store, kmsProviders, from, to: { provider: 'azure', ...azureKey }, trustedMasterKeys: [awsMasterKey.key], execute: true,
+    });
     assert.equal(report.executed, false);
-    assert.deepEqual(report.plan.checks.filter(({ ok }) => !ok).map(({ name, code }) => [name, code]), [['new-master-key', 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']]);
+    assert.deepEqual(
+      report.plan.checks.filter(({ ok }) => !ok).map(({ name, code }) => [name, code]), [['new-master-key', 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']],
+    );
     assert.ok(called().every(({ provider }) => provider === 'aws'));
   });
 
   it('trusts by the list where one is given', async () => {
     const { store, kmsProviders, planted, called } = await place();
     const evil = await planted(aws({ key: EVIL_ARN }));
-    const report = await migrate({ keyVault: store, kmsProviders, from: { provider: 'aws' }, to, trustedMasterKeys: [awsMasterKey.key, 'local'], execute: true });
+    const report = await migrate({
+      keyVault: store, kmsProviders, from: { provider: 'aws' }, to, trustedMasterKeys: [awsMasterKey.key, 'local'], execute: true,
+    });
     assert.deepEqual(report.failures.map(({ id, code }) => [id, code]), [[evil.toHexString(true), 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']]);
     assert.ok(called().every(({ masterKey }) => masterKey.key === awsMasterKey.key));
   });

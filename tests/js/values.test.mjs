@@ -52,7 +52,9 @@ for (const [name, arbitrary] of Object.entries({ ...deterministicTypes, ...rando
 for (const [name, arbitrary] of Object.entries(deterministicTypes)) {
   test(`every ${name} comes back as it was, from the deterministic algorithm, which gives equal bytes`, () =>
     fc.assert(fc.asyncProperty(arbitrary, async (value) => {
-      const [one, two] = [await encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId }), await encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId })];
+      const [one, two] = [
+        await encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId }), await encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId }),
+      ];
       assert.equal(one.buffer[0], 1);
       assert.deepEqual(one.buffer, two.buffer);
       sameBson(await encryption.decrypt(one), value);
@@ -92,7 +94,10 @@ test('any flipped bit of an encrypted value is found', async () => {
     codes.set(failure.code, (codes.get(failure.code) ?? 0) + 1);
   }
   // PAYLOAD_VALUE_MALFORMED is for a type byte of the header that no BSON type has.
-  const allowed = ['CRYPTO_AUTHENTICATION_FAILED', 'KEY_VAULT_KEY_NOT_FOUND', 'PAYLOAD_KIND_UNKNOWN', 'PAYLOAD_IS_QUERYABLE', 'PAYLOAD_IS_MARKING', 'PAYLOAD_VALUE_MALFORMED'];
+  const allowed = [
+    'CRYPTO_AUTHENTICATION_FAILED', 'KEY_VAULT_KEY_NOT_FOUND', 'PAYLOAD_KIND_UNKNOWN', 'PAYLOAD_IS_QUERYABLE', 'PAYLOAD_IS_MARKING',
+    'PAYLOAD_VALUE_MALFORMED',
+  ];
   assert.deepEqual([...codes.keys()].filter((code) => !allowed.includes(code)), []);
   assert.ok(codes.get('CRYPTO_AUTHENTICATION_FAILED') > 500);
 });
@@ -112,14 +117,18 @@ test('types that are never encrypted are refused by both algorithms', async () =
 });
 
 test('foreign kinds of subtype 6 are refused by name', async () => {
-  const kinds = { 0: 'PAYLOAD_IS_MARKING', 3: 'PAYLOAD_IS_QUERYABLE', 7: 'PAYLOAD_IS_QUERYABLE', 14: 'PAYLOAD_IS_QUERYABLE', 18: 'PAYLOAD_IS_QUERYABLE', 99: 'PAYLOAD_KIND_UNKNOWN' };
+  const kinds = {
+    0: 'PAYLOAD_IS_MARKING', 3: 'PAYLOAD_IS_QUERYABLE', 7: 'PAYLOAD_IS_QUERYABLE', 14: 'PAYLOAD_IS_QUERYABLE', 18: 'PAYLOAD_IS_QUERYABLE',
+    99: 'PAYLOAD_KIND_UNKNOWN',
+  };
   for (const [kind, code] of Object.entries(kinds)) {
     await failsWith(code, () => encryption.decrypt(new Binary(Buffer.concat([Buffer.from([Number(kind)]), Buffer.alloc(100, 1)]), 6)));
   }
 });
 
 test('values of other kinds are not decrypted', async () => {
-  for (const value of [undefined, null, 'text', 5, {}, new Binary(Buffer.alloc(100), 0), Buffer.alloc(100, 1)]) await failsWith('PAYLOAD_NOT_ENCRYPTED', () => encryption.decrypt(value));
+  for (const value of [undefined, null, 'text', 5, {}, new Binary(Buffer.alloc(100), 0), Buffer.alloc(100, 1)])
+    await failsWith('PAYLOAD_NOT_ENCRYPTED', () => encryption.decrypt(value));
 });
 
 test('undefined inside a value is stored as null, as a MongoClient stores it', async () => {
@@ -140,7 +149,10 @@ test('the worked vector of the format comes out byte for byte', async () => {
   await vault.insert({ ...document, _id: new UUID(Buffer.alloc(16)) });
   const fresh = localEncryption({ store: vault });
   const value = await fresh.encrypt('test', { algorithm: DETERMINISTIC, keyId: new UUID(Buffer.alloc(16)) });
-  assert.equal(Buffer.from(value.buffer).toString('base64'), 'AQAAAAAAAAAAAAAAAAAAAAACz0ZOLuuhEYi807ZXTdhbqhLaS2/t9wLifJnnNYwiw79d75QYIZ6M/aYC1h9nCzCjZ7pGUpAuNnkUhnIXM3PjrA==');
+  assert.equal(
+    Buffer.from(value.buffer).toString('base64'),
+    'AQAAAAAAAAAAAAAAAAAAAAACz0ZOLuuhEYi807ZXTdhbqhLaS2/t9wLifJnnNYwiw79d75QYIZ6M/aYC1h9nCzCjZ7pGUpAuNnkUhnIXM3PjrA==',
+  );
   setup.close();
   fresh.close();
 });

@@ -1,4 +1,4 @@
-// What the command and the shell print about errors of the library is in their own terms: every code, every remedy, every message.
+// The command and the shell print errors of the library with their own flags and options: every code, remedy and message.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,16 +13,24 @@ const { inCommand } = await sourceModule('js/cli/words.ts');
 const { inShell } = await sourceModule('js/mongosh/words.ts');
 
 // Options and functions of the library that a host does not have, at least under that name.
-const ofLibrary = ['keyVaultStore', 'createBackup', 'restoreBackup', 'verifyBackup', 'readBackup', 'proveKeys', 'retireKeys', 'restoreRetiredKeys', 'purgeRetiredKeys', 'ClientEncryption', 'MongoClient', 'cause`'];
+const ofLibrary = [
+  'keyVaultStore', 'createBackup', 'restoreBackup', 'verifyBackup', 'readBackup', 'proveKeys', 'retireKeys', 'restoreRetiredKeys', 'purgeRetiredKeys',
+  'ClientEncryption', 'MongoClient', 'cause`',
+];
 const notInCommand = [
-  ...ofLibrary, 'callback', 'kmsProviders', 'keyVault', 'keyVaultNamespace', 'keyVaultClient', 'trustedMasterKeys', 'allowedEndpoints', 'deleteOldKeys', 'confirmPlaintext', 'createdBefore',
-  'keyIds', 'keyFilter', 'otherCollections', 'dataClients', 'skipNamespaces', 'evidence', 'onBackup', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS', 'kmsRetries', 'allowUnproven',
+  ...ofLibrary, 'callback', 'kmsProviders', 'keyVault', 'keyVaultNamespace', 'keyVaultClient', 'trustedMasterKeys', 'allowedEndpoints',
+  'deleteOldKeys', 'confirmPlaintext', 'createdBefore',
+  'keyIds', 'keyFilter', 'otherCollections', 'dataClients', 'skipNamespaces', 'evidence', 'onBackup', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS',
+  'kmsRetries', 'allowUnproven',
   'fromAnotherKeyVault', 'withoutTakenNames', 'awsKms', 'retiredKeys',
 ];
 const word = (names) => new RegExp(`(?<![\\w.])(?:${names.join('|')})(?!\\w)|\`(?:from|to|mode|all|collections|schemas|proof)\``);
 const hosts = [
   { name: 'the command', wording: inCommand, forbidden: word(notInCommand) },
-  { name: 'the shell', wording: inShell, forbidden: new RegExp(`${word([...ofLibrary, 'onProgress']).source.split('|`')[0]}|--[a-z]|csfle (?:backup|migrate|keys|doctor|decrypt) `) },
+  {
+    name: 'the shell', wording: inShell,
+    forbidden: new RegExp(`${word([...ofLibrary, 'onProgress']).source.split('|`')[0]}|--[a-z]|csfle (?:backup|migrate|keys|doctor|decrypt) `),
+  },
 ];
 
 for (const { name, wording, forbidden } of hosts) {
@@ -39,7 +47,9 @@ for (const { name, wording, forbidden } of hosts) {
   test(`${name} says every message of the library in its own terms`, () => {
     const all = messages();
     assert.ok(all.length > 200, String(all.length));
-    const left = all.filter(({ text, option }) => forbidden.test(wording.error({ code: 'OPTION_INVALID', message: text, remedy: '', details: option === undefined ? {} : { option } }).message));
+    const left = all.filter(({ text, option }) => forbidden.test(
+      wording.error({ code: 'OPTION_INVALID', message: text, remedy: '', details: option === undefined ? {} : { option } }).message,
+    ));
     assert.deepEqual(left.map(({ text, path }) => `${path}: ${wording.text(text)}`).filter((one) => !unreachable.some((part) => one.includes(part))), []);
   });
 }
@@ -47,21 +57,23 @@ for (const { name, wording, forbidden } of hosts) {
 // About arguments that the hosts make themselves: they cannot be wrong there.
 const unreachable = ['a MongoClient is needed for the key vault'];
 
-test('texts of the command itself name no option of the library, unless they point to the library', () => {
+test('texts of the command name no option of the library, except where they refer to the library', () => {
   const own = messages(/^cli\/(?!words\.ts)/).map(({ text }) => text);
   assert.ok(own.length > 200, String(own.length));
   assert.deepEqual(own.filter((one) => hosts[0].forbidden.test(one) && !/\bthe library\b/.test(one)), []);
 });
 
-test('what belongs to the caller stays: names of collections, keys and files', () => {
-  for (const text of ['hospital.collections cannot be read', 'key 6c1f ("kmsProviders") is in use', 'the file /tmp/allowUnproven is there already', '"from" has no key'])
+test('names of collections, keys and files of the caller are not replaced in messages', () => {
+  for (const text of [
+    'hospital.collections cannot be read', 'key 6c1f ("kmsProviders") is in use', 'the file /tmp/allowUnproven is there already', '"from" has no key',
+  ])
     for (const { wording } of hosts) assert.equal(wording.text(text), text);
   const report = { failures: [{ kind: 'key', id: 'deleteOldKeys', code: 'KMS_FAILED', message: 'm', remedy: 'r', keyAltNames: ['createdBefore'] }] };
   const [failure] = inCommand.report(report).failures;
   assert.deepEqual([failure.id, failure.keyAltNames], ['deleteOldKeys', ['createdBefore']]);
 });
 
-test('an option of the library is said by its flag, with the remedy of that option', () => {
+test("messages of the command name the flag in place of the library's option, with the remedy of that option", () => {
   const said = (option, message) => inCommand.error({ code: 'OPTION_INVALID', message, remedy: 'r', details: { option } });
   assert.match(said('collections', 'the mode reencrypt needs collections: name every one').message, /needs --collection: /);
   assert.match(said('collections', 'x').remedy, /--collection/);
@@ -77,10 +89,12 @@ test('a key document that does not open under a local master key names the file 
     const { message, remedy } = wording.error({ ...fault, details: { provider: 'local', keyId: 'x' } });
     assert.match(message, /key document does not open under the local master key of new\.bin/);
     assert.match(remedy, step);
-    const { checks: [check] } = wording.report({ checks: [{ name: 'old-keys-unwrap', ok: false, code: fault.code, detail: 'no key opens (x): HMAC validation failure' }] });
+    const { checks: [check] } = wording.report({
+      checks: [{ name: 'old-keys-unwrap', ok: false, code: fault.code, detail: 'no key opens (x): HMAC validation failure' }],
+    });
     assert.match(check.detail, /^no key opens \(x\): the key documents do not open under the local master key of new\.bin/);
     assert.match(check.remedy, step);
-    // A value under a key that opens is damaged, whatever the master key.
+    // If the key opens, a value that does not decrypt is damaged, not encrypted under another master key.
     assert.equal(wording.error({ ...fault, details: { keyId: 'x', path: 'ssn' } }).message, fault.message);
   }
 });
@@ -90,7 +104,8 @@ function messages(among = /^(?!cli|mongosh|dev|node|generated|mongocrypt|entry|e
   const paths = readdirSync(join(root, 'js'), { recursive: true }).map((path) => path.replaceAll('\\', '/'));
   return paths.filter((path) => path.endsWith('.ts') && among.test(path)).flatMap((path) => {
     const source = readFileSync(join(root, 'js', path), 'utf8');
-    return literals(source).filter(({ text }) => /\w \w/.test(text)).map(({ text, end }) => ({ path, text, option: /^[^;]{0,80}?(?:option|argument): '(\w+)'/.exec(source.slice(end))?.[1] }));
+    return literals(source).filter(({ text }) => /\w \w/.test(text)).map(({ text, end }) =>
+      ({ path, text, option: /^[^;]{0,80}?(?:option|argument): '(\w+)'/.exec(source.slice(end))?.[1] }));
   });
 }
 

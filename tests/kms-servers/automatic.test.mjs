@@ -72,7 +72,10 @@ test('one that puts us off is asked again, and one that refuses fails the comman
   });
   await automatic({}, async (people) => {
     place.cloud.azure.service.fail(faults.status(403, { error: { code: 'Forbidden' } }), { path: /^\/keys/ });
-    await assert.rejects(people.insertOne({ _id: 4, ...plain('d') }), { name: 'MongoCryptError', message: 'Error in KMS response. HTTP status=403. Response body=\n{"error":{"code":"Forbidden"}}' });
+    await assert.rejects(
+      people.insertOne({ _id: 4, ...plain('d') }),
+      { name: 'MongoCryptError', message: 'Error in KMS response. HTTP status=403. Response body=\n{"error":{"code":"Forbidden"}}' },
+    );
     assert.equal(await place.collection('people').findOne({ _id: 4 }), null);
   });
 });

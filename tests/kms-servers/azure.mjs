@@ -37,7 +37,9 @@ export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT
     expectHeaders(request, complain, ['Accept:application/json', 'Content-Type:application/x-www-form-urlencoded']);
     if (request.path !== `/${CLIENT.tenantId}/oauth2/v2.0/token`) complain('path of the token');
     const form = [...new URLSearchParams(request.body)];
-    const expected = { client_id: CLIENT.clientId, scope: 'https://vault.azure.net/.default', client_secret: CLIENT.clientSecret, grant_type: 'client_credentials' };
+    const expected = {
+      client_id: CLIENT.clientId, scope: 'https://vault.azure.net/.default', client_secret: CLIENT.clientSecret, grant_type: 'client_credentials',
+    };
     const names = form.map(([name]) => name).join();
     if (names !== Object.keys(expected).join()) complain(`form of ${names}`);
     for (const [name, value] of form) if (value !== expected[name]) complain(`${name}=${value}`);
@@ -57,7 +59,8 @@ export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT
     if (verb === 'wrapkey' && value.length !== 96) complain(`${value.length} bytes to wrap`);
     const masterKey = { keyVaultEndpoint: request.host, keyName: name, keyVersion: version };
     const made = async () => (verb === 'wrapkey' ? keys.encrypt({ masterKey, plaintext: value }) : keys.decrypt({ masterKey, ciphertext: value }));
-    return withKey(async () => ({ body: { kid: `https://${request.host}/keys/${name}/${version || KEY.version}`, value: Buffer.from(await made()).toString('base64url') } }), {
+    return withKey(async () =>
+      ({ body: { kid: `https://${request.host}/keys/${name}/${version || KEY.version}`, value: Buffer.from(await made()).toString('base64url') } }), {
       missing: refusal(404, 'KeyNotFound', `A key with (name/id) ${name} was not found in this key vault.`),
       invalid: refusal(400, 'BadParameter', 'The parameter is incorrect.'),
     });

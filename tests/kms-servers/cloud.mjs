@@ -8,7 +8,10 @@ import { makeCertificates } from './certificates.mjs';
 import { startGcp } from './gcp.mjs';
 import { startKmip } from './kmip.mjs';
 
-const NAMES = ['*.amazonaws.com', '*.us-east-1.amazonaws.com', '*.us-east-2.amazonaws.com', 'login.microsoftonline.com', '*.vault.azure.net', '*.googleapis.com', '*.example.test', '127.0.0.1'];
+const NAMES = [
+  '*.amazonaws.com', '*.us-east-1.amazonaws.com', '*.us-east-2.amazonaws.com', 'login.microsoftonline.com', '*.vault.azure.net', '*.googleapis.com',
+  '*.example.test', '127.0.0.1',
+];
 const starters = { aws: startAws, azure: startAzure, gcp: startGcp };
 const DEFAULT_PORTS = { aws: 443, azure: 443, gcp: 443, kmip: 5696 };
 

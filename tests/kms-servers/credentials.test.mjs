@@ -27,7 +27,9 @@ async function roundTrip(name, options) {
 }
 
 describe('aws', () => {
-  const VARIABLES = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_EC2_METADATA_DISABLED', 'AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE'];
+  const VARIABLES = [
+    'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_EC2_METADATA_DISABLED', 'AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE',
+  ];
   const saved = Object.fromEntries(VARIABLES.map((name) => [name, process.env[name]]));
   const setVariables = (values) => {
     for (const name of VARIABLES) {
@@ -36,7 +38,8 @@ describe('aws', () => {
     }
   };
   const nothing = { AWS_EC2_METADATA_DISABLED: 'true', AWS_CONFIG_FILE: '/nowhere', AWS_SHARED_CREDENTIALS_FILE: '/nowhere' };
-  const variablesOf = ({ accessKeyId, secretAccessKey, sessionToken }) => ({ ...nothing, AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_SESSION_TOKEN: sessionToken });
+  const variablesOf = ({ accessKeyId, secretAccessKey, sessionToken }) =>
+    ({ ...nothing, AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_SESSION_TOKEN: sessionToken });
   beforeEach(() => setVariables(nothing));
   afterEach(() => setVariables(nothing));
   after(() => setVariables(saved));
@@ -66,12 +69,18 @@ describe('aws', () => {
     const credentialProviders = { aws: async () => { asked += 1; return account; } };
     await roundTrip('aws', { credentialProviders });
     assert.equal(asked, 4, 'once for each operation that does not find its key in a cache');
-    await assert.rejects(make('aws', onDemand('aws')), { message: /^Error in KMS response\. HTTP status=400\. Response body=\n\{"__type":"UnrecognizedClientException"/ });
+    await assert.rejects(
+      make('aws', onDemand('aws')),
+      { message: /^Error in KMS response\. HTTP status=400\. Response body=\n\{"__type":"UnrecognizedClientException"/ },
+    );
   });
 
   test('empty credentials are refused by name', async () => {
     const credentialProviders = { aws: async () => ({}) };
-    await assert.rejects(make('aws', onDemand('aws', { credentialProviders })), { name: 'MongoCryptError', message: 'failed to create KMS message: Access key ID not set' });
+    await assert.rejects(
+      make('aws', onDemand('aws', { credentialProviders })),
+      { name: 'MongoCryptError', message: 'failed to create KMS message: Access key ID not set' },
+    );
   });
 });
 
@@ -112,7 +121,10 @@ describe('azure', () => {
   });
 
   test('18: what is no token is the driver’s own error', async () => {
-    for (const [status, body] of [[404, '{"error":"not found"}'], [500, '{}'], [200, 'no JSON'], [200, '{}'], [200, '{"access_token":"x"}'], [200, '{"access_token":"x","expires_in":"soon"}']]) {
+    for (const [status, body] of [
+      [404, '{"error":"not found"}'], [500, '{}'], [200, 'no JSON'], [200, '{}'], [200, '{"access_token":"x"}'],
+      [200, '{"access_token":"x","expires_in":"soon"}'],
+    ]) {
       metadata.fail(status, body);
       await assert.rejects(make('azure', onDemand('azure')), { name: 'MongoCryptAzureKMSRequestError' }, body);
     }
@@ -152,5 +164,8 @@ test('all three at once: each is asked, whichever of them the keys need', async 
   });
   assert.ok(metadata.requests.length > before);
   // Named providers have theirs from the start.
-  assert.throws(() => encryption({ kmsProviders: { 'azure:x': {} } }), { message: /^Unexpected empty document for named KMS provider: 'azure:x'\. On-demand credentials are not supported for named KMS providers\.$/ });
+  assert.throws(
+    () => encryption({ kmsProviders: { 'azure:x': {} } }),
+    { message: /^Unexpected empty document for named KMS provider: 'azure:x'\. On-demand credentials are not supported for named KMS providers\.$/ },
+  );
 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { describe, test } from 'node:test';
+import { listening } from '../listening.mjs';
 import { RANDOM, workplace } from './workplace.mjs';
 
 const place = await workplace(['aws', 'azure', 'gcp', 'kmip']);
@@ -31,7 +32,7 @@ async function works(provider, masterKey, expected = masterKey) {
 // A port of this machine where nothing listens.
 async function closedPort() {
   const server = createServer();
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   const { port } = server.address();
   await new Promise((resolve) => { server.close(resolve); });
   return port;
@@ -50,7 +51,8 @@ describe('aws', () => {
   test('5: of another region', async () => {
     await assert.rejects(encryption().createDataKey('aws', { masterKey: { ...key(), endpoint: 'kms.us-east-2.amazonaws.com' } }), {
       name: 'MongoCryptError',
-      message: 'Error in KMS response. HTTP status=400. Response body=\n{"__type":"InvalidSignatureException","message":"Credential should be scoped to a valid region."}',
+      message: 'Error in KMS response. HTTP status=400. Response body=\n{"__type":"InvalidSignatureException","message":"Credential '
+        + 'should be scoped to a valid region."}',
     });
   });
 
@@ -87,11 +89,17 @@ describe('azure', () => {
 
   test('a name of a key that holds what splits a path does not leave its segment', async () => {
     for (const keyName of ['../secrets/x?', 'a/b', 'a b\r\nX: y']) {
-      await assert.rejects(encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }), { name: 'MongoCryptError', message: /HTTP status=404\. .*KeyNotFound/s });
+      await assert.rejects(
+        encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }),
+        { name: 'MongoCryptError', message: /HTTP status=404\. .*KeyNotFound/s },
+      );
       assert.equal(place.cloud.azure.service.paths().at(-1), `/keys/${encodeURIComponent(keyName)}/b2c0f6d4e8/wrapkey?api-version=7.1`);
     }
     const keyName = '..';
-    await assert.rejects(encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }), { name: 'MongoCryptError', message: /dot segment/ });
+    await assert.rejects(
+      encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }),
+      { name: 'MongoCryptError', message: /dot segment/ },
+    );
   });
 });
 
@@ -148,16 +156,21 @@ describe('kmip', () => {
 
   test('PyKMIP itself, over the connection of the driver, wants the certificate of the client', async () => {
     const { service } = place.cloud.kmip;
-    const direct = (options) => encryption({ kmsProviders: { kmip: { endpoint: `127.0.0.1:${service.directPort}` } }, ...options }, { kmsConnectCallback: undefined });
+    const direct = (options) => encryption(
+      { kmsProviders: { kmip: { endpoint: `127.0.0.1:${service.directPort}` } }, ...options }, { kmsConnectCallback: undefined },
+    );
     await direct().createDataKey('kmip');
     const { tlsCAFile } = place.cloud.tlsOptions.kmip;
-    await assert.rejects(direct({ tlsOptions: { kmip: { tlsCAFile } } }).createDataKey('kmip'), { name: 'MongoCryptError', message: /^KMS request (failed|closed)$/ });
+    await assert.rejects(
+      direct({ tlsOptions: { kmip: { tlsCAFile } } }).createDataKey('kmip'), { name: 'MongoCryptError', message: /^KMS request (failed|closed)$/ },
+    );
   });
 
   test('an object that is not there', async () => {
     await assert.rejects(encryption().createDataKey('kmip', { masterKey: { keyId: '9999' } }), {
       name: 'MongoCryptError',
-      message: /^Error getting SecretData from KMIP Get response: KMIP response error\. Result Status \(1\): Operation Failed\. Result Reason \(1\): Item Not Found\. Result Message: Could not locate object: 9999$/,
+      message: 'Error getting SecretData from KMIP Get response: KMIP response error. Result Status (1): Operation Failed. '
+        + 'Result Reason (1): Item Not Found. Result Message: Could not locate object: 9999',
     });
     // PyKMIP refuses what it does not know, as it has to.
     assert.equal(place.cloud.takeViolations().length, 1);

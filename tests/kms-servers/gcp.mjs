@@ -4,6 +4,9 @@ import { bearerTokens } from './bearer-tokens.mjs';
 import { symmetricKeys, withKey } from './held-keys.mjs';
 import { expectHeaders, startHttpsService } from './https-service.mjs';
 
+const KEY_PATH =
+  /^\/v1\/projects\/([^/]+)\/locations\/([^/]+)\/keyRings\/([^/]+)\/cryptoKeys\/([^/:]+)(\/cryptoKeyVersions\/[^/:]+)?:(encrypt|decrypt)$/;
+
 const TOKEN_HOST = 'oauth2.googleapis.com';
 const KMS_HOST = 'cloudkms.googleapis.com';
 const EMAIL = 'csfle-test@project-one.iam.gserviceaccount.com';
@@ -51,7 +54,7 @@ export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST]
   const answerKey = (request, complain) => {
     const bearer = request.headers.find((line) => line.startsWith('Authorization:'))?.slice('Authorization:Bearer '.length);
     expectHeaders(request, complain, ['Accept:application/json', `Authorization:Bearer ${bearer}`, 'Content-Type:application/json']);
-    const [, projectId, location, keyRing, keyName, version, verb] = /^\/v1\/projects\/([^/]+)\/locations\/([^/]+)\/keyRings\/([^/]+)\/cryptoKeys\/([^/:]+)(\/cryptoKeyVersions\/[^/:]+)?:(encrypt|decrypt)$/.exec(request.path) ?? [];
+    const [, projectId, location, keyRing, keyName, version, verb] = KEY_PATH.exec(request.path) ?? [];
     if (verb === undefined) complain('path of the key');
     if (verb === 'decrypt' && version !== undefined) complain('version to decrypt with');
     if (!tokens.isKnown(bearer)) complain(`token ${bearer}`);
@@ -73,7 +76,8 @@ export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST]
     return { name: `${pathOf(masterKey)}${version}`, ciphertext, ciphertextCrc32c: '1', protectionLevel: 'SOFTWARE' };
   };
 
-  const decrypted = async (masterKey, ciphertext) => ({ plaintext: Buffer.from(await keys.decrypt({ masterKey, ciphertext })).toString('base64'), usedPrimary: true });
+  const decrypted = async (masterKey, ciphertext) =>
+    ({ plaintext: Buffer.from(await keys.decrypt({ masterKey, ciphertext })).toString('base64'), usedPrimary: true });
 
   const answer = (request, complain) => {
     if (!hosts.includes(request.host.split(':')[0])) complain(`host ${request.host}`);

@@ -104,7 +104,10 @@ for (const provider of ['azure', 'gcp']) {
       const withToken = (accessToken) => encryption({ kmsProviders: { [provider]: { accessToken } } });
       await make(withToken(place.cloud[provider].issueToken()));
       assert.equal(place.cloud[provider].issued, before + 1);
-      await assert.rejects(make(withToken(place.cloud[provider].issueToken(-1))), { name: 'MongoCryptError', message: /^Error in KMS response\. HTTP status=401\. Response body=\n\{"error":/ });
+      await assert.rejects(
+        make(withToken(place.cloud[provider].issueToken(-1))),
+        { name: 'MongoCryptError', message: /^Error in KMS response\. HTTP status=401\. Response body=\n\{"error":/ },
+      );
     });
   });
 }

@@ -1,6 +1,7 @@
 // The metadata service of a virtual machine, where drivers get credentials without a secret: Azure's IMDS and Google's.
 import http, { createServer } from 'node:http';
 import { connect } from 'node:net';
+import { listening } from '../listening.mjs';
 
 const ADDRESS = '169.254.169.254';
 const IMDS = '/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net';
@@ -31,12 +32,15 @@ export async function startMetadata(cloud) {
       if (headers.metadata !== 'true' || headers.host !== ADDRESS) complain(JSON.stringify(headers));
     } else if (url !== GOOGLE || headers['metadata-flavor'] !== 'Google') complain(JSON.stringify(headers));
     const [status, body] = failures.shift() ?? [200, isAzure
-      ? { access_token: cloud.azure.issueToken(metadata.lifetimeS), expires_in: String(metadata.lifetimeS), resource: 'https://vault.azure.net', token_type: 'Bearer' }
+      ? {
+        access_token: cloud.azure.issueToken(metadata.lifetimeS), expires_in: String(metadata.lifetimeS), resource: 'https://vault.azure.net',
+        token_type: 'Bearer',
+      }
       : { access_token: cloud.gcp.issueToken(metadata.lifetimeS), expires_in: metadata.lifetimeS, token_type: 'Bearer' }];
     response.writeHead(status, { 'Content-Type': 'application/json', 'Metadata-Flavor': 'Google' });
     response.end(typeof body === 'string' ? body : JSON.stringify(body));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   const { port } = server.address();
   const agent = http.globalAgent;
   http.globalAgent = new (class extends http.Agent {

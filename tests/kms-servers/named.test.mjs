@@ -56,7 +56,10 @@ for (const type of types) {
     const { kmsProviders, tlsOptions } = second();
     const { tlsCAFile } = place.cloud.tlsOptions[type];
     const wrong = { kmsProviders, tlsOptions: { ...tlsOptions, [name(type)]: { ...tlsOptions[name(type)], tlsCAFile } } };
-    await assert.rejects(encryption(wrong).decrypt(value), ({ message, cause }) => message === 'KMS request failed' && ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN'].includes(cause.code));
+    await assert.rejects(
+      encryption(wrong).decrypt(value),
+      ({ message, cause }) => message === 'KMS request failed' && ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN'].includes(cause.code),
+    );
     // From one to the other and back: two clouds in one call.
     const both = { _id: { $in: [id, unnamed] } };
     await encryption(second()).rewrapManyDataKey(both, { provider: type, masterKey: place.cloud.masterKeys[type] });

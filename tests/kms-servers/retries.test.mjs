@@ -85,9 +85,15 @@ for (const [provider, answers] of Object.entries(passing)) {
         ['HTTP/1.1 2x0 OK\r\n', /^KMS response parser error with status 0, error: 'Could not parse Status-Code\.'$/],
         ['HTTP/1.1 200 OK\r\nno colon\r\n', /^KMS response parser error with status 200, error: 'Could not parse header, no colon found\.'$/],
         ['HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n', /^KMS response parser error with status 200, error: 'Unsupported Transfer-Encoding: gzip'$/],
-        ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n', /^KMS response parser error with status 200, error: 'Failed to parse hex chunk length\.'$/],
+        [
+          'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n',
+          /^KMS response parser error with status 200, error: 'Failed to parse hex chunk length\.'$/,
+        ],
         [head(17 * MEBIBYTE), /^KMS response parser error with status 200, error: 'Could not parse Content-Length header\.'$/],
-        [`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${`100000\r\n${'x'.repeat(MEBIBYTE)}\r\n`.repeat(17)}`, /^KMS response parser error with status 200, error: 'KMS response too large'$/],
+        [
+          `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${`100000\r\n${'x'.repeat(MEBIBYTE)}\r\n`.repeat(17)}`,
+          /^KMS response parser error with status 200, error: 'KMS response too large'$/,
+        ],
         [`${head(3)}{]}`, /^Error parsing JSON in KMS response /],
         [`${head(2)}{}`, /^KMS JSON response does not include field '/],
         [`${head(2)}{}more`, /^KMS response parser error with status 200, error: 'Unexpected|^KMS JSON response does not include field '/],
@@ -108,7 +114,9 @@ for (const provider of ['azure', 'gcp']) {
     fail(provider, faults.status(503, 'down'), { times: 2, path: TOKEN });
     assert.equal(await counted(provider, () => make(provider)), 4);
     fail(provider, faults.status(429, 'slow'), { times: 4, path: TOKEN });
-    await assert.rejects(make(provider), { message: 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=429. Response body=\nslow' });
+    await assert.rejects(
+      make(provider), { message: 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=429. Response body=\nslow' },
+    );
     const ids = [await make(provider), await make(provider)];
     const values = await Promise.all(ids.map((keyId) => encryption().encrypt('x', { algorithm: RANDOM, keyId })));
     await place.withClient({}, async (automatic) => {
@@ -118,9 +126,15 @@ for (const provider of ['azure', 'gcp']) {
     });
     fail(provider, faults.status(400, { error: 'invalid_client' }), { path: TOKEN });
     await assert.rejects(make(provider), { message: 'Error in KMS response. HTTP status=400. Response body=\n{"error":"invalid_client"}' });
-    for (const body of [{}, { access_token: 'x' }, { access_token: 'x', expires_in: -1 }, { access_token: 'x', expires_in: 1e300 }, { access_token: 'a\r\nb', expires_in: 3600 }]) {
+    for (const body of [
+      {}, { access_token: 'x' }, { access_token: 'x', expires_in: -1 }, { access_token: 'x', expires_in: 1e300 },
+      { access_token: 'a\r\nb', expires_in: 3600 },
+    ]) {
       fail(provider, faults.status(200, body), { path: TOKEN });
-      await assert.rejects(make(provider), ({ name, message }) => name === 'MongoCryptError' && /^(Invalid KMS response\.|OAuth response invalid)/.test(message), JSON.stringify(body));
+      await assert.rejects(
+        make(provider), ({ name, message }) => name === 'MongoCryptError' && /^(Invalid KMS response\.|OAuth response invalid)/.test(message),
+        JSON.stringify(body),
+      );
     }
   });
 }
@@ -132,7 +146,10 @@ test('KMIP: answers that are cut, of another kind or too long are refused, and a
     [(socket, answer) => socket.end(answer.subarray(0, answer.length / 2)), /^KMS request closed$/],
     [(socket) => socket.end(Buffer.from('42007b0102000000', 'hex')), /KMS KMIP response too large/],
     [(socket) => socket.end(Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'.padEnd(600))), /^KMS request closed$|too large/],
-    [(socket) => socket.end(Buffer.from('42007b0100000000', 'hex')), /^Error getting UniqueIdentifer from KMIP Register response: unable to find tag: BatchItem$/],
+    [
+      (socket) => socket.end(Buffer.from('42007b0100000000', 'hex')),
+      /^Error getting UniqueIdentifer from KMIP Register response: unable to find tag: BatchItem$/,
+    ],
   ];
   for (const [fault, message] of expected) {
     const before = service.operations.length;

@@ -44,11 +44,16 @@ describe('11: options of each provider', () => {
     try {
       const before = connections();
       for (const type of types) {
-        await assert.rejects(make(type, { tlsOptions: { [type]: clientOnly(type) } }), failsWith('UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN'), type);
+        await assert.rejects(
+          make(type, { tlsOptions: { [type]: clientOnly(type) } }), failsWith('UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN'), type,
+        );
         const wrong = { ...clientOnly(type), tlsCAFile: other.caFile };
         await assert.rejects(make(type, { tlsOptions: { [type]: wrong } }), failsWith('UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN'), type);
         // Options of another provider do not help.
-        await assert.rejects(make(type, { tlsOptions: { [type]: undefined, [`${type}:x`]: place.cloud.tlsOptions[type] } }), failsWith('UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN'), type);
+        await assert.rejects(
+          make(type, { tlsOptions: { [type]: undefined, [`${type}:x`]: place.cloud.tlsOptions[type] } }),
+          failsWith('UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN'), type,
+        );
       }
       assert.deepEqual(types.flatMap((type) => place.cloud[type].service.requests ?? []), []);
       assert.ok(connections() >= before);
@@ -61,7 +66,10 @@ describe('11: options of each provider', () => {
     const other = makeCertificates(await testPython(), { client: { usage: 'client' } });
     try {
       for (const more of [{}, { tlsCertificateKeyFile: other.file('client') }]) {
-        await assert.rejects(make('kmip', { tlsOptions: { kmip: { tlsCAFile: certificates.caFile, ...more } } }), { name: 'MongoCryptError', message: /^KMS request (failed|closed)$/ });
+        await assert.rejects(
+          make('kmip', { tlsOptions: { kmip: { tlsCAFile: certificates.caFile, ...more } } }),
+          { name: 'MongoCryptError', message: /^KMS request (failed|closed)$/ },
+        );
       }
       assert.deepEqual(place.cloud.kmip.service.operations, []);
     } finally {
@@ -72,7 +80,10 @@ describe('11: options of each provider', () => {
   test('insecure ones, and files that are not there', async () => {
     for (const type of types) {
       for (const option of ['tlsInsecure', 'tlsAllowInvalidCertificates', 'tlsAllowInvalidHostnames']) {
-        await assert.rejects(make(type, { tlsOptions: { [type]: { ...place.cloud.tlsOptions[type], [option]: true } } }), { name: 'MongoCryptError', message: `Insecure TLS options prohibited for ${type}: ${option}` });
+        await assert.rejects(
+          make(type, { tlsOptions: { [type]: { ...place.cloud.tlsOptions[type], [option]: true } } }),
+          { name: 'MongoCryptError', message: `Insecure TLS options prohibited for ${type}: ${option}` },
+        );
       }
       await assert.rejects(make(type, { tlsOptions: { [type]: { tlsCAFile: '/nowhere/ca.pem' } } }), failsWith('ENOENT'));
     }

@@ -99,7 +99,9 @@ for (const [way, { options, begin }] of Object.entries(ways)) {
     test('a rewrap towards a master key that is not trusted is refused before keys are read', async () => {
       begin();
       const keyId = await encryption(options).createDataKey('local');
-      await refusedInSilence(() => encryption(options).rewrapManyDataKey({ _id: keyId }, { provider: 'aws', masterKey: { ...masterKeys.aws, endpoint: 'kms.evil.example.test' } }));
+      await refusedInSilence(() => encryption(options).rewrapManyDataKey(
+        { _id: keyId }, { provider: 'aws', masterKey: { ...masterKeys.aws, endpoint: 'kms.evil.example.test' } },
+      ));
     });
   });
 }
@@ -174,7 +176,10 @@ describe('without pins', () => {
 
 describe('what is wrong is refused, not passed over', () => {
   test('misspelt options', () => {
-    for (const name of ['trustedMasterKey', 'trustedMasterkeys', 'trustedmasterkeys', 'TrustedMasterKeys', 'trusted_master_keys', 'trustMasterKeys', 'masterKeysTrusted', 'trutsedMasterKeys', 'allowedEndpoints', 'allowedEndpoint']) {
+    for (const name of [
+      'trustedMasterKey', 'trustedMasterkeys', 'trustedmasterkeys', 'TrustedMasterKeys', 'trusted_master_keys', 'trustMasterKeys',
+      'masterKeysTrusted', 'trutsedMasterKeys', 'allowedEndpoints', 'allowedEndpoint',
+    ]) {
       assert.throws(() => encryption({ [name]: ['local'] }), { name: 'TypeError', code: 'OPTION_INVALID' }, name);
     }
     assert.ok(encryption({ keyExpirationMS: 1000, anythingElse: 1 }));

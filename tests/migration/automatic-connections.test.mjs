@@ -23,7 +23,9 @@ describe('the proof of rewrapManyDataKey', { timeout: 60_000 }, () => {
     const rewrap = async (client, proof) => {
       read.length = 0;
       const encryption = new ClientEncryption(client, { keyVaultNamespace: place.namespace, kmsProviders: place.kmsProviders });
-      const { bulkWriteResult } = await encryption.rewrapManyDataKey({ _id: place.keys.ssn }, { provider: 'aws', masterKey: lab.to, ...(proof === undefined ? {} : { proof }) });
+      const { bulkWriteResult } = await encryption.rewrapManyDataKey(
+        { _id: place.keys.ssn }, { provider: 'aws', masterKey: lab.to, ...(proof === undefined ? {} : { proof }) },
+      );
       encryption.close();
       return [bulkWriteResult.modifiedCount, read.includes('patients')];
     };

@@ -22,7 +22,10 @@ for (const mode of ['reencrypt', 'decrypt']) {
       lab = await openLab();
       place = await hospital(lab, { documents: 0 });
       const encrypt = (value, algorithm, keyId) => place.encryption.encrypt(value, { algorithm, keyId });
-      values = { X: await encrypt('x', DETERMINISTIC, place.keys.ssn), Y: await encrypt('y', RANDOM, place.keys.plain), Z: await encrypt({ z: 1 }, RANDOM, place.keys.notes) };
+      values = {
+        X: await encrypt('x', DETERMINISTIC, place.keys.ssn), Y: await encrypt('y', RANDOM, place.keys.plain),
+        Z: await encrypt({ z: 1 }, RANDOM, place.keys.notes),
+      };
     });
     after(() => lab.close());
 
@@ -39,11 +42,15 @@ for (const mode of ['reencrypt', 'decrypt']) {
           ...inner,
           async write(batch) {
             written += 1;
-            if (written === 1) await collection.bulkWrite([{ updateOne: { filter: { _id: 1 }, update: [{ $replaceWith: { $literal: { _id: 1, ...theirs } } }] } }]);
+            if (written === 1)
+              await collection.bulkWrite([{ updateOne: { filter: { _id: 1 }, update: [{ $replaceWith: { $literal: { _id: 1, ...theirs } } }] } }]);
             return inner.write(batch);
           },
         };
-        const report = await place.migrate({ mode, collections: [interfered], execute: true, ...(mode === 'decrypt' ? { confirmPlaintext: true, from: undefined } : { keyFilter: { 'masterKey.provider': 'local' } }) });
+        const report = await place.migrate({
+          mode, collections: [interfered], execute: true,
+          ...(mode === 'decrypt' ? { confirmPlaintext: true, from: undefined } : { keyFilter: { 'masterKey.provider': 'local' } }),
+        });
         assert.deepEqual(report.failures, []);
         assert.equal(report.ok, true);
         assert.equal(report.collections[0].valuesLeft, 0);

@@ -13,7 +13,9 @@ const encrypted = (bytes) => new bson.Binary(Buffer.from(bytes), 6);
 // Values of Queryable Encryption by their layout: kind, key id, original type, ciphertext; or kind and a BSON document.
 const stored = (kind, id) => encrypted([kind, ...id.buffer, 2, ...randomBytes(64)]);
 const payload = (kind, document) => encrypted([kind, ...bson.serialize(document)]);
-const insertPayload = (id) => payload(11, { d: new bson.Binary(randomBytes(32)), u: new bson.UUID(), t: 2, v: new bson.Binary(Buffer.concat([id.buffer, randomBytes(48)])) });
+const insertPayload = (id) => payload(
+  11, { d: new bson.Binary(randomBytes(32)), u: new bson.UUID(), t: 2, v: new bson.Binary(Buffer.concat([id.buffer, randomBytes(48)])) },
+);
 
 describe('evidence before a key is removed', { timeout: 300_000 }, () => {
   let lab;
@@ -33,13 +35,15 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
       otherName: other,
       id: (name) => place.keys[name].toHexString(true),
       run: (more = {}) => place.migrate({ mode, collections, execute: true, evidence: undefined, ...more }),
-      retire: (name, more = {}) => retireKeys({ keyVault: { client: lab.client, namespace: place.namespace }, kmsProviders: place.kmsProviders, keys: [place.keys[name]], ...more }),
+      retire: (name, more = {}) =>
+        retireKeys({ keyVault: { client: lab.client, namespace: place.namespace }, kmsProviders: place.kmsProviders, keys: [place.keys[name]], ...more }),
       inVault: async (name) => (await place.vault.countDocuments({ _id: place.keys[name] })) === 1,
       retired: () => lab.client.db(place.database).collection('__keyVault.retired').find({}).toArray(),
     };
   }
 
-  const usesOf = (report, id) => (report.oldKeys ?? report.keys).find((key) => key.id === id)?.uses.map(({ namespace, kind, count }) => [namespace, kind, count]);
+  const usesOf = (report, id) =>
+    (report.oldKeys ?? report.keys).find((key) => key.id === id)?.uses.map(({ namespace, kind, count }) => [namespace, kind, count]);
 
   it('reencrypt without any collection is an error, with and without deleteOldKeys', async () => {
     const place = await scene();
@@ -53,7 +57,9 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
   it('keeps a key that a value of Queryable Encryption needs, by the key id in the value', async () => {
     const place = await scene();
     const kinds = [6, 7, 9, 14, 15, 16, 17];
-    await place.other.collection('queryable').insertMany([...kinds.map((kind) => ({ x: stored(kind, place.keys.plain) })), { x: insertPayload(place.keys.plain) }]);
+    await place.other.collection('queryable').insertMany([
+      ...kinds.map((kind) => ({ x: stored(kind, place.keys.plain) })), { x: insertPayload(place.keys.plain) },
+    ]);
     const report = await place.run({ deleteOldKeys: true });
     assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.id('plain'), code: 'MIGRATION_OLD_KEYS_IN_USE' }]);
     assert.deepEqual(usesOf(report, place.id('plain')), [[`${place.otherName}.queryable`, 'reference', 8]]);
@@ -64,7 +70,9 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
 
   it('keeps every key while a value does not tell which one it needs', async () => {
     const place = await scene();
-    await place.other.collection('unknown').insertOne({ x: payload(12, { d: new bson.Binary(randomBytes(32)) }), y: encrypted([99, 1, 2, 3]), z: payload(0, { a: 2, ka: 'ssn', v: 1 }) });
+    await place.other.collection('unknown').insertOne({
+      x: payload(12, { d: new bson.Binary(randomBytes(32)) }), y: encrypted([99, 1, 2, 3]), z: payload(0, { a: 2, ka: 'ssn', v: 1 }),
+    });
     const report = await place.run({ deleteOldKeys: true });
     assert.equal(report.keys.deleted, 0);
     for (const name of ['ssn', 'notes', 'plain']) assert.deepEqual(usesOf(report, place.id(name)), [[`${place.otherName}.unknown`, 'unattributed', 3]]);
@@ -103,7 +111,9 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.equal((await place.retire('plain')).keys[0].outcome, 'kept');
     await place.patients.deleteMany({});
     assert.equal((await place.retire('plain')).keys[0].outcome, 'unused');
-    await closed.insertMany([{ x: await elsewhere.encrypt({ a: 1 }, { algorithm: RANDOM, keyId }) }, { x: await elsewhere.encrypt([1], { algorithm: RANDOM, keyId }) }]);
+    await closed.insertMany([
+      { x: await elsewhere.encrypt({ a: 1 }, { algorithm: RANDOM, keyId }) }, { x: await elsewhere.encrypt([1], { algorithm: RANDOM, keyId }) },
+    ]);
     elsewhere.close();
     const report = await place.retire('plain', { execute: true });
     assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.id('plain'), code: 'KEY_VAULT_KEY_IN_USE' }]);
@@ -127,7 +137,8 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     });
     const retire = (name, options) => place.retire(name, { keyVault: { client: listing(options), namespace: place.namespace } });
     await place.other.collection('listed').insertOne({});
-    const validator = (keyId) => ({ validator: { $jsonSchema: { bsonType: 'object', properties: { x: { encrypt: { bsonType: 'string', algorithm: RANDOM, keyId } } } } } });
+    const validator = (keyId) =>
+      ({ validator: { $jsonSchema: { bsonType: 'object', properties: { x: { encrypt: { bsonType: 'string', algorithm: RANDOM, keyId } } } } } });
     const named = [[`${place.otherName}.listed`, 'schema', 1]];
     for (const options of [validator([place.keys.plain]), { encryptedFields: { fields: [{ path: 'x', bsonType: 'string', keyId: place.keys.plain }] } }]) {
       assert.deepEqual(usesOf(await retire('plain', options), place.id('plain')), named);
@@ -136,13 +147,15 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.deepEqual(usesOf(await retire('notes', { encryptedFields: { fields: [{ path: 'x', keyAltName: 'notes' }] } }), place.id('notes')), named);
     assert.deepEqual(usesOf(await retire('plain', validator('/key')), place.id('plain')), [[`${place.otherName}.listed`, 'unattributed', 1]]);
     await place.other.dropDatabase();
-    const schemas = [{ name: 'encryptedFields of a file', read: async () => ({ 'a.b': { fields: [{ path: 'x', keyId: place.keys.notes }] } }), write: async () => {} }];
+    const schemas = [{
+      name: 'encryptedFields of a file', read: async () => ({ 'a.b': { fields: [{ path: 'x', keyId: place.keys.notes }] } }), write: async () => {},
+    }];
     assert.deepEqual(usesOf(await place.retire('notes', { schemas }), place.id('notes')), [['encryptedFields of a file', 'schema', 1]]);
     const broken = [{ name: 'lost.json', read: async () => { throw new Error('gone'); }, write: async () => {} }];
     assert.deepEqual(usesOf(await place.retire('notes', { schemas: broken }), place.id('notes')), [['lost.json', 'unreadable', 0]]);
   });
 
-  it('does not search what the server keeps for itself, and does search everything beside it', async () => {
+  it("skips the server's internal namespaces and searches all others", async () => {
     const place = await scene({ documents: 0 });
     const value = await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain });
     const reserved = {
@@ -151,9 +164,11 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
       admin: ['system.users', 'system.roles', 'system.keys', 'system.sessions'],
       [place.otherName]: ['system.profile', 'system.views'],
     };
-    const searched = { local: ['w', 'oplog', 'system.other'], config: ['w', 'cache', 'transactions2'], admin: ['w', 'users'], [place.otherName]: ['w', 'transactions'] };
+    const searched = {
+      local: ['w', 'oplog', 'system.other'], config: ['w', 'cache', 'transactions2'], admin: ['w', 'users'], [place.otherName]: ['w', 'transactions'],
+    };
     const namesOf = (names) => Object.entries(names).flatMap(([database, list]) => list.map((name) => `${database}.${name}`));
-    // The server of these tests refuses some of these names and lists others not: a client that lists them all and finds the value in each.
+    // The test server refuses some of these names and does not list others: this client lists all of them, with the value in each.
     const all = [...namesOf(reserved), ...namesOf(searched)];
     const asked = new Set();
     const inner = lab.client;
@@ -162,7 +177,8 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
         command: async (given, options) => {
           if ('listDatabases' in given) return { databases: [...new Set(all.map((one) => one.split('.')[0]))].map((one) => ({ name: one })), ok: 1 };
           if (!('listCollections' in given)) return inner.db(name).command(given, options);
-          const firstBatch = all.filter((one) => one.startsWith(`${name}.`)).map((one) => ({ name: one.slice(name.length + 1), type: 'collection', options: {}, info: {} }));
+          const firstBatch = all.filter((one) => one.startsWith(`${name}.`)).map((one) =>
+            ({ name: one.slice(name.length + 1), type: 'collection', options: {}, info: {} }));
           return { cursor: { id: 0, ns: `${name}.$cmd.listCollections`, firstBatch }, ok: 1 };
         },
         collection: (one) => {
@@ -174,7 +190,9 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     };
     await place.other.collection('w').insertOne({ value });
     const report = await place.retire('plain', { keyVault: { client, namespace: place.namespace } });
-    assert.deepEqual(usesOf(report, place.id('plain')).map(([namespace, kind]) => [namespace, kind]).sort(), namesOf(searched).map((name) => [name, 'value']).sort());
+    assert.deepEqual(
+      usesOf(report, place.id('plain')).map(([namespace, kind]) => [namespace, kind]).sort(), namesOf(searched).map((name) => [name, 'value']).sort(),
+    );
     assert.deepEqual([...asked].sort(), namesOf(searched).sort());
     assert.equal(report.keys[0].outcome, 'kept');
     // And as the server itself lists them.
@@ -194,7 +212,8 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.deepEqual(usesOf(await place.retire('plain', { execute: true }), place.id('plain')), [[`${place.otherName}.view`, 'unreadable', 0]]);
     await place.other.collection('missing').insertOne({ a: 1 });
     assert.equal((await place.retire('plain')).keys[0].outcome, 'unused');
-    const fail = (data, mode = 'alwaysOn') => lab.client.db('admin').command({ configureFailPoint: 'failCommand', mode, ...(data === undefined ? {} : { data }) });
+    const fail = (data, mode = 'alwaysOn') =>
+      lab.client.db('admin').command({ configureFailPoint: 'failCommand', mode, ...(data === undefined ? {} : { data }) });
     for (const [command, refused] of [['listDatabases', '*'], ['listCollections', `${place.otherName}.*`]]) {
       await fail({ failCommands: [command], errorCode: 13 });
       try {
@@ -207,10 +226,18 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     }
     assert.equal(await place.inVault('plain'), true);
     // A client whose other collection answers with an error, as one does whose shard is down.
-    const dead = { namespace: 'far.away', estimatedCount: async () => 1, scan: () => { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [], write: async () => ({ refused: [] }) };
+    const dead = {
+      namespace: 'far.away', estimatedCount: async () => 1,
+      scan: () => { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [],
+      write: async () => ({ refused: [] }),
+    };
     const report = await place.retire('plain', { otherCollections: [dead], execute: true });
-    assert.deepEqual(report.keys[0].uses, [{ namespace: 'far.away', kind: 'unreadable', count: 0, reason: 'it cannot be read (MongoServerError, server code 133)' }]);
-    const skipped = await place.retire('plain', { otherCollections: [dead], evidence: { skipNamespaces: ['far.away'], reason: 'it was never encrypted' }, execute: true });
+    assert.deepEqual(
+      report.keys[0].uses, [{ namespace: 'far.away', kind: 'unreadable', count: 0, reason: 'it cannot be read (MongoServerError, server code 133)' }],
+    );
+    const skipped = await place.retire(
+      'plain', { otherCollections: [dead], evidence: { skipNamespaces: ['far.away'], reason: 'it was never encrypted' }, execute: true },
+    );
     assert.equal(skipped.keys[0].outcome, 'retired');
     assert.match((await place.retired())[0].reason, /far\.away \(it was never encrypted\)$/);
   });
@@ -280,14 +307,20 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     const after = await place.patients.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray();
     assert.deepEqual(after.map(({ ssn }) => ssn), before.map(({ ssn }) => ssn));
     await place.readsAs(place.kmsProviders);
-    const both = await place.run({ collections: [place.patientsNamespace, `${place.otherName}.copy`].map((namespace) => ({ client: lab.client, namespace })), deleteOldKeys: true });
+    const both = await place.run({
+      collections: [place.patientsNamespace, `${place.otherName}.copy`].map((namespace) => ({ client: lab.client, namespace })), deleteOldKeys: true,
+    });
     assert.equal(both.ok, true, JSON.stringify(both.failures));
     assert.equal(both.keys.deleted, 3);
   });
 
-  it('names do not move away from a key while a collection that may hold values under it cannot be read', async () => {
+  it('alternate names stay at the old key while a collection that may hold its values cannot be read', async () => {
     const place = await scene();
-    const dead = { namespace: 'far.away', estimatedCount: async () => 1, scan: () => { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [], write: async () => ({ refused: [] }) };
+    const dead = {
+      namespace: 'far.away', estimatedCount: async () => 1,
+      scan: () => { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [],
+      write: async () => ({ refused: [] }),
+    };
     const report = await place.run({ otherCollections: [dead] });
     assert.equal(report.ok, false);
     const expected = ['ssn', 'notes'].map((name) => ({ kind: 'key', id: place.id(name), code: 'MIGRATION_EVIDENCE_INCOMPLETE' }));
@@ -300,13 +333,15 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
   it('options that would weaken the evidence need to be said in full', async () => {
     const place = await scene({ documents: 0 });
     await assert.rejects(place.run({ witnesses: [] }), (error) => error.code === 'OPTION_INVALID' && /otherCollections/.test(error.message));
-    for (const evidence of [{ skipNamespaces: ['a.b'] }, { skipNamespaces: ['a.b'], reason: ' ' }, { reason: 'x' }, { skipNamespaces: ['a'], reason: 'x' }, null])
+    for (const evidence of [
+      { skipNamespaces: ['a.b'] }, { skipNamespaces: ['a.b'], reason: ' ' }, { reason: 'x' }, { skipNamespaces: ['a'], reason: 'x' }, null,
+    ])
       await assert.rejects(place.retire('plain', { evidence }), { code: 'OPTION_INVALID' });
     await assert.rejects(place.retire('plain', { dataClients: [{}] }), { code: 'ARGUMENT_INVALID' });
     await assert.rejects(place.retire('plain', { skip: [] }), { code: 'OPTION_INVALID' });
   });
 
-  it('a second search that fails, or finds nothing because it was aborted, brings the keys back and names them', async () => {
+  it('when the second search fails or is aborted, the keys are restored and named in the report', async () => {
     for (const isAbort of [false, true]) {
       const place = await scene({ documents: 0 });
       const controller = new AbortController();
@@ -317,7 +352,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
         if (isAbort) controller.abort();
         return entry;
       } };
-      // No BSON holds a value of this type: an error that no namespace explains.
+      // BSON cannot hold this value, and the error has no namespace in its details.
       const options = { odd: { _bsontype: 'Odd' } };
       const client = { db: (name) => {
         const database = lab.client.db(name);
@@ -335,7 +370,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a removal that the server carried out and did not answer for is covered by the second search', async () => {
+  it('a removal whose answer was lost is included in the second search', async () => {
     for (const isUsed of [true, false]) {
       const place = await scene({ documents: 0 });
       const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
@@ -350,11 +385,14 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     }
   });
 
-  it('what comes back is the entry of this removal, whatever the clocks of other hosts said', async () => {
+  it('the restored entry is that of this removal, also when another entry has a later date', async () => {
     const place = await scene({ documents: 0 });
     const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
     const before = await place.vault.findOne({ _id: place.keys.plain });
-    await lab.client.db(place.database).collection('__keyVault.retired').insertOne({ key: { ...before, status: 7 }, keyId: place.keys.plain, retiredAt: new Date(Date.now() + 3_600_000), reason: 'an earlier one', requestedBy: 'a clock that is ahead' });
+    await lab.client.db(place.database).collection('__keyVault.retired').insertOne({
+      key: { ...before, status: 7 }, keyId: place.keys.plain, retiredAt: new Date(Date.now() + 3_600_000), reason: 'an earlier one',
+      requestedBy: 'a clock that is ahead',
+    });
     const store = { ...place.store, retireKey: async (...args) => {
       await place.other.collection('late').insertOne({ value });
       return place.store.retireKey(...args);

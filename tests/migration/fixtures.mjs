@@ -34,7 +34,8 @@ export async function openLab({ ownServer = false } = {}) {
       return name;
     },
     // What other tests of the file left does not concern a test: evidence is looked for in its own database alone.
-    elsewhere: (...own) => ({ skipNamespaces: ['admin', ...databases].filter((name) => !own.includes(name)).map((name) => `${name}.*`), reason: 'databases of other tests' }),
+    elsewhere: (...own) =>
+      ({ skipNamespaces: ['admin', ...databases].filter((name) => !own.includes(name)).map((name) => `${name}.*`), reason: 'databases of other tests' }),
     async close() {
       for (const name of databases) await client.db(name).dropDatabase();
       await client.close();
@@ -100,14 +101,17 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
     async dump() {
       const lines = [];
       for (const { name } of await lab.client.db(database).listCollections().toArray()) {
-        for await (const document of lab.client.db(database).collection(name).find({}, { raw: true }).sort({ _id: 1 })) lines.push(`${name} ${Buffer.from(document).toString('base64')}`);
+        for await (const document of lab.client.db(database).collection(name).find({}, { raw: true }).sort({ _id: 1 }))
+          lines.push(`${name} ${Buffer.from(document).toString('base64')}`);
       }
       return lines.sort();
     },
     migrate: (options = {}) => migrate({
       keyVault: { client: lab.client, namespace }, kmsProviders,
       // A re-encryption goes by the age of the keys, unless the test says otherwise.
-      ...(options.mode === 'reencrypt' ? (['createdBefore', 'keyIds', 'all'].some((name) => name in options) ? {} : { createdBefore: cutOff }) : { from: { provider: 'local' } }),
+      ...(options.mode === 'reencrypt'
+        ? (['createdBefore', 'keyIds', 'all'].some((name) => name in options) ? {} : { createdBefore: cutOff })
+        : { from: { provider: 'local' } }),
       ...(options.mode === 'decrypt' ? {} : { to: lab.to }),
       ...(options.mode === 'reencrypt' ? { evidence: lab.elsewhere(database) } : {}), ...options,
     }),
@@ -156,7 +160,8 @@ export function mortalStore(inner, writes) {
   };
   const store = { writes: () => writes - left };
   for (const method of ['find', 'capabilities', 'retiredKeys']) store[method] = dying(false)(method);
-  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'restoreKey', 'purgeRetiredKey']) store[method] = dying(true)(method);
+  for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'restoreKey', 'purgeRetiredKey'])
+    store[method] = dying(true)(method);
   return store;
 }
 

@@ -12,12 +12,14 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
   before(async () => { lab = await openLab(); });
   after(() => lab.close());
 
-  const run = (place, options = {}) => place.migrate({ mode, collections: [{ client: lab.client, namespace: place.patientsNamespace }], execute: true, ...options });
+  const run = (place, options = {}) =>
+    place.migrate({ mode, collections: [{ client: lab.client, namespace: place.patientsNamespace }], execute: true, ...options });
   const idsOf = (place) => Object.values(place.keys).map((id) => id.toHexString(true));
   // Values that are still under the keys that the test began with.
   const exposed = async (place, ids = idsOf(place)) => Object.entries(await valuesByKey(place.patients)).filter(([id]) => ids.includes(id));
   const total = async (place) => Object.values(await valuesByKey(place.patients)).reduce((sum, count) => sum + count, 0);
-  const namesOf = async (place, id) => [...((await place.vault.findOne({ _id: new bson.UUID(id) })).keyAltNames ?? [])].filter((name) => !name.startsWith('csfle-migrate:')).sort();
+  const namesOf = async (place, id) =>
+    [...((await place.vault.findOne({ _id: new bson.UUID(id) })).keyAltNames ?? [])].filter((name) => !name.startsWith('csfle-migrate:')).sort();
   const reasons = (report) => Object.fromEntries(report.plan.keys.map(({ id, reason }) => [id, reason]));
 
   it('after a rewrap, a source alone is refused, and a source that leaves out every key writes nothing', async () => {
@@ -77,7 +79,7 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('once the old keys are removed, the same ids are done, and a value under one of them is not', async () => {
+  it('keyIds of removed keys count as done, unless a value is still under one of them', async () => {
     const place = await hospital(lab, { documents: 2 });
     const value = await place.encryption.encrypt('late', { algorithm: DETERMINISTIC, keyId: place.keys.ssn });
     const choice = { keyIds: idsOf(place), deleteOldKeys: true };
@@ -98,7 +100,7 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     assert.deepEqual(late.remaining.values, [{ namespace: place.patientsNamespace, values: 1 }]);
   });
 
-  it('after a stop in the middle of removing keys, the same command does the rest', async () => {
+  it('after an interruption during the removal of keys, the same command removes the rest', async () => {
     const place = await hospital(lab, { documents: 2 });
     const choice = { keyIds: idsOf(place), deleteOldKeys: true };
     // As when the process ends after the first key: no call of the store is answered any more.
@@ -167,8 +169,13 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     const check = async ({ place, before }) => {
       assert.deepEqual(await exposed(place, before), []);
       await place.readsAs({ aws: lab.aws });
-      const holders = await Promise.all((await place.lookAt.vault()).map(async ({ _id }) => [new bson.UUID(_id.buffer).toHexString(true), await namesOf(place, new bson.UUID(_id.buffer).toHexString(true))]));
-      assert.deepEqual(holders.filter(([, names]) => names.length > 0).map(([id, names]) => [before.includes(id), names]).sort(), [[false, ['notes']], [false, ['patients.ssn', 'ssn']]]);
+      const holders = await Promise.all((await place.lookAt.vault()).map(async ({ _id }) => [
+        new bson.UUID(_id.buffer).toHexString(true), await namesOf(place, new bson.UUID(_id.buffer).toHexString(true)),
+      ]));
+      assert.deepEqual(
+        holders.filter(([, names]) => names.length > 0).map(([id, names]) => [before.includes(id), names]).sort(),
+        [[false, ['notes']], [false, ['patients.ssn', 'ssn']]],
+      );
     };
     const whole = await firstRun();
     const counting = countingStore(whole.place.store);
@@ -226,7 +233,9 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     const none = { createdBefore: undefined };
     for (const options of [
       {}, { all: false }, { all: 1 }, { all: true, deleteOldKeys: true }, { all: true, createdBefore: place.cutOff }, { all: true, keyIds: [place.keys.ssn] },
-      { createdBefore: new Date(Date.now() + 60_000) }, { createdBefore: new Date('never') }, { createdBefore: place.cutOff.toISOString() }, { createdBefore: place.cutOff.getTime() },
+      {
+        createdBefore: new Date(Date.now() + 60_000),
+      }, { createdBefore: new Date('never') }, { createdBefore: place.cutOff.toISOString() }, { createdBefore: place.cutOff.getTime() },
       { keyIds: [] }, { keyIds: place.keys.ssn }, { keyIds: ['ssn'] }, { keyIds: [5] }, { keyIds: [new bson.Binary(Buffer.alloc(16), 0)] },
       { all: true, collections: [] },
     ]) await assert.rejects(run(place, { ...none, ...options }), { name: 'CsfleError', code: 'OPTION_INVALID' }, JSON.stringify(options));

@@ -40,7 +40,7 @@ const lies = {
   'flipped bit': (bytes) => { const wrong = bytes.slice(); wrong[17] ^= 4; return wrong; },
   "another key's bytes": (bytes, others) => others.find((other) => !Buffer.from(other).equals(Buffer.from(bytes))) ?? randomBytes(96),
   'other bytes': () => Uint8Array.from(randomBytes(96)),
-  // Values still authenticate: only what deterministic encryption gives is another.
+  // Values still authenticate; only deterministic encryption gives other bytes.
   'flipped bit of the last third': (bytes) => { const wrong = bytes.slice(); wrong[bytes.length - 1] ^= 4; return wrong; },
 };
 const OF_QUERIES = 'flipped bit of the last third';
@@ -102,10 +102,13 @@ async function ward(from) {
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: providers });
   const masterKey = from === 'aws' ? cmk('old') : undefined;
   const ids = [];
-  for (let n = 0; n < KEYS; n += 1) ids.push(await encryption.createDataKey(from, { keyAltNames: [`k${n}`], ...(masterKey === undefined ? {} : { masterKey }) }));
+  for (let n = 0; n < KEYS; n += 1)
+    ids.push(await encryption.createDataKey(from, { keyAltNames: [`k${n}`], ...(masterKey === undefined ? {} : { masterKey }) }));
   const probes = await Promise.all(ids.map((keyId, n) => encryption.encrypt(`probe ${n}`, { algorithm: DETERMINISTIC, keyId })));
   const documents = [];
-  for (let n = 0; n < 2 * KEYS; n += 1) documents.push(await encryption.encryptDocument(bson.serialize({ _id: n, v: `value ${n}` }), { fields: { v: { algorithm: n < KEYS ? algorithm : DETERMINISTIC, keyId: ids[n % KEYS] } } }));
+  for (let n = 0; n < 2 * KEYS; n += 1) documents.push(await encryption.encryptDocument(
+    bson.serialize({ _id: n, v: `value ${n}` }), { fields: { v: { algorithm: n < KEYS ? algorithm : DETERMINISTIC, keyId: ids[n % KEYS] } } },
+  ));
   encryption.close();
   const collection = memoryCollection(documents);
   return {
@@ -116,7 +119,8 @@ async function ward(from) {
       const lost = [];
       for (const [n, value] of probes.entries()) {
         if (await reader.decrypt(value).catch(() => undefined) !== `probe ${n}`) lost.push(`key ${n}`);
-        else if (!(await reader.encrypt(`probe ${n}`, { algorithm: DETERMINISTIC, keyId: ids[n] })).buffer.equals(value.buffer)) lost.push(`queries under key ${n}`);
+        else if (!(await reader.encrypt(`probe ${n}`, { algorithm: DETERMINISTIC, keyId: ids[n] })).buffer.equals(value.buffer))
+          lost.push(`queries under key ${n}`);
       }
       for (const [n, bytes] of collection.rows) {
         const plain = await reader.decryptDocument(bytes).then((document) => bson.deserialize(document).v, () => undefined);
@@ -145,7 +149,10 @@ async function perform({ from, run, witnessed }, behaviour) {
   const { kms, state } = lyingKms(place.honest, behaviour);
   const chosen = run.mode === 'reencrypt' ? { keyIds: place.ids, evidence: IN_MEMORY } : {};
   const reading = run.mode === 'rewrap' ? (witnessed ? { otherCollections: [place.collection] } : {}) : { collections: [place.collection] };
-  const report = await migrate({ keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, kmsRetries: 0, kmsConcurrency: 1, execute: true, ...chosen, ...reading, ...run });
+  const report = await migrate({
+    keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, kmsRetries: 0, kmsConcurrency: 1, execute: true, ...chosen, ...reading,
+    ...run,
+  });
   assert.deepEqual(await place.loses(), [], JSON.stringify(report.failures));
   return { place, report, state };
 }
@@ -229,7 +236,7 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     encryption.close();
   });
 
-  it('rewrapManyDataKey believes no KMS that is wrong about one key each time', async () => {
+  it('rewrapManyDataKey notices a KMS that answers wrongly for one key every time', async () => {
     for (const lie of Object.keys(lies)) {
       for (const options of [{}, { provider: 'local' }, { provider: 'aws', masterKey: cmk('new') }]) {
         const place = await ward('aws');
@@ -255,7 +262,8 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     const place = await ward('aws');
     const encryption = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: place.providers });
     const code = (proof) => encryption.rewrapManyDataKey({}, { proof }).then(() => 'done', (error) => error.code);
-    for (const proof of [true, null, 5, {}, { collections: place.collection }, { collections: [place.collection], more: 1 }]) assert.equal(await code(proof), 'OPTION_INVALID');
+    for (const proof of [true, null, 5, {}, { collections: place.collection }, { collections: [place.collection], more: 1 }])
+      assert.equal(await code(proof), 'OPTION_INVALID');
     for (const proof of [{ collections: [] }, { collections: ['a.b'] }]) assert.equal(await code(proof), 'ARGUMENT_INVALID');
     const broken = { ...place.collection, namespace: 'a.b', scan() { throw new Error('no'); } };
     assert.equal(await code({ collections: [broken] }), 'MIGRATION_COLLECTION_FAILED');
@@ -264,7 +272,7 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     encryption.close();
   });
 
-  it('deterministic values are looked for although random ones were found', async () => {
+  it('the search for deterministic values continues after random ones were found', async () => {
     const place = await ward('aws');
     const { rows } = place.collection;
     const [first, last] = [rows.get(2), rows.get(2 + KEYS)];
@@ -274,7 +282,10 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     rows.set(20, last);
     const when = (_, { dataKeyId }) => dataKeyId === place.ids[2].toHexString(true);
     const { kms, state } = lyingKms(place.honest, { operation: 'decrypt', lie: OF_QUERIES, when, consistent: true });
-    const report = await migrate({ keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, otherCollections: [place.collection], from: { provider: 'aws' }, to: { provider: 'local' }, batchSize: 2, execute: true });
+    const report = await migrate({
+      keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, otherCollections: [place.collection], from: { provider: 'aws' },
+      to: { provider: 'local' }, batchSize: 2, execute: true,
+    });
     assert.ok(state.lies > 0);
     assert.deepEqual(report.failures.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
     const { keys } = await proveKeys({ keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, collections: [place.collection] });
@@ -312,12 +323,17 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
         const before = await stored();
         if (way === 'migrate') {
           const phases = new Set();
-          const report = await migrate({ keyVault: place.store, kmsProviders, otherCollections: [collection], from: { provider: 'aws' }, to: { provider: 'local' }, execute: true, onProgress: ({ phase }) => phases.add(phase) });
+          const report = await migrate({
+            keyVault: place.store, kmsProviders, otherCollections: [collection], from: { provider: 'aws' }, to: { provider: 'local' }, execute: true,
+            onProgress: ({ phase }) => phases.add(phase),
+          });
           assert.deepEqual(report.failures.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
           assert.ok(phases.has('prove-keys'));
         } else {
           const encryption = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders });
-          await assert.rejects(encryption.rewrapManyDataKey({}, { provider: 'local', proof: { collections: [collection] } }), { code: 'CRYPTO_AUTHENTICATION_FAILED' });
+          await assert.rejects(
+            encryption.rewrapManyDataKey({}, { provider: 'local', proof: { collections: [collection] } }), { code: 'CRYPTO_AUTHENTICATION_FAILED' },
+          );
           encryption.close();
         }
         assert.ok(state.lies > 0);
@@ -328,7 +344,10 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
 
   it('a replacement that no KMS opens any more is replaced, unless values are under it', async () => {
     const place = await ward('local');
-    const options = { keyVault: place.store, mode: 'reencrypt', keyIds: place.ids, evidence: IN_MEMORY, to: cmk('new'), collections: [place.collection], execute: true };
+    const options = {
+      keyVault: place.store, mode: 'reencrypt', keyIds: place.ids, evidence: IN_MEMORY, to: cmk('new'), collections: [place.collection],
+      execute: true,
+    };
     const marker = `csfle-migrate:${place.ids[0].toHexString(true)}`;
     // As an earlier version left it: stored, and opened by nobody.
     const maker = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: { aws: place.honest } });
@@ -338,7 +357,8 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     const refusing = {
       encrypt: place.honest.encrypt,
       async decrypt(call) {
-        if (Buffer.from(call.dataKeyId ?? []).equals(Buffer.from(dead.buffer)) || call.dataKeyId === dead.toHexString(true)) throw Object.assign(new Error('refused'), { name: 'InvalidCiphertextException' });
+        if (Buffer.from(call.dataKeyId ?? []).equals(Buffer.from(dead.buffer)) || call.dataKeyId === dead.toHexString(true))
+          throw Object.assign(new Error('refused'), { name: 'InvalidCiphertextException' });
         return place.honest.decrypt(call);
       },
     };
@@ -362,7 +382,9 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     let victim;
     const when = (_, { ciphertext }) => { const name = Buffer.from(ciphertext).toString('hex'); victim ??= name; return name === victim; };
     const { kms } = lyingKms(place.honest, { operation: 'decrypt', lie: 'other bytes', when, consistent: true });
-    const prove = async (aws, collections) => (await proveKeys({ keyVault: place.store, kmsProviders: { aws }, collections, kmsConcurrency: 1 })).keys.map(({ unwraps, tried, opened }) => [unwraps, tried, opened]);
+    const prove = async (aws, collections) => (await proveKeys({ keyVault: place.store, kmsProviders: { aws }, collections, kmsConcurrency: 1 })).keys.map(({
+      unwraps, tried, opened,
+    }) => [unwraps, tried, opened]);
     assert.deepEqual(await prove(place.honest, [place.collection]), Array(KEYS).fill([true, 1, 1]));
     assert.deepEqual(await prove(place.honest, []), Array(KEYS).fill([true, 0, 0]));
     const told = await prove(kms, [place.collection]);

@@ -40,7 +40,9 @@ async function ward() {
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   await encryption.createDataKey('local', { keyAltNames: ['notes'] });
   const documents = [];
-  for (let n = 0; n < 3; n += 1) documents.push(await encryption.encryptDocument(bson.serialize({ _id: n, note: `note ${n}` }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } }));
+  for (let n = 0; n < 3; n += 1) documents.push(
+    await encryption.encryptDocument(bson.serialize({ _id: n, note: `note ${n}` }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } }),
+  );
   const collection = memoryCollection('memory.notes', documents);
   const notes = async (providers) => {
     const reader = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: providers });
@@ -90,11 +92,13 @@ describe('migration in memory', () => {
     assert.deepEqual([...collection.rows.values()].map((bytes) => bson.deserialize(bytes).note), ['note 0', 'note 1', 'note 2']);
   });
 
-  it('a search for uses leaves nothing of what it decrypted in the arrays that it made', async () => {
+  it('a search for uses wipes every array with decrypted values', async () => {
     const { store, kmsProviders, collection } = await ward();
     const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
     const secret = 'a secret that is long enough to be found';
-    const sealed = await encryption.encryptDocument(bson.serialize({ _id: 9, note: { secret } }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } });
+    const sealed = await encryption.encryptDocument(
+      bson.serialize({ _id: 9, note: { secret } }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } },
+    );
     collection.rows.set(9, sealed);
     const keyId = await encryption.createDataKey('local');
     encryption.close();
@@ -138,7 +142,7 @@ describe('migration in memory', () => {
     assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
   });
 
-  // Each gives what a page may have at hand instead of BSON bytes; read as "no documents", the old key would be retired.
+  // Each scan gives what a page may pass by mistake instead of BSON bytes; taken for an empty collection, it would retire the old key.
   for (const [what, scanOf] of [
     ['objects', (rows) => [rows.map((bytes) => bson.deserialize(bytes))]],
     ['ArrayBuffers', (rows) => [rows.map((bytes) => Uint8Array.from(bytes).buffer)]],
@@ -150,7 +154,9 @@ describe('migration in memory', () => {
       const { kmsProviders, collection, notes, run } = await ward();
       await new Promise((resolve) => setTimeout(resolve, 2));
       const given = { ...collection, async *scan() { yield* scanOf([...collection.rows.values()]); } };
-      for (const options of [{ mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, deleteOldKeys: true }, { mode: 'decrypt', confirmPlaintext: true }]) {
+      for (const options of [
+        { mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, deleteOldKeys: true }, { mode: 'decrypt', confirmPlaintext: true },
+      ]) {
         const report = await run({ ...options, collections: [given] });
         assert.deepEqual([report.ok, report.executed, report.failures.map(({ code }) => code)], [false, false, ['HOST_CALLBACK_FAILED']], options.mode);
       }
@@ -158,7 +164,7 @@ describe('migration in memory', () => {
     });
   }
 
-  it('refuses a scan that goes on where the last one ended', async () => {
+  it('refuses a scan() that continues an earlier one instead of starting again', async () => {
     const { collection, run } = await ward();
     await new Promise((resolve) => setTimeout(resolve, 2));
     const once = collection.scan();

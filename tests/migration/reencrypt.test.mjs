@@ -16,7 +16,9 @@ describe('reencrypt', { timeout: 300_000 }, () => {
   const run = (place, options = {}) => place.migrate({ mode, collections: [collectionOf(place)], execute: true, ...options });
 
   // Names by key id, markers included.
-  const namesOf = async (place) => Object.fromEntries((await place.lookAt.vault()).map(({ _id, keyAltNames = [] }) => [new bson.UUID(_id.buffer).toHexString(true), [...keyAltNames].sort()]));
+  const namesOf = async (place) => Object.fromEntries(
+    (await place.lookAt.vault()).map(({ _id, keyAltNames = [] }) => [new bson.UUID(_id.buffer).toHexString(true), [...keyAltNames].sort()]),
+  );
   const providersOf = async (place) => (await place.lookAt.vault()).map(({ masterKey }) => masterKey.provider).sort();
 
   it('a plan writes nothing and counts what is there', async () => {
@@ -49,7 +51,9 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     assert.equal(report.ok, true, JSON.stringify(report.failures));
     assert.deepEqual(report.keys, { planned: 3, migrated: 3, alreadyDone: 0, failed: 0, namesMoved: 3, deleted: 0, verified: 3 });
     const [collection] = report.collections;
-    assert.deepEqual({ ...collection, namespace: '' }, { namespace: '', passes: 1, documentsRewritten: 12, valuesRewritten: 48, documentsFailed: 0, valuesLeft: 0 });
+    assert.deepEqual(
+      { ...collection, namespace: '' }, { namespace: '', passes: 1, documentsRewritten: 12, valuesRewritten: 48, documentsFailed: 0, valuesLeft: 0 },
+    );
     // No ciphertext of before is left anywhere.
     const after = await place.lookAt.patients();
     for (const [index, document] of after.entries()) assert.notDeepEqual(document.ssn.buffer, before[index].ssn.buffer);
@@ -58,7 +62,10 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     for (const id of Object.values(place.keys)) assert.deepEqual(names[id.toHexString(true)], []);
     const ofNew = Object.entries(names).filter(([id]) => !Object.values(place.keys).some((key) => key.toHexString(true) === id)).map(([, list]) => list);
     assert.deepEqual(ofNew.flat().filter((name) => !name.startsWith('csfle-migrate:')).sort(), ['notes', 'patients.ssn', 'ssn']);
-    assert.deepEqual(ofNew.flat().filter((name) => name.startsWith('csfle-migrate:')).sort(), Object.values(place.keys).map((id) => `csfle-migrate:${id.toHexString(true)}`).sort());
+    assert.deepEqual(
+      ofNew.flat().filter((name) => name.startsWith('csfle-migrate:')).sort(),
+      Object.values(place.keys).map((id) => `csfle-migrate:${id.toHexString(true)}`).sort(),
+    );
   });
 
   it('deterministic fields are still found by equality, under the new key of the same name', async () => {
@@ -100,7 +107,9 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     const report = await run(place, other);
     assert.equal(report.ok, false);
     assert.deepEqual(report.failures.map(({ kind, code }) => [kind, code]), Array(3).fill(['key', 'MIGRATION_TARGET_INVALID']));
-    assert.deepEqual(report.plan.keys.filter(({ disposition }) => disposition === 'migrate').map(({ code }) => code), Array(3).fill('MIGRATION_TARGET_INVALID'));
+    assert.deepEqual(
+      report.plan.keys.filter(({ disposition }) => disposition === 'migrate').map(({ code }) => code), Array(3).fill('MIGRATION_TARGET_INVALID'),
+    );
     assert.deepEqual(await place.dump(), before);
     // Wrapped anew under that master key first, they are what was asked for.
     const rewrapped = await place.migrate({ ...other, deleteOldKeys: undefined, from: { provider: 'aws' }, execute: true });
@@ -190,7 +199,8 @@ describe('reencrypt', { timeout: 300_000 }, () => {
       const place = await hospital(lab, { documents: 9 });
       const inner = driverMigrationCollection(collectionOf(place));
       let left = writes;
-      const collection = { ...inner, write: async (changes) => { if (left === 0) throw Object.assign(new Error('killed'), { name: 'MongoNetworkError' }); left -= 1; return inner.write(changes); } };
+      const collection = { ...inner, write: async (changes) => { if (left === 0)
+        throw Object.assign(new Error('killed'), { name: 'MongoNetworkError' }); left -= 1; return inner.write(changes); } };
       const stopped = await run(place, { collections: [collection], batchSize: 3 });
       assert.equal(stopped.ok, false);
       assert.deepEqual(failuresOf(stopped), [{ kind: 'collection', id: place.patientsNamespace, code: 'MIGRATION_COLLECTION_FAILED' }]);

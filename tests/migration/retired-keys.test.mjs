@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { runInNewContext } from 'node:vm';
 import * as bson from 'bson';
-import { ClientEncryption, driverKeyVaultStore, MemoryKeyVaultStore, proveKeys, purgeRetiredKeys, restoreRetiredKeys, retiredKeys, retireKeys } from 'csfle-wasm';
+import {
+  ClientEncryption, driverKeyVaultStore, MemoryKeyVaultStore, proveKeys, purgeRetiredKeys, restoreRetiredKeys, retiredKeys, retireKeys,
+} from 'csfle-wasm';
 import { DETERMINISTIC, failuresOf, hospital, openLab, RANDOM } from './fixtures.mjs';
 
 const note = { reason: 'a test', requestedBy: 'retired-keys.test.mjs' };
@@ -22,7 +24,9 @@ describe('retired keys', { timeout: 300_000 }, () => {
     return {
       ...place, collection, raw, keyVault,
       // The key documents among the retired keys, as bytes.
-      copies: async () => (await collection('__keyVault.retired').find({}, { promoteValues: false, bsonRegExp: true }).sort({ retiredAt: 1 }).toArray()).map(({ key }) => Buffer.from(bson.serialize(key))),
+      copies: async () => (await collection('__keyVault.retired').find({}, { promoteValues: false, bsonRegExp: true }).sort({ retiredAt: 1 }).toArray()).map(({
+        key,
+      }) => Buffer.from(bson.serialize(key))),
       retire: (...keys) => retireKeys({ keyVault, kmsProviders: place.kmsProviders, keys, evidence, execute: true }),
       restore: (keys, more = {}) => restoreRetiredKeys({ keyVault, keys, ...more }),
       purge: (more = {}) => purgeRetiredKeys({ keyVault, kmsProviders: place.kmsProviders, evidence, before: new Date(), ...more }),
@@ -47,10 +51,11 @@ describe('retired keys', { timeout: 300_000 }, () => {
     }),
   });
 
-  it('a store that only says that it retired a key is not believed, and a key without a copy goes back', async () => {
+  it('a store that reports a retirement without a copy gets KEY_VAULT_COPY_MISMATCH, and the key is restored', async () => {
     const evidence = { skipNamespaces: ['*'], reason: 'everything is in memory' };
     const lies = {
-      'nothing moved': (store) => ({ retireKey: async (id) => ({ keyId: id, document: (await store.find({ _id: id }))[0], retiredAt: new Date(), reason: '', requestedBy: '' }) }),
+      'nothing moved': (store) =>
+        ({ retireKey: async (id) => ({ keyId: id, document: (await store.find({ _id: id }))[0], retiredAt: new Date(), reason: '', requestedBy: '' }) }),
       'said to be gone': () => ({ retireKey: async () => null }),
       'moved without a copy': (store) => ({ retiredKeys: async () => [], retireKey: (id, why) => store.retireKey(id, why) }),
     };
@@ -61,7 +66,10 @@ describe('retired keys', { timeout: 300_000 }, () => {
       const id = await encryption.createDataKey('local', { keyAltNames: ['a'] });
       encryption.close();
       const [before] = await store.find({});
-      const lying = new Proxy(store, { get: (target, property) => lie(target)[property] ?? (typeof target[property] === 'function' ? target[property].bind(target) : target[property]) });
+      const lying = new Proxy(
+        store,
+        { get: (target, property) => lie(target)[property] ?? (typeof target[property] === 'function' ? target[property].bind(target) : target[property]) },
+      );
       const report = await retireKeys({ keyVault: lying, kmsProviders, keys: [id], evidence, execute: true });
       assert.deepEqual([report.ok, failuresOf(report).map(({ code }) => code)], [false, ['KEY_VAULT_COPY_MISMATCH']], name);
       assert.deepEqual(await store.find({}), [before], name);
@@ -70,7 +78,10 @@ describe('retired keys', { timeout: 300_000 }, () => {
 
   it('deleteKey moves the document byte for byte, and restoring brings the same bytes back', async () => {
     const place = await scene();
-    const odd = { status: new bson.Long(0), masterKey: { provider: 'local' }, keyMaterial: new bson.Binary(Buffer.alloc(160, 7)), updateDate: new Date(5), extra: { 10: new bson.Double(1), a: new bson.BSONRegExp('(?i)x', 'i') }, creationDate: new Date(4), keyAltNames: ['$odd', 'a.b'] };
+    const odd = {
+      status: new bson.Long(0), masterKey: { provider: 'local' }, keyMaterial: new bson.Binary(Buffer.alloc(160, 7)), updateDate: new Date(5),
+      extra: { 10: new bson.Double(1), a: new bson.BSONRegExp('(?i)x', 'i') }, creationDate: new Date(4), keyAltNames: ['$odd', 'a.b'],
+    };
     const id = new bson.UUID();
     await place.vault.insertOne({ _id: id, ...odd });
     const [before] = await place.raw('__keyVault', { _id: id });
@@ -133,7 +144,9 @@ describe('retired keys', { timeout: 300_000 }, () => {
   it('a copy that does not arrive as it is keeps the key in the vault', async () => {
     const place = await scene();
     const before = await place.raw('__keyVault');
-    for (const around of [async () => ({}), async (_, entry) => lab.client.db(place.database).collection('__keyVault.retired').insertOne({ ...entry, key: { ...entry.key, keyMaterial: new bson.Binary(Buffer.alloc(160)) } })]) {
+    for (const around of [async () => ({}), async (_, entry) => lab.client.db(place.database).collection('__keyVault.retired').insertOne({
+      ...entry, key: { ...entry.key, keyMaterial: new bson.Binary(Buffer.alloc(160)) },
+    })]) {
       const lossy = intercepted('__keyVault.retired', 'insertOne', around);
       await assert.rejects(driverKeyVaultStore(lossy, place.namespace).retireKey(place.keys.ssn, note), { code: 'KEY_VAULT_COPY_MISMATCH' });
       assert.deepEqual(await place.raw('__keyVault'), before);
@@ -185,7 +198,8 @@ describe('retired keys', { timeout: 300_000 }, () => {
     assert.deepEqual(left.map(({ keyId }) => keyId.toString()), [place.keys.plain.toString()]);
     // The copy of a key that is in the vault again is not the last one.
     assert.equal(await place.vault.countDocuments({ _id: place.keys.notes }), 1);
-    for (const before of [undefined, '2026-01-01', new Date(Number.NaN), new Date(Date.now() + 60_000)]) await assert.rejects(place.purge({ before }), { code: 'ARGUMENT_INVALID' });
+    for (const before of [undefined, '2026-01-01', new Date(Number.NaN), new Date(Date.now() + 60_000)])
+      await assert.rejects(place.purge({ before }), { code: 'ARGUMENT_INVALID' });
     await place.restore([place.keys.plain]);
     assert.equal(await place.encryption.decrypt(value), 'x');
   });
@@ -219,7 +233,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     assert.equal((await place.retire(place.keys.plain)).keys[0].outcome, 'retired');
   });
 
-  it('a purge of the earlier copy, at any point of a retirement, takes no last copy', async () => {
+  it('a purge of an earlier copy at any step of a retirement does not destroy the last copy', async () => {
     const RETIRED = '__keyVault.retired';
     for (const [name, method, isDone] of [[RETIRED, 'updateOne', false], [RETIRED, 'updateOne', true], ['__keyVault', 'deleteOne', true]]) {
       const place = await scene();
@@ -240,7 +254,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a purge that finds the key retired anew after it destroyed the copy puts the key back', async () => {
+  it('a purge restores the key when the key document disappears during the purge', async () => {
     const place = await scene();
     await place.collection('data').insertOne({ value: await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.ssn }) });
     const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
@@ -256,7 +270,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.raw('__keyVault', { _id: place.keys.ssn }), [before]);
   });
 
-  it('purging keeps a key that a schema names by a name that no key has, and takes dates of other realms', async () => {
+  it('a purge keeps a retired key that a schema names by alternate name, and accepts Date objects of other realms', async () => {
     const place = await scene();
     await place.encryption.deleteKey(place.keys.notes);
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -264,13 +278,13 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const schemas = [{ name: 'a.json', read: async () => ({ fields: [{ path: 'x', keyAltName: 'notes' }] }), write: async () => {} }];
     const kept = await place.purge({ before, schemas, execute: true });
     assert.deepEqual(kept.keys.map(({ outcome, uses }) => [outcome, uses]), [['kept', [{ namespace: 'a.json', kind: 'schema', count: 1 }]]]);
-    // Now the name means another key.
+    // Now another key has the name.
     await place.encryption.createDataKey('local', { keyAltNames: ['notes'] });
     assert.deepEqual((await place.purge({ before, schemas, execute: true })).keys.map(({ outcome }) => outcome), ['purged']);
     await assert.rejects(place.purge({ schemas: {} }), { code: 'ARGUMENT_INVALID' });
   });
 
-  it('what is no entry of a retired key is left out, and one that holds another key is not restored', async () => {
+  it('malformed entries are not listed as retired keys, and an entry that holds another key is not restored', async () => {
     const place = await scene();
     const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
     const own = await place.store.retireKey(place.keys.ssn, note);
@@ -278,7 +292,9 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const late = new Date(Date.now() + 3_600_000);
     const planted = await place.collection('__keyVault.retired').insertMany([
       { key: { ...other, _id: new bson.UUID() }, keyId: place.keys.ssn, retiredAt: late, reason: 'x', requestedBy: 'y' },
-      { keyId: place.keys.ssn, retiredAt: late }, { key: other, keyId: place.keys.ssn }, { key: other, keyId: 5, retiredAt: late }, { key: other, keyId: place.keys.notes, retiredAt: 'soon' }, { key: 1 }, {},
+      { keyId: place.keys.ssn, retiredAt: late }, {
+        key: other, keyId: place.keys.ssn,
+      }, { key: other, keyId: 5, retiredAt: late }, { key: other, keyId: place.keys.notes, retiredAt: 'soon' }, { key: 1 }, {},
     ]);
     const entries = await retiredKeys({ keyVault: place.keyVault });
     assert.deepEqual(entries.map(({ retiredId }) => String(retiredId)), [String(own.retiredId)]);

@@ -24,13 +24,17 @@ describe('schemas', { timeout: 240_000 }, () => {
   });
   const structured = (schema) => (schema === null ? null : bson.deserialize(bson.serialize(schema), { promoteValues: false }));
   const keyIds = (schema) => [schema.encryptMetadata.keyId[0], schema.properties.ssn.encrypt.keyId[0]].map((id) => new bson.UUID(id.buffer).toHexString(true));
-  const newKeys = async (place) => Object.fromEntries((await place.lookAt.vault()).flatMap(({ _id, keyAltNames = [] }) => keyAltNames.map((name) => [name, new bson.UUID(_id.buffer).toHexString(true)])));
+  const newKeys = async (place) => Object.fromEntries(
+    (await place.lookAt.vault()).flatMap(({ _id, keyAltNames = [] }) => keyAltNames.map((name) => [name, new bson.UUID(_id.buffer).toHexString(true)])),
+  );
 
   it('reencrypt puts the new key ids into the validator, after the documents', async () => {
     const place = await hospital(lab, { documents: 3 });
     const state = { schema: schemaOf(place), writes: 0, old: 0 };
     let leftAtWrite;
-    state.onWrite = async () => { leftAtWrite = (await place.patients.find().toArray()).filter(({ ssn }) => ssn.buffer.subarray(1, 17).equals(place.keys.ssn.buffer)).length; };
+    state.onWrite = async () => {
+      leftAtWrite = (await place.patients.find().toArray()).filter(({ ssn }) => ssn.buffer.subarray(1, 17).equals(place.keys.ssn.buffer)).length;
+    };
     const plan = await place.migrate({ mode: 'reencrypt', collections: [validated(place, state)] });
     assert.deepEqual(plan.plan.schemas, [{ name: `validator of ${place.patientsNamespace}`, changes: 2 }]);
     assert.equal(state.writes, 0);
@@ -58,7 +62,8 @@ describe('schemas', { timeout: 240_000 }, () => {
   it('a schema kept elsewhere, or a map of namespaces, is handed back rewritten', async () => {
     const place = await hospital(lab, { documents: 1 });
     const stored = { single: schemaOf(place), map: { [place.patientsNamespace]: schemaOf(place), 'other.things': { bsonType: 'object' } } };
-    const schemas = Object.keys(stored).map((name) => ({ name, read: async () => structured(stored[name]), write: async (after, before) => { assert.ok(before); stored[name] = structured(after); } }));
+    const schemas = Object.keys(stored).map((name) =>
+      ({ name, read: async () => structured(stored[name]), write: async (after, before) => { assert.ok(before); stored[name] = structured(after); } }));
     const collections = [{ client: lab.client, namespace: place.patientsNamespace }];
     const report = await place.migrate({ mode: 'reencrypt', collections, schemas, execute: true });
     assert.equal(report.ok, true, JSON.stringify(report.failures));

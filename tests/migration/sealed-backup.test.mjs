@@ -13,7 +13,8 @@ const hex = (bytes) => Buffer.from(bytes).toString('hex');
 // A file in memory.
 function memoryFile() {
   const file = { bytes: undefined, writes: 0 };
-  file.backup = (settings = {}) => ({ key, file: 'memory', read: () => file.bytes, write: ({ bytes }) => { file.writes += 1; file.bytes = bytes; }, ...settings });
+  file.backup = (settings = {}) =>
+    ({ key, file: 'memory', read: () => file.bytes, write: ({ bytes }) => { file.writes += 1; file.bytes = bytes; }, ...settings });
   return file;
 }
 
@@ -27,15 +28,21 @@ describe('sealed backups', { timeout: 240_000 }, () => {
 
   it('holds key documents as the server sent them, indexes, validators and encryptedFields', async () => {
     const place = await hospital(lab, { documents: 0 });
-    // Types that a driver would promote, and an order of fields of somebody's own.
-    await place.vault.insertOne({ status: new bson.Double(0), _id: new bson.UUID(), keyMaterial: new bson.Binary(randomBytes(160), 0), masterKey: { provider: 'local' }, creationDate: new Date(), updateDate: new Date() }, { forceServerObjectId: true });
+    // Types that a driver would promote, and an unusual order of fields.
+    await place.vault.insertOne({
+      status: new bson.Double(0), _id: new bson.UUID(), keyMaterial: new bson.Binary(randomBytes(160), 0), masterKey: { provider: 'local' },
+      creationDate: new Date(), updateDate: new Date(),
+    }, { forceServerObjectId: true });
     const data = lab.client.db(place.database);
     const validator = { $jsonSchema: { required: ['name'], properties: { age: { minimum: new bson.Double(18) } } } };
     await data.createCollection('people', { validator, validationLevel: 'moderate' });
     const made = await createBackup({ keyVault: keyVaultOf(place), key, collections: [`${place.database}.people`, place.patientsNamespace].slice(0, 1) });
     const contents = await readBackup(made.bytes, { passphrase });
     assert.deepEqual(contents.keyDocuments.map(hex), await stored(place));
-    assert.deepEqual(contents.indexes.map(({ namespace, definition }) => [namespace, definition.name, definition.unique]), [[place.namespace, 'keyAltNames_1', true]]);
+    assert.deepEqual(
+      contents.indexes.map(({ namespace, definition }) => [namespace, definition.name, definition.unique]),
+      [[place.namespace, 'keyAltNames_1', true]],
+    );
     assert.equal(contents.manifest.keyVault, place.namespace);
     const [{ namespace, options }] = contents.collections;
     assert.equal(namespace, `${place.database}.people`);
@@ -73,7 +80,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     assert.deepEqual(failuresOf(unknown), [{ kind: 'collection', id: 'a.b', code: 'BACKUP_COLLECTION_FAILED' }]);
   });
 
-  it('a migration takes it before the first write, and the report names it', async () => {
+  it('a migration creates the backup before its first write, and the report names it', async () => {
     const place = await hospital(lab, { documents: 0 });
     const before = await stored(place);
     const file = memoryFile();
@@ -107,7 +114,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     assert.equal((await verifyBackup(file.bytes, { kmsProviders: { aws: lab.aws } })).keys.length, 3);
   });
 
-  it('a backup that fails keeps everything from starting', async () => {
+  it('a migration whose backup fails writes nothing', async () => {
     const place = await hospital(lab, { documents: 0 });
     const before = await place.dump();
     const failing = [
@@ -121,7 +128,8 @@ describe('sealed backups', { timeout: 240_000 }, () => {
       assert.deepEqual(failuresOf(report), [{ kind: 'backup', id: 'backup', code: 'MIGRATION_BACKUP_FAILED' }]);
     }
     assert.deepEqual(await place.dump(), before);
-    for (const backup of [{}, { key }, { key, write: 'file' }, { key, write() {}, read: 5 }]) await assert.rejects(place.migrate({ backup }), { code: 'ARGUMENT_INVALID' });
+    for (const backup of [{}, { key }, { key, write: 'file' }, { key, write() {}, read: 5 }])
+      await assert.rejects(place.migrate({ backup }), { code: 'ARGUMENT_INVALID' });
   });
 
   it('the same command after an interruption keeps the first backup and goes on', async () => {
@@ -132,7 +140,9 @@ describe('sealed backups', { timeout: 240_000 }, () => {
       const file = memoryFile();
       const controller = new AbortController();
       const onProgress = ({ phase, done }) => { if (!phase.startsWith('check') && done === 1) controller.abort(); };
-      const first = await place.migrate({ execute: true, mode, ...collections, backup: file.backup(), signal: controller.signal, onProgress, kmsConcurrency: 1 });
+      const first = await place.migrate({
+        execute: true, mode, ...collections, backup: file.backup(), signal: controller.signal, onProgress, kmsConcurrency: 1,
+      });
       assert.deepEqual([first.interrupted, file.writes, first.backup.kept], [true, 1, false], mode);
       const kept = file.bytes;
       const second = await place.migrate({ execute: true, mode, ...collections, backup: file.backup() });
@@ -154,7 +164,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
       assert.deepEqual(failuresOf(report), [{ kind: 'backup', id: 'backup', code: 'MIGRATION_BACKUP_FAILED' }]);
       assert.deepEqual(await target.dump(), before);
     };
-    // Another vault, another direction, a key that came later, another passphrase, another file.
+    // A backup of another vault, of the other direction, from before a later key, under another passphrase, and another file.
     await refused(other);
     await refused(place, { from: lab.to, to: { provider: 'local' } });
     await place.encryption.createDataKey('local');
@@ -164,16 +174,23 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     await refused(place);
   });
 
-  it('a migration without a key to migrate takes one before it strips a schema or removes a marker', async () => {
+  it('a migration that only changes schemas or removes markers creates a backup first', async () => {
     const place = await hospital(lab, { documents: 0 });
     const file = memoryFile();
     await place.patients.insertOne({ name: 'Ada' });
-    const encrypted = { bsonType: 'object', properties: { ssn: { encrypt: { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', keyId: [place.keys.ssn] } } } };
+    const encrypted = {
+      bsonType: 'object',
+      properties: { ssn: { encrypt: { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', keyId: [place.keys.ssn] } } },
+    };
     const order = [];
     let schema = encrypted;
     const schemas = [{ name: 'kept elsewhere', read: async () => schema, write: async (rewritten) => { order.push('schema'); schema = rewritten; } }];
-    const backup = file.backup({ key: { kmsProviders: place.kmsProviders, masterKey: lab.to }, write: async (made) => { order.push('backup'); await file.backup().write(made); } });
-    const options = { mode: 'decrypt', from: undefined, collections: [{ client: lab.client, namespace: place.patientsNamespace }], schemas, confirmPlaintext: true };
+    const backup = file.backup({
+      key: { kmsProviders: place.kmsProviders, masterKey: lab.to }, write: async (made) => { order.push('backup'); await file.backup().write(made); },
+    });
+    const options = {
+      mode: 'decrypt', from: undefined, collections: [{ client: lab.client, namespace: place.patientsNamespace }], schemas, confirmPlaintext: true,
+    };
     const { plan } = await place.migrate({ ...options, backup });
     assert.deepEqual([plan.kmsCalls, plan.counts.migrate], [2, 0]);
     const report = await place.migrate({ ...options, execute: true, backup });
@@ -195,7 +212,9 @@ describe('sealed backups', { timeout: 240_000 }, () => {
   const listing = (client, answer) => new Proxy(client, {
     get: (target, name) => {
       if (name !== 'db') return typeof target[name] === 'function' ? target[name].bind(target) : target[name];
-      return (database) => new Proxy(target.db(database), { get: (db, method) => (method === 'command' ? (command, options) => answer(database, command) ?? db.command(command, options) : typeof db[method] === 'function' ? db[method].bind(db) : db[method]) });
+      return (database) => new Proxy(target.db(database), { get: (db, method) => (method === 'command'
+        ? (command, options) => answer(database, command) ?? db.command(command, options)
+        : typeof db[method] === 'function' ? db[method].bind(db) : db[method]) });
     },
   });
 
@@ -204,7 +223,8 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     const many = Array.from({ length: 2500 }, (_, n) => ({ name: `c${n}`, type: 'collection', options: { validator: { n } } }));
     const client = listing(lab.client, (database, command) => {
       if ('listDatabases' in command) return Promise.resolve({ databases: [{ name: place.database }, { name: 'closed' }] });
-      if (database === 'closed' && 'listCollections' in command) return Promise.reject(Object.assign(new Error('not authorized on closed: secret'), { codeName: 'Unauthorized' }));
+      if (database === 'closed' && 'listCollections' in command)
+        return Promise.reject(Object.assign(new Error('not authorized on closed: secret'), { codeName: 'Unauthorized' }));
       if ('getMore' in command) return Promise.reject(new Error('the cursor is of another session'));
       if (!('listCollections' in command)) return undefined;
       const { batchSize } = command.cursor;
@@ -218,7 +238,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     assert.deepEqual([report.ok, report.backup.notRead], [true, made.notRead]);
   });
 
-  it('puts options back that a backup leaves out, and reads them back', async () => {
+  it('resets collection options that the backup does not contain to their defaults, and verifies them', async () => {
     const place = await hospital(lab, { documents: 0 });
     const data = lab.client.db(place.database);
     const optionsOf = async (name) => (await data.listCollections({ name }).toArray())[0].options;
@@ -239,7 +259,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     assert.deepEqual([unwritten.collections, failuresOf(unwritten)], [[], [{ kind: 'collection', id: namespace, code: 'BACKUP_VERIFICATION_FAILED' }]]);
   });
 
-  it('is restored into a key vault of another name on demand only', async () => {
+  it('is restored into a key vault of another name only with fromAnotherKeyVault', async () => {
     const place = await hospital(lab, { documents: 0 });
     const other = await hospital(lab, { documents: 0 });
     const { bytes } = await createBackup({ keyVault: keyVaultOf(place), key, collections: [] });

@@ -36,7 +36,10 @@ function answer(analyser, message, socket) {
   const command = readDocument(message);
   const [name] = Object.keys(command);
   if (/^(hello|ismaster)$/i.test(name)) {
-    return { ismaster: true, helloOk: true, maxBsonObjectSize: 16777216, maxMessageSizeBytes: 48000000, maxWriteBatchSize: 100000, minWireVersion: 0, maxWireVersion: new Int32(26), iscryptd: true, ok: 1 };
+    return {
+      ismaster: true, helloOk: true, maxBsonObjectSize: 16777216, maxMessageSizeBytes: 48000000, maxWriteBatchSize: 100000, minWireVersion: 0,
+      maxWireVersion: new Int32(26), iscryptd: true, ok: 1,
+    };
   }
   if (name === 'endSessions') return { ok: 1 };
   analyser.analysed.push(command);

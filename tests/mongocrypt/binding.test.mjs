@@ -26,14 +26,17 @@ describe('new MongoCrypt()', () => {
     assert.throws(() => open({ cryptSharedLibSearchPaths: 3 }), typeError('Option `cryptSharedLibSearchPaths` must be an array'));
     assert.throws(() => open({ cryptSharedLibPath: '/x' }), typeError(/^A crypt_shared override path was specified \[\/x\]/));
     assert.throws(() => open({ keyExpirationMS: -1 }), typeError('Option `keyExpirationMS` must be a non-negative number'));
-    for (const keyExpirationMS of [-1e30, '-2', -1.5]) assert.throws(() => open({ keyExpirationMS }), typeError('Option `keyExpirationMS` must be a non-negative number'));
+    for (const keyExpirationMS of [-1e30, '-2', -1.5])
+      assert.throws(() => open({ keyExpirationMS }), typeError('Option `keyExpirationMS` must be a non-negative number'));
     for (const keyExpirationMS of [1n, Symbol('x')]) assert.throws(() => open({ keyExpirationMS }), TypeError);
     assert.throws(() => open({ kmsProviders: serialize({ x: {} }) }), ({ name, code }) => name === 'TypeError' && code === 'KMS_PROVIDER_UNRECOGNIZED');
   });
 
   test('takes every option there is', () => {
     const options = {
-      schemaMap: serialize({}), encryptedFieldsMap: serialize({}), logger: () => {}, cryptoCallbacks, cryptSharedLibSearchPaths: ['$SYSTEM'], cryptSharedLibPath: '/x',
+      schemaMap: serialize({}), encryptedFieldsMap: serialize({}), logger: () => {}, cryptoCallbacks, cryptSharedLibSearchPaths: [
+        '$SYSTEM',
+      ], cryptSharedLibPath: '/x',
       bypassQueryAnalysis: true, keyExpirationMS: '1000',
     };
     assert.ok(open(options) instanceof MongoCrypt);
@@ -78,10 +81,16 @@ describe('contexts', () => {
   test('that cannot be made throw through errorWrapper, with our code on the error', () => {
     const seen = [];
     const crypt = open({ errorWrapper: (error) => { seen.push(error); return new Error('wrapped', { cause: error }); } });
-    for (const call of [() => crypt.makeEncryptionContext('db', serialize({ x: 1 })), () => crypt.makeDecryptionContext(1), () => explicit(crypt).provideKMSProviders(1)]) {
+    for (const call of [
+      () => crypt.makeEncryptionContext('db', serialize({ x: 1 })), () => crypt.makeDecryptionContext(1),
+      () => explicit(crypt).provideKMSProviders(1),
+    ]) {
       assert.throws(call, { message: 'wrapped' });
     }
-    assert.deepEqual(seen.map(({ name, code }) => [name, code]), [['TypeError', 'AUTO_ENCRYPTION_COMMAND_UNSUPPORTED'], ['TypeError', undefined], ['TypeError', undefined]]);
+    assert.deepEqual(
+      seen.map(({ name, code }) => [name, code]),
+      [['TypeError', 'AUTO_ENCRYPTION_COMMAND_UNSUPPORTED'], ['TypeError', undefined], ['TypeError', undefined]],
+    );
   });
 
   test('fail as a state, never as an exception', () => {
@@ -164,7 +173,10 @@ describe('requests to a KMS', () => {
     context.nextKMSRequest().addResponse(reply(503, ''));
     assert.equal(context.nextKMSRequest(), null);
     context.finishKMSRequests();
-    assert.deepEqual([context.state, context.status.message], [0, 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=503. Empty body.']);
+    assert.deepEqual(
+      [context.state, context.status.message],
+      [0, 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=503. Empty body.'],
+    );
   });
 
   test('refuse what is no Uint8Array, and survive an empty one', () => {
@@ -200,7 +212,9 @@ describe('requests to a KMS', () => {
     const der = (type, options, format = 'pkcs8') => crypto.generateKeyPairSync(type, options).privateKey.export({ format: 'der', type: format });
     const rsa = crypto.generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey;
     const keys = {
-      'nothing of the kind': Buffer.alloc(9), 'elliptic curve': der('ec', { namedCurve: 'P-256' }), ed25519: der('ed25519'), 'RSA-PSS': der('rsa-pss', { modulusLength: 1024 }), 'PKCS#1': der('rsa', { modulusLength: 1024 }, 'pkcs1'),
+      'nothing of the kind': Buffer.alloc(9), 'elliptic curve': der(
+        'ec', { namedCurve: 'P-256' },
+      ), ed25519: der('ed25519'), 'RSA-PSS': der('rsa-pss', { modulusLength: 1024 }), 'PKCS#1': der('rsa', { modulusLength: 1024 }, 'pkcs1'),
       PEM: Buffer.from(rsa.export({ format: 'pem', type: 'pkcs8' })), 'half a key': rsa.export({ format: 'der', type: 'pkcs8' }).subarray(0, 300),
     };
     for (const [name, key] of Object.entries(keys)) {
@@ -210,7 +224,9 @@ describe('requests to a KMS', () => {
       assert.deepEqual([context.state, context.status.message], [0, 'error constructing KMS message: Failed to create GCP oauth request signature'], name);
     }
     const pem = rsa.export({ format: 'pem', type: 'pkcs8' });
-    assert.throws(() => open({ kmsProviders: account(pem) }), typeError('Failed to parse KMS provider `gcp`: unable to parse base64 from UTF-8 field privateKey'));
+    assert.throws(
+      () => open({ kmsProviders: account(pem) }), typeError('Failed to parse KMS provider `gcp`: unable to parse base64 from UTF-8 field privateKey'),
+    );
     const text = open({ kmsProviders: account(rsa.export({ format: 'der', type: 'pkcs8' }).toString('base64')) }).makeDataKeyContext(gcpKey, {});
     assert.equal(text.nextKMSRequest().endpoint, 'oauth2.googleapis.com:443');
   });

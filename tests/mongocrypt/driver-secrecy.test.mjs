@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { before, describe, test } from 'node:test';
 import { Binary, deserialize, Int32, serialize } from 'bson';
+import { listening } from '../listening.mjs';
 import { startAnalyser } from './analyser.mjs';
 import { encryptingPlace, schemaOf } from './encrypting-place.mjs';
 import { analyse } from './marking.mjs';
@@ -82,7 +83,7 @@ describe('nothing is sent unencrypted when mongocryptd', { concurrency: true }, 
 
   test('cannot be reached', () => scene(async (one) => {
     const closed = createServer();
-    await new Promise((resolve) => { closed.listen(0, '127.0.0.1', resolve); });
+    await listening(closed);
     const { port } = closed.address();
     await new Promise((resolve) => { closed.close(resolve); });
     const extraOptions = { mongocryptdURI: `mongodb://127.0.0.1:${port}/?directConnection=true`, mongocryptdBypassSpawn: true };
@@ -118,8 +119,13 @@ describe('nothing is sent unencrypted when mongocryptd', { concurrency: true }, 
     'names no key': [marked(({ ki: _ki, ...rest }) => rest), /^neither 'ki' nor 'ka' specified$/],
     'names an algorithm that there is not': [marked((marking) => ({ ...marking, a: new Int32(7) })), /^invalid algorithm value: 7$/],
     'marks no value': [marked(({ v: _v, ...rest }) => rest), /^no 'v' specified$/],
-    'marks another value': [marked((marking) => ({ ...marking, v: 1.5 })), /^the command was not sent: the query analyser returned another command than it was asked about/],
-    'says that nothing is encrypted': [() => ({ hasEncryptionPlaceholders: false, schemaRequiresEncryption: false, ok: 1 }), /^the command was not sent: it holds a value in the clear/],
+    'marks another value': [
+      marked((marking) => ({ ...marking, v: 1.5 })), /^the command was not sent: the query analyser returned another command than it was asked about/,
+    ],
+    'says that nothing is encrypted': [
+      () => ({ hasEncryptionPlaceholders: false, schemaRequiresEncryption: false, ok: 1 }),
+      /^the command was not sent: it holds a value in the clear/,
+    ],
     'says more in a marking than is known': [marked((marking) => ({ ...marking, x: 1 })), /^unrecognized field 'x'$/],
   };
   for (const [fault, [behave, expected]] of Object.entries(faults)) {
@@ -131,11 +137,20 @@ describe('nothing is sent unencrypted when mongocryptd', { concurrency: true }, 
 });
 
 describe('nothing is sent unencrypted when the key', () => {
-  test('does not open under the master key', () => scene((one) => everyCommandFails(one, /^HMAC validation failure$/, { kmsProviders: { local: { key: randomBytes(96) } } })));
+  test(
+    'does not open under the master key',
+    () => scene((one) => everyCommandFails(one, /^HMAC validation failure$/, { kmsProviders: { local: { key: randomBytes(96) } } })),
+  );
 
-  test('is under a master key that is not configured', () => scene((one) => everyCommandFails(one, /^KMS provider `local` is not configured$/, { kmsProviders: { 'local:other': kmsProviders.local } })));
+  test(
+    'is under a master key that is not configured',
+    () => scene((one) => everyCommandFails(one, /^KMS provider `local` is not configured$/, { kmsProviders: { 'local:other': kmsProviders.local } })),
+  );
 
-  test('is in another vault', () => scene((one) => everyCommandFails(one, /^not all keys requested were satisfied/, { keyVaultNamespace: `${database}.others` })));
+  test(
+    'is in another vault',
+    () => scene((one) => everyCommandFails(one, /^not all keys requested were satisfied/, { keyVaultNamespace: `${database}.others` })),
+  );
 });
 
 describe('nothing is sent unencrypted when the server breaks off', () => {

@@ -102,7 +102,9 @@ describe('ClientEncryption', () => {
     assert.equal(error.cause.code, 'VALUE_TYPE_NOT_DETERMINISTIC');
     await assert.rejects(encryption().encrypt(1, { algorithm: 'Indexed', keyId: id }), isQueryable);
     await assert.rejects(encryption().encryptExpression({ a: 1 }, { algorithm: RANDOM, keyId: id }), isQueryable);
-    await assert.rejects(encryption().createDataKey('aws', { masterKey: { region: 'r', key: 'k' } }), { message: /^requested kms provider required by datakey/ });
+    await assert.rejects(
+      encryption().createDataKey('aws', { masterKey: { region: 'r', key: 'k' } }), { message: /^requested kms provider required by datakey/ },
+    );
     await assert.rejects(encryption().encrypt(1, { algorithm: RANDOM, keyAltName: 'nobody' }), { message: /^not all keys requested were satisfied/ });
     assert.throws(() => new ClientEncryption(client, { keyVaultNamespace, kmsProviders: {} }), TypeError);
   });
@@ -150,7 +152,13 @@ describe('MongoClient with automatic decryption', () => {
     const away = { mongocryptdBypassSpawn: true, mongocryptdURI: 'mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100' };
     await withClient(options({ bypassAutoEncryption: false, extraOptions: away }), (people) =>
       assert.rejects(people.insertOne({ ssn: 'x' }), { message: /mongocryptd/ }));
-    assert.throws(() => new MongoClient(uri, options({ bypassAutoEncryption: false, extraOptions: { cryptSharedLibRequired: true } })), { message: /no crypt_shared library loaded/ });
-    assert.throws(() => new MongoClient(uri, options({ bypassAutoEncryption: false, extraOptions: { cryptSharedLibPath: 'mongo_crypt_v1.so' } })), { name: 'TypeError', message: /loads no native library/ });
+    assert.throws(
+      () => new MongoClient(uri, options({ bypassAutoEncryption: false, extraOptions: { cryptSharedLibRequired: true } })),
+      { message: /no crypt_shared library loaded/ },
+    );
+    assert.throws(
+      () => new MongoClient(uri, options({ bypassAutoEncryption: false, extraOptions: { cryptSharedLibPath: 'mongo_crypt_v1.so' } })),
+      { name: 'TypeError', message: /loads no native library/ },
+    );
   });
 });

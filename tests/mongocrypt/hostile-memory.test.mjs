@@ -20,16 +20,28 @@ const cases = {
   'a status line without end': { growth: 1, parts: [endless('HTTP/1.1 ')], message: tooLarge(0) },
   'a header without end': { growth: 1, parts: [head('').subarray(0, -2), Buffer.from('X: '), endless('y')], message: tooLarge(200) },
   'much that is announced': { growth: 1, parts: [head(`Content-Length: ${16 * MIB}\r\n`), Buffer.from('{')] },
-  'more than may be announced': { growth: 1, parts: [head(`Content-Length: ${16 * MIB + 1}\r\n`)], message: "KMS response parser error with status 200, error: 'Could not parse Content-Length header.'" },
+  'more than may be announced': {
+    growth: 1, parts: [head(`Content-Length: ${16 * MIB + 1}\r\n`)],
+    message: "KMS response parser error with status 200, error: 'Could not parse Content-Length header.'",
+  },
   'a chunk that is announced': { growth: 1, parts: [head('Transfer-Encoding: chunked\r\n'), Buffer.from('1000000\r\nx')] },
-  'a chunk line without end': { growth: 1, parts: [head('Transfer-Encoding: chunked\r\n'), endless('0')], message: "KMS response parser error with status 200, error: 'Failed to parse hex chunk length.'" },
+  'a chunk line without end': {
+    growth: 1, parts: [head('Transfer-Encoding: chunked\r\n'), endless('0')],
+    message: "KMS response parser error with status 200, error: 'Failed to parse hex chunk length.'",
+  },
   'tiny chunks without end': { growth: 40, parts: [head('Transfer-Encoding: chunked\r\n'), endless('1\r\nx\r\n')], message: tooLarge(200) },
   'chunks without end': { growth: 64, parts: [head('Transfer-Encoding: chunked\r\n'), endless(`1000\r\n${'x'.repeat(4096)}\r\n`)], message: tooLarge(200) },
   'a body as long as may be': { growth: 64, parts: [head(`Content-Length: ${16 * MIB}\r\n`), endless('[')], message: /nested deeper than 32 levels/ },
-  'a text as long as may be': { growth: 96, parts: [head(`Content-Length: ${16 * MIB}\r\n`), Buffer.from('{"CiphertextBlob":"'), endless('QUFB')], message: /Incomplete JSON/ },
+  'a text as long as may be': {
+    growth: 96, parts: [head(`Content-Length: ${16 * MIB}\r\n`), Buffer.from('{"CiphertextBlob":"'), endless('QUFB')], message: /Incomplete JSON/,
+  },
   'KMIP: much that is announced': { growth: 1, masterKey: kmip, parts: [announced(16 * MIB), Buffer.alloc(100)] },
-  'KMIP: more than may be announced': { growth: 1, masterKey: kmip, parts: [announced(16 * MIB + 1)], message: "KMS response parser error with error: 'KMS KMIP response too large'" },
-  'KMIP: all that can be announced': { growth: 1, masterKey: kmip, parts: [announced(0xffffffff)], message: "KMS response parser error with error: 'KMS KMIP response too large'" },
+  'KMIP: more than may be announced': {
+    growth: 1, masterKey: kmip, parts: [announced(16 * MIB + 1)], message: "KMS response parser error with error: 'KMS KMIP response too large'",
+  },
+  'KMIP: all that can be announced': {
+    growth: 1, masterKey: kmip, parts: [announced(0xffffffff)], message: "KMS response parser error with error: 'KMS KMIP response too large'",
+  },
   'KMIP: as much as may be': { growth: 64, masterKey: kmip, parts: [announced(16 * MIB), endless('\0')], message: /unable to find tag/ },
 };
 
@@ -38,7 +50,9 @@ describe('the memory of the instance', { timeout: 120_000 }, () => {
   let crypt;
   before(async () => {
     boundary = await openBoundary();
-    crypt = boundary.newMongoCrypt(serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' }, kmip: { endpoint: 'k' } }), undefined, undefined, false, 60_000);
+    crypt = boundary.newMongoCrypt(
+      serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' }, kmip: { endpoint: 'k' } }), undefined, undefined, false, 60_000,
+    );
   });
   const size = () => boundary.memory.buffer.byteLength / MIB;
 

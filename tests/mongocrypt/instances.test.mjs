@@ -36,9 +36,14 @@ function loadAgain() {
 
 /** As Jest loads a module: a function of the sandbox's realm, which has its own Uint8Array and its own Error. */
 function loadInRealm() {
-  const sandbox = createContext({ Buffer, console, process, setTimeout, clearTimeout, TextEncoder, TextDecoder, WebAssembly, crypto, performance, queueMicrotask, URL, FinalizationRegistry });
+  const sandbox = createContext({
+    Buffer, console, process, setTimeout, clearTimeout, TextEncoder, TextDecoder, WebAssembly, crypto, performance, queueMicrotask, URL,
+    FinalizationRegistry,
+  });
   const module = { exports: {} };
-  const load = new Script(`(function (module, exports, require, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`, { filename: file }).runInContext(sandbox);
+  const load = new Script(`(function (module, exports, require, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`, { filename: file }).runInContext(
+    sandbox,
+  );
   load.call(module.exports, module, module.exports, createRequire(file), file, dirname(file));
   return { loaded: module.exports, sandbox };
 }
@@ -81,7 +86,8 @@ test('threads have an instance each, and bytes of shared memory do', async () =>
   const code = `
     const { parentPort, workerData } = require('node:worker_threads');
     const { MongoCrypt } = require(workerData.file);
-    const context = new MongoCrypt({ kmsProviders: workerData.kmsProviders, errorWrapper: (error) => error }).makeExplicitDecryptionContext(new Uint8Array(workerData.stored));
+    const crypt = new MongoCrypt({ kmsProviders: workerData.kmsProviders, errorWrapper: (error) => error });
+    const context = crypt.makeExplicitDecryptionContext(new Uint8Array(workerData.stored));
     context.addMongoOperationResponse(workerData.key);
     context.finishMongoOperation();
     parentPort.postMessage(context.finalize());

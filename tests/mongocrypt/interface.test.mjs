@@ -12,9 +12,16 @@ const local = serialize({ local: { key: Buffer.alloc(96) } });
 const errorWrapper = (error) => error;
 const open = (more = {}) => new MongoCrypt({ kmsProviders: local, errorWrapper, ...more });
 const keyId = Buffer.alloc(16, 1);
-const explicit = (crypt, more = {}) => crypt.makeExplicitEncryptionContext(serialize({ v: 'x' }), { keyId, algorithm: DETERMINISTIC, expressionMode: false, ...more });
-const methods = ['nextMongoOperation', 'addMongoOperationResponse', 'finishMongoOperation', 'nextKMSRequest', 'provideKMSProviders', 'finishKMSRequests', 'finalize'];
-const makers = ['makeEncryptionContext', 'makeExplicitEncryptionContext', 'makeDecryptionContext', 'makeExplicitDecryptionContext', 'makeDataKeyContext', 'makeRewrapManyDataKeyContext'];
+const explicit = (crypt, more = {}) => crypt.makeExplicitEncryptionContext(
+  serialize({ v: 'x' }), { keyId, algorithm: DETERMINISTIC, expressionMode: false, ...more },
+);
+const methods = [
+  'nextMongoOperation', 'addMongoOperationResponse', 'finishMongoOperation', 'nextKMSRequest', 'provideKMSProviders', 'finishKMSRequests', 'finalize',
+];
+const makers = [
+  'makeEncryptionContext', 'makeExplicitEncryptionContext', 'makeDecryptionContext', 'makeExplicitDecryptionContext', 'makeDataKeyContext',
+  'makeRewrapManyDataKeyContext',
+];
 const ownNames = (object) => Object.getOwnPropertyNames(object).toSorted();
 
 describe('shape', () => {
@@ -22,7 +29,8 @@ describe('shape', () => {
     assert.deepEqual([typeof MongoCrypt, typeof MongoCryptContext], ['function', 'function']);
     assert.equal('MongoCryptKMSRequestCtor' in package_ || 'MongoCryptKMSRequest' in package_, false);
     assert.deepEqual(Object.keys(cryptoCallbacks), [
-      'randomHook', 'sha256Hook', 'signRsaSha256Hook', 'aes256CbcEncryptHook', 'aes256CbcDecryptHook', 'aes256CtrEncryptHook', 'aes256CtrDecryptHook', 'hmacSha512Hook', 'hmacSha256Hook',
+      'randomHook', 'sha256Hook', 'signRsaSha256Hook', 'aes256CbcEncryptHook', 'aes256CbcDecryptHook', 'aes256CtrEncryptHook',
+      'aes256CtrDecryptHook', 'hmacSha512Hook', 'hmacSha256Hook',
     ]);
   });
 
@@ -45,7 +53,10 @@ describe('shape', () => {
     const crypt = new MongoCrypt({ kmsProviders: serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' } }), errorWrapper });
     const request = crypt.makeDataKeyContext(serialize({ provider: 'aws', region: 'r', key: 'k' }), {}).nextKMSRequest();
     assert.deepEqual(Object.keys(request), []);
-    assert.deepEqual(ownNames(Object.getPrototypeOf(request)), ['addResponse', 'bytesNeeded', 'constructor', 'endpoint', 'fail', 'kmsProvider', 'message', 'status', 'uSleep']);
+    assert.deepEqual(
+      ownNames(Object.getPrototypeOf(request)),
+      ['addResponse', 'bytesNeeded', 'constructor', 'endpoint', 'fail', 'kmsProvider', 'message', 'status', 'uSleep'],
+    );
   });
 });
 
@@ -58,14 +69,16 @@ describe('stand-ins', () => {
 
   test('in the place of the inner context have their errors wrapped', () => {
     const context = new MongoCryptContext(broken(methods, ['status', 'state']), wrapping);
-    for (const name of methods) assert.throws(() => context[name](new Uint8Array(3)), ({ message, cause }) => message === 'wrapped' && cause.message === name, name);
+    for (const name of methods)
+      assert.throws(() => context[name](new Uint8Array(3)), ({ message, cause }) => message === 'wrapped' && cause.message === name, name);
     for (const name of ['status', 'state']) assert.throws(() => context[name], ({ message, cause }) => message === 'wrapped' && cause.message === name, name);
   });
 
   test('in the place of the inner object have their errors wrapped', () => {
     const crypt = open({ errorWrapper: wrapping });
     crypt.mc = broken(makers, ['status']);
-    for (const name of makers) assert.throws(() => crypt[name](new Uint8Array(3), new Uint8Array(3)), ({ message, cause }) => message === 'wrapped' && cause.message === name, name);
+    for (const name of makers)
+      assert.throws(() => crypt[name](new Uint8Array(3), new Uint8Array(3)), ({ message, cause }) => message === 'wrapped' && cause.message === name, name);
     assert.throws(() => crypt.status, ({ message, cause }) => message === 'wrapped' && cause.message === 'status');
   });
 
@@ -117,7 +130,10 @@ describe('options', () => {
     const value = serialize({ v: 'x' });
     for (const options of [undefined, null]) {
       assert.throws(() => crypt.makeExplicitEncryptionContext(value, options), { name: 'TypeError', message: 'Cannot convert undefined or null to object' });
-      assert.throws(() => crypt.makeDataKeyContext(serialize({ provider: 'local' }), options), { name: 'TypeError', message: 'Cannot convert undefined or null to object' });
+      assert.throws(
+        () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), options),
+        { name: 'TypeError', message: 'Cannot convert undefined or null to object' },
+      );
     }
     assert.throws(() => crypt.makeExplicitEncryptionContext(value, 1), { message: 'option `expressionMode` is required.' });
     assert.throws(() => explicit(crypt, { expressionMode: 1 }), { message: 'option `expressionMode` is required.' });
@@ -160,7 +176,10 @@ describe('bytes', () => {
   test('may be nothing else', () => {
     const crypt = open();
     const spoof = Object.defineProperty([5, 0, 0, 0, 0], Symbol.toStringTag, { value: 'Uint8Array' });
-    for (const other of [new Uint8ClampedArray(5), new Int8Array(5), new Uint16Array(5), new DataView(new ArrayBuffer(5)), new ArrayBuffer(5), spoof, Object.create(Uint8Array.prototype), 'x', null, undefined, 1]) {
+    for (const other of [
+      new Uint8ClampedArray(5), new Int8Array(5), new Uint16Array(5), new DataView(new ArrayBuffer(5)), new ArrayBuffer(5), spoof,
+      Object.create(Uint8Array.prototype), 'x', null, undefined, 1,
+    ]) {
       assert.throws(() => crypt.makeDecryptionContext(other), { name: 'TypeError', message: 'Parameter `value` must be a Uint8Array.' });
     }
     assert.equal(crypt.makeRewrapManyDataKeyContext(serialize({}), new DataView(new ArrayBuffer(5))).state, 3);
@@ -177,10 +196,17 @@ describe('bytes', () => {
     const empty = new Uint8Array(0);
     const crypt = open();
     for (const make of [
-      () => crypt.makeEncryptionContext('db', empty), () => crypt.makeDecryptionContext(empty), () => crypt.makeExplicitDecryptionContext(empty), () => crypt.makeDataKeyContext(empty, {}),
-      () => crypt.makeExplicitEncryptionContext(empty, { keyId, algorithm: DETERMINISTIC, expressionMode: false }), () => explicit(crypt, { keyId: empty }), () => explicit(crypt, { keyId: undefined, keyAltName: empty }),
-      () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyMaterial: empty }), () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyAltNames: [empty] }),
-      () => open({ kmsProviders: empty }), () => open({ schemaMap: empty }), () => open({ encryptedFieldsMap: empty }), () => crypt.makeRewrapManyDataKeyContext(serialize({}), empty),
+      () => crypt.makeEncryptionContext(
+        'db', empty,
+      ), () => crypt.makeDecryptionContext(empty), () => crypt.makeExplicitDecryptionContext(empty), () => crypt.makeDataKeyContext(empty, {}),
+      () => crypt.makeExplicitEncryptionContext(
+        empty, { keyId, algorithm: DETERMINISTIC, expressionMode: false },
+      ), () => explicit(crypt, { keyId: empty }), () => explicit(crypt, { keyId: undefined, keyAltName: empty }),
+      () => crypt.makeDataKeyContext(
+        serialize({ provider: 'local' }), { keyMaterial: empty },
+      ), () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyAltNames: [empty] }),
+      () => open({ kmsProviders: empty }), () =>
+        open({ schemaMap: empty }), () => open({ encryptedFieldsMap: empty }), () => crypt.makeRewrapManyDataKeyContext(serialize({}), empty),
     ]) assert.throws(make, { name: 'TypeError' }, String(make));
     for (const method of ['addMongoOperationResponse', 'provideKMSProviders']) {
       const context = explicit(crypt);
@@ -213,9 +239,14 @@ describe('lifetime', () => {
 
   test('a context outlives its MongoCrypt, and a request its context', async () => {
     const parts = (() => {
-      const crypt = new MongoCrypt({ kmsProviders: serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' }, local: { key: Buffer.alloc(96) } }), errorWrapper });
+      const crypt = new MongoCrypt({
+        kmsProviders: serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' }, local: { key: Buffer.alloc(96) } }), errorWrapper,
+      });
       const remote = crypt.makeDataKeyContext(serialize({ provider: 'aws', region: 'r', key: 'k' }), {});
-      return { crypt: new WeakRef(crypt), remote: new WeakRef(remote), request: remote.nextKMSRequest(), context: crypt.makeDataKeyContext(serialize({ provider: 'local' }), {}) };
+      return {
+        crypt: new WeakRef(crypt), remote: new WeakRef(remote), request: remote.nextKMSRequest(),
+        context: crypt.makeDataKeyContext(serialize({ provider: 'local' }), {}),
+      };
     })();
     await collect();
     assert.deepEqual([parts.crypt.deref(), parts.remote.deref()], [undefined, undefined]);
@@ -235,7 +266,10 @@ describe('lifetime', () => {
     context.finishKMSRequests();
     const second = context.nextKMSRequest();
     assert.deepEqual([second.bytesNeeded, second.endpoint], [1024, 'v.vault.azure.net:443']);
-    assert.deepEqual([first.bytesNeeded, first.endpoint, first.kmsProvider, first.status, first.fail()], [0, 'login.microsoftonline.com:443', 'azure', { type: 0, code: 0 }, false]);
+    assert.deepEqual(
+      [first.bytesNeeded, first.endpoint, first.kmsProvider, first.status, first.fail()],
+      [0, 'login.microsoftonline.com:443', 'azure', { type: 0, code: 0 }, false],
+    );
     first.addResponse(Buffer.from('garbage\r\n'));
     assert.deepEqual([second.bytesNeeded, second.status, context.state], [1024, { type: 0, code: 0 }, 4]);
   });

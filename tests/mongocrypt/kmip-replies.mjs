@@ -4,7 +4,8 @@ import { item, number, structure, TYPE } from './ttlv.mjs';
 export const TAG = Object.freeze({
   responseMessage: 0x42007b, responseHeader: 0x42007a, protocolVersion: 0x420069, major: 0x42006a, minor: 0x42006b, batchCount: 0x42000d, batchItem: 0x42000f,
   operation: 0x42005c, resultStatus: 0x42007f, resultReason: 0x42007e, resultMessage: 0x42007d, responsePayload: 0x42007c, objectType: 0x420057,
-  uniqueIdentifier: 0x420094, secretData: 0x420085, secretDataType: 0x420086, keyBlock: 0x420040, keyFormatType: 0x420042, keyValue: 0x420045, keyMaterial: 0x420043,
+  uniqueIdentifier: 0x420094, secretData: 0x420085, secretDataType: 0x420086, keyBlock: 0x420040, keyFormatType: 0x420042, keyValue: 0x420045,
+  keyMaterial: 0x420043,
   data: 0x4200c2, ivCounterNonce: 0x42003d,
 });
 
@@ -24,17 +25,28 @@ const payload = (operation, ...items) => response(operation, 0, structure(TAG.re
 
 export const named = (operation, id) => payload(operation, text(TAG.uniqueIdentifier, id));
 export const secret = (material, id = 'id') => payload(OPERATION.get, enumeration(TAG.objectType, 7), text(TAG.uniqueIdentifier, id),
-  structure(TAG.secretData, enumeration(TAG.secretDataType, 2), structure(TAG.keyBlock, enumeration(TAG.keyFormatType, 2), structure(TAG.keyValue, byteString(TAG.keyMaterial, material)))));
-export const encryptedData = (data, iv, id = 'id') => payload(OPERATION.encrypt, text(TAG.uniqueIdentifier, id), byteString(TAG.data, data), byteString(TAG.ivCounterNonce, iv));
+  structure(
+    TAG.secretData, enumeration(TAG.secretDataType, 2),
+    structure(TAG.keyBlock, enumeration(TAG.keyFormatType, 2), structure(TAG.keyValue, byteString(TAG.keyMaterial, material))),
+  ));
+export const encryptedData = (data, iv, id = 'id') => payload(
+  OPERATION.encrypt, text(TAG.uniqueIdentifier, id), byteString(TAG.data, data), byteString(TAG.ivCounterNonce, iv),
+);
 export const decryptedData = (data, id = 'id') => payload(OPERATION.decrypt, text(TAG.uniqueIdentifier, id), byteString(TAG.data, data));
 export const refusal = (operation, { status = 1, reason = 1, message = 'gone' } = {}) =>
   response(operation, status, enumeration(TAG.resultReason, reason), text(TAG.resultMessage, message));
 
 /** The type of each tag. */
 const TYPES = new Map([
-  ...['responseMessage', 'responseHeader', 'protocolVersion', 'batchItem', 'responsePayload', 'secretData', 'keyBlock', 'keyValue'].map((name) => [TAG[name], TYPE.structure]),
-  ...['major', 'minor', 'batchCount'].map((name) => [TAG[name], TYPE.integer]), ...['operation', 'resultStatus', 'resultReason', 'objectType', 'secretDataType', 'keyFormatType'].map((name) => [TAG[name], TYPE.enumeration]),
-  ...['resultMessage', 'uniqueIdentifier'].map((name) => [TAG[name], TYPE.text]), ...['keyMaterial', 'data', 'ivCounterNonce'].map((name) => [TAG[name], TYPE.bytes]),
+  ...[
+    'responseMessage', 'responseHeader', 'protocolVersion', 'batchItem', 'responsePayload', 'secretData', 'keyBlock', 'keyValue',
+  ].map((name) => [TAG[name], TYPE.structure]),
+  ...['major', 'minor', 'batchCount'].map((name) => [
+    TAG[name], TYPE.integer,
+  ]), ...['operation', 'resultStatus', 'resultReason', 'objectType', 'secretDataType', 'keyFormatType'].map((name) => [TAG[name], TYPE.enumeration]),
+  ...[
+    'resultMessage', 'uniqueIdentifier',
+  ].map((name) => [TAG[name], TYPE.text]), ...['keyMaterial', 'data', 'ivCounterNonce'].map((name) => [TAG[name], TYPE.bytes]),
 ]);
 const FIXED = new Map([[TYPE.integer, 4], [TYPE.enumeration, 4]]);
 

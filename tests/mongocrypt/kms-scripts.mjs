@@ -20,8 +20,12 @@ const dataKey = (masterKey) => ['make', { kind: 'dataKey', masterKey: bson(maste
 const token = (more = {}) => httpReply(200, JSON.stringify({ access_token: 'token', expires_in: 3600, ...more }));
 const azureValue = (bytes) => httpReply(200, JSON.stringify({ value: Buffer.from(bytes).toString('base64url') }));
 const gcpValue = (name, bytes) => httpReply(200, JSON.stringify({ [name]: Buffer.from(bytes).toString('base64') }));
-const round = (...replies) => [...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', index, reply]), ['finishRequests']];
-const nextRound = (first, ...replies) => [...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', first + index, reply]), ['finishRequests']];
+const round = (...replies) => [
+  ...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', index, reply]), ['finishRequests'],
+];
+const nextRound = (first, ...replies) => [
+  ...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', first + index, reply]), ['finishRequests'],
+];
 
 const [registered, activated] = [OPERATION.register, OPERATION.activate].map((operation) => toBase64(named(operation, 'id')));
 const secretOf = (material) => toBase64(secret(material));
@@ -37,7 +41,10 @@ const kmipMasterKey = { provider: 'kmip', keyId: 'id' };
 const kmipKey = keyDocument(1, { keyMaterial: new Binary(seal(kmipSecret, Buffer.alloc(0), Buffer.alloc(16, 1), materialOf(1))), masterKey: kmipMasterKey });
 
 export const kmsConversations = [
-  script('azure: data key', azure, [dataKey(azureMasterKey), ...round(token()), ...nextRound(1, azureValue(Buffer.alloc(256, 1))), dataKey(azureMasterKey), ['nextRequest']]),
+  script(
+    'azure: data key', azure,
+    [dataKey(azureMasterKey), ...round(token()), ...nextRound(1, azureValue(Buffer.alloc(256, 1))), dataKey(azureMasterKey), ['nextRequest']],
+  ),
   script('azure: token given', azureToken, [dataKey({ ...azureMasterKey, keyVersion: 'v' }), ...round(azureValue(Buffer.alloc(256, 1)))]),
   script('azure: one token for two keys', azure, [
     decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(remote(1, azureMasterKey), remote(2, azureMasterKey)), ...round(token()),
@@ -45,7 +52,9 @@ export const kmsConversations = [
   ]),
   script('azure: token refused, and local keys are not cached again', { ...azure, ...providers.local }, [
     decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(remote(1, azureMasterKey), keyDocument(2, { keyAltNames: ['n'] })),
-    explicitDecrypt(encrypted(3)), ...keys(keyDocument(3, { keyAltNames: ['n'] })), ['use', 0], ...round(httpReply(401, '{"error":"no"}')), ['cached', [2, 3].map(rawId), []],
+    explicitDecrypt(
+      encrypted(3),
+    ), ...keys(keyDocument(3, { keyAltNames: ['n'] })), ['use', 0], ...round(httpReply(401, '{"error":"no"}')), ['cached', [2, 3].map(rawId), []],
   ]),
   script('azure: token refused', azure, [dataKey(azureMasterKey), ...round(httpReply(401, '{"error":"no"}'))]),
   script('azure: no token', azure, [dataKey(azureMasterKey), ...round(httpReply(200, '{"x":1}'))]),
@@ -53,14 +62,25 @@ export const kmsConversations = [
   script('azure: end of another type', azure, [dataKey(azureMasterKey), ...round(token({ expires_in: '3600' }))]),
   script('azure: empty answer', azure, [dataKey(azureMasterKey), ...round(httpReply(200, ''))]),
   script('azure: key refused', azureToken, [explicitDecrypt(encrypted(1)), ...keys(remote(1, azureMasterKey)), ...round(httpReply(403, '{"error":"no"}'))]),
-  script('gcp: data key', gcp, [dataKey(gcpMasterKey), ...round(token()), ...nextRound(1, gcpValue('ciphertext', Buffer.alloc(120, 1))), dataKey(gcpMasterKey), ['nextRequest']]),
+  script(
+    'gcp: data key', gcp,
+    [dataKey(gcpMasterKey), ...round(token()), ...nextRound(1, gcpValue('ciphertext', Buffer.alloc(120, 1))), dataKey(gcpMasterKey), ['nextRequest']],
+  ),
   script('gcp: token given', gcpToken, [dataKey(gcpMasterKey), ...round(gcpValue('ciphertext', Buffer.alloc(120, 1)))]),
-  script('gcp: key', gcp, [explicitDecrypt(encrypted(1)), ...keys(remote(1, gcpMasterKey)), ...round(token()), ...nextRound(1, gcpValue('plaintext', materialOf(1))), ['finalize']]),
+  script(
+    'gcp: key', gcp,
+    [explicitDecrypt(encrypted(1)), ...keys(remote(1, gcpMasterKey)), ...round(token()), ...nextRound(1, gcpValue('plaintext', materialOf(1))), ['finalize']],
+  ),
   script('gcp: bad character', gcpToken, [dataKey({ ...gcpMasterKey, keyRing: 'a/b' })]),
-  script('gcp: bad character in a key document', gcpToken, [explicitDecrypt(encrypted(1)), ['operation'], ['feed', remote(1, { ...gcpMasterKey, keyRing: 'a/b' })]]),
+  script(
+    'gcp: bad character in a key document', gcpToken,
+    [explicitDecrypt(encrypted(1)), ['operation'], ['feed', remote(1, { ...gcpMasterKey, keyRing: 'a/b' })]],
+  ),
   script('gcp: nobody was told of the request for a token', gcp, [dataKey(gcpMasterKey), ['finishRequests']]),
   script('azure: tokens of two providers', { ...azure, 'azure:two': azure.azure }, [
-    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(remote(1, azureMasterKey), remote(2, { ...azureMasterKey, provider: 'azure:two' })), ...round(token(), token()),
+    decrypt({
+      a: encrypted(1), b: encrypted(2),
+    }), ...keys(remote(1, azureMasterKey), remote(2, { ...azureMasterKey, provider: 'azure:two' })), ...round(token(), token()),
     ...nextRound(2, azureValue(materialOf(2)), azureValue(materialOf(1))), ['finalize'],
   ]),
   script('gcp: endpoint', gcpToken, [dataKey({ ...gcpMasterKey, endpoint: 'a.b:1' }), ['nextRequest']]),
@@ -84,6 +104,8 @@ export const kmsConversations = [
   ]),
   script('rewrap between clouds', { ...azureToken, ...gcpToken }, [
     ['make', { kind: 'rewrap', input: bson({}), masterKey: bson(gcpMasterKey) }], ...keys(remote(1, azureMasterKey), remote(2, azureMasterKey)),
-    ...round(azureValue(materialOf(2)), azureValue(materialOf(1))), ...nextRound(2, gcpValue('ciphertext', Buffer.alloc(120, 1)), gcpValue('ciphertext', Buffer.alloc(120, 2))), ['finalize'],
+    ...round(
+      azureValue(materialOf(2)), azureValue(materialOf(1)),
+    ), ...nextRound(2, gcpValue('ciphertext', Buffer.alloc(120, 1)), gcpValue('ciphertext', Buffer.alloc(120, 2))), ['finalize'],
   ]),
 ];

@@ -25,8 +25,11 @@ export function analyse({ jsonSchema, isRemoteSchema, csfleEncryptionSchemas, ls
   return { hasEncryptionPlaceholders: marker.count > 0, schemaRequiresEncryption: rules.size > 0, result };
 }
 
-const isDocument = (item) => typeof item === 'object' && item !== null && !Array.isArray(item) && item._bsontype === undefined && !(item instanceof Date) && !(item instanceof RegExp);
-const hasLeaf = (schema) => isDocument(schema) && ('encrypt' in schema || 'encryptMetadata' in schema || Object.values(schema).some((item) => (Array.isArray(item) ? item.some(hasLeaf) : hasLeaf(item))));
+const isDocument = (item) =>
+  typeof item === 'object' && item !== null && !Array.isArray(item) && item._bsontype === undefined && !(item instanceof Date) && !(item instanceof RegExp);
+const hasLeaf = (schema) => isDocument(
+  schema,
+) && ('encrypt' in schema || 'encryptMetadata' in schema || Object.values(schema).some((item) => (Array.isArray(item) ? item.some(hasLeaf) : hasLeaf(item))));
 
 /**
  * The rules of the encrypted fields of a schema that consists of objects, their properties and `encrypt` alone: a map of names to
@@ -38,12 +41,14 @@ function rulesOf(schema, isRemote) {
     if (validating) throw new NeedsAnalysis(`the keyword ${validating} in a local schema`);
     return new Map();
   }
-  if (schema.bsonType !== 'object' || Object.keys(schema).some((keyword) => keyword !== 'bsonType' && keyword !== 'properties')) throw new NeedsAnalysis('a schema of more than objects and their properties');
+  if (schema.bsonType !== 'object' || Object.keys(schema).some((keyword) => keyword !== 'bsonType' && keyword !== 'properties'))
+    throw new NeedsAnalysis('a schema of more than objects and their properties');
   return new Map(Object.entries(schema.properties).filter(([, property]) => hasLeaf(property)).map(([name, property]) => {
     const { encrypt, ...siblings } = property;
     if (encrypt === undefined) return [name, rulesOf(property, isRemote)];
     const { algorithm, keyId, bsonType, ...unknown } = encrypt;
-    if (Object.keys({ ...siblings, ...unknown }).length > 0 || name === '_id' || !(algorithm in KIND) || (Array.isArray(keyId) && keyId.length !== 1)) throw new NeedsAnalysis(`the schema of ${name}`);
+    if (Object.keys({ ...siblings, ...unknown }).length > 0 || name === '_id' || !(algorithm in KIND) || (Array.isArray(keyId) && keyId.length !== 1))
+      throw new NeedsAnalysis(`the schema of ${name}`);
     return [name, { algorithm, keyId, bsonType }];
   }));
 }
@@ -139,7 +144,8 @@ class Marker {
     if (!first?.startsWith('$')) return this.fields(update);
     return Object.fromEntries(Object.entries(update).map(([operator, fields]) => {
       if (operator === '$set') return [operator, this.fields(fields)];
-      if (operator !== '$unset' && (operator === '$rename' || Object.keys(fields).some((path) => this.touches(path)))) throw new NeedsAnalysis(`${operator} on an encrypted field`);
+      if (operator !== '$unset' && (operator === '$rename' || Object.keys(fields).some((path) => this.touches(path))))
+        throw new NeedsAnalysis(`${operator} on an encrypted field`);
       return [operator, fields];
     }));
   }
@@ -180,7 +186,10 @@ class Marker {
 }
 
 const NOT_DETERMINISTIC = new Set(['double', 'decimal', 'bool', 'object', 'array', 'javascriptWithScope', undefined]);
-const ALIAS = { Int32: 'int', Long: 'long', Double: 'double', Decimal128: 'decimal', ObjectId: 'objectId', Timestamp: 'timestamp', BSONSymbol: 'symbol', Symbol: 'symbol', BSONRegExp: 'regex', DBRef: 'object' };
+const ALIAS = {
+  Int32: 'int', Long: 'long', Double: 'double', Decimal128: 'decimal', ObjectId: 'objectId', Timestamp: 'timestamp', BSONSymbol: 'symbol',
+  Symbol: 'symbol', BSONRegExp: 'regex', DBRef: 'object',
+};
 
 /** The name of a value's type; undefined for values that are never encrypted. */
 function aliasOf(value) {

@@ -12,7 +12,8 @@ const RUNS = 3000;
 const encrypt = {};
 const schema = { bsonType: 'object', properties: { ssn: { encrypt }, a: { bsonType: 'object', properties: { b: { encrypt } } } } };
 const key = Buffer.from(keyDocument(1), 'base64');
-const open = (more = { schemaMap: serialize({ 'db.c': schema }) }) => new MongoCrypt({ kmsProviders: serialize({ local: { key: localKey } }), errorWrapper: (error) => error, ...more });
+const open = (more = { schemaMap: serialize({ 'db.c': schema }) }) =>
+  new MongoCrypt({ kmsProviders: serialize({ local: { key: localKey } }), errorWrapper: (error) => error, ...more });
 const marked = (v) => marking({ a: new Int32(2), ki: keyId(1), v });
 const queryable = (v) => new Binary(Buffer.concat([Buffer.from([3]), serialize({ v })]), 6);
 const codeOf = (work) => { try { return work(); } catch ({ code }) { return code; } };
@@ -43,7 +44,9 @@ const commands = [
 const isTree = (item) => Array.isArray(item) || (item !== null && typeof item === 'object' && item._bsontype === undefined);
 const mapped = (item, work) => {
   if (!isTree(item)) return work(item);
-  return Array.isArray(item) ? item.map((inner) => mapped(inner, work)) : Object.fromEntries(Object.entries(item).map(([name, inner]) => [name, mapped(inner, work)]));
+  return Array.isArray(item)
+    ? item.map((inner) => mapped(inner, work))
+    : Object.fromEntries(Object.entries(item).map(([name, inner]) => [name, mapped(inner, work)]));
 };
 const honest = ({ $db, ...command }) => mapped(command, (item) => (item === TOKEN ? marked(item) : item));
 
@@ -60,14 +63,18 @@ function mutate(rng, command) {
   const all = places(command);
   if (all.length === 0) return;
   const [holder, name] = rng.pick(all);
-  const hidden = () => rng.pick([TOKEN, `x${TOKEN}`, queryable(TOKEN), { $eq: TOKEN }, [TOKEN], { [TOKEN]: 1 }, new Binary(Buffer.from(TOKEN)), new Binary(Buffer.concat([Buffer.alloc(18, 2), Buffer.from(TOKEN.padEnd(64))]), 6), marked(TOKEN), marked('x'), new RegExp(TOKEN)]);
+  const hidden = () => rng.pick([
+    TOKEN, `x${TOKEN}`, queryable(TOKEN), { $eq: TOKEN }, [TOKEN], { [TOKEN]: 1 }, new Binary(Buffer.from(TOKEN)),
+    new Binary(Buffer.concat([Buffer.alloc(18, 2), Buffer.from(TOKEN.padEnd(64))]), 6), marked(TOKEN), marked('x'), new RegExp(TOKEN),
+  ]);
   rng.pick([
     () => { holder[name] = hidden(); },
     () => { holder[name] = { [name]: holder[name] }; },
     () => { delete holder[name]; },
     () => { if (Array.isArray(holder)) holder.push(hidden()); else holder[rng.pick(['name', 'comment', 'x', '$comment', 'ssn', 'lsid', TOKEN])] = hidden(); },
     () => { const [other, there] = rng.pick(places(command)); [holder[name], other[there]] = [other[there], holder[name]]; },
-    () => { if (holder[name]?._bsontype === 'Binary') holder[name] = new Binary(Buffer.concat([Buffer.from([rng.below(24)]), holder[name].buffer.subarray(1)]), 6); },
+    () => { if (holder[name]?._bsontype === 'Binary')
+      holder[name] = new Binary(Buffer.concat([Buffer.from([rng.below(24)]), holder[name].buffer.subarray(1)]), 6); },
   ])();
 }
 
@@ -113,7 +120,8 @@ describe('encryptedFieldsMap', () => {
   const made = (fields) => codeOf(() => open({ encryptedFieldsMap: serialize({ 'db.c': fields }) }).makeEncryptionContext('db', serialize(insert)).state);
 
   test('cannot switch the schema of a collection off', () => {
-    for (const fields of [{}, { escCollection: 'x' }, { fields: 1 }, { fields: {} }, { fields: null }, 1]) assert.equal(made(fields), 'SCHEMA_INVALID', JSON.stringify(fields));
+    for (const fields of [{}, { escCollection: 'x' }, { fields: 1 }, { fields: {} }, { fields: null }, 1])
+      assert.equal(made(fields), 'SCHEMA_INVALID', JSON.stringify(fields));
     assert.equal(made({ fields: [] }), 1);
   });
 

@@ -17,8 +17,13 @@ describe('explicit encryption', () => {
   const cases = [
     ...['Indexed', 'indexed', 'Unindexed', 'String'].map((algorithm) => [{ algorithm }, 'ALGORITHM_QUERYABLE', belongs(algorithm)]),
     [{ algorithm: 'Indexed', contentionFactor: 0, queryType: 'equality' }, 'ALGORITHM_QUERYABLE', belongs('Indexed')],
-    ...['Range', 'rAnGe'].map((algorithm) => [{ algorithm, rangeOptions: serialize({ sparsity: Long.fromNumber(1) }), contentionFactor: 1n }, 'ALGORITHM_QUERYABLE', belongs(algorithm)]),
-    [{ algorithm: 'String', textOptions: serialize({ caseSensitive: true, diacriticSensitive: true }), contentionFactor: 1 }, 'ALGORITHM_QUERYABLE', belongs('String')],
+    ...['Range', 'rAnGe'].map((algorithm) => [
+      { algorithm, rangeOptions: serialize({ sparsity: Long.fromNumber(1) }), contentionFactor: 1n }, 'ALGORITHM_QUERYABLE', belongs(algorithm),
+    ]),
+    [
+      { algorithm: 'String', textOptions: serialize({ caseSensitive: true, diacriticSensitive: true }), contentionFactor: 1 }, 'ALGORITHM_QUERYABLE',
+      belongs('String'),
+    ],
     [{ algorithm: 'RangePreview' }, 'ALGORITHM_QUERYABLE', "Algorithm 'rangePreview' is deprecated, please use 'range'"],
     [{ algorithm: 'TextPreview' }, 'ALGORITHM_QUERYABLE', "Algorithm 'textPreview' is deprecated, please use 'string'"],
     [{ algorithm: 'substringPreview' }, 'ALGORITHM_UNSUPPORTED', 'unsupported algorithm string "substringPreview"'],
@@ -48,10 +53,14 @@ describe('explicit encryption', () => {
 
 describe('commands', () => {
   const names = [
-    'aggregate', 'count', 'distinct', 'delete', 'find', 'findAndModify', 'insert', 'update', 'create', 'createIndexes', 'collMod', 'compactStructuredEncryptionData', 'cleanupStructuredEncryptionData',
+    'aggregate', 'count', 'distinct', 'delete', 'find', 'findAndModify', 'insert', 'update', 'create', 'createIndexes', 'collMod',
+    'compactStructuredEncryptionData', 'cleanupStructuredEncryptionData',
   ];
   const commands = [...names.map((name) => ({ [name]: 'c', ...(name === 'aggregate' && { pipeline: [] }) })), { explain: { find: 'c' } }];
-  const refused = /^collection db\.c uses Queryable Encryption \(encryptedFields\), which is not supported: commands on it are refused rather than sent unencrypted$/;
+  const refused = new RegExp(
+    '^collection db\\.c uses Queryable Encryption \\(encryptedFields\\), which is not supported: '
+      + 'commands on it are refused rather than sent unencrypted$',
+  );
   const collinfo = (options, more = {}) => serialize({ name: 'c', type: 'collection', options, ...more });
   const ended = (context) => [context.state, refused.test(context.status.message), context.nextMongoOperation().length, context.finalize().length];
   const NOTHING_GOES_OUT = [0, true, 0, 0];
@@ -71,7 +80,9 @@ describe('commands', () => {
       const crypt = open({ bypassQueryAnalysis, encryptedFieldsMap: serialize({ 'db.c': { fields } }) });
       for (const command of commands) {
         let found;
-        try { found = ended(past(crypt.makeEncryptionContext('db', serialize(command)))); } catch ({ name, code, message }) { found = [name, code, refused.test(message)]; }
+        try {
+          found = ended(past(crypt.makeEncryptionContext('db', serialize(command))));
+        } catch ({ name, code, message }) { found = [name, code, refused.test(message)]; }
         const asksFirst = !bypassQueryAnalysis && ('create' in command || 'createIndexes' in command);
         assert.deepEqual(found, asksFirst ? NOTHING_GOES_OUT : ['TypeError', 'AUTO_ENCRYPTION_QUERYABLE', true], JSON.stringify(command));
       }
@@ -103,14 +114,19 @@ describe('commands', () => {
           const command = serialize({ [name]: 'c', validator: { $jsonSchema: {} }, encryptedFields: { fields } });
           let found;
           try { found = ended(past(crypt.makeEncryptionContext('db', command))); } catch ({ code, message }) { found = [code, refused.test(message)]; }
-          assert.deepEqual(found, name === 'create' && !bypassQueryAnalysis ? NOTHING_GOES_OUT : ['AUTO_ENCRYPTION_QUERYABLE', true], `${name} ${Object.keys(map)}`);
+          assert.deepEqual(
+            found, name === 'create' && !bypassQueryAnalysis ? NOTHING_GOES_OUT : ['AUTO_ENCRYPTION_QUERYABLE', true], `${name} ${Object.keys(map)}`,
+          );
         }
       }
     });
   }
 
   test('that join such a collection are refused', () => {
-    const pipelines = [[{ $lookup: { from: 'c' } }], [{ $unionWith: { coll: 'c' } }], [{ $facet: { x: [{ $lookup: { from: 'd', pipeline: [{ $lookup: { from: 'c' } }] } }] } }]];
+    const pipelines = [
+      [{ $lookup: { from: 'c' } }], [{ $unionWith: { coll: 'c' } }],
+      [{ $facet: { x: [{ $lookup: { from: 'd', pipeline: [{ $lookup: { from: 'c' } }] } }] } }],
+    ];
     for (const pipeline of pipelines) {
       const context = past(open({ encryptedFieldsMap: serialize({}) }).makeEncryptionContext('db', serialize({ aggregate: 'plain', pipeline })));
       context.addMongoOperationResponse(serialize({ name: 'plain', type: 'collection', options: {} }));
@@ -164,6 +180,9 @@ describe('stored values', () => {
       assert.match(code, /^PAYLOAD_/);
       assert.ok(message.includes(`${kind}`), message);
     }
-    assert.match(refusal(() => open().makeExplicitDecryptionContext(serialize({ v: new Binary(Buffer.alloc(0), 6) })))[2], /^unsupported FLE blob subtype: expected non-empty payload/);
+    assert.match(
+      refusal(() => open().makeExplicitDecryptionContext(serialize({ v: new Binary(Buffer.alloc(0), 6) })))[2],
+      /^unsupported FLE blob subtype: expected non-empty payload/,
+    );
   });
 });

@@ -205,7 +205,10 @@ export class OurSession {
     }
     if (name === 'cached') {
       const [ids, names] = args;
-      return { ids: ids.map((id) => cached(this.#crypt, { keyId: bytes(id) })), names: names.map((keyAltName) => cached(this.#crypt, { keyAltName: bytes(keyAltName) })) };
+      return {
+        ids: ids.map((id) => cached(this.#crypt, { keyId: bytes(id) })),
+        names: names.map((keyAltName) => cached(this.#crypt, { keyAltName: bytes(keyAltName) })),
+      };
     }
     if (name !== 'use') return this.#context?.run(name, args) ?? null;
     this.#context = this.#contexts[args[0]];

@@ -37,7 +37,9 @@ export const keyDocument = (byte, changes = {}) => bson({
 });
 
 export const awsMasterKey = { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:1:key/k' };
-export const awsKeyDocument = (byte, changes = {}) => keyDocument(byte, { keyMaterial: new Binary(Buffer.alloc(160, byte)), masterKey: awsMasterKey, ...changes });
+export const awsKeyDocument = (byte, changes = {}) => keyDocument(
+  byte, { keyMaterial: new Binary(Buffer.alloc(160, byte)), masterKey: awsMasterKey, ...changes },
+);
 
 /** A value as it is stored. */
 export function encrypted(byte, { bsonType = 2, plaintext = Buffer.from('\x05\0\0\0test\0'), kind = 2 } = {}) {

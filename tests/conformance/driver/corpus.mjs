@@ -81,7 +81,10 @@ async function mustBeRefused(encrypting) {
 async function automaticallyDecrypted(world, own) {
   const suite = new Suite(`driver/corpus/${own.provider}/decrypted`);
   const allowed = own.cases.filter((testCase) => testCase.allowed);
-  const stored = document([['_id', value.string(own.provider)], ...allowed.map((testCase) => [testCase.name, value.object(document([['value', value.encrypted(storedPayload(testCase, own))]]))])]);
+  const stored = document([
+    ['_id', value.string(own.provider)],
+    ...allowed.map((testCase) => [testCase.name, value.object(document([['value', value.encrypted(storedPayload(testCase, own))]]))]),
+  ]);
   const [databaseName, collectionName] = [`${world.prefix}db`, 'coll'];
   await world.prepare({ databaseName, collectionName, documents: [EJSON.serialize(world.driver.BSON.deserialize(stored), { relaxed: false })] });
   const { client, close } = await world.client({ autoEncryptOpts: { kmsProviders: everyProvider(), bypassAutoEncryption: true } });
@@ -106,8 +109,13 @@ async function automaticallyEncrypted(world, groups, schema, isRemote) {
   const auto = groups.flatMap((own) => own.cases.filter(({ method }) => method === 'auto').map((testCase) => ({ testCase, own })));
   const names = Object.fromEntries(PROVIDERS.map((provider) => [`altname_${provider}`, provider]));
   const written = auto.filter(({ testCase }) => !NOT_IN_JAVASCRIPT[testCase.type]).map(({ testCase }) => [testCase.name, { value: itemOf(testCase) }]);
-  const { client, close } = await world.client({ autoEncryptOpts: { kmsProviders: everyProvider(), ...(!isRemote && { schemaMap: { [namespace]: schema } }) } });
-  await suite.case('the document is written', () => client.db(databaseName).collection(collectionName).insertOne({ _id: 'corpus', ...names, ...Object.fromEntries(written) }).finally(close));
+  const { client, close } = await world.client({
+    autoEncryptOpts: { kmsProviders: everyProvider(), ...(!isRemote && { schemaMap: { [namespace]: schema } }) },
+  });
+  await suite.case(
+    'the document is written',
+    () => client.db(databaseName).collection(collectionName).insertOne({ _id: 'corpus', ...names, ...Object.fromEntries(written) }).finally(close),
+  );
   if (suite.failures.length > 0) return suite;
   const found = await world.plain.db(databaseName).collection(collectionName).findOne({ _id: 'corpus' });
   for (const { testCase, own } of auto) {

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:tls';
 import { kmipSecret } from '../../interop/fake-kms.mjs';
+import { listening } from '../../listening.mjs';
 import { account } from '../accounts.mjs';
 import { KMIP_SECRET_1 } from '../published.mjs';
 
@@ -102,10 +103,13 @@ export async function startKmipService(certificates) {
       received = Buffer.alloc(0);
       socket.write(structure(TAG.responseMessage,
         structure(TAG.responseHeader, version(values.get(TAG.protocolMinor).readInt32BE()), integer(TAG.batchCount, 1)),
-        structure(TAG.batchItem, enumeration(TAG.operation, operation), enumeration(TAG.resultStatus, 0), structure(TAG.responsePayload, ...(await answer(operation, values, secrets))))));
+        structure(
+          TAG.batchItem, enumeration(TAG.operation, operation), enumeration(TAG.resultStatus, 0),
+          structure(TAG.responsePayload, ...(await answer(operation, values, secrets))),
+        )));
     });
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     port: server.address().port,
     violations,

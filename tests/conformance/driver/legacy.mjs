@@ -19,11 +19,16 @@ export async function runLegacyTest(world, file, test) {
   if (unmet) throw new Skip(unmet);
   const { database_name: databaseName, collection_name: collectionName } = file;
   const [vaultDatabase, vaultCollection] = world.keyVaultNamespace.split('.');
-  await world.prepare({ databaseName, collectionName, documents: file.data ?? [], createOptions: { ...(file.json_schema && { validator: { $jsonSchema: file.json_schema } }) } });
+  await world.prepare({
+    databaseName, collectionName, documents: file.data ?? [],
+    createOptions: { ...(file.json_schema && { validator: { $jsonSchema: file.json_schema } }) },
+  });
   await world.prepare({ databaseName: vaultDatabase, collectionName: vaultCollection, documents: file.key_vault_data ?? [] });
   const { autoEncryptOpts, timeoutMS, ...unknown } = test.clientOptions;
   refuseUnknown(unknown, new Set(), 'clientOptions');
-  const { client, commands, close } = await world.client({ autoEncryptOpts, observeEvents: ['commandStartedEvent'], ...(timeoutMS && { uriOptions: { timeoutMS } }) });
+  const { client, commands, close } = await world.client({
+    autoEncryptOpts, observeEvents: ['commandStartedEvent'], ...(timeoutMS && { uriOptions: { timeoutMS } }),
+  });
   if (test.failPoint) throw new Error('this runner knows no fail points');
   try {
     const database = client.db(databaseName);
@@ -32,7 +37,8 @@ export async function runLegacyTest(world, file, test) {
     await close();
   }
   if (test.expectations) {
-    const seen = commands.filter(({ commandName }) => commandName !== 'endSessions').map((event) => ({ ...event, command: settled({ ...event.command, $db: event.databaseName }) }));
+    const seen = commands.filter(({ commandName }) => commandName !== 'endSessions').map((event) =>
+      ({ ...event, command: settled({ ...event.command, $db: event.databaseName }) }));
     matchCommands(seen, test.expectations.map(asUnified));
   }
   for (const { name = collectionName, data } of test.outcome ? [test.outcome.collection] : []) {
@@ -52,7 +58,8 @@ async function runOperation(world, database, collection, operation) {
   const { name, object = 'collection', arguments: given = {}, result } = operation;
   const isFailure = typeof result === 'object' && result !== null && ['errorContains', 'isTimeoutError'].some((key) => key in result);
   const run = () => {
-    if (object === 'testRunner') return RUNNER_OPERATIONS[name](world.plain, { ...given, databaseName: given.database, collectionName: given.collection, indexName: given.index });
+    if (object === 'testRunner')
+      return RUNNER_OPERATIONS[name](world.plain, { ...given, databaseName: given.database, collectionName: given.collection, indexName: given.index });
     const [operations, target] = object === 'database' ? [DATABASE_OPERATIONS, database] : [COLLECTION_OPERATIONS, Object.assign(collection, { db: database })];
     if (!(name in operations)) throw new Error(`this runner does not know ${name} of ${object}`);
     return operations[name](target, expectation(given));
@@ -61,7 +68,8 @@ async function runOperation(world, database, collection, operation) {
     const { errorContains, isTimeoutError, ...unknown } = result;
     refuseUnknown(unknown, new Set(), 'a result');
     if (error.message.startsWith('this runner')) throw error;
-    if (errorContains && !error.message.toLowerCase().includes(errorContains.toLowerCase())) throw new Error(`expected an error with "${errorContains}", found: ${error.message}`);
+    if (errorContains && !error.message.toLowerCase().includes(errorContains.toLowerCase()))
+      throw new Error(`expected an error with "${errorContains}", found: ${error.message}`);
     if (isTimeoutError !== undefined && (error.name === 'MongoOperationTimeoutError') !== isTimeoutError) throw error;
   };
   await perform(name, run, isFailure ? { failure } : { result }, (actual, expected) => match(settled(actual), expectation(expected), { path: name }));

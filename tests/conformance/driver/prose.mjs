@@ -58,7 +58,9 @@ class Prose {
 
   /** Runs `work(database, events)` with a client. */
   async withClient(options, work, more = {}) {
-    const { client, commands, close } = await this.world.client({ ...options, observeEvents: ['commandStartedEvent', 'commandSucceededEvent', 'commandFailedEvent'] }, more);
+    const { client, commands, close } = await this.world.client(
+      { ...options, observeEvents: ['commandStartedEvent', 'commandSucceededEvent', 'commandFailedEvent'] }, more,
+    );
     try {
       return await work(client.db(this.databaseName), commands, client);
     } finally {
@@ -103,7 +105,10 @@ async function externalVault(prose, isExternal) {
   const isAuthentication = (error) => error.code === 18 || /authentication/i.test(error.message);
   const judged = (promise) => (isExternal ? rejected(promise, isAuthentication) : promise);
   try {
-    await prose.withClient({ autoEncryptOpts: { kmsProviders: local(), schemaMap } }, (db) => judged(db.collection('coll').insertOne({ encrypted: 'test' })), { keyVaultClient: isExternal ? keyVaultClient : undefined });
+    await prose.withClient(
+      { autoEncryptOpts: { kmsProviders: local(), schemaMap } }, (db) => judged(db.collection('coll').insertOne({ encrypted: 'test' })),
+      { keyVaultClient: isExternal ? keyVaultClient : undefined },
+    );
     const keyId = expectation(external.get('external-key'))._id;
     await judged(prose.encryption(local(), keyVaultClient).encrypt('test', { ...DETERMINISTIC, keyId }));
     equal(await prose.plain.collection('coll').countDocuments(), isExternal ? 0 : 1, 'documents');
@@ -148,7 +153,8 @@ async function withoutDeadlock(prose, { maxPoolSize, bypassAutoEncryption, hasVa
       if (bypassAutoEncryption) await prose.plain.collection('coll').insertOne({ _id: 0, encrypted });
       else await db.collection('coll').insertOne({ _id: 0, encrypted: 'string0' });
       equal(await db.collection('coll').findOne({ _id: 0 }), { _id: 0, encrypted: 'string0' }, 'document');
-      const started = (list) => list.filter(({ command }) => command).map(({ commandName, databaseName }) => `${commandName} ${databaseName.slice(world.prefix.length)}`);
+      const started = (list) =>
+        list.filter(({ command }) => command).map(({ commandName, databaseName }) => `${commandName} ${databaseName.slice(world.prefix.length)}`);
       // Without a limit the client asks for keys itself, and analyses what it asks.
       const isOwnVault = maxPoolSize === 0 && !bypassAutoEncryption;
       const asked = hasVaultClient ? [] : [...(isOwnVault ? ['listCollections keyvault'] : []), 'find keyvault'];
@@ -266,7 +272,8 @@ async function runRoundTrips(prose) {
   for (const provider of PROVIDERS) {
     await trips.case(provider, () => prose.start().then(() => prose.world.judge(() => roundTrip(prose, provider))));
     trips.skip(`${provider}, encrypted twice`, 'needs query analysis: a value that is encrypted already, for an encrypted field');
-    for (const other of PROVIDERS) await rewraps.case(`${provider} to ${other}`, () => prose.start().then(() => prose.world.judge(() => rewrapBetween(prose, provider, other))));
+    for (const other of PROVIDERS)
+      await rewraps.case(`${provider} to ${other}`, () => prose.start().then(() => prose.world.judge(() => rewrapBetween(prose, provider, other))));
   }
   await rewraps.case('a master key without its provider', () => prose.start().then(async () => {
     await prose.encryption().createDataKey('local');
@@ -285,7 +292,9 @@ const PROSE = {
     'a value of 2 MiB': (prose) => limits(prose, [{ length: MIB_2 }], { inserts: 1 }),
     'a document that exceeds 2 MiB once it is encrypted': (prose) => limits(prose, [{ hasLimits: true, length: MIB_2 - 2000 }], { inserts: 1 }),
     'two values of 2 MiB go in two commands': (prose) => limits(prose, [{ length: MIB_2 }, { length: MIB_2 }], { inserts: 2 }),
-    'two documents that exceed 2 MiB once they are encrypted go in two commands': (prose) => limits(prose, [{ hasLimits: true, length: MIB_2 - 2000 }, { hasLimits: true, length: MIB_2 - 2000 }], { inserts: 2 }),
+    'two documents that exceed 2 MiB once they are encrypted go in two commands': (prose) => limits(
+      prose, [{ hasLimits: true, length: MIB_2 - 2000 }, { hasLimits: true, length: MIB_2 - 2000 }], { inserts: 2 },
+    ),
     'a value of almost 16 MiB': (prose) => limits(prose, [{ length: MIB_16 - 2000 }], { inserts: 1 }),
     'a document that exceeds 16 MiB once it is encrypted is refused': (prose) => limits(prose, [{ hasLimits: true, length: MIB_16 - 2000 }], { fails: true }),
   },

@@ -29,7 +29,9 @@ export async function runThroughDriver(open, { only = /./ } = {}) {
   const reason = missing ?? (uri ? unusable(uri) : 'no server: TEST_MONGODB_URI is not set');
   if (reason) return [skippedSuite('driver', reason)];
   if (open.side !== 'csfle-wasm') return [skippedSuite('driver', 'the alias is this package')];
-  const published = Object.keys(FORMATS).flatMap((format) => [...jsonFiles(vectorsFolder('driver-specs', format).folder)].map(([name, file]) => ({ format, name, file })));
+  const published = Object.keys(
+    FORMATS,
+  ).flatMap((format) => [...jsonFiles(vectorsFolder('driver-specs', format).folder)].map(([name, file]) => ({ format, name, file })));
   const plaintexts = plaintextsOf(published.map(({ file }) => file));
   const world = await startDriverWorld(uri);
   const databases = new Set(['db', 'keyvault'].map((name) => world.prefix + name));

@@ -44,7 +44,9 @@ export async function startDriverWorld(uri) {
     remove();
   };
   const prefix = `csfle_conformance_${randomBytes(4).toString('hex')}_`;
-  return new DriverWorld({ driver, alias, proxy, analyser, kms, plain, stop, prefix, proxyUri: url.href, version, topology: hello.setName ? 'replicaset' : 'single' });
+  return new DriverWorld({
+    driver, alias, proxy, analyser, kms, plain, stop, prefix, proxyUri: url.href, version, topology: hello.setName ? 'replicaset' : 'single',
+  });
 }
 
 /** A side of the unified runner, and more. */
@@ -84,7 +86,10 @@ export class DriverWorld {
     refuseUnknown(unknown, new Set(), 'a client');
     if ('timeoutMS' in uriOptions) this.refuseTimeout(uriOptions.timeoutMS);
     refuseUnknown(Object.fromEntries(observeEvents.map((name) => [name])), new Set(Object.keys(EVENTS)), 'observeEvents');
-    const client = new this.driver.MongoClient(this.proxyUri, { monitorCommands: true, ...uriOptions, ...(autoEncryptOpts && { autoEncryption: { ...this.autoEncryption(autoEncryptOpts), keyVaultClient } }) });
+    const client = new this.driver.MongoClient(
+      this.proxyUri,
+      { monitorCommands: true, ...uriOptions, ...(autoEncryptOpts && { autoEncryption: { ...this.autoEncryption(autoEncryptOpts), keyVaultClient } }) },
+    );
     const commands = [];
     for (const name of observeEvents) client.on(EVENTS[name], (event) => commands.push(event));
     await client.connect();
@@ -112,7 +117,10 @@ export class DriverWorld {
   encryptionOptions({ kmsProviders, keyVaultNamespace = this.keyVaultNamespace, ...options }) {
     const { kms } = this;
     const providers = Object.fromEntries(Object.entries(kmsProviders).map(([id, settings]) => this.provider(id, settings)));
-    return { ...options, keyVaultNamespace, kmsProviders: providers, tlsOptions: kms.tlsOptions(Object.keys(providers)), kmsConnectCallback: kms.kmsConnectCallback };
+    return {
+      ...options, keyVaultNamespace, kmsProviders: providers, tlsOptions: kms.tlsOptions(Object.keys(providers)),
+      kmsConnectCallback: kms.kmsConnectCallback,
+    };
   }
 
   provider(id, settings) {
@@ -120,7 +128,8 @@ export class DriverWorld {
     // Names of the older format for sets of credentials.
     if (id.startsWith('awsTemporary')) return ['aws', credentials[id]];
     if ('accessToken' in settings) return [id, credentials[`${id}Token`]];
-    if ('sessionToken' in settings) return [id, { ...credentials.awsTemporary, ...(typeof settings.sessionToken === 'string' && { sessionToken: settings.sessionToken }) }];
+    if ('sessionToken' in settings)
+      return [id, { ...credentials.awsTemporary, ...(typeof settings.sessionToken === 'string' && { sessionToken: settings.sessionToken }) }];
     const isGiven = id.startsWith('local') && settings.key && !settings.key.$$placeholder;
     return [id, isGiven ? expectation(settings) : credentials[id.split(':')[0]]];
   }
@@ -142,7 +151,8 @@ export class DriverWorld {
     if (maxServerVersion && compareVersions(this.version, maxServerVersion) > 0) return `wants server ${maxServerVersion} at most, found ${this.version}`;
     if (topologies && !topologies.includes(this.topology)) return `wants topology ${topologies.join()}, found ${this.topology}`;
     if (csfle === false) return 'wants a driver without client-side encryption';
-    if (csfle.minLibmongocryptVersion && compareVersions(own, csfle.minLibmongocryptVersion) < 0) return `wants libmongocrypt ${csfle.minLibmongocryptVersion}, found ${own}`;
+    if (csfle.minLibmongocryptVersion && compareVersions(own, csfle.minLibmongocryptVersion) < 0)
+      return `wants libmongocrypt ${csfle.minLibmongocryptVersion}, found ${own}`;
     return serverless === 'require' ? 'wants a serverless instance' : undefined;
   }
 

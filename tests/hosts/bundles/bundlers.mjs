@@ -46,17 +46,26 @@ export const bundlers = [
   },
   { name: 'esbuild, CommonJS', file: 'app.cjs', build: withEsbuild('app.cjs', 'app.cjs', { format: 'cjs' }) },
   { name: 'esbuild, CommonJS, minified', file: 'app.cjs', build: withEsbuild('app.cjs', 'app.cjs', { format: 'cjs', minify: true }) },
-  { name: 'esbuild, ES module with the banner of the driver, minified', file: 'app.mjs', build: withEsbuild('app.mjs', 'app.mjs', { format: 'esm', minify: true, banner: esbuildBanner }) },
+  {
+    name: 'esbuild, ES module with the banner of the driver, minified', file: 'app.mjs',
+    build: withEsbuild('app.mjs', 'app.mjs', { format: 'esm', minify: true, banner: esbuildBanner }),
+  },
   { name: 'rollup, CommonJS', file: 'app.cjs', build: withRollup('app.cjs', 'app.cjs', 'cjs') },
   { name: 'rollup, ES module', file: 'app.mjs', build: withRollup('app.mjs', 'app.mjs', 'es') },
   { name: 'Vite, server build', file: 'app.mjs', build: wholeWithVite({ ssr: 'app.mjs' }) },
   { name: 'Vite, server build, minified', file: 'app.mjs', build: wholeWithVite({ ssr: 'app.mjs', minify: true }) },
-  { name: 'Vite, server build, CommonJS', file: 'app.cjs', build: wholeWithVite({ ssr: 'app.cjs', rolldownOptions: { output: { format: 'cjs', entryFileNames: 'app.cjs' } } }) },
+  {
+    name: 'Vite, server build, CommonJS', file: 'app.cjs',
+    build: wholeWithVite({ ssr: 'app.cjs', rolldownOptions: { output: { format: 'cjs', entryFileNames: 'app.cjs' } } }),
+  },
 ];
 
 /** A program that imports this package itself. Its entry for Node is what the condition `node` leads to, which rollup does not set. */
 export const libraryBundlers = [
-  { name: 'webpack', build: withWebpack({ mode: 'none', entry: './library.mjs', experiments: { outputModule: true }, output: { module: true, filename: 'library.mjs' } }) },
+  {
+    name: 'webpack',
+    build: withWebpack({ mode: 'none', entry: './library.mjs', experiments: { outputModule: true }, output: { module: true, filename: 'library.mjs' } }),
+  },
   { name: 'esbuild', build: withEsbuild('library.mjs', 'library.mjs', { format: 'esm', banner: esbuildBanner }) },
   { name: 'rollup with the condition `node`', build: withRollup('library.mjs', 'library.mjs', 'es', { exportConditions: ['node'] }) },
   { name: 'Vite', build: wholeWithVite({ ssr: 'library.mjs' }) },

@@ -6,12 +6,15 @@ import { createRequire } from 'node:module';
 import { connect, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { listening } from '../../listening.mjs';
 
 const manifest = createRequire(import.meta.url).resolve('csfle-wasm/package.json');
 const program = join(dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin.csfle);
 
 // Everything a test may have set is left out unless it says so.
-const cleanEnvironment = () => Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(MONGODB_URI|CSFLE_|AWS_ENDPOINT|NODE_OPTIONS|FORCE_COLOR)/.test(name)));
+const cleanEnvironment = () => Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !/^(MONGODB_URI|CSFLE_|AWS_ENDPOINT|NODE_OPTIONS|FORCE_COLOR)/.test(name)),
+);
 
 // Where backups go that are given no name.
 const folder = mkdtempSync(join(tmpdir(), 'csfle-command-'));
@@ -19,7 +22,9 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 // Starts the command; resolves to { code, signal, stdout, stderr }. `whileRunning(child)` may send signals.
 export function csfle(args, { env = {}, input, whileRunning, cwd = folder } = {}) {
-  const child = spawn(process.execPath, [program, ...args], { cwd, env: { ...cleanEnvironment(), ...env }, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [program, ...args], {
+    cwd, env: { ...cleanEnvironment(), ...env }, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+  });
   const output = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr']) child[stream].setEncoding('utf8').on('data', (text) => { output[stream] += text; });
   whileRunning?.(child);
@@ -27,6 +32,18 @@ export function csfle(args, { env = {}, input, whileRunning, cwd = folder } = {}
     child.on('error', reject);
     child.on('close', (code, signal) => resolve({ code, signal, ...output }));
   });
+}
+
+// Calls `react` once, as soon as the standard error of a running command matches.
+export function onceOnStderr(child, pattern, react) {
+  let text = '';
+  const look = (more) => {
+    text += more;
+    if (!pattern.test(text)) return;
+    child.stderr.off('data', look);
+    react();
+  };
+  child.stderr.on('data', look);
 }
 
 // A proxy before the KMS that holds each call back for `delayMs`, and tells `onCall` of it.
@@ -41,7 +58,8 @@ export async function slowKms(endpoint, { delayMs, onCall = () => {} }) {
       timers.delete(timer);
       // The caller has left: a request without its end would wait for ever.
       if (outgoing.destroyed) return;
-      const forwarded = request({ host: target.hostname, port: target.port, path: incoming.url, method: incoming.method, headers: incoming.headers }, (reply) => {
+      const { url: path, method, headers } = incoming;
+      const forwarded = request({ host: target.hostname, port: target.port, path, method, headers }, (reply) => {
         outgoing.writeHead(reply.statusCode, reply.headers);
         reply.pipe(outgoing);
       });
@@ -51,7 +69,7 @@ export async function slowKms(endpoint, { delayMs, onCall = () => {} }) {
     }, delayMs);
     timers.add(timer);
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
     close: () => new Promise((resolve) => { timers.forEach(clearTimeout); server.closeAllConnections(); server.close(resolve); }),
@@ -65,15 +83,15 @@ export async function refusingKms(message) {
     outgoing.writeHead(400, { 'content-type': 'application/x-amz-json-1.1' });
     outgoing.end(JSON.stringify({ __type: 'AccessDeniedException', message }));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
   };
 }
 
-// A proxy before the server that holds back the first message which `isMeant`, and everything after it: for good, or for a while.
-export async function stallingServer(uri, isMeant, onStall, { resumeAfterMs } = {}) {
+// A proxy before the server that holds back the first message which `isMeant`, and everything after it, until `resume()`.
+export async function stallingServer(uri, isMeant, onStall) {
   const target = new URL(uri);
   const sockets = new Set();
   let stalled = false;
@@ -89,15 +107,19 @@ export async function stallingServer(uri, isMeant, onStall, { resumeAfterMs } = 
     incoming.on('data', (bytes) => {
       if (!stalled && !resumed && isMeant(bytes)) {
         stalled = true;
-        if (resumeAfterMs !== undefined) setTimeout(() => { stalled = false; resumed = true; for (const write of held.splice(0)) write(); }, resumeAfterMs);
         onStall();
       }
       if (stalled) held.push(() => outgoing.write(bytes));
       else outgoing.write(bytes);
     });
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
+    resume() {
+      stalled = false;
+      resumed = true;
+      for (const write of held.splice(0)) write();
+    },
     uri: Object.assign(new URL(uri), { port: String(server.address().port) }).href,
     close: () => new Promise((resolve) => { for (const socket of sockets) socket.destroy(); server.close(resolve); }),
   };

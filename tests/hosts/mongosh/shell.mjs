@@ -1,7 +1,8 @@
 // The real mongosh as a test drives it: the package as an installation lays it out, a home folder of its own, one process per
 // script, results as extended JSON.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -11,13 +12,15 @@ const require = createRequire(import.meta.url);
 const timeoutMs = 60_000;
 
 // Makes a folder as `npm install csfle-wasm` leaves it: the package and its one peer, no native addon; the AWS SDK only if
-// asked for. Resolves to { folder, load, run(script, options), home(), remove() }.
-export async function installForShell({ awsSdk = false } = {}) {
+// asked for; `files` by name are written into it. Resolves to { folder, load, run(script, options), evaluate(script, options), home(),
+// remove() }.
+export async function installForShell({ awsSdk = false, files = {} } = {}) {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'csfle-mongosh-')));
   const installed = join(folder, 'node_modules', 'csfle-wasm');
   const built = dirname(require.resolve('csfle-wasm/mongosh'));
   await mkdir(join(installed, 'dist'), { recursive: true });
-  for (const file of ['csfle.mongosh.js', 'mongosh.cjs', 'node.cjs', 'csfle.wasm', 'csfle.wasm.cjs']) await cp(join(built, file), join(installed, 'dist', file));
+  for (const file of ['csfle.mongosh.js', 'mongosh.cjs', 'node.cjs', 'csfle.wasm', 'csfle.wasm.cjs'])
+    await cp(join(built, file), join(installed, 'dist', file));
   await cp(require.resolve('csfle-wasm/package.json'), join(installed, 'package.json'));
   await symlink(dirname(dirname(require.resolve('bson'))), join(folder, 'node_modules', 'bson'));
   if (awsSdk) {
@@ -27,6 +30,7 @@ export async function installForShell({ awsSdk = false } = {}) {
   }
   const home = join(folder, 'home');
   await mkdir(home);
+  for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content, { mode: 0o600 });
   const load = `load(${JSON.stringify(join(installed, 'dist', 'csfle.mongosh.js'))});`;
 
   return {
@@ -34,6 +38,12 @@ export async function installForShell({ awsSdk = false } = {}) {
     load,
     // Runs a script and resolves to { code, stdout, stderr, value }, `value` being what its last expression returned.
     run: (script, options) => runShell(script, { cwd: folder, home, ...options }),
+    // Runs a script that has to succeed, and resolves to its value.
+    async evaluate(script, options) {
+      const { code, stdout, stderr, value } = await runShell(script, { cwd: folder, home, ...options });
+      assert.equal(code, 0, `${stdout}\n${stderr}`);
+      return value;
+    },
     home: () => contentsOf(home),
     remove: () => rm(folder, { recursive: true, force: true }),
   };
@@ -42,9 +52,8 @@ export async function installForShell({ awsSdk = false } = {}) {
 const tools = createRequire(new URL('../../tools/package.json', import.meta.url));
 const ownProgram = join(dirname(tools.resolve('mongosh/package.json')), tools('mongosh/package.json').bin.mongosh);
 
-// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script; `whileRunning(child)` may send signals, and ends the
-// input itself with `endsInput: false`; `program` is
-// another installation's.
+// `json` asks for the last value as extended JSON; `input` is typed at the prompt instead of evaluating a script; `whileRunning(child)` may
+// send signals, and ends the input itself with `endsInput: false`; `program` is another installation's.
 export async function runShell(script, { uri, cwd, home, json = true, input, args = [], env = {}, program = ownProgram, whileRunning, endsInput = true }) {
   const output = json && input === undefined ? ['--json=canonical'] : [];
   const evaluate = script === undefined ? [] : ['--eval', script];

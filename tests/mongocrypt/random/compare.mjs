@@ -13,7 +13,10 @@ function undated(text) {
   const [created, updated] = ['creationDate', 'updateDate'].map((name) => field(bytes, name));
   if (created?.type !== TYPE.date || !updated?.equals(created)) return { wrong: 'dates' };
   const instant = Number(Buffer.from(created.bytes).readBigInt64LE());
-  return { result: document(fields(bytes).map(([name, item]) => [name, name.endsWith('Date') ? value.null() : item])), wrong: isNow(instant) ? undefined : 'date' };
+  return {
+    result: document(fields(bytes).map(([name, item]) => [name, name.endsWith('Date') ? value.null() : item])),
+    wrong: isNow(instant) ? undefined : 'date',
+  };
 }
 
 function comparableRequest(request, awsSecrets) {
@@ -34,9 +37,9 @@ export function comparable(outcome, name, kind, world) {
 }
 
 /**
- * Compares two answers to a script, `{ outcomes }` or `{ refused }` where the library was not made. Returns how many steps were compared, by name, the listed differences that were met, by
- * name, and the first mismatch. `world` has the keys: `awsSecrets` by access key id, and `open(wrapped, masterKey)`.
- * After a difference that parts the two libraries, and after a mismatch, nothing is compared.
+ * Compares two answers to a script, `{ outcomes }` or `{ refused }` where the library was not made. Returns how many steps were compared,
+ * by name, the listed differences that were met, by name, and the first mismatch. `world` has the keys: `awsSecrets` by access key id, and
+ * `open(wrapped, masterKey)`. After a difference that parts the two libraries, and after a mismatch, nothing is compared.
  */
 export function compareAnswers(script, theirs, ours, world) {
   const report = { steps: {}, differences: [], mismatch: undefined };
@@ -70,7 +73,9 @@ export function compareAnswers(script, theirs, ours, world) {
 
 /** Whether two results differ in nothing but in initialisation vectors and key ids that were drawn in another order. */
 function isSameInside(theirs, ours, name, world) {
-  return name === 'finalize' && Boolean(theirs?.result) && Boolean(ours.result) && sameBut(theirs, ours, 'result') && Buffer.compare(opened(theirs.result, world), opened(ours.result, world)) === 0;
+  return name === 'finalize' && Boolean(theirs?.result) && Boolean(ours.result) && sameBut(
+    theirs, ours, 'result',
+  ) && Buffer.compare(opened(theirs.result, world), opened(ours.result, world)) === 0;
 }
 
 /** What a script has done so far, for the differences that depend on it. */
@@ -112,7 +117,9 @@ class History {
   #progress(request, name, data, theirs, ours) {
     if (request === undefined) return;
     if (name !== 'fail') request.received += Buffer.from(data, 'base64').toString('latin1');
-    request.progress = { theirs: theirs?.result, ours: ours?.result, before: { theirs: request.progress?.theirs?.status, ours: request.progress?.ours?.status } };
+    request.progress = {
+      theirs: theirs?.result, ours: ours?.result, before: { theirs: request.progress?.theirs?.status, ours: request.progress?.ours?.status },
+    };
   }
 
   #fed(context, text) {

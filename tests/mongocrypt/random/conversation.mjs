@@ -125,10 +125,14 @@ export class Conversation {
   #stray(context) {
     const { rng, world } = this;
     const fed = () => rng.pick([
-      () => world.stored(rng.pick(world.keys)), () => world.damaged(rng.pick(world.keys)), () => randomDocument(rng, 1), () => Uint8Array.of(5, 0, 0), () => collectionInfos(world, NAME_FILTER)[0] ?? NAME_FILTER,
+      () => world.stored(rng.pick(world.keys)), () => world.damaged(
+        rng.pick(world.keys),
+      ), () => randomDocument(rng, 1), () => Uint8Array.of(5, 0, 0), () => collectionInfos(world, NAME_FILTER)[0] ?? NAME_FILTER,
     ])();
     const stray = rng.pick([
-      () => this.call(context, 'operation'), () => this.call(context, 'feed', toBase64(fed())), () => this.call(context, 'finishOperation'), () => this.#nextRequest(context), () => this.call(context, 'finishRequests'),
+      () => this.call(context, 'operation'), () => this.call(
+        context, 'feed', toBase64(fed()),
+      ), () => this.call(context, 'finishOperation'), () => this.#nextRequest(context), () => this.call(context, 'finishRequests'),
       () => this.call(context, 'provide', toBase64(world.provided())), () => this.call(context, 'finalize'),
     ]);
     stray();
@@ -163,7 +167,10 @@ export class Conversation {
     if (rng.chance(0.3)) keys = keys.toReversed();
     const documents = keys.map((key) => (rng.chance(world.oddness) ? world.damaged(key) : world.stored(key)));
     if (documents.length > 0 && rng.chance(world.oddness)) {
-      rng.pick([() => documents.push(documents[0]), () => documents.pop(), () => documents.push(world.stored(rng.pick(world.keys))), () => documents.push(Uint8Array.of(5, 0, 0))])();
+      rng.pick([
+        () => documents.push(documents[0]), () => documents.pop(), () => documents.push(world.stored(rng.pick(world.keys))),
+        () => documents.push(Uint8Array.of(5, 0, 0)),
+      ])();
     }
     return documents;
   }

@@ -4,7 +4,9 @@ import { binary, field, fields, LATIN1, TYPE } from '../../interop/raw-bson.mjs'
 export const bytesOf = (text) => new Uint8Array(Buffer.from(text, 'base64'));
 export const latin1Of = (text) => Buffer.from(text, 'base64').toString('latin1');
 
-const plain = (item) => (item !== null && typeof item === 'object' && !Array.isArray(item) ? Object.fromEntries(Object.keys(item).sort().map((key) => [key, plain(item[key])])) : item);
+const plain = (item) => (item !== null && typeof item === 'object' && !Array.isArray(item)
+  ? Object.fromEntries(Object.keys(item).sort().map((key) => [key, plain(item[key])]))
+  : item);
 export const isSame = (one, other) => JSON.stringify(plain(one)) === JSON.stringify(plain(other));
 
 /** Whether two outcomes are the same but for the parts at these paths, such as `status.message`. */

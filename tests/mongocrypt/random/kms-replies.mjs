@@ -11,7 +11,10 @@ export function readHttp(message) {
   const [head, body] = Buffer.from(message).toString('latin1').split('\r\n\r\n');
   const path = head.split('\r\n')[0].split(' ')[1];
   if (/\/token$/.test(path)) return { asks: 'token' };
-  const one = (name) => { const found = new RegExp(`"${name}": "([^"]*)"`).exec(body)?.[1]; return found === undefined ? undefined : Buffer.from(found, 'base64'); };
+  const one = (name) => {
+    const found = new RegExp(`"${name}": "([^"]*)"`).exec(body)?.[1];
+    return found === undefined ? undefined : Buffer.from(found, 'base64');
+  };
   if (/X-Amz-Target:TrentService.Encrypt/.test(head)) return { asks: 'CiphertextBlob', plaintext: one('Plaintext') };
   if (/X-Amz-Target:TrentService.Decrypt/.test(head)) return { asks: 'Plaintext', ciphertext: one('CiphertextBlob') };
   if (/\/wrapkey\?/.test(path)) return { asks: 'value', plaintext: one('value') };
@@ -59,7 +62,9 @@ export class KmsReplies {
 
   #right({ asks, plaintext, ciphertext }) {
     const { rng } = this;
-    if (asks === 'token') return JSON.stringify({ access_token: `token${rng.below(1000)}`, expires_in: rng.pick([0, 3, 5, 3600, 3600, 86400]), ...(rng.chance(0.3) && { token_type: 'Bearer' }) });
+    if (asks === 'token') return JSON.stringify({
+      access_token: `token${rng.below(1000)}`, expires_in: rng.pick([0, 3, 5, 3600, 3600, 86400]), ...(rng.chance(0.3) && { token_type: 'Bearer' }),
+    });
     const content = plaintext ? this.#wrapped(plaintext) : this.#unwrapped(ciphertext ?? new Uint8Array());
     const encoded = asks === 'value' ? Buffer.from(content).toString('base64url') : base64(content);
     const others = rng.chance(0.3) ? { KeyId: 'k', n: { a: [1, null, true, 'x'] } } : {};
@@ -81,9 +86,11 @@ export class KmsReplies {
     const { asks } = asked;
     return this.#framed(200, rng.pick([
       () => '', () => '{}', () => '[]', () => 'x', () => '{', () => right.slice(0, rng.below(right.length)), () => `${right}x`, () => ` ${right}\n`,
-      () => JSON.stringify({ [asks]: 1 }), () => JSON.stringify({ [asks]: null }), () => JSON.stringify({ [asks]: '' }), () => JSON.stringify({ [asks]: '?' }), () => JSON.stringify({ [asks]: 'AAAA' }),
+      () => JSON.stringify({ [asks]: 1 }), () =>
+        JSON.stringify({ [asks]: null }), () => JSON.stringify({ [asks]: '' }), () => JSON.stringify({ [asks]: '?' }), () => JSON.stringify({ [asks]: 'AAAA' }),
       () => JSON.stringify({ [asks]: base64(this.#given(rng.bytes(rng.between(95, 97)))) }), () => JSON.stringify({ [asks.toUpperCase()]: 'AAAA' }),
-      () => JSON.stringify({ access_token: 't' }), () => JSON.stringify({ access_token: 't', expires_in: '3600' }), () => JSON.stringify({ access_token: 1, expires_in: 3600 }),
+      () => JSON.stringify({ access_token: 't' }), () =>
+        JSON.stringify({ access_token: 't', expires_in: '3600' }), () => JSON.stringify({ access_token: 1, expires_in: 3600 }),
       () => JSON.stringify({ access_token: 't', expires_in: 12.5 }), () => JSON.stringify({ expires_in: 3600 }),
     ])());
   }
@@ -93,10 +100,18 @@ export class KmsReplies {
     const whole = Buffer.from(this.#framed(200, this.#right(asked))).toString('latin1');
     const { rng } = this;
     return Buffer.from(rng.pick([
-      () => whole.replace('HTTP/1.1', 'HTTP/1.0'), () => whole.replace('HTTP/1.1', 'http/1.1'), () => whole.replace('HTTP/1.1 200', 'HTTP/1.1 2x0'), () => whole.replace('HTTP/1.1 200', 'HTTP/1.1'),
-      () => whole.replace('\r\n', '\r\nno colon here\r\n'), () => whole.replace(/Content-Length:/, 'content-length:'), () => whole.replace(/(Content-Length: ?)\d+/, '$1x'),
-      () => whole.replace(/(Content-Length: ?)\d+/, '$1'), () => whole.replace('\r\n', '\r\nTransfer-Encoding: gzip\r\n'), () => whole.replace(/Content-Length[^\r]*\r\n/, ''),
-      () => `\r\n${whole}`, () => whole.replaceAll('\r\n', '\n'), () => whole.replace(' 200 ', ' 99 '), () => whole.replace(' 200 ', ' 0200 '), () => whole.replace(' 200 OK', ' 200'),
+      () => whole.replace(
+        'HTTP/1.1', 'HTTP/1.0',
+      ), () => whole.replace('HTTP/1.1', 'http/1.1'), () => whole.replace('HTTP/1.1 200', 'HTTP/1.1 2x0'), () => whole.replace('HTTP/1.1 200', 'HTTP/1.1'),
+      () => whole.replace(
+        '\r\n', '\r\nno colon here\r\n',
+      ), () => whole.replace(/Content-Length:/, 'content-length:'), () => whole.replace(/(Content-Length: ?)\d+/, '$1x'),
+      () => whole.replace(
+        /(Content-Length: ?)\d+/, '$1',
+      ), () => whole.replace('\r\n', '\r\nTransfer-Encoding: gzip\r\n'), () => whole.replace(/Content-Length[^\r]*\r\n/, ''),
+      () => `\r\n${whole}`, () => whole.replaceAll(
+        '\r\n', '\n',
+      ), () => whole.replace(' 200 ', ' 99 '), () => whole.replace(' 200 ', ' 0200 '), () => whole.replace(' 200 OK', ' 200'),
     ])(), 'latin1');
   }
 
@@ -136,7 +151,10 @@ export class KmsReplies {
     const right = this.#kmipRight(message, operation);
     if (!rng.chance(trouble)) return { what: 'right', bytes: right };
     return rng.pick([
-      () => ({ what: 'refusal', bytes: refusal(operation, { status: rng.between(1, 4), reason: rng.pick([1, 2, 8, 12, 24, 25, 256, 0]), message: rng.pick(['gone', '', 'a "b"']) }) }),
+      () => ({
+        what: 'refusal',
+        bytes: refusal(operation, { status: rng.between(1, 4), reason: rng.pick([1, 2, 8, 12, 24, 25, 256, 0]), message: rng.pick(['gone', '', 'a "b"']) }),
+      }),
       () => ({ what: 'other operation', bytes: named(rng.pick(Object.values(OPERATION)), 'x') }),
       () => ({ what: 'short secret', bytes: secret(rng.bytes(rng.pick([0, 95, 97, 1]))) }),
       () => ({ what: 'short iv', bytes: encryptedData(rng.bytes(112), rng.bytes(rng.pick([0, 12, 17]))) }),

@@ -9,7 +9,10 @@ import { NAMES } from './world.mjs';
 const altName = (name) => toBase64(document([['keyAltName', value.string(name)]]));
 const ALGORITHMS = Object.values(ALGORITHM);
 const ODD_ALGORITHMS = ['', 'Random', 'rangePreview', 'textPreview', ALGORITHM.random.toLowerCase(), `${ALGORITHM.random} `, 'undefined'];
-const ODD_NAMES = [document([['name', value.string('x')]]), document([['keyAltName', value.int(1)]]), document([['keyAltName', value.string('x')], ['y', value.int(1)]]), document([]), Uint8Array.of(5, 0, 0)];
+const ODD_NAMES = [
+  document([['name', value.string('x')]]), document([['keyAltName', value.int(1)]]),
+  document([['keyAltName', value.string('x')], ['y', value.int(1)]]), document([]), Uint8Array.of(5, 0, 0),
+];
 
 const damaged = (rng, bytes) => damageDocument(rng, bytes).bytes;
 
@@ -51,7 +54,10 @@ function decrypt(world) {
     if (rng.chance(0.25)) return value.encrypted(rng.chance(world.oddness) ? damagePayload(rng, world.payload()).payload : world.payload());
     return rng.chance(0.03) ? value.encrypted(concat([rng.pick([0, 3, 5, 8, 10, 12, 13, 18, 19, 200])], rng.bytes(rng.below(90)))) : undefined;
   };
-  const reply = document([['ok', value.double(1)], ['cursor', value.object(document([['firstBatch', value.array(Array.from({ length: rng.below(4) }, () => value.object(randomDocument(rng, 2, leaf))))]]))]]);
+  const reply = document([
+    ['ok', value.double(1)],
+    ['cursor', value.object(document([['firstBatch', value.array(Array.from({ length: rng.below(4) }, () => value.object(randomDocument(rng, 2, leaf))))]]))],
+  ]);
   return { kind: 'decrypt', input: toBase64(rng.chance(world.oddness) ? damaged(rng, reply) : reply) };
 }
 
@@ -61,8 +67,12 @@ function masterKeyOption(world) {
   if (!rng.chance(world.oddness)) return document(world.masterKey());
   const parts = world.masterKey();
   return rng.pick([
-    () => document([]), () => document(parts.slice(1)), () => document([['provider', value.string(rng.pick(['aws', 'azure', 'gcp', 'kmip', 'local', 'local:none', 'x', 'AWS']))], ...parts.slice(1)]),
-    () => document([...parts, ['x', value.int(1)]]), () => document(parts.slice(0, -1)), () => document([['provider', value.int(1)]]), () => damaged(rng, document(parts)),
+    () => document([]), () => document(
+      parts.slice(1),
+    ), () => document([['provider', value.string(rng.pick(['aws', 'azure', 'gcp', 'kmip', 'local', 'local:none', 'x', 'AWS']))], ...parts.slice(1)]),
+    () => document([...parts, ['x', value.int(1)]]), () => document(
+      parts.slice(0, -1),
+    ), () => document([['provider', value.int(1)]]), () => damaged(rng, document(parts)),
     () => document(parts.map(([name, item], index) => (index === parts.length - 1 && index > 0 ? [name, value.int(5)] : [name, item]))),
   ])();
 }
@@ -71,7 +81,9 @@ function dataKey(world) {
   const { rng } = world;
   const material = document([['keyMaterial', value.binData(rng.bytes(96))]]);
   const oddMaterial = () => rng.pick([
-    document([['keyMaterial', value.binData(rng.bytes(rng.pick([0, 95, 97])))]]), document([['keyMaterial', value.string('x')]]), document([['material', value.binData(rng.bytes(96))]]),
+    document([[
+      'keyMaterial', value.binData(rng.bytes(rng.pick([0, 95, 97]))),
+    ]]), document([['keyMaterial', value.string('x')]]), document([['material', value.binData(rng.bytes(96))]]),
     document([]), document([['keyMaterial', value.binData(rng.bytes(96))], ['x', value.int(1)]]), damaged(rng, material),
   ]);
   const names = Array.from({ length: rng.pick([0, 0, 1, 2, 3]) }, () => (rng.chance(world.oddness) ? toBase64(rng.pick(ODD_NAMES)) : altName(rng.pick(NAMES))));
@@ -93,7 +105,8 @@ function rewrap(world) {
 const encrypt = (world) => ({ kind: 'encrypt', ...commandOf(world) });
 
 const MAKES = { explicitEncrypt, explicitDecrypt, decrypt, dataKey, rewrap, encrypt };
-const WEIGHTED = Object.entries({ explicitEncrypt: 3, explicitDecrypt: 2, decrypt: 3, dataKey: 3, rewrap: 3, encrypt: 4 }).flatMap(([name, weight]) => Array(weight).fill(name));
+const WEIGHTED = Object.entries({ explicitEncrypt: 3, explicitDecrypt: 2, decrypt: 3, dataKey: 3, rewrap: 3, encrypt: 4 }).flatMap(([name, weight]) =>
+  Array(weight).fill(name));
 
 /** The arguments of a `make` step. */
 export const randomMake = (world) => MAKES[world.rng.pick(WEIGHTED)](world);

@@ -19,15 +19,23 @@ function maskedAws(latin1, awsSecrets) {
   const headers = head.split('\r\n').slice(1).map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1)]);
   const header = (name) => headers.find(([known]) => known === name)?.[1];
   const time = header('x-amz-date');
-  const [, id, day, region, names, signature] = /Credential=([^/]*)\/(\d{8})\/([^/]*)\/kms\/aws4_request, SignedHeaders=([^,]*), Signature=([0-9a-f]{64})$/.exec(header('authorization')) ?? [];
+  const form = /Credential=([^/]*)\/(\d{8})\/([^/]*)\/kms\/aws4_request, SignedHeaders=([^,]*), Signature=([0-9a-f]{64})$/;
+  const [, id, day, region, names, signature] = form.exec(header('authorization')) ?? [];
   const signed = headers.filter(([name]) => !UNSIGNED.has(name)).toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const canonical = ['POST', '/', '', ...signed.map(([name, value]) => `${name}:${value}`), '', signed.map(([name]) => name).join(';'), sha256(Buffer.from(body, 'latin1'))].join('\n');
+  const canonical = [
+    'POST', '/', '', ...signed.map(([name, value]) => `${name}:${value}`), '', signed.map(([name]) => name).join(';'),
+    sha256(Buffer.from(body, 'latin1')),
+  ].join('\n');
   const toSign = ['AWS4-HMAC-SHA256', time, `${day}/${region}/kms/aws4_request`, sha256(Buffer.from(canonical, 'latin1'))].join('\n');
   const key = [day, region, 'kms', 'aws4_request'].reduce(hmac, `AWS4${awsSecrets.get(Buffer.from(id ?? '', 'latin1').toString())}`);
   const problems = [
-    signature !== hmac(key, toSign).toString('hex') && 'signature', names !== signed.map(([name]) => name).join(';') && 'list of signed headers', !time?.startsWith(day) && 'day', !isNow(instantOf(time)) && 'time',
+    signature !== hmac(key, toSign).toString('hex') && 'signature', names !== signed.map(([name]) => name).join(
+      ';',
+    ) && 'list of signed headers', !time?.startsWith(day) && 'day', !isNow(instantOf(time)) && 'time',
   ].filter(Boolean);
-  const text = latin1.replace(/X-Amz-Date:\d{8}T\d{6}Z/, 'X-Amz-Date:<time>').replace(`/${day}/`, '/<day>/').replace(/Signature=[0-9a-f]{64}/, 'Signature=<signature>');
+  const text = latin1.replace(/X-Amz-Date:\d{8}T\d{6}Z/, 'X-Amz-Date:<time>').replace(`/${day}/`, '/<day>/').replace(
+    /Signature=[0-9a-f]{64}/, 'Signature=<signature>',
+  );
   return { text, wrong: problems.join() };
 }
 
@@ -44,5 +52,8 @@ function maskedAssertion(latin1) {
   const isSigned = verify('sha256', Buffer.from(`${header}.${claims}`), publicKey, Buffer.from(signature, 'base64url'));
   const problems = [!isSigned && 'signature', exp !== iat + 300 && 'end', !isNow(iat * 1000) && 'time'].filter(Boolean);
   const maskedClaims = text.replace(`"iat": ${iat}`, '"iat": <time>').replace(`"exp": ${exp}`, '"exp": <end>');
-  return { text: `${before}&assertion=${header}.${maskedClaims}.<${signature.length} characters, padded with ${/=*$/.exec(signature)[0].length}>`, wrong: problems.join() };
+  return {
+    text: `${before}&assertion=${header}.${maskedClaims}.<${signature.length} characters, padded with ${/=*$/.exec(signature)[0].length}>`,
+    wrong: problems.join(),
+  };
 }

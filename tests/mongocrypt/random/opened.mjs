@@ -12,7 +12,9 @@ const hex = (bytes) => Buffer.from(bytes).toString('hex');
 function openedPayload(payload, world) {
   if (payload[0] !== RANDOM) return undefined;
   const { keyId } = readHeader(payload);
-  const materials = [...world.keys.filter(({ id }) => hex(id) === hex(keyId)).map(({ material }) => material), ...world.given].filter((material) => material?.length === 96);
+  const materials = [
+    ...world.keys.filter(({ id }) => hex(id) === hex(keyId)).map(({ material }) => material), ...world.given,
+  ].filter((material) => material?.length === 96);
   for (const material of materials) {
     try {
       return document([['random', value.uuid(keyId)], ['length', value.int(payload.length)], ['v', decryptValue(payload, material)]]);

@@ -19,7 +19,9 @@ export async function runConversations({ python, steps, seed = 1, shown = SHOWN,
   const rng = new Random(seed);
   const reference = new Reference(python);
   const report = {
-    shown, steps: 0, conversations: 0, mismatches: 0, calls: {}, contexts: {}, differences: Object.fromEntries(DIFFERENCES.map(({ name }) => [name, 0])), details: [],
+    shown, steps: 0, conversations: 0, mismatches: 0, calls: {}, contexts: {}, differences: Object.fromEntries(
+      DIFFERENCES.map(({ name }) => [name, 0]),
+    ), details: [],
   };
   try {
     const waiting = [];
@@ -63,7 +65,9 @@ async function outcomesOf(reference, script) {
 
 function take(report, { number, conversation, theirs, trap }) {
   const { script, world } = conversation;
-  const compared = trap ? { steps: {}, differences: [], mismatch: { trap: trap.stack, step: script.steps.at(-1) } } : compareAnswers(script, theirs, conversation, world);
+  const compared = trap
+    ? { steps: {}, differences: [], mismatch: { trap: trap.stack, step: script.steps.at(-1) } }
+    : compareAnswers(script, theirs, conversation, world);
   for (const [name, count] of Object.entries(compared.steps)) {
     add(report.calls, name, count);
     report.steps += count;

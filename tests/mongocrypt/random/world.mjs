@@ -11,7 +11,9 @@ export { publicKey };
 
 // `?`: without credentials, which are asked for. `+token`: with a token of the application's instead of credentials.
 const PROVIDER_SETS = [
-  ['local'], ['local'], ['local', 'local:other'], ['local', 'aws'], ['local', 'aws'], ['local', 'aws', 'aws:eu'], ['azure+token'], ['azure'], ['gcp+token'], ['gcp'], ['kmip'],
+  ['local'], [
+    'local',
+  ], ['local', 'local:other'], ['local', 'aws'], ['local', 'aws'], ['local', 'aws', 'aws:eu'], ['azure+token'], ['azure'], ['gcp+token'], ['gcp'], ['kmip'],
   ['kmip', 'local', 'kmip:two'], ['local', 'azure:one'], ['gcp', 'aws'], ['local', 'azure+token', 'gcp+token', 'aws', 'kmip'], ['local', 'azure', 'gcp'],
   ['local', 'aws?'], ['azure?', 'local'], ['gcp?', 'gcp:two'], ['aws?', 'azure?', 'local:other'], ['local?', 'aws'], ['kmip?', 'local'],
 ];
@@ -65,10 +67,16 @@ export class World {
       case 'aws': {
         const [accessKeyId, secret] = [`id-${rng.pick(WORDS)}`, `secret/${rng.text(5)}`];
         this.awsSecrets.set(accessKeyId, secret);
-        return [['accessKeyId', value.string(accessKeyId)], ['secretAccessKey', value.string(secret)], ...maybe(['sessionToken', value.string('session+token==')])];
+        return [
+          ['accessKeyId', value.string(accessKeyId)], ['secretAccessKey', value.string(secret)],
+          ...maybe(['sessionToken', value.string('session+token==')]),
+        ];
       }
       case 'azure': return [text('tenantId'), text('clientId'), text('clientSecret'), ...maybe(endpoint('identityPlatformEndpoint'))];
-      case 'gcp': return [['email', value.string('a@b.c')], ['privateKey', rng.chance(0.5) ? value.binData(PKCS8) : value.string(PKCS8.toString('base64'))], ...maybe(endpoint('endpoint'))];
+      case 'gcp': return [
+        ['email', value.string('a@b.c')], ['privateKey', rng.chance(0.5) ? value.binData(PKCS8) : value.string(PKCS8.toString('base64'))],
+        ...maybe(endpoint('endpoint')),
+      ];
       default: return [endpoint('endpoint')];
     }
   }
@@ -83,7 +91,10 @@ export class World {
     const { rng } = this;
     const unnamed = this.entries.filter((entry) => !entry.includes(':')).map(idOf);
     const wanted = rng.chance(0.85) ? unnamed : unnamed.filter(() => rng.chance(0.5));
-    if (rng.chance(0.04)) return rng.pick([document([]), Uint8Array.of(5, 0, 0), document([['aws', value.int(1)]]), document([['aws', value.object(document([['accessKeyId', value.string('x')]]))]])]);
+    if (rng.chance(0.04)) return rng.pick([
+      document([]), Uint8Array.of(5, 0, 0), document([['aws', value.int(1)]]),
+      document([['aws', value.object(document([['accessKeyId', value.string('x')]]))]]),
+    ]);
     return document(wanted.map((id) => [id, value.object(document(this.credentials.get(id)))]));
   }
 
@@ -127,7 +138,9 @@ export class World {
   open(wrapped, masterKey) {
     const part = (name) => masterKey.find(([known]) => known === name)?.[1];
     const id = textOf(part('provider'));
-    const keys = { local: () => [this.localKeys.get(id)], kmip: () => [this.kmipSecret(part('keyId') ? textOf(part('keyId')) : ''), ...this.toldSecrets] }[kindOf(id)]?.() ?? [];
+    const keys = {
+      local: () => [this.localKeys.get(id)], kmip: () => [this.kmipSecret(part('keyId') ? textOf(part('keyId')) : ''), ...this.toldSecrets],
+    }[kindOf(id)]?.() ?? [];
     for (const key of keys) {
       try {
         if (key) return unwrapKey(key, wrapped);
@@ -150,7 +163,9 @@ export class World {
   stored(key) {
     if (key.document) return key.document;
     const parts = [
-      ['_id', value.uuid(key.id)], ...(key.names.length > 0 ? [['keyAltNames', value.array(key.names.map(value.string))]] : []), ['keyMaterial', value.binData(key.wrapped)],
+      [
+        '_id', value.uuid(key.id),
+      ], ...(key.names.length > 0 ? [['keyAltNames', value.array(key.names.map(value.string))]] : []), ['keyMaterial', value.binData(key.wrapped)],
       ['creationDate', value.date(1n)], ['updateDate', value.date(2n)], ['status', value.int(0)], ['masterKey', value.object(document(key.masterKey))],
     ];
     return document(parts);
@@ -181,9 +196,13 @@ export class World {
   keep(kind, output) {
     if (kind === 'explicitEncrypt') this.payloads.push(binary(field(output, 'v')).content);
     if (kind === 'dataKey') {
-      const [names, masterKey, { content: wrapped }] = [field(output, 'keyAltNames'), fields(field(output, 'masterKey').bytes), binary(field(output, 'keyMaterial'))];
+      const [names, masterKey, { content: wrapped }] = [
+        field(output, 'keyAltNames'), fields(field(output, 'masterKey').bytes), binary(field(output, 'keyMaterial')),
+      ];
       const material = this.open(wrapped, masterKey) ?? this.unwraps.get(Buffer.from(wrapped).toString('hex'));
-      this.keys.push({ id: field(output, '_id').bytes.slice(5), names: names ? fields(names.bytes).map(([, item]) => textOf(item)) : [], material, document: output });
+      this.keys.push({
+        id: field(output, '_id').bytes.slice(5), names: names ? fields(names.bytes).map(([, item]) => textOf(item)) : [], material, document: output,
+      });
     }
     if (kind !== 'rewrap') return;
     for (const [, { bytes }] of fields(field(output, 'v').bytes)) {

@@ -32,7 +32,10 @@ for (const [name, change] of Object.entries({ ...changes, ...more })) {
   const places = placesOf(old, []);
   const caseOf = (stored) => {
     const matches = places.every(({ path, value }) => sameValue(at(stored, path), value));
-    return { stored, matches, result: matches ? places.reduce((document, { path, value }) => replaced(document, path, plaintexts.get(value)), stored) : stored };
+    return {
+      stored, matches,
+      result: matches ? places.reduce((document, { path, value }) => replaced(document, path, plaintexts.get(value)), stored) : stored,
+    };
   };
   write(`${name.replaceAll(' ', '-')}.json`, { name, before: old, ...(await computed(old)), cases: [caseOf(old), caseOf(theirs)] });
 }

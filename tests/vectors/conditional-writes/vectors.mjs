@@ -49,6 +49,7 @@ export function encryption() {
 function plain(value) {
   if (value instanceof Map) return Object.fromEntries([...value].map(([name, field]) => [name, plain(field)]));
   if (Array.isArray(value)) return value.map(plain);
-  if (typeof value === 'object' && value !== null && value._bsontype === undefined && !(value instanceof Date)) return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, plain(field)]));
+  if (typeof value === 'object' && value !== null && value._bsontype === undefined && !(value instanceof Date))
+    return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, plain(field)]));
   return value;
 }
