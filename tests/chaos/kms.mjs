@@ -3,6 +3,7 @@
 // `/job/<name>`; the independent reader and the harness reach the honest side alone.
 import { createCipheriv, createDecipheriv, createHash, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+import { listening } from '../listening.mjs';
 
 const MAGIC = Buffer.from('CHAOS-KMS\0');
 const AUTHORIZATION = 'AWS4-HMAC-SHA256 Credential=chaos/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=00';
@@ -83,7 +84,7 @@ export async function startKms({ emulator, emulatorArns = [] } = {}) {
     });
     request.on('error', () => {});
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   const { port } = server.address();
   const required = async (operation, body, field) => {
     const { status, fields } = await honest(operation, body);

@@ -2,6 +2,7 @@
 // server gets it, or after the server did it and before the job hears of it.
 import { connect, createServer } from 'node:net';
 import { deserialize } from 'bson';
+import { listening } from '../listening.mjs';
 import { isCommand, messageSplitter, requestIdOf, responseToOf } from '../mongocrypt/wire.mjs';
 
 const WRITES = new Set([
@@ -94,7 +95,7 @@ export async function startProxy(serverUri, { onCommand = () => undefined, needl
       }
     }));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     uri: throughProxy(serverUri, server.address().port),
     counts,

@@ -1,13 +1,13 @@
 // Runs a page's code in a real Chromium, bundled from the reader's folder as a bundler does, under exactly the policy that the
 // documents give, with the address of the emulator in place of that of AWS.
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { emulatorCredentials } from '../../js/dev/services.mjs';
 import { startChromium } from '../hosts/browser/chromium.mjs';
+import { listening } from '../listening.mjs';
 
 const AWS = 'https://kms.us-east-1.amazonaws.com';
 const END = 'the page has run';
@@ -31,8 +31,7 @@ export async function runInBrowser(source, { project, policy }) {
     if (content === undefined) return response.writeHead(404).end();
     return response.writeHead(200, { 'content-type': type, 'content-security-policy': header }).end(content);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  await listening(server);
   const browser = await startChromium();
   try {
     return await visit(browser, `http://127.0.0.1:${server.address().port}/`);

@@ -1,6 +1,7 @@
 // Stands between the snippets and the KMS, and keeps what was asked for: the proof of what an IAM policy has to allow.
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
+import { listening } from '../listening.mjs';
 
 export async function recordingKms(endpoint) {
   const calls = [];
@@ -16,8 +17,7 @@ export async function recordingKms(endpoint) {
     onward.on('error', () => outgoing.destroy());
     onward.end(body);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  await listening(server);
   return {
     url: `http://127.0.0.1:${server.address().port}`,
     /** The calls so far, with their parameters. */

@@ -25,8 +25,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
 
   async function ward(options = { documents: 0 }) {
     const place = await hospital(lab, options);
-    const keyFile = join(folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const keyFile = await lab.keyFileOf(place);
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const cwd = await mkdtemp(join(folder, 'cwd-'));
     const run = async (args, settings = {}) => csfle(args, { cwd, ...settings, env: { ...env, ...settings.env } });

@@ -18,8 +18,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     lab = await openCommandLab({ ownServer: true });
     folder = lab.folder;
     place = await hospital(lab, { documents: 5 });
-    keyFile = join(folder, 'master-key.bin');
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    keyFile = await lab.keyFileOf(place);
   });
   after(() => lab.close());
 

@@ -17,8 +17,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
   const env = () => ({ MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint });
   async function madePlace(options) {
     const place = await hospital(lab, { documents: 5, ...options });
-    const keyFile = join(lab.folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const keyFile = await lab.keyFileOf(place);
     const run = (...args) => csfle([...args, '--key-vault', place.namespace, '--local-key-file', keyFile], { env: env() });
     const json = async (...args) => {
       const { code, stdout, stderr } = await run(...args, '--json');

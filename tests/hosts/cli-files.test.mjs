@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
-  chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync,
+  chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, symlinkSync, unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { EJSON } from 'bson';
-import { hospital, openLab } from '../migration/fixtures.mjs';
+import { hospital } from '../migration/fixtures.mjs';
 import { csfle, slowKms } from './cli/command.mjs';
+import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle and its files', { timeout: 300_000, skip: process.platform === 'win32' && 'links and permissions of POSIX' }, () => {
   let lab;
@@ -19,16 +19,13 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
   let masterKey;
   let count = 0;
   before(async () => {
-    lab = await openLab({ ownServer: true });
-    folder = mkdtempSync(join(tmpdir(), 'csfle-cli-files-'));
-    ({ masterKey } = await hospital(lab, { documents: 0 }));
-    keyFile = join(folder, 'master-key.bin');
-    writeFileSync(keyFile, masterKey, { mode: 0o600 });
+    lab = await openCommandLab({ ownServer: true });
+    folder = lab.folder;
+    const place = await hospital(lab, { documents: 0 });
+    masterKey = place.masterKey;
+    keyFile = await lab.keyFileOf(place);
   });
-  after(async () => {
-    rmSync(folder, { recursive: true, force: true });
-    await lab.close();
-  });
+  after(() => lab.close());
 
   const fresh = () => {
     const path = join(folder, `place-${count++}`);

@@ -17,10 +17,9 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
 
   async function madePlace() {
     const place = await hospital(lab, { documents: 4 });
-    const keyFile = join(lab.folder, `${place.database}.bin`);
+    const keyFile = await lab.keyFileOf(place);
     const foreign = join(lab.folder, `${place.database}-foreign.bin`);
     const newFile = join(lab.folder, `${place.database}-new.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
     await writeFile(foreign, randomBytes(96), { mode: 0o600 });
     const newKey = randomBytes(96);
     await writeFile(newFile, newKey, { mode: 0o600 });

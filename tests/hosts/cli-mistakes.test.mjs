@@ -1,6 +1,5 @@
 // Mistakes on the command line that used to pass in silence: each is named, and nothing is written.
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { UUID } from 'bson';
@@ -17,8 +16,7 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     lab = await openCommandLab();
     folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
-    keyFile = join(folder, 'master-key.bin');
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    keyFile = await lab.keyFileOf(place);
   });
   after(() => lab.close());
 

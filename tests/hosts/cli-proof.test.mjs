@@ -1,9 +1,8 @@
 // `csfle keys rewrap` where the KMS gives wrong answers: values prove keys, in collections that are named or in all, unless --no-proof says otherwise.
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { listening } from '../listening.mjs';
 import { hospital } from '../migration/fixtures.mjs';
 import { csfle } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
@@ -24,7 +23,7 @@ async function lyingKms(endpoint) {
     outgoing.writeHead(answer.status, { 'content-type': 'application/x-amz-json-1.1' });
     outgoing.end(JSON.stringify(body));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
@@ -46,8 +45,7 @@ describe('csfle keys rewrap from a KMS that gives wrong answers', { timeout: 120
   async function ward() {
     const place = await hospital(lab, { documents: 3 });
     assert.equal((await place.migrate({ execute: true })).ok, true);
-    const keyFile = join(lab.folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const keyFile = await lab.keyFileOf(place);
     const empty = `${place.database}.empty`;
     await lab.client.db(place.database).collection('empty').insertOne({ a: 1 });
     const rewrap = async (flags, endpoint = kms.endpoint) => {

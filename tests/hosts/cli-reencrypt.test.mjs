@@ -1,6 +1,6 @@
 // `csfle migrate --mode reencrypt` after a leak of the local master key: the commands of README.md, as they stand there.
 import assert from 'node:assert/strict';
-import { chmod, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as bson from 'bson';
@@ -20,9 +20,7 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
 
   async function ward(options) {
     const place = await hospital(lab, options);
-    const keyFile = join(folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey);
-    await chmod(keyFile, 0o600);
+    const keyFile = await lab.keyFileOf(place);
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const old = Object.values(place.keys).map((id) => id.toHexString(true));
     const exposed = async () => Object.entries(await valuesByKey(place.patients)).filter(([id]) => old.includes(id)).map(([, values]) => values);

@@ -29,10 +29,9 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
     const absentKeyFile = 'mongodb://127.0.0.1:9/?tls=true&tlsCertificateKeyFile=/canary-absent.pem';
     const wrongKey = randomBytes(96);
     const files = {
-      right: join(folder, 'right.bin'), wrong: join(folder, 'wrong.bin'), exposed: join(folder, 'exposed.bin'), text: join(folder, 'text.bin'),
+      right: await lab.keyFileOf(place), wrong: join(folder, 'wrong.bin'), exposed: join(folder, 'exposed.bin'), text: join(folder, 'text.bin'),
       passphrase: join(folder, 'passphrase.txt'), backup: join(folder, 'backup'),
     };
-    await writeFile(files.right, place.masterKey, { mode: 0o600 });
     await writeFile(files.wrong, wrongKey, { mode: 0o600 });
     await writeFile(files.exposed, place.masterKey);
     await chmod(files.exposed, 0o604);

@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { UUID } from 'bson';
+import { listening } from '../listening.mjs';
 import { hospital } from '../migration/fixtures.mjs';
 import { csfle, refusingKms, slowKms, stallingServer } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
@@ -27,8 +28,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     folder = lab.folder;
     const place = await hospital(lab, { documents: 2 });
     masterKey = place.masterKey;
-    keyFile = join(folder, 'master-key.bin');
-    await writeFile(keyFile, masterKey, { mode: 0o600 });
+    keyFile = await lab.keyFileOf(place);
   });
   after(() => lab.close());
 
@@ -143,7 +143,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
   it('a server that accepts and says nothing, and a KMS that hangs, end by themselves', async () => {
     const sockets = new Set();
     const silent = createServer((socket) => { sockets.add(socket.on('error', () => {})); });
-    await new Promise((resolve) => { silent.listen(0, '127.0.0.1', resolve); });
+    await listening(silent);
     const { port } = silent.address();
     const place = await hospital(lab, { documents: 0, masterKey });
     const started = performance.now();

@@ -1,11 +1,11 @@
 // Key documents that a writer of the vault planted, and what the command does with them: nothing is sent.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { Binary, UUID } from 'bson';
+import { listening } from '../listening.mjs';
 import { hospital } from '../migration/fixtures.mjs';
 import { csfle } from './cli/command.mjs';
 import { openCommandLab } from './cli/lab.mjs';
@@ -21,10 +21,9 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
     lab = await openCommandLab();
     folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
-    keyFile = join(folder, 'master-key.bin');
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    keyFile = await lab.keyFileOf(place);
     elsewhere = createServer((socket) => { connections += 1; socket.destroy(); });
-    await new Promise((resolve) => { elsewhere.listen(0, '127.0.0.1', resolve); });
+    await listening(elsewhere);
   });
   after(async () => {
     await new Promise((resolve) => { elsewhere.close(resolve); });

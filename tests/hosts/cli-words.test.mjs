@@ -18,9 +18,8 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     lab = await openCommandLab();
     folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
-    local = ['--local-key-file', join(folder, 'master-key.bin')];
+    local = ['--local-key-file', await lab.keyFileOf(place)];
     sealed = ['--passphrase-file', join(folder, 'passphrase.txt')];
-    await writeFile(local[1], place.masterKey, { mode: 0o600 });
     await writeFile(sealed[1], 'a passphrase of eight\n', { mode: 0o600 });
   });
   after(() => lab.close());
@@ -32,9 +31,8 @@ describe('what csfle says', { timeout: 300_000 }, () => {
 
   it('plans and reports name the key vault and the host of its server', async () => {
     const own = await hospital(lab, { documents: 1 });
-    await writeFile(join(folder, 'own.bin'), own.masterKey, { mode: 0o600 });
     const line = new RegExp(`^ *vault ${own.namespace.replaceAll('.', '\\.')} at ${new URL(lab.uri).host}$`, 'm');
-    const ownKey = ['--local-key-file', join(folder, 'own.bin')];
+    const ownKey = ['--local-key-file', await lab.keyFileOf(own)];
     for (const args of [
       ['migrate', ...target(), ...ownKey, ...sealed],
       ['migrate', ...target(), ...ownKey, ...sealed, '--execute'],
@@ -187,8 +185,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
 
   it('SIGINT during a purge ends with what was destroyed', async () => {
     const own = await hospital(lab, { documents: 0 });
-    await writeFile(join(folder, 'purged.bin'), own.masterKey, { mode: 0o600 });
-    const key = ['--local-key-file', join(folder, 'purged.bin')];
+    const key = ['--local-key-file', await lab.keyFileOf(own)];
     const retired = await run(
       ['keys', 'delete', 'ssn', '--yes', '--skip-namespace', '*', '--skip-reason', 'databases of other tests', ...key], { vault: own.namespace },
     );

@@ -20,8 +20,7 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
   // A vault with its key file, and the arguments that every call on it shares.
   async function ward(options) {
     const place = await hospital(lab, options);
-    const keyFile = join(folder, `${place.database}.bin`);
-    await writeFile(keyFile, place.masterKey, { mode: 0o600 });
+    const keyFile = await lab.keyFileOf(place);
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const reencrypt = ['--mode', 'reencrypt', '--created-before', place.cutOff.toISOString(), '--collection', place.patientsNamespace];
     const args = ['migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key];

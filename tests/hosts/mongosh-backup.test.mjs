@@ -1,7 +1,7 @@
 // csfle.backup in the real mongosh, and the backup that csfle.migrate takes there.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { readBackup, verifyBackup } from 'csfle-wasm';
@@ -20,10 +20,8 @@ describe('csfle.backup in mongosh', { timeout: 600_000 }, () => {
 
   before(async () => {
     services = await testServices();
-    shell = await installForShell();
-    await writeFile(join(shell.folder, 'master-key.bin'), masterKey, { mode: 0o600 });
-    await writeFile(join(shell.folder, 'other-key.bin'), randomBytes(96), { mode: 0o600 });
-    await writeFile(join(shell.folder, 'passphrase.txt'), `${passphrase}\n`, { mode: 0o600 });
+    const files = { 'master-key.bin': masterKey, 'other-key.bin': randomBytes(96), 'passphrase.txt': `${passphrase}\n` };
+    shell = await installForShell({ files });
     client = await MongoClient.connect(services.mongodbUri);
   });
   after(async () => {
@@ -35,11 +33,7 @@ describe('csfle.backup in mongosh', { timeout: 600_000 }, () => {
   const prelude = () => `${shell.load} ${attempt}
     const local = csfle.localKeyFile('master-key.bin'); const other = csfle.localKeyFile('other-key.bin');
     const place = { keyVaultNamespace: '${database}.__keyVault' }; const words = { passphraseFile: 'passphrase.txt' };`;
-  const evaluate = async (script) => {
-    const { code, stdout, stderr, value } = await shell.run(`${prelude()} ${script}`, { uri: services.mongodbUri });
-    assert.equal(code, 0, `${stdout}\n${stderr}`);
-    return value;
-  };
+  const evaluate = (script) => shell.evaluate(`${prelude()} ${script}`, { uri: services.mongodbUri });
   const keys = async () =>
     (await client.db(database).collection('__keyVault').find({}, { raw: true }).toArray()).map((bytes) => Buffer.from(bytes).toString('hex'));
   const bytesOf = async (name) => new Uint8Array(await readFile(join(shell.folder, name)));

@@ -21,8 +21,7 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
 
   before(async () => {
     services = await testServices();
-    shell = await installForShell();
-    await writeFile(join(shell.folder, 'master-key.bin'), masterKey, { mode: 0o600 });
+    shell = await installForShell({ files: { 'master-key.bin': masterKey } });
     client = await MongoClient.connect(services.mongodbUri);
   });
 
@@ -33,11 +32,8 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   const run = (script, settings) => shell.run(script, { uri: services.mongodbUri, ...settings });
-  const evaluate = async (script, settings) => {
-    const result = await run(`${shell.load} ${attempt} ${script}`, settings);
-    assert.equal(result.code, 0, `${result.stdout}\n${result.stderr}`);
-    return result.value;
-  };
+  const evaluate = (script, settings) =>
+    shell.evaluate(`${shell.load} ${attempt} ${script}`, { uri: services.mongodbUri, ...settings });
 
   it('has help on every method and every object', async () => {
     const value = await evaluate(

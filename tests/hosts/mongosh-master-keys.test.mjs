@@ -1,7 +1,7 @@
 // Master keys in the real mongosh: no second local one by mistake, and no AWS key in another region than its own.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { MongoClient } from 'mongodb';
@@ -16,8 +16,7 @@ describe('master keys in mongosh', { timeout: 300_000 }, () => {
 
   before(async () => {
     services = await testServices();
-    shell = await installForShell({ awsSdk: true });
-    for (const name of ['master-key.bin', 'foreign.bin']) await writeFile(join(shell.folder, name), randomBytes(96), { mode: 0o600 });
+    shell = await installForShell({ awsSdk: true, files: { 'master-key.bin': randomBytes(96), 'foreign.bin': randomBytes(96) } });
     client = await MongoClient.connect(services.mongodbUri);
   });
   after(async () => {
@@ -27,11 +26,7 @@ describe('master keys in mongosh', { timeout: 300_000 }, () => {
   });
 
   const run = (script, settings) => shell.run(script, { uri: services.mongodbUri, ...settings });
-  const evaluate = async (script, settings) => {
-    const result = await run(script, settings);
-    assert.equal(result.code, 0, `${result.stdout}\n${result.stderr}`);
-    return result.value;
-  };
+  const evaluate = (script, settings) => shell.evaluate(script, { uri: services.mongodbUri, ...settings });
   function newVault() {
     const database = `shell_${randomUUID().slice(0, 8)}`;
     databases.push(database);

@@ -29,8 +29,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     // A server of its own: a search for uses of a key finds what these tests put there, and nothing of others.
     own = await startServices({ kms: false, env: {} });
     services = { ...(await testServices()), mongodbUri: own.mongodbUri };
-    shell = await installForShell({ awsSdk: true });
-    await writeFile(join(shell.folder, 'master-key.bin'), masterKey, { mode: 0o600 });
+    shell = await installForShell({ awsSdk: true, files: { 'master-key.bin': masterKey } });
     client = await MongoClient.connect(services.mongodbUri);
     to = { provider: 'aws', region: services.region, key: services.keyArn };
   });
@@ -43,11 +42,7 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
   });
 
   const run = (script, settings) => shell.run(script, { uri: services.mongodbUri, ...settings });
-  const evaluate = async (script, settings) => {
-    const result = await run(script, settings);
-    assert.equal(result.code, 0, `${result.stdout}\n${result.stderr}`);
-    return result.value;
-  };
+  const evaluate = (script, settings) => shell.evaluate(script, { uri: services.mongodbUri, ...settings });
 
   // A database with three keys (and more) under the key file and encrypted patients, all made in the shell, and shell code for it.
   async function hospital({ moreKeys = 0 } = {}) {

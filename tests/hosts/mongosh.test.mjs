@@ -1,8 +1,6 @@
 // The key vault and explicit encryption in the real mongosh, without the native addon, against a real server.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Binary, Decimal128, Double, Int32, Long, ObjectId, UUID } from 'bson';
 import { ClientEncryption } from 'csfle-wasm';
@@ -23,8 +21,7 @@ describe('mongosh', { timeout: 300_000 }, () => {
   before(async () => {
     // A server of its own: a search for uses of a key finds what these tests put there, and nothing of others.
     services = await startServices({ kms: false, env: {} });
-    shell = await installForShell();
-    await writeFile(join(shell.folder, 'master-key.bin'), masterKey, { mode: 0o600 });
+    shell = await installForShell({ files: { 'master-key.bin': masterKey } });
     client = await MongoClient.connect(services.mongodbUri);
   });
 
@@ -44,11 +41,7 @@ describe('mongosh', { timeout: 300_000 }, () => {
     return { database, namespace, options, prelude: `${shell.load} ${attempt} const options = ${options};` };
   }
 
-  const evaluate = async (script, options) => {
-    const result = await shell.run(script, { uri: services.mongodbUri, ...options });
-    assert.equal(result.code, 0, `${result.stdout}\n${result.stderr}`);
-    return result.value;
-  };
+  const evaluate = (script, settings) => shell.evaluate(script, { uri: services.mongodbUri, ...settings });
 
   const inNode = (namespace) => new ClientEncryption(client, { keyVaultNamespace: namespace, kmsProviders: { local: { key: masterKey } } });
 

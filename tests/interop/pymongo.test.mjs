@@ -15,6 +15,7 @@ import { KMSClient } from '@aws-sdk/client-kms';
 import * as bson from 'bson';
 import { awsKms, ClientEncryption } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
+import { listening } from '../listening.mjs';
 import { testPython } from './peer.mjs';
 import { field, fields, fromBase64, toBase64, TYPE } from './raw-bson.mjs';
 import { ALGORITHM } from './samples.mjs';
@@ -48,7 +49,7 @@ after(async () => {
   if (folder) rmSync(folder, { recursive: true, force: true });
 });
 
-function tlsProxy(target) {
+async function tlsProxy(target) {
   const [cert, key] = ['cert.pem', 'key.pem'].map((name) => readFileSync(join(folder, name)));
   const server = tls.createServer({ cert, key }, (inside) => {
     const outside = net.connect(target.port, target.hostname);
@@ -56,7 +57,8 @@ function tlsProxy(target) {
     inside.on('error', () => outside.destroy());
     outside.on('error', () => inside.destroy());
   });
-  return new Promise((resolve) => { server.listen(0, '127.0.0.1', () => resolve(server)); });
+  await listening(server);
+  return server;
 }
 
 /** Runs steps in pymongo with exactly these providers. */

@@ -2,6 +2,7 @@
 // It wraps by AES-256-GCM under one key per CMK, so that what it wraps only it can unwrap.
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
+import { listening } from '../listening.mjs';
 
 // Starts the server. `behave(call)` decides what happens to a call { operation, body, count }: undefined answers properly,
 // { error, status } answers with that exception, { hang: true } never answers, { fields } answers with those fields,
@@ -25,7 +26,7 @@ export async function startFakeKms(behave = () => undefined) {
       reply(response, 200, told?.fields ?? perform(call));
     });
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   kms.endpoint = `http://127.0.0.1:${server.address().port}`;
   kms.stop = () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); });
   return kms;

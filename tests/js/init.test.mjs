@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 import * as bson from 'bson';
 import * as nodeEntry from 'csfle-wasm';
+import { listening } from '../listening.mjs';
 import { keyBytes } from './fixtures.mjs';
 import { withTrap } from './trapping-wasm.mjs';
 
@@ -43,7 +44,7 @@ before(async () => {
     const [status, type, body] = answers[request.url] ?? [404, 'text/plain', 'no'];
     response.writeHead(status, { 'content-type': type }).end(body);
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   origin = `http://127.0.0.1:${server.address().port}`;
 });
 after(() => server?.close());

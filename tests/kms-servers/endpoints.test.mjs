@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { describe, test } from 'node:test';
+import { listening } from '../listening.mjs';
 import { RANDOM, workplace } from './workplace.mjs';
 
 const place = await workplace(['aws', 'azure', 'gcp', 'kmip']);
@@ -31,7 +32,7 @@ async function works(provider, masterKey, expected = masterKey) {
 // A port of this machine where nothing listens.
 async function closedPort() {
   const server = createServer();
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   const { port } = server.address();
   await new Promise((resolve) => { server.close(resolve); });
   return port;

@@ -1,6 +1,7 @@
 // A TLS service that takes one request a connection, as the driver sends them, and writes down what is not as it must be.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
+import { listening } from '../listening.mjs';
 
 const MEDIA_TYPES = ['application/json', 'application/x-amz-json-1.1'];
 
@@ -50,7 +51,7 @@ export async function startHttpsService(name, certificateFile, answer) {
       planned.fault(response, right, incoming.socket);
     }
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   service.port = server.address().port;
   return service;
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createServer, connect as connectTls } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { startServer } from '../../js/dev/services.mjs';
+import { listening } from '../listening.mjs';
 
 const script = fileURLToPath(new URL('./pykmip.py', import.meta.url));
 const OPERATIONS = { 0x01: 'Create', 0x03: 'Register', 0x0a: 'Get', 0x12: 'Activate', 0x1f: 'Encrypt', 0x20: 'Decrypt' };
@@ -58,7 +59,7 @@ export async function startKmip(python, certificates, { hosts = ['kmip.example.t
     else fault(socket, answer);
   });
   front.on('tlsClientError', () => {});
-  await new Promise((resolve) => { front.listen(0, '127.0.0.1', resolve); });
+  await listening(front);
   service.port = front.address().port;
   return { hosts, kmsProvider: { endpoint: hosts[0] }, masterKey: {}, service };
 }

@@ -1,6 +1,7 @@
 // The metadata service of a virtual machine, where drivers get credentials without a secret: Azure's IMDS and Google's.
 import http, { createServer } from 'node:http';
 import { connect } from 'node:net';
+import { listening } from '../listening.mjs';
 
 const ADDRESS = '169.254.169.254';
 const IMDS = '/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net';
@@ -39,7 +40,7 @@ export async function startMetadata(cloud) {
     response.writeHead(status, { 'Content-Type': 'application/json', 'Metadata-Flavor': 'Google' });
     response.end(typeof body === 'string' ? body : JSON.stringify(body));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   const { port } = server.address();
   const agent = http.globalAgent;
   http.globalAgent = new (class extends http.Agent {

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { before, describe, test } from 'node:test';
 import { Binary, deserialize, Int32, serialize } from 'bson';
+import { listening } from '../listening.mjs';
 import { startAnalyser } from './analyser.mjs';
 import { encryptingPlace, schemaOf } from './encrypting-place.mjs';
 import { analyse } from './marking.mjs';
@@ -82,7 +83,7 @@ describe('nothing is sent unencrypted when mongocryptd', { concurrency: true }, 
 
   test('cannot be reached', () => scene(async (one) => {
     const closed = createServer();
-    await new Promise((resolve) => { closed.listen(0, '127.0.0.1', resolve); });
+    await listening(closed);
     const { port } = closed.address();
     await new Promise((resolve) => { closed.close(resolve); });
     const extraOptions = { mongocryptdURI: `mongodb://127.0.0.1:${port}/?directConnection=true`, mongocryptdBypassSpawn: true };

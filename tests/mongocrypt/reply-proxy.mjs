@@ -1,6 +1,7 @@
 // A pass-through between a client and the server that changes replies, for what the test server lacks. Client and server stay what
 // they are, and so do the commands between them.
 import { connect, createServer } from 'node:net';
+import { listening } from '../listening.mjs';
 import { isCommand, messageSplitter, readDocument, replaceDocument, requestIdOf, responseToOf } from './wire.mjs';
 
 /**
@@ -24,7 +25,7 @@ export async function startReplyProxy({ host, port, onRequest = () => false }, r
     }
     relay({ rewriterOf, onRequest }, client, upstream);
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     port: server.address().port,
     async stop() {

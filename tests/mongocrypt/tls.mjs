@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { createServer } from 'node:tls';
 import { makeCertificates } from '../kms-servers/certificates.mjs';
+import { listening } from '../listening.mjs';
 
 /** Resolves to `{ port, certificateFile, requests, intercept, stop() }`; `intercept` may answer a connection itself. */
 export async function tlsFront(python, target) {
@@ -18,7 +19,7 @@ export async function tlsFront(python, target) {
     upstream.on('error', () => socket.destroy());
     socket.pipe(upstream).pipe(socket);
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   front.port = server.address().port;
   front.stop = async () => {
     await new Promise((resolve) => { server.close(resolve); });

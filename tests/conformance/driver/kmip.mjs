@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:tls';
 import { kmipSecret } from '../../interop/fake-kms.mjs';
+import { listening } from '../../listening.mjs';
 import { account } from '../accounts.mjs';
 import { KMIP_SECRET_1 } from '../published.mjs';
 
@@ -108,7 +109,7 @@ export async function startKmipService(certificates) {
         )));
     });
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     port: server.address().port,
     violations,

@@ -1,6 +1,7 @@
 // A site on loopback: a handful of files held in memory, correct types, one strict policy.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { listening } from '../../listening.mjs';
 
 const TYPES = {
   html: 'text/html; charset=utf-8',
@@ -32,8 +33,7 @@ export async function serveSite(files, { connectTo = [], allowWasm = true } = {}
     response.writeHead(200, { 'content-type': type, 'content-security-policy': policy, 'x-content-type-options': 'nosniff' });
     response.end(content);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  await listening(server);
   return {
     origin: `http://127.0.0.1:${server.address().port}`,
     async close() {

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { connect, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { listening } from '../../listening.mjs';
 
 const manifest = createRequire(import.meta.url).resolve('csfle-wasm/package.json');
 const program = join(dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin.csfle);
@@ -68,7 +69,7 @@ export async function slowKms(endpoint, { delayMs, onCall = () => {} }) {
     }, delayMs);
     timers.add(timer);
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
     close: () => new Promise((resolve) => { timers.forEach(clearTimeout); server.closeAllConnections(); server.close(resolve); }),
@@ -82,7 +83,7 @@ export async function refusingKms(message) {
     outgoing.writeHead(400, { 'content-type': 'application/x-amz-json-1.1' });
     outgoing.end(JSON.stringify({ __type: 'AccessDeniedException', message }));
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
@@ -112,7 +113,7 @@ export async function stallingServer(uri, isMeant, onStall) {
       else outgoing.write(bytes);
     });
   });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  await listening(server);
   return {
     resume() {
       stalled = false;

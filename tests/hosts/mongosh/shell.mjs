@@ -1,7 +1,8 @@
 // The real mongosh as a test drives it: the package as an installation lays it out, a home folder of its own, one process per
 // script, results as extended JSON.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -11,8 +12,9 @@ const require = createRequire(import.meta.url);
 const timeoutMs = 60_000;
 
 // Makes a folder as `npm install csfle-wasm` leaves it: the package and its one peer, no native addon; the AWS SDK only if
-// asked for. Resolves to { folder, load, run(script, options), home(), remove() }.
-export async function installForShell({ awsSdk = false } = {}) {
+// asked for; `files` by name are written into it. Resolves to { folder, load, run(script, options), evaluate(script, options), home(),
+// remove() }.
+export async function installForShell({ awsSdk = false, files = {} } = {}) {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'csfle-mongosh-')));
   const installed = join(folder, 'node_modules', 'csfle-wasm');
   const built = dirname(require.resolve('csfle-wasm/mongosh'));
@@ -28,6 +30,7 @@ export async function installForShell({ awsSdk = false } = {}) {
   }
   const home = join(folder, 'home');
   await mkdir(home);
+  for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content, { mode: 0o600 });
   const load = `load(${JSON.stringify(join(installed, 'dist', 'csfle.mongosh.js'))});`;
 
   return {
@@ -35,6 +38,12 @@ export async function installForShell({ awsSdk = false } = {}) {
     load,
     // Runs a script and resolves to { code, stdout, stderr, value }, `value` being what its last expression returned.
     run: (script, options) => runShell(script, { cwd: folder, home, ...options }),
+    // Runs a script that has to succeed, and resolves to its value.
+    async evaluate(script, options) {
+      const { code, stdout, stderr, value } = await runShell(script, { cwd: folder, home, ...options });
+      assert.equal(code, 0, `${stdout}\n${stderr}`);
+      return value;
+    },
     home: () => contentsOf(home),
     remove: () => rm(folder, { recursive: true, force: true }),
   };
