@@ -39,7 +39,7 @@ for (const name of ['rewrap-local-to-aws', 'rewrap-aws-to-local', 'reencrypt', '
   }
 }
 
-test('a re-encryption that cannot reach nested values says so, and loses and leaks nothing', async () => {
+test('a re-encryption that cannot search nested values reports it, and loses and leaks nothing', async () => {
   const { losses, leaks, detail } = await play('reencrypt-nested-and-delete');
   assert.equal(detail.code, 1);
   assert.deepEqual({ losses, leaks }, { losses: [], leaks: [] });
@@ -116,7 +116,7 @@ test('a key that was moved to a collection beside the vault is not lost', async 
   assert.deepEqual(losses, []);
 });
 
-test('a new key of material that the KMS chose is found', async () => {
+test('the reader finds a new key whose key material the KMS chose', async () => {
   const planted = [randomBytes(96)];
   let done = false;
   const plan = ({ world }) => ({
@@ -131,7 +131,7 @@ test('a new key of material that the KMS chose is found', async () => {
   assert.deepEqual(kindsOf(losses), ['new key of material that the KMS chose']);
 });
 
-test('a schema file that was emptied is found', async () => {
+test('the reader finds a schema file that was emptied', async () => {
   const { losses } = await play('reencrypt', { sabotage: (world) => writeFile(join(world.folder, 'schema-map.json'), '') });
   assert.ok(kindsOf(losses).includes('schema file damaged'), JSON.stringify(losses));
 });

@@ -100,7 +100,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual((await readdir(place.cwd)).sort(), ['backup', 'link']);
   });
 
-  it('mistakes have codes, and leave no file', async () => {
+  it('every failed backup command has an error code and leaves no file', async () => {
     const place = await ward();
     const create = ['backup', 'create', place.file, ...place.vaultFlags, '--no-collections'];
     const refused = async (args, code, exit = 2, settings = {}) => {
@@ -149,7 +149,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('restore --overwrite goes on after a stop with the replaced-file of before, and refuses any other', async () => {
+  it('restore --overwrite after an interruption accepts its earlier --replaced-file, and refuses any other file', async () => {
     const place = await ward({ documents: 2 });
     await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
     await place.migrate({ execute: true });
@@ -220,7 +220,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal((await place.json(['backup', 'restore', join(place.cwd, 'broken'), ...place.vaultFlags])).error.code, 'CLI_FILE_INVALID');
   });
 
-  it('migrate --execute takes one first, under the target, with a name that it prints', async () => {
+  it('migrate --execute first creates a backup under the target master key and prints its file name', async () => {
     const place = await ward({ documents: 2 });
     const before = await place.stored();
     const plan = await place.json(place.migrateArgs);
@@ -241,7 +241,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal((await readdir(place.cwd)).length, 1);
   });
 
-  it('migrate takes none with --no-backup, and writes nothing when it cannot take one', async () => {
+  it('migrate creates no backup with --no-backup, and writes nothing when the backup fails', async () => {
     const place = await ward();
     const nowhere = await place.json([...place.migrateArgs, '--execute', '--backup-file', join(place.cwd, 'no', 'where')]);
     assert.deepEqual([nowhere.code, nowhere.executed, nowhere.failures[0].code], [1, false, 'MIGRATION_BACKUP_FAILED']);
@@ -258,7 +258,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual(await readdir(place.cwd), []);
   });
 
-  it('the same command after a stop keeps the backup; another one does not get its name', async () => {
+  it('the same command after an interruption keeps the backup file; another command may not overwrite it', async () => {
     const place = await ward();
     const before = await place.stored();
     const command = [...place.migrateArgs, '--execute', '--backup-file', place.file, '--kms-concurrency', '1'];
@@ -279,7 +279,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 3);
   });
 
-  it('what the library made, the command verifies', async () => {
+  it('backup verify reads a backup that the library created', async () => {
     const place = await ward();
     const { bytes, sha256 } = await createBackup({ keyVault: place.store, key: { passphrase } });
     await writeFile(place.file, bytes);
@@ -328,7 +328,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('a backup of another key vault is restored on demand only', async () => {
+  it('a backup of another key vault is restored only with --from-another-key-vault', async () => {
     const place = await ward();
     const other = await ward();
     await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections']);
@@ -339,7 +339,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal((await place.json([...restore, '--from-another-key-vault'])).inserted.length, 3);
   });
 
-  it('a file that cannot be written takes no report away, and one that is there stops everything before', async () => {
+  it('restore prints its report although a file cannot be written, and refuses an existing file before any write', async () => {
     const place = await ward();
     const schema = join(place.cwd, 'schema.json');
     await writeFile(schema, '{ }\n');
@@ -353,7 +353,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual(report.failures.map(({ kind, id, code }) => [kind, id, code]), [['file', join(place.cwd, 'nowhere', 'schema.json'), 'CLI_FILE_INVALID']]);
   });
 
-  it('a plain backup that is no UTF-8 is refused, and paths in advice are quoted', async () => {
+  it('a plain backup that is not UTF-8 is refused, and paths in the remedy are quoted for the shell', async () => {
     const place = await ward();
     await writeFile(place.file, Buffer.concat([Buffer.from('{"_id": "'), Buffer.from([0xff]), Buffer.from('"}\n')]));
     assert.equal((await place.json(['backup', 'restore', place.file, ...place.vaultFlags])).error.code, 'CLI_FILE_INVALID');
@@ -366,7 +366,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual([create.error.code, create.error.remedy], ['CLI_KEY_FILE_EXPOSED', `Run: chmod 600 '${exposed.replaceAll("'", "'\\''")}'`]);
   });
 
-  it('Ctrl-C ends create and restore, and a KMS that hangs is waited for as long as was said', async () => {
+  it('Ctrl-C ends backup create and restore, and --kms-timeout-ms limits the wait for the KMS', async () => {
     const place = await ward();
     const sealing = ['--to', 'aws', '--key-arn', lab.to.key, '--no-collections'];
     await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...sealing]);

@@ -76,7 +76,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.equal(await place.vault.countDocuments(), 3);
   });
 
-  it('keys delete asks every namespace, and keys retired, restore and purge do the rest', async () => {
+  it('keys delete searches every namespace; keys retired, restore and purge list, restore and destroy retired keys', async () => {
     const used = await json('keys', 'delete', 'ssn', '--yes', '--local-key-file', keyFile);
     assert.deepEqual([used.code, used.deletedCount, used.failures[0].code], [1, 0, 'KEY_VAULT_KEY_IN_USE']);
     assert.deepEqual(used.keys[0].uses, [{ namespace: place.patientsNamespace, kind: 'value', count: 5 }]);
@@ -108,7 +108,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('keys delete asks a second deployment too, that --data-uri or CSFLE_DATA_URIS names', async () => {
+  it('keys delete also searches a second deployment that --data-uri or CSFLE_DATA_URIS names', async () => {
     await json('keys', 'create', '--local-key-file', keyFile, '--alt-name', 'used elsewhere');
     const second = await startServices({ kms: false, env: {} });
     const client = await MongoClient.connect(second.mongodbUri);
@@ -140,7 +140,7 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     await place.readsAs({ local: place.local });
   });
 
-  it('keys backup and keys restore say where they went', async () => {
+  it('keys backup and keys restore name the commands that replace them', async () => {
     await writeFile(join(folder, 'keys.jsonl'), '');
     for (const [command, next] of [['backup', 'create'], ['restore', 'restore']]) {
       const { error } = await json('keys', command, join(folder, 'keys.jsonl'));

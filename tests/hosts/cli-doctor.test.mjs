@@ -27,7 +27,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
   }
   const failuresOf = ({ findings }) => findings.filter(({ state }) => state === 'fail');
 
-  it('says how far it looked', async () => {
+  it('reports how many documents and collections it searched', async () => {
     const place = await madePlace();
     const { code, findings } = await place.doctor();
     assert.equal(code, 0);
@@ -65,7 +65,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     assert.equal((await place.doctor()).code, 0);
   });
 
-  it('sends to the retired keys for a key that is there', async () => {
+  it('names keys restore as the remedy when the missing key is among the retired keys', async () => {
     const place = await madePlace();
     const id = place.keys.notes.toHexString(true);
     await place.encryption.deleteKey(place.keys.notes);
@@ -77,7 +77,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     assert.equal((await place.doctor()).code, 0);
   });
 
-  it('fails over an empty key vault, and names the one that has the keys', async () => {
+  it('fails for an empty key vault, and names the key vault that has the keys', async () => {
     const place = await madePlace();
     const { code, stdout } = await csfle(
       ['doctor', '--json', '--key-vault', `${place.database}.typo`, '--collection', place.patientsNamespace], { env: env() },
@@ -91,7 +91,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     for (const { remedy } of failures) assert.ok(remedy.includes(place.namespace) && remedy.includes('--key-vault') && remedy.includes('--collection'), remedy);
   });
 
-  it('looks at the first 2,000 documents and no further', async () => {
+  it('searches the first 2,000 documents of a collection only', async () => {
     const place = await madePlace({ documents: 1 });
     const [{ _id: _, ...template }] = await place.lookAt.patients();
     const filler = Array.from({ length: 1_999 }, (_, n) => ({ _id: 10_000 + n }));
@@ -106,7 +106,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     assert.ok(failure.remedy.includes(foreign.namespace));
   });
 
-  it('counts the keys that do not open, before it names them', async () => {
+  it('prints the number of keys that do not open before it lists them', async () => {
     const place = await madePlace();
     const other = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: { local: { key: randomBytes(96) } } });
     await other.createDataKey('local');
@@ -119,7 +119,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     assert.equal(ofKeys.filter(({ name, state }) => name === 'data key' && state === 'fail').length, 1);
   });
 
-  it('warns of a re-encryption that stopped, with the command that goes on', async () => {
+  it('warns of an interrupted re-encryption, with the command that continues it', async () => {
     const place = await madePlace();
     const [one] = await place.lookAt.patients();
     assert.equal((await place.doctor()).findings.some(({ name }) => name === 're-encryption'), false);

@@ -69,7 +69,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.deepEqual(readdirSync(path).sort(), ['real.json', 'schema.json', 'schema.json.before-migration']);
   });
 
-  it('a planted link, and a kept original that is not whole, are refused: the schema file stays', async () => {
+  it('a symbolic link under the name of the kept original, or an incomplete original, is refused, and the schema file is not changed', async () => {
     const path = fresh();
     const place = await hospital(lab, { documents: 2, masterKey });
     const file = join(path, 'schema.json');
@@ -110,7 +110,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.deepEqual(readdirSync(path), ['schema.json', 'schema.json.before-migration', 'schema.json.before-migration.2']);
   });
 
-  it('a number that would become another one is refused before anything is written, and the reason of a failure is said', async () => {
+  it('a number in a schema file that JavaScript cannot represent is refused before any write, with the reason', async () => {
     const path = fresh();
     const place = await hospital(lab, { documents: 2, masterKey });
     const file = join(path, 'schema.json');
@@ -130,7 +130,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.match(report.failures[0].message, /before-migration is no extended JSON/);
   });
 
-  it('a full disk leaves schema file and original whole, and the retry works', async (t) => {
+  it('a full disk damages neither schema file nor original, and the retry succeeds', async (t) => {
     const path = fresh();
     const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', path], { encoding: 'utf8' });
     if (mounted.status !== 0) return t.skip(`no small file system can be mounted here: ${mounted.stderr ?? mounted.error}`);
@@ -162,7 +162,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     }
   });
 
-  it('the same command after a stop goes on with the backup of the same run; any other file is refused', async () => {
+  it('the same command after an interruption accepts the backup of the same run; any other file is refused', async () => {
     const path = fresh();
     const place = await hospital(lab, { documents: 0, masterKey });
     const file = join(path, 'vault.jsonl');

@@ -19,7 +19,7 @@ describe('csfle and the index on alternate names', { timeout: 300_000 }, () => {
   };
   const isUnique = async ({ vault }) => (await vault.indexes()).some(({ key, unique }) => 'keyAltNames' in key && unique);
 
-  it('is made by the command that doctor and the plan name', async () => {
+  it('is created by the command that doctor and the plan name', async () => {
     const place = await hospital(lab, { documents: 1, index: false });
     const { document } = await json(place, 'doctor', '--collection', place.patientsNamespace);
     const { state, remedy } = document.findings.find(({ name }) => name === 'alternate name index');
@@ -41,7 +41,7 @@ describe('csfle and the index on alternate names', { timeout: 300_000 }, () => {
     assert.deepEqual(await json(place, 'keys', 'index'), { code: 0, document: { keyVault: place.namespace, created: false } });
   });
 
-  it('is refused while keys share a name, and says which', async () => {
+  it('is not created while two keys share an alternate name, which the error names', async () => {
     const place = await hospital(lab, { documents: 0, index: false });
     await place.vault.updateOne({ _id: place.keys.plain }, { $set: { keyAltNames: ['notes'] } });
     const { code, document } = await json(place, 'keys', 'index');
@@ -52,7 +52,7 @@ describe('csfle and the index on alternate names', { timeout: 300_000 }, () => {
     assert.equal((await json(place, 'keys', 'index')).code, 0);
   });
 
-  it('is made by keys create, too', async () => {
+  it('is created by keys create too', async () => {
     const place = await hospital(lab, { documents: 0, index: false });
     assert.equal((await json(place, 'keys', 'create', '--alt-name', 'new')).code, 0);
     assert.equal(await isUnique(place), true);

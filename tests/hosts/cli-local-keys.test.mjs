@@ -43,7 +43,7 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   }
 
-  it('keys create refuses a master key that opens no key of the vault, unless a second one is meant', async () => {
+  it('keys create refuses a local master key that opens no key of the vault, without --new-master-key', async () => {
     const place = await madePlace();
     await refuses(place, ['keys', 'create', '--local-key-file', place.foreign]);
     assert.equal((await place.json('keys', 'create', '--local-key-file', place.keyFile)).code, 0);
@@ -55,7 +55,7 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.equal((await place.lookAt.vault()).length, 7);
   });
 
-  it('keys create does not take a master key for known that opens retired keys alone', async () => {
+  it('keys create refuses a local master key that opens only retired keys', async () => {
     const place = await madePlace();
     const made = await place.json('keys', 'create', '--local-key-file', place.foreign, '--new-master-key');
     assert.equal(
@@ -67,7 +67,7 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.equal((await place.json('migrate', '--from', 'aws', '--to', 'local', '--local-key-file', place.foreign)).document.error, undefined);
   });
 
-  it('migrate --to local, --undo and keys rewrap --to local refuse it too', async () => {
+  it('migrate --to local, --undo and keys rewrap --to local refuse a local master key that opens no key', async () => {
     const place = await madePlace();
     await place.json('keys', 'rewrap', 'notes', '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', place.keyFile, '--no-backup');
     const foreign = ['--local-key-file', place.foreign];
@@ -130,7 +130,7 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.deepEqual(await readdir(lab.folder), files);
   });
 
-  it('two local master keys need two names', async () => {
+  it('two key files for one local provider are refused', async () => {
     const place = await madePlace();
     const before = await place.dump();
     for (const args of [

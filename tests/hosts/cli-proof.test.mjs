@@ -60,7 +60,7 @@ describe('csfle keys rewrap from a KMS that gives wrong answers', { timeout: 120
     return { ...place, empty, rewrap };
   }
 
-  it('is refused by the values of --proof-collection, and of every collection when none is named', async () => {
+  it('is refused because values of --proof-collection, or of all collections by default, do not decrypt', async () => {
     const place = await ward();
     const before = await place.dump();
     for (const flags of [[], ['--proof-collection', place.patientsNamespace]]) {
@@ -71,7 +71,7 @@ describe('csfle keys rewrap from a KMS that gives wrong answers', { timeout: 120
     await place.readsAs({ local: place.local });
   });
 
-  it('is believed with --no-proof, and where the collection that is named has no value', async () => {
+  it('is not noticed with --no-proof, or when the named collection has no encrypted value', async () => {
     for (const flags of [['--no-proof'], ['--proof-collection', 'empty']]) {
       const place = await ward();
       assert.deepEqual(await place.rewrap(flags.map((flag) => (flag === 'empty' ? place.empty : flag))), [0, undefined, 3], flags.join(' '));

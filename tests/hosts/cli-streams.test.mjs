@@ -51,7 +51,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
 
   const losses = ['| true', '>/dev/full', '2>/dev/full', '>/dev/full 2>/dev/full', '>&-', '2>&-', '>&- 2>&-', '2> >(true)', '> >(true) 2> >(true)'];
 
-  it('a migration is carried out to its end, and exits with 0', async () => {
+  it('a migration is finished and exits with 0', async () => {
     for (const redirection of losses) {
       const place = await hospital(lab, { documents: 0, masterKey });
       const { code, stderr } = await shell(migration(place, ...(redirection === '| true' ? ['--json'] : [])), redirection);
@@ -61,7 +61,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     }
   });
 
-  it('a failure is never hidden: exit code 1', async () => {
+  it('a failed migration exits with 1', async () => {
     const kms = await refusingKms('no');
     const place = await hospital(lab, { documents: 0, masterKey });
     try {
@@ -91,7 +91,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     }
   });
 
-  it('a reader that does not read stops no migration, and one SIGTERM ends it', async () => {
+  it('a migration continues when nobody reads its output, and one SIGTERM ends it', async () => {
     const place = await hospital(lab, { documents: 0, masterKey });
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 2) child.kill('SIGTERM'); } });
     // Nobody reads these pipes.
@@ -121,7 +121,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     assert.deepEqual(await providersOf(place), ['aws']);
   });
 
-  it('a terminal that is gone stops nothing, and its hang-up is a signal like others', async () => {
+  it('a migration continues when its terminal closes, and SIGHUP ends it like other signals', async () => {
     for (const [kind, expected, providers] of [['lost', 0, ['aws']], ['hangup', 129, undefined]]) {
       const place = await hospital(lab, { documents: 0, masterKey });
       let child;
@@ -160,7 +160,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     assert.deepEqual(await providersOf(place), ['local']);
   });
 
-  it('a connection that is cut in the middle is a matter of the key vault, not of this program', async () => {
+  it('a connection that breaks during a write is reported with a KEY_VAULT_ code, not INTERNAL', async () => {
     const place = await hospital(lab, { documents: 0, masterKey });
     const isRewrap = (bytes) => bytes.includes('keyMaterial') && bytes.includes('$set');
     const proxy = await stallingServer(lab.uri, isRewrap, () => { void proxy.close(); });
@@ -171,7 +171,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     assert.ok(codes.length > 0 && codes.every((one) => one.startsWith('KEY_VAULT_')), codes.join());
   });
 
-  it('names of others forge no line and no colour, and --json has them as they are', async () => {
+  it('control characters in names of keys and providers are escaped; --json keeps the names', async () => {
     const forged = 'x\u001b[2K\r\nok    data key              forged\u202e\u200b\u2028';
     const place = await hospital(lab, { documents: 1, masterKey });
     const vault = lab.client.db(place.database).collection('__keyVault');
@@ -200,7 +200,7 @@ describe('csfle and streams that fail', { timeout: 400_000, skip: isWindows && '
     assert.ok(JSON.parse(stdout).keys.some(({ keyAltNames }) => keyAltNames.includes(forged)));
   });
 
-  it('FIFOs, devices and folders are refused at once, for every path that it reads', async () => {
+  it('FIFOs, devices and folders are refused at once for every option that names an input file', async () => {
     const fifo = join(folder, 'fifo');
     assert.equal(spawnSync('mkfifo', [fifo]).status, 0);
     await chmod(fifo, 0o600);

@@ -48,7 +48,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a collection that was named and is not there is a failure', async () => {
+  it('a missing collection that an option names is a failure', async () => {
     const before = await place.dump();
     const doctor = await run(['doctor', ...local, '--collection', place.patientsNamespace, '--collection', nowhere(), '--json']);
     const { findings } = JSON.parse(doctor.stdout);
@@ -62,7 +62,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('an empty key vault is said on standard error, and fails what would stand for work', async () => {
+  it('an empty key vault gives a warning, and makes backup create and migrate --execute fail', async () => {
     for (const [args, what] of [
       [['keys', 'list'], 'data key'], [['keys', 'rewrap', '--all', ...local], 'data key'], [['keys', 'restore', '--all'], 'retired key'],
     ]) {
@@ -89,7 +89,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual([allowed.code, JSON.parse(allowed.stdout).ok, JSON.parse(allowed.stdout).executed], [0, true, false]);
   });
 
-  it('a file that is not there is shown with the folder in which it was looked for', async () => {
+  it('the error for a missing file names the folder that was searched', async () => {
     for (const args of [
       ['doctor', '--local-key-file', 'absent.bin'], ['backup', 'restore', 'absent.bin', ...sealed], ['backup', 'create', 'absent/x.bin', ...sealed],
     ]) {
@@ -99,7 +99,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a local key file of another key is named in errors, plans and reports, and the flag with it', async () => {
+  it('a local key file that does not open the keys is named with its flag in errors, plans and reports', async () => {
     const wrong = ['--local-key-file', join(folder, 'wrong.bin')];
     await writeFile(wrong[1], Buffer.alloc(96, 7), { mode: 0o600 });
     for (const args of [
@@ -113,7 +113,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('backups that do not open are named with their seal; verify lists keys, providers and seal', async () => {
+  it('the error for a backup that does not open names the kind of its seal; verify lists keys, providers and seal', async () => {
     const file = join(folder, 'seal.csfle-backup');
     assert.equal((await run(['backup', 'create', file, ...sealed])).code, 0);
     const other = join(folder, 'other.txt');
@@ -128,7 +128,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.match(stdout, /^ {2}[0-9a-f-]{36} {2}.*\bssn\b.* local *$/m);
   });
 
-  it('a purge of nothing says what there was', async () => {
+  it('a purge without a matching key prints the number of retired keys', async () => {
     const { code, stdout } = await run(['keys', 'purge', '--before', '2026-01-01', ...local]);
     assert.equal(code, 0);
     assert.match(stdout, /^no key was retired before 2026-01-01T00:00:00\.000Z: 0 retired keys in all$/m);
@@ -143,7 +143,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('to take a name from a key that does not have it fails, and changes nothing', async () => {
+  it('alt-name remove of a name that the key does not have fails and changes nothing', async () => {
     const before = await place.dump();
     const { code, stderr } = await run(['keys', 'alt-name', 'remove', 'ssn', 'nobody']);
     assert.equal(code, 1);
@@ -151,7 +151,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('decrypt says each cause once, with its documents and the flag to add', async () => {
+  it('decrypt prints each cause of failure once, with the affected documents and the flag to add', async () => {
     const { code, stdout, stderr } = await run(['decrypt', place.patientsNamespace]);
     assert.deepEqual([code, stdout], [1, '']);
     assert.equal(stderr.match(/KMS_PROVIDER_NOT_CONFIGURED/g).length, 1);
@@ -160,7 +160,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual([asJson.code, JSON.parse(asJson.stdout)], [1, []]);
   });
 
-  it('an option is no value of another: what a variable of the shell left out is missed', async () => {
+  it('a value that starts with -- is refused: the value of the option before it is missing', async () => {
     const before = await place.dump();
     for (const args of [
       ['migrate', ...target(), ...local, '--passphrase-file', '--execute'], ['keys', 'list', '--uri', '--json'],
@@ -173,7 +173,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('an endpoint with a scheme is refused, and nothing of it is shown', async () => {
+  it('an endpoint with a scheme is refused, and the message does not quote it', async () => {
     for (const option of ['--endpoint', '--from-endpoint']) {
       const ofSource = option === '--endpoint' ? local : ['--from', 'aws', '--from-key-arn', lab.to.key];
       const { code, stderr } = await run(['migrate', ...target(), ...ofSource, option, 'http://user:secret@127.0.0.1:9']);
@@ -183,7 +183,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('SIGINT during a purge ends with what was destroyed', async () => {
+  it('SIGINT during a purge prints what was destroyed, and exits with 130', async () => {
     const own = await hospital(lab, { documents: 0 });
     const key = ['--local-key-file', await lab.keyFileOf(own)];
     const retired = await run(
@@ -211,7 +211,7 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a backup that fails is said once, with its own next step', async () => {
+  it('a failed backup is reported once, with the option to change', async () => {
     const { code, stdout } = await run(['migrate', ...target(), ...local, ...sealed, '--backup-file', local[1], '--execute']);
     assert.equal(code, 1);
     assert.match(stdout, /^Nothing was written: the backup failed: .*\[MIGRATION_BACKUP_FAILED\]\nName a new file with --backup-file/m);

@@ -33,7 +33,7 @@ describe('after backups were sealed and opened, the WebAssembly memory', { timeo
 
   const open = () => session.engine(Uint8Array.from(masterKey), randomBytes(96));
 
-  it('held them while they were in use', async () => {
+  it('contains the secrets while they are in use (control)', async () => {
     const engine = open();
     const machine = engine.sealBackup(document(AWS), facts, records);
     assert.notDeepEqual(namesFound(), []);
@@ -41,7 +41,7 @@ describe('after backups were sealed and opened, the WebAssembly memory', { timeo
     engine.free();
   });
 
-  it('holds none after sealing and opening under every kind of key', async () => {
+  it('contains no secret after sealing and opening under every kind of key', async () => {
     const engine = open();
     const files = [
       await session.run(engine.sealBackupWithPassphrase(words(), { memoryKiB: 19_456, iterations: 2 }, facts, records)),
@@ -69,7 +69,7 @@ describe('after backups were sealed and opened, the WebAssembly memory', { timeo
     assert.deepEqual(namesFound(), []);
   });
 
-  it('holds none after failures', async () => {
+  it('contains no secret after failures', async () => {
     const engine = open();
     const file = await session.run(engine.sealBackupWithPassphrase(words(), { memoryKiB: 19_456, iterations: 2 }, facts, records));
     const fails = (work, code) => assert.rejects(async () => session.run(work()), { code });

@@ -62,7 +62,7 @@ describe('master keys in mongosh', { timeout: 300_000 }, () => {
     assert.equal(required.stdout, `made a new local master key: ${join(shell.folder, 'required.bin')}\n1\n`);
   });
 
-  it('createKey and createDataKey refuse a master key that opens no key of the vault, unless a second one is meant', async () => {
+  it('createKey and createDataKey refuse a local master key that opens no key of the vault, without newMasterKey', async () => {
     const { prelude, keys } = newVault();
     const value = await evaluate(`${prelude} csfle.keyVault(options).createKey('local', ['first']); const vault = csfle.keyVault(foreign);
       ({ refused: [() => vault.createKey('local', ['second']), () => vault.createKey('local'),
@@ -79,7 +79,7 @@ describe('master keys in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual((await keys()).map(({ masterKey }) => masterKey.provider).sort(), ['local', 'local', 'local', 'local', 'local:new']);
   });
 
-  it('migrate and rewrapManyDataKey towards such a master key refuse it too', async () => {
+  it('migrate and rewrapManyDataKey to a local master key that opens no key are refused', async () => {
     const { prelude, keys } = newVault();
     await evaluate(`${prelude} const vault = csfle.keyVault(options); vault.createKey('local', ['stays']);
       vault.createKey('aws', { masterKey: to, keyAltNames: ['goes'] }); 0`.replace(

@@ -41,7 +41,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     return stdout;
   };
 
-  it('an option that is not known is refused with the list of the shell', async () => {
+  it("an unknown option is refused with the list of the shell's options", async () => {
     const value = await evaluate(`({ migrate: fails(() => csfle.migrate({ ...options, collection: [] })),
         status: fails(() => csfle.status({ ...options, from: { provider: 'local' } })),
       keyVault: fails(() => csfle.keyVault({ ...options, keyVaultStore: {} })),
@@ -59,7 +59,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.match(text, new RegExp(`^ {2}vault +${database}\\.__keyVault at ${new URL(uri).host}$`, 'm'));
   });
 
-  it('a key file that does not open the keys is named, with the next step, in plan and status', async () => {
+  it('plan and status name a key file that does not open the keys, with the next step', async () => {
     const wrong = "{ ...options, kmsProviders: { local: csfle.localKeyFile('new.bin') } }";
     const text = await printed(
       `csfle.migrate({ ...${wrong}, to: { provider: 'local' }, newMasterKey: true, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'] })`,
@@ -71,7 +71,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.match(keyVault.closedKeys[0].remedy, /csfle\.localKeyFile/);
   });
 
-  it('an empty key vault and a missing collection fail what would stand for work', async () => {
+  it('backup.create and migrate with execute fail for an empty key vault and for a missing collection', async () => {
     const value = await evaluate(`({ backup: fails(() => csfle.backup.create('empty.csfle-backup', { keyVaultNamespace: empty.keyVaultNamespace, ...words })),
       decrypt: fails(() => csfle.migrate({ ...empty, ...words, mode: 'decrypt', collections: ['${database}.__keyVault'], confirmPlaintext: true,
         execute: true })),
@@ -86,7 +86,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual([Number(made.keys), existsSync(join(shell.folder, 'empty.csfle-backup'))], [0, true]);
   });
 
-  it('restore prints a plan that says that nothing was written; the report stays data', async () => {
+  it('restore prints its plan as text; the returned report is plain data', async () => {
     await evaluate("csfle.backup.create('one.csfle-backup', { keyVaultNamespace: options.keyVaultNamespace, ...words })");
     const { keyId } = { keyId: (await client.db(database).collection('__keyVault').findOne())._id };
     await client.db(database).collection('__keyVault').deleteOne({ _id: keyId });
@@ -100,7 +100,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual([report.executed, report.ok, report.inserted.length, report.replacedFile], [true, true, 1, null]);
   });
 
-  it('a backup that does not open is named with its seal, a missing file with its folder', async () => {
+  it('the error for a backup that does not open names its kind of seal, that for a missing file its folder', async () => {
     const value = await evaluate(`fs.writeFileSync('other.txt', 'another passphrase', { mode: 0o600 });
       ({ wrong: fails(() => csfle.backup.verify('one.csfle-backup', { passphraseFile: 'other.txt' })),
         none: fails(() => csfle.backup.verify('other.txt', words)), absent: fails(() => csfle.localKeyFile('absent.bin')) })`);
@@ -111,7 +111,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.ok(value.absent.message.includes(join(shell.folder, 'absent.bin')), value.absent.message);
   });
 
-  it('Ctrl-C finishes the write in flight, prints a report, and says how to go on', async () => {
+  it('Ctrl-C during a migration waits for the pending write, prints a report and how to continue', async () => {
     const { kmsEndpoint, keyArn, region } = await testServices();
     const vault = client.db(database).collection('interrupted');
     const made = await evaluate(
@@ -144,7 +144,7 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     }
   });
 
-  it('help lists the object of backups, and a failed backup has its remedy on a line of its own', async () => {
+  it('help lists csfle.backup, and a failed backup is printed with its remedy on a separate line', async () => {
     const { stdout } = await shell.run(undefined, { uri, json: false, input: `${shell.load}\ncsfle.help()\n` });
     assert.match(stdout, /^ +backup +Sealed backups/m);
     const text = await printed(

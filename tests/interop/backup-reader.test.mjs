@@ -31,7 +31,7 @@ async function vault() {
   return { store, local };
 }
 
-test('what is sealed here is opened there, and the other way round', async () => {
+test('a backup sealed by one implementation is opened by the other, in both directions', async () => {
   const { store, local } = await vault();
   const localKey = local.key.toString('hex');
   const passphrase = 'pass\u00e9 compos\u00e9';
@@ -57,7 +57,7 @@ test('what is sealed here is opened there, and the other way round', async () =>
   }
 });
 
-test('the vectors that open give the same content there', () => {
+test('the other implementation reads the same content from every valid vector', () => {
   const folder = join(root, 'tests', 'vectors', 'sealed-backup');
   const vectors = readdirSync(folder).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8'))).filter(({ expect }) => expect === 'ok');
   assert.equal(vectors.length, 2);

@@ -32,7 +32,7 @@ test('the core crate depends on no JavaScript and no input or output crate', () 
   assert.deepEqual(tree.filter((line) => ofJavaScript.test(line) || ofInputOutput.test(line)), []);
 });
 
-test('compiled to wasm, only the bson crate brings JavaScript into the core', () => {
+test('compiled to wasm, the core has no direct dependency on a JavaScript crate', () => {
   const direct = output(cargoBin('cargo'), [
     'tree', '--package', 'csfle-core', '--edges', 'normal', '--prefix', 'none', '--depth', '1', '--target', 'wasm32-unknown-unknown',
   ]).split('\n');
@@ -54,25 +54,25 @@ const crateEdges = readdirSync(join(root, 'crate', 'core', 'src'), { recursive: 
     return crateImports(readFileSync(join(root, 'crate', 'core', 'src', path), 'utf8')).map((to) => ({ from, to: /^[A-Z]/.test(to) ? 'lib' : to }));
   });
 
-test('every module of the core has a layer', () => {
+test('the list of layers names every module of the core', () => {
   const modules = new Set(crateEdges.flatMap(({ from, to }) => [from, to]));
   assert.ok(modules.size > 8);
   assert.deepEqual([...modules].filter((module) => crateLayerOf(module) === -1), []);
 });
 
-test('no import of the core points up', () => {
+test('a module of the core imports only from its own layer and lower layers', () => {
   // Errors and results are named by everyone as crate::Error and crate::Result.
   const up = crateEdges.filter(({ to }) => to !== 'lib').filter(({ from, to }) => crateLayerOf(to) > crateLayerOf(from));
   assert.deepEqual(up.map(spelled), []);
 });
 
-test('cryptography never hears of BSON, nor payload layouts of keys', () => {
+test('crypto imports only error and secret, payload only error', () => {
   const allowed = { crypto: ['error', 'secret', 'lib'], payload: ['error', 'lib'] };
   const stray = crateEdges.filter(({ from, to }) => from in allowed && to !== from && !allowed[from].includes(to));
   assert.deepEqual(stray.map(spelled), []);
 });
 
-test('secret.rs alone names zeroize', () => {
+test('only secret.rs uses zeroize', () => {
   const folder = join(root, 'crate');
   const sources = readdirSync(folder, { recursive: true }).filter((path) => /src[/\\].*\.rs$/.test(path));
   const naming = sources.filter((path) => /\bzeroize::/.test(readFileSync(join(folder, path), 'utf8')));
@@ -95,7 +95,7 @@ const layers = [
 
 const layerOf = (path) => layers.findIndex(([, pattern]) => pattern.test(path));
 
-test('every module of js/ has a layer', () => {
+test('the list of layers names every module of js/', () => {
   assert.ok(sources.length > 10);
   assert.deepEqual(sources.filter((path) => layerOf(path) === -1), []);
 });
@@ -113,12 +113,12 @@ function resolved(from, specifier) {
 const isInTree = ({ to }) => to.startsWith('js/');
 const spelled = ({ from, to }) => `${from} -> ${to}`;
 
-test('no import of js/ points up', () => {
+test('a module of js/ imports only from its own layer and lower layers', () => {
   const up = edges.filter(isInTree).filter(({ from, to }) => layerOf(to) > layerOf(from));
   assert.deepEqual(up.map(spelled), []);
 });
 
-test('imports between modules form no cycle', () => {
+test('value imports between modules of js/ form no cycle', () => {
   const next = new Map(sources.map((path) => [path, edges.filter((edge) => edge.from === path && isInTree(edge) && !edge.isTypeOnly).map(({ to }) => to)]));
   const finished = new Set();
   const visit = (path, trail) => {
@@ -130,12 +130,12 @@ test('imports between modules form no cycle', () => {
   for (const path of sources) visit(path, []);
 });
 
-test('wasm.ts alone imports the generated glue', () => {
+test('only wasm.ts imports the generated glue', () => {
   const importers = new Set(edges.filter(({ to }) => to.startsWith('js/generated/')).map(({ from }) => from));
   assert.deepEqual([...importers], ['js/wasm.ts']);
 });
 
-test('the shell and the command use public names only, and not each other', () => {
+test('js/mongosh and js/cli import only public entries and js/node, and not each other', () => {
   const entries = ['js/index.ts', 'js/entry/node.ts'];
   const product = (path) => path.split('/')[1];
   const deep = edges.filter((edge) => /^js\/(mongosh|cli)\//.test(edge.from) && isInTree(edge))
@@ -143,7 +143,7 @@ test('the shell and the command use public names only, and not each other', () =
   assert.deepEqual(deep.map(spelled), []);
 });
 
-test('the library imports no package and no module of Node', () => {
+test('the library (js/ without entry, node, mongosh and cli) imports no package and no module of Node', () => {
   const library = edges.filter(({ from, to }) => !/^js\/(entry|node|mongosh|cli)\//.test(from) && (!to.startsWith('js/') || to.startsWith('js/node/')));
   assert.deepEqual(library.map(spelled), []);
 });
@@ -157,7 +157,7 @@ function fileFunctionsOf(path) {
   return [...code.matchAll(/import \{([^}]*)\} from 'node:fs'/g)].flatMap(([, names]) => names.split(',').map((name) => name.trim()));
 }
 
-test('node/files.ts alone reads and writes files, but for those of installed packages', () => {
+test('only node/files.ts reads and writes files; two modules read a file of an installed package', () => {
   // existsSync and the closing of a descriptor touch no contents.
   const harmless = ['existsSync', 'closeSync'];
   const using = sources.map((path) => [path, fileFunctionsOf(path).filter((name) => !harmless.includes(name))]).filter(([path, names]) =>
@@ -168,7 +168,7 @@ test('node/files.ts alone reads and writes files, but for those of installed pac
   assert.match(readFileSync(join(root, 'js/entry/node.ts'), 'utf8'), /readFileSync\(join\(__dirname, 'csfle\.wasm'\)\)/);
 });
 
-test('cli/stream.ts alone writes to the streams of the command, and gets visible text', () => {
+test('the command writes to its streams only through cli/stream.ts, with control characters escaped', () => {
   const command = sources.filter((path) => path.startsWith('js/cli/'));
   const codeOf = (path) => readFileSync(join(root, path), 'utf8').replace(/\/\*[\s\S]*?\*\//g, '').replace(/\/\/.*$/gm, '');
   const naming = (pattern) => command.filter((path) => pattern.test(codeOf(path)));
@@ -192,12 +192,12 @@ test('cli/stream.ts alone writes to the streams of the command, and gets visible
 
 // ---- types
 
-test('no source file switches the type checker off', () => {
+test('no source file disables the type checker or the linter by a comment', () => {
   const switches = /@ts-(ignore|nocheck|expect-error)|biome-ignore/;
   assert.deepEqual(sources.filter((path) => switches.test(readFileSync(join(root, path), 'utf8'))), []);
 });
 
-test('no published declaration says any', () => {
+test('no published type declaration uses the type any', () => {
   const folder = join(root, 'dist', 'types');
   const declarations = readdirSync(folder, { recursive: true }).filter((path) => path.endsWith('.d.ts'));
   assert.ok(declarations.length > 10);
@@ -222,7 +222,7 @@ test('no committed file names the host of a package registry', () => {
   assert.deepEqual(committed.filter((path) => hosts.some((host) => textOf(path).includes(host))), []);
 });
 
-test("no committed file names a folder of somebody's machine", () => {
+test("no committed file contains an absolute path of a home folder or of this checkout", () => {
   const folders = /(?<![\w.$}])\/(?:root|home\/\w+|Users\/\w+)\/\w/;
   const here = [`${homedir()}/`, `${root}/`];
   const offenders = committed.filter((path) => folders.test(textOf(path)) || here.some((folder) => textOf(path).includes(folder)));
@@ -247,7 +247,7 @@ test('no committed file is native code or wasm', () => {
   assert.deepEqual(committed.filter((path) => /\.(node|so|dylib|dll|exe|wasm|a|o)$/.test(path)), []);
 });
 
-test('the tree has the top level folders it was given, and no others', () => {
+test('the top-level folders are .cargo, .ci, crate, docs, js and tests', () => {
   const folders = new Set(committed.filter((path) => path.includes('/')).map((path) => path.split('/')[0]));
   assert.deepEqual([...folders].sort(), ['.cargo', '.ci', 'crate', 'docs', 'js', 'tests']);
 });
@@ -266,7 +266,7 @@ function packedFiles() {
   return packed;
 }
 
-test('the package holds everything its manifest names', () => {
+test('the package contains every file that exports and bin of package.json name', () => {
   const named = [...targets(manifest.exports), ...Object.values(manifest.bin)].map((path) => path.replace(/^\.\//, ''));
   assert.ok(named.length > 10);
   assert.deepEqual(named.filter((path) => !packedFiles().includes(path)), []);
@@ -283,7 +283,7 @@ test('the package holds the shell loader, the licence and no native code, instal
   assert.deepEqual(['preinstall', 'install', 'postinstall', 'prepare'].filter((script) => script in manifest.scripts), []);
 });
 
-test('the package brings one wasm artifact, the same as a module, and no runtime dependency', () => {
+test('the package has one .wasm file, the same bytes in csfle.wasm.cjs, no runtime dependency and no path of the build machine', () => {
   assert.deepEqual(packedFiles().filter((path) => path.endsWith('.wasm')), ['dist/csfle.wasm']);
   const inModule = brotliDecompressSync(Buffer.from(createRequire(import.meta.url)('../../dist/csfle.wasm.cjs'), 'base64'));
   assert.ok(inModule.equals(readFileSync(join(root, 'dist', 'csfle.wasm'))));
@@ -307,8 +307,18 @@ test('THIRD-PARTY-NOTICES names every crate that is linked and every package tha
   }
 });
 
-test('README says how large csfle.wasm is, to two per cent', () => {
+test('the size of csfle.wasm in README is right within 2 %', () => {
   const [, said] = /`csfle\.wasm` is (\d+) kB gzipped/.exec(textOf('README.md'));
   const size = gzipSync(readFileSync(join(root, 'dist', 'csfle.wasm')), { level: 9 }).length / 1000;
   assert.ok(Math.abs(size - said) < size / 50, `${size} kB`);
+});
+
+test('README and SECURITY name the peers of package.json as required or optional', () => {
+  const peers = Object.keys(manifest.peerDependencies);
+  const optional = peers.filter((name) => manifest.peerDependenciesMeta[name]?.optional === true).sort();
+  for (const path of ['README.md', 'SECURITY.md']) {
+    const text = textOf(path).replace(/\s+/g, ' ');
+    const [, required, first, second] = /no runtime dependencies[.;] [Ii]ts peers are `([^`]+)` and, both optional, `([^`]+)` and `([^`]+)`/.exec(text) ?? [];
+    assert.deepEqual([required, ...[first, second].sort()], [...peers.filter((name) => !optional.includes(name)), ...optional], path);
+  }
 });

@@ -220,7 +220,7 @@ test('bytes of another realm are bytes', async () => {
   other.close();
 });
 
-test('an object can be disposed of', async () => {
+test('a ClientEncryption can be disposed of with Symbol.dispose', async () => {
   assert.equal(typeof Symbol.dispose, 'symbol', 'this host has Symbol.dispose');
   const one = localEncryption();
   one[Symbol.dispose]();
@@ -238,7 +238,7 @@ test('rules that would encrypt nothing are refused', async () => {
   await failsWith('OPTION_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields: { ssn: rule }, feilds: {} }));
 });
 
-test('what writes or destroys asks for true itself: text is no answer', async () => {
+test('options that write or destroy accept only true and false, no text', async () => {
   const evidence = { skipNamespaces: ['*'], reason: 'everything is in memory' };
   const common = { keyVault: store, kmsProviders };
   const calls = [
@@ -259,7 +259,7 @@ test('what writes or destroys asks for true itself: text is no answer', async ()
     await failsWith('KEY_REFERENCE_INVALID', () => restoreRetiredKeys({ keyVault: store, keys: [id] }));
 });
 
-test('a misspelt option gets the name that it was most likely meant to be', async () => {
+test('the error for a misspelt option suggests the most similar option', async () => {
   for (const [misspelt, meant] of [
     ['keyVaultNamspace', 'keyVaultNamespace'], ['kmsTimeoutMs', 'kmsTimeoutMS'], ['sigal', 'signal'], ['trustedMasterKey', 'trustedMasterKeys'],
   ])
@@ -268,7 +268,7 @@ test('a misspelt option gets the name that it was most likely meant to be', asyn
   assert.match((await failsWith('OPTION_INVALID', () => migrate({ keyVault: store, kmsProviders, excute: true }))).message, /did you mean `execute`/);
 });
 
-test('methods work without their object, and one document is not many', async () => {
+test('methods work detached from their object, and decryptDocument refuses an array or a cursor of documents', async () => {
   const { decryptDocument, encryptDocument, encrypt, decrypt } = localEncryption({ store });
   const fields = { ssn: { algorithm: RANDOM, keyId } };
   const encrypted = await Promise.all([{ ssn: '1' }, { ssn: '2' }].map((one) => encryptDocument(one, { fields })));

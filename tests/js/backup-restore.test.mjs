@@ -31,7 +31,7 @@ async function lost() {
 }
 
 describe('a restore of keys that are gone', () => {
-  it('opens each where a provider is at hand, of a KMS twice, and names the others', async () => {
+  it('opens each key whose provider is given, a KMS key twice, and lists the others as unproven', async () => {
     const { documents, keyVault, kmsProviders, ids, stored } = await lost();
     const plan = await restoreBackup({ documents, keyVault, kmsProviders });
     assert.deepEqual([plan.inserted, plan.unproven, kmsProviders.aws.asked.length], [ids, [], 4]);
@@ -83,7 +83,7 @@ describe('a restore of keys that are gone', () => {
     assert.deepEqual(await keyVault.find({}), []);
   });
 
-  it('holds each against the trust lists, sealed or not, whatever providers there are', async () => {
+  it('checks every key against trustedMasterKeys and allowedEndpoints, for sealed and plain backups', async () => {
     const { documents, keyVault, kmsProviders, ids } = await lost();
     documents[2] = { ...documents[2], masterKey: { ...documents[2].masterKey, endpoint: 'kms.attacker.example' } };
     const source = new MemoryKeyVaultStore();
@@ -102,7 +102,7 @@ describe('a restore of keys that are gone', () => {
     assert.equal((await keyVault.find({})).length, 1);
   });
 
-  it('inserts what is no well-formed key document on demand only', async () => {
+  it('inserts malformed key documents only with allowUnproven', async () => {
     const { documents, keyVault } = await lost();
     const malformed = { ...documents[0], masterKey: { provider: 'nobody' } };
     const refused = await restoreBackup({ documents: [malformed], keyVault, execute: true });
@@ -125,7 +125,7 @@ describe('a restore of keys that are gone', () => {
     await assert.rejects(verifyBackup(bytes, limited), { code: 'KMS_TIMED_OUT' });
   });
 
-  it('repeats nothing of what others threw: it may quote documents', async () => {
+  it('the report does not repeat messages of errors that callbacks threw', async () => {
     const { documents, keyVault } = await lost();
     await restoreBackup({ documents, keyVault, execute: true });
     const [{ _id, keyMaterial, masterKey }] = documents;
@@ -152,7 +152,7 @@ describe('a restore that overwrites', () => {
     return { kmsProviders, id: id.toHexString(true), options: { documents, keyVault: store, overwrite: true, execute: true, replaced } };
   }
 
-  it('without the KMS opens the wrapping of the backup at least, and says that nothing was compared', async () => {
+  it('without the KMS, allowUnproven opens the wrapping of the backup and reports that none was compared', async () => {
     const { kmsProviders, id, options } = await rewrapped();
     const hanging = { ...kmsProviders.aws, decrypt: () => new Promise(() => undefined) };
     const limits = { kmsTimeoutMS: 20, kmsRetries: 0 };
@@ -175,7 +175,7 @@ describe('a restore that overwrites', () => {
     assert.deepEqual([keyAltNames, masterKey], [['now'], { provider: 'local' }]);
   });
 
-  it('does not believe a KMS that gives the same wrapping two answers', async () => {
+  it('a key whose KMS gives two different answers for one wrapping is refused', async () => {
     const { kmsProviders, id, options } = await rewrapped();
     const [present] = await options.keyVault.find({});
     const material = invert(present.keyMaterial.buffer.subarray(40));
@@ -211,7 +211,7 @@ describe('secrets of a backup', () => {
     assert.deepEqual(handedOut, [Buffer.alloc(96)]);
   });
 
-  it('a reader that fails later leaves no copy of it', async () => {
+  it('a local master key is wiped when another reader fails later', async () => {
     const { decodeContent } = await sourceModule('js/backup/records.ts');
     const document = (value) => bson.serialize(value);
     const content = Buffer.concat([

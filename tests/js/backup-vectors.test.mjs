@@ -10,7 +10,7 @@ const folder = join(root, 'tests', 'vectors', 'sealed-backup');
 const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
 const known = ['origin', 'comment', 'expect', 'localMasterKey', 'file', 'passphrase', 'content'];
 
-test('there are vectors, and each has known fields only', () => {
+test('the folder has vectors, and each vector has only known fields', () => {
   assert.ok(names.length >= 30);
   for (const name of names) {
     const unknown = Object.keys(JSON.parse(readFileSync(join(folder, name), 'utf8'))).filter((field) => !known.includes(field));

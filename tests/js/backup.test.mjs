@@ -41,7 +41,7 @@ describe('createBackup', () => {
     assert.match(contents.manifest.tool, /^csfle-wasm \d+\.\d+\.\d+/);
   });
 
-  it('shows nothing of the vault but its size', async () => {
+  it('a sealed backup shows only the size of the vault', async () => {
     const { store, idTexts } = await vault();
     const { bytes } = await createBackup({ keyVault: store, key: words });
     const text = Buffer.from(bytes).toString('latin1');
@@ -58,7 +58,7 @@ describe('createBackup', () => {
     assert.equal((await verifyBackup(made.bytes, { kmsProviders })).keys.length, 3);
   });
 
-  it('a KMS that lies gets no file', async () => {
+  it('no backup is returned when the KMS does not unwrap the backup key correctly', async () => {
     const { store } = await vault();
     const lies = [
       { ...invertingKms(), decrypt: () => randomBytes(96) },
@@ -78,7 +78,7 @@ describe('createBackup', () => {
       assert.equal((await verifyBackup(made.bytes, { passphrase: given })).keys.length, 3);
   });
 
-  it('refuses passphrases and costs that protect nothing or never end', async () => {
+  it('refuses passphrases that are too short, too long or not valid text, and Argon2 costs outside the limits', async () => {
     const { store } = await vault();
     const refused = async (key, code) => assert.rejects(createBackup({ keyVault: store, key }), { code });
     for (const weak of ['', 'seven77', 'e\u0301'.repeat(7), '\ud800 correct horse', Uint8Array.of(0xff, 1, 2, 3, 4, 5, 6, 7), 'a'.repeat(1025)])
@@ -98,7 +98,7 @@ describe('createBackup', () => {
 });
 
 describe('verifyBackup', () => {
-  it('tells what is in it, and names malformed key documents', async () => {
+  it('lists the contents, and names malformed key documents', async () => {
     const { store, idTexts } = await vault();
     await store.insert({ _id: new bson.UUID(), keyMaterial: 5 });
     const made = await createBackup({ keyVault: store, key: words });
@@ -152,7 +152,7 @@ describe('restoreBackup', () => {
     return { ...place, before, kept, now: await place.bytes(), options: { bytes, key: { passphrase }, keyVault: place.store, execute: true, replaced } };
   }
 
-  it('tells which keys are wrapped otherwise, and leaves them', async () => {
+  it('names keys with another wrapping and does not change them', async () => {
     const place = await rewrapped();
     const report = await restoreBackup(place.options);
     assert.deepEqual([report.ok, report.differing, report.replaced], [true, place.idTexts.slice(0, 2), []]);
@@ -208,7 +208,7 @@ describe('restoreBackup', () => {
     assert.deepEqual([report.ok, report.replaced.length, place.kept.length], [true, 2, 1]);
   });
 
-  it('a key that changes meanwhile stays as found', async () => {
+  it('a key that another client changes during the restore is not overwritten', async () => {
     const place = await rewrapped();
     const racing = new Proxy(place.store, { get: (store, name) => (name === 'rewrapIf' ? async () => false : store[name].bind(store)) });
     const report = await restoreBackup({ ...place.options, keyVault: racing, overwrite: true, allowUnproven: true });
@@ -219,7 +219,7 @@ describe('restoreBackup', () => {
     assert.deepEqual(await place.bytes(), place.now);
   });
 
-  it('takes key documents of a plain backup, and refuses what is none', async () => {
+  it('accepts key documents of a plain backup, and refuses other documents', async () => {
     const place = await vault();
     const documents = await place.store.find({});
     await place.store.retireKey(place.ids[1], { reason: 'a test', requestedBy: 'a test' });

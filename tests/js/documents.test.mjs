@@ -123,7 +123,7 @@ test('bytes that are no documents are BSON_MALFORMED', async () => {
   }
 });
 
-test('a rule that matches no value is refused, by document, unless it says that documents may lack the field', async () => {
+test('a document without a value at the path of a rule is refused, unless the rule is optional', async () => {
   const plain = { _id: 1, ssn: '1', visits: [] };
   const fails = async (documents, fields) => {
     await assert.rejects(encryption.encryptDocuments(documents, { fields }), (error) => {
@@ -149,7 +149,7 @@ test('a rule that matches no value is refused, by document, unless it says that 
   await assert.rejects(encryption.encrypt('x', { ...random, optional: true }), { code: 'OPTION_INVALID' });
 });
 
-test('what BSON makes a document of is encrypted as one, and what it leaves out does not stay in the clear', async () => {
+test('fields of a DBRef are encrypted; functions and symbols, which BSON leaves out, are not in the result', async () => {
   const id = new ObjectId();
   const plain = { med: new DBRef('c', id, 'd', { rec: 'SECRET', other: 1 }), plain: new DBRef('c', id) };
   const encrypted = await encryption.encryptDocument(plain, { fields: { 'med.rec': random } });
@@ -163,7 +163,7 @@ test('what BSON makes a document of is encrypted as one, and what it leaves out 
   assert.deepEqual(Object.keys(await encryption.encryptDocument(hidden, { fields: { ssn: random, run: optional, mark: optional } })), ['ssn']);
 });
 
-test('documents count as they are at the call, whatever their owner does with them afterwards', async () => {
+test('changes that the caller makes to documents after the call do not affect the result', async () => {
   const fields = { ssn: random, 'visits.note': { ...random, optional: true }, late: { ...random, optional: true } };
   const people = [{ _id: 1, ssn: 'a', visits: [{ note: 'x' }] }, { _id: 2, ssn: 'b', visits: [] }];
   const pending = encryption.encryptDocuments(people, { fields });
@@ -191,7 +191,7 @@ test('documents count as they are at the call, whatever their owner does with th
   assert.deepEqual((await reading).map(({ _id }) => _id), [1, 2]);
 });
 
-test('what would be encrypted as {} is refused, and so is a document that nobody waited for', async () => {
+test('values that BSON writes as {} are refused, and so are promises, holes, cycles and too deep nesting', async () => {
   class Hidden { #value = 'secret'; get value() { return this.#value; } }
   const lost = [
     Promise.resolve('x'), new Set(['x']), new ArrayBuffer(3), new URL('http://x/'), new Error('x'), Object('x'), Object(5), new Hidden(),
@@ -218,7 +218,7 @@ test('what would be encrypted as {} is refused, and so is a document that nobody
     await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument(document, { fields: { ssn: random } }));
 });
 
-test('other spellings of a path are refused, optional or not', async () => {
+test('update operators, dotted names and array indexes on a path are refused, for optional rules too', async () => {
   const optional = { ...random, optional: true };
   const cases = [[{ $set: { ssn: '1' } }, 'ssn'], [{ 'a.ssn': '1' }, 'a.ssn'], [{ v: [{ note: 'x' }] }, 'v.0.note'], [{ a: ['x'] }, 'a.0']];
   for (const [document, path] of cases)

@@ -148,7 +148,7 @@ const overtaken = (name, original) => function (...given) {
   return result;
 };
 
-test('another file that has taken the name is not removed', async () => {
+test('a failed write does not remove a file that another process created under the same name', async () => {
   const noLinks = () => { throw Object.assign(new Error('no links'), { code: 'EPERM' }); };
   for (const replaced of [
     { linkSync: overtaken('linkSync', linkSync) }, { linkSync: noLinks, openSync: overtaken('openSync', fs.openSync) },

@@ -163,7 +163,7 @@ test('a key or a name that was changed through this object is not used from the 
   encryption.close();
 });
 
-test('forgetKeys() makes the key vault be asked again after a change that another made', async () => {
+test('after forgetKeys() the next call reads the key vault again and sees changes of other clients', async () => {
   const store = new MemoryKeyVaultStore();
   const encryption = localEncryption({ store });
   const byId = { algorithm: RANDOM, keyId: await encryption.createDataKey('local') };

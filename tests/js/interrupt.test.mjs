@@ -29,7 +29,7 @@ describe('a signal', () => {
     assert.deepEqual(exits, [143]);
   });
 
-  it('that comes second ends the process at once', (t) => {
+  it('that is the second one ends the process at once', (t) => {
     const { interrupt, exits, notes } = interrupted(t, 'SIGINT');
     assert.deepEqual(exits, []);
     process.emit('SIGHUP', 'SIGHUP');

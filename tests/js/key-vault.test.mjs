@@ -246,7 +246,7 @@ test('driver: reads and writes are of the majority', async () => {
 const local = { local: { key: Buffer.alloc(96, 5) } };
 const indexOf = (name) => client.db(database).collection(name).indexes().then((all) => all.find(({ key }) => 'keyAltNames' in key), () => undefined);
 
-test('createDataKey makes sure of the unique index, once per vault and client', async (test) => {
+test('createDataKey creates the unique index once per key vault and client', async (test) => {
   const other = await new MongoClient((await testServices()).mongodbUri, { monitorCommands: true }).connect();
   test.after(() => other.close());
   const commands = [];
@@ -286,7 +286,7 @@ function restricted({ allows }) {
   };
 }
 
-test('createDataKey without the right to make the index: names are looked up, and a key without names needs none', async () => {
+test('createDataKey without the right to create the index looks the alternate names up before it inserts', async () => {
   const name = 'no_right';
   const open = (...allows) => new ClientEncryption(restricted({ allows }), { keyVaultNamespace: `${database}.${name}`, kmsProviders: local });
   const vault = client.db(database).collection(name);
@@ -308,7 +308,7 @@ test('createDataKey without the right to make the index: names are looked up, an
   for (const one of [reader, blind, allowed]) one.close();
 });
 
-test('createDataKey where names are shared already: the others stay, and no third key takes one', async () => {
+test('createDataKey in a vault with a duplicate alternate name changes no key and refuses a third key with that name', async () => {
   const vault = client.db(database).collection('shared');
   await vault.insertMany([keyDocument(['twice']), keyDocument(['twice'])]);
   const encryption = new ClientEncryption(client, { keyVaultNamespace: `${database}.shared`, kmsProviders: local });

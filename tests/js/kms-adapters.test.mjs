@@ -161,7 +161,7 @@ test('replies without bytes are KMS_REPLY_INVALID, clients without methods ARGUM
 });
 
 // Node's own cryptography and the real clients of Azure and Google give Buffers, of which slice() is a view.
-test('answers that are Buffers are used as they were given', async () => {
+test('answers of a KMS client that are Buffers give the right key material', async () => {
   const pad = padKms('buffers');
   const encrypt = async (call) => Buffer.from(await pad.encrypt(call));
   const decrypt = async (call) => Buffer.concat([await pad.decrypt(call)]);
@@ -185,7 +185,7 @@ test('answers that are Buffers are used as they were given', async () => {
   }
 });
 
-test('zeros are no key material: a callback that gives the same array again is told so', async () => {
+test('key material of zeros, from a callback that returns a wiped array again, is refused', async () => {
   const pad = padKms('kept');
   const store = new MemoryKeyVaultStore();
   const kept = new Map();

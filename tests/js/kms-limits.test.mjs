@@ -26,7 +26,7 @@ function hurry(t) {
   return durations;
 }
 
-test('with existing keys decrypt alone is called: an identity that may not encrypt reads and writes values', async () => {
+test('with existing keys only kms.decrypt is called, for encryption of values too', async () => {
   const { store, ids: [keyId], values } = await keysUnderKms(1);
   const kms = padKms('aws', async ({ operation }) => { if (operation === 'encrypt') throw new CsfleError('KMS_ACCESS_DENIED', 'kms:Decrypt alone'); });
   const encryption = withKms(kms, store);
@@ -37,7 +37,7 @@ test('with existing keys decrypt alone is called: an identity that may not encry
   encryption.close();
 });
 
-test('eight calls run at a time', async () => {
+test('eight KMS calls run at the same time by default', async () => {
   const { store, values } = await keysUnderKms(12);
   const kms = padKms('aws', () => sleep(5));
   const encryption = withKms(kms, store);
@@ -46,7 +46,7 @@ test('eight calls run at a time', async () => {
   encryption.close();
 });
 
-test('a call is repeated three times, after random pauses of at most 0.2, 0.4 and 0.8 seconds', async (t) => {
+test('a failed KMS call is repeated three times, after random pauses of at most 0.2, 0.4 and 0.8 seconds', async (t) => {
   const { store, values } = await keysUnderKms(1);
   const kms = padKms('aws', async () => { throw new CsfleError('KMS_THROTTLED', 'busy'); });
   const encryption = withKms(kms, store);
@@ -57,7 +57,7 @@ test('a call is repeated three times, after random pauses of at most 0.2, 0.4 an
   encryption.close();
 });
 
-test('each attempt may take ten seconds', async (t) => {
+test('each KMS attempt times out after ten seconds by default', async (t) => {
   const { store, values } = await keysUnderKms(1);
   const kms = padKms('aws', () => new Promise(() => {}));
   const encryption = withKms(kms, store);

@@ -5,7 +5,7 @@ import { sourceModule } from './source-module.mjs';
 
 const { ProgressView } = await sourceModule('js/cli/progress-view.ts');
 
-test('a bar is not longer than a narrow terminal, and wrapping is left as it is', () => {
+test('a progress bar fits into a narrow terminal and does not change its line wrapping', () => {
   for (const columns of [40, 60, 100]) {
     const written = [];
     const raw = { isTTY: true, columns, write: (text) => written.push(text) };

@@ -208,7 +208,7 @@ test('a filter keeps its types on the way to the store', async () => {
   encryption.close();
 });
 
-test('what a store says about a write is checked', async () => {
+test("a wrong answer of a store's rewrapIf() makes the rewrap fail", async () => {
   const answers = { 'no answer': [undefined, true], 'a write that was none': [true, false], 'a number': [1, true] };
   for (const [name, [answer, writes]] of Object.entries(answers)) {
     const store = new MemoryKeyVaultStore();

@@ -57,13 +57,13 @@ for (const { name, wording, forbidden } of hosts) {
 // About arguments that the hosts make themselves: they cannot be wrong there.
 const unreachable = ['a MongoClient is needed for the key vault'];
 
-test('texts of the command itself name no option of the library, unless they point to the library', () => {
+test('texts of the command name no option of the library, except where they refer to the library', () => {
   const own = messages(/^cli\/(?!words\.ts)/).map(({ text }) => text);
   assert.ok(own.length > 200, String(own.length));
   assert.deepEqual(own.filter((one) => hosts[0].forbidden.test(one) && !/\bthe library\b/.test(one)), []);
 });
 
-test('what belongs to the caller stays: names of collections, keys and files', () => {
+test('names of collections, keys and files of the caller are not replaced in messages', () => {
   for (const text of [
     'hospital.collections cannot be read', 'key 6c1f ("kmsProviders") is in use', 'the file /tmp/allowUnproven is there already', '"from" has no key',
   ])
@@ -73,7 +73,7 @@ test('what belongs to the caller stays: names of collections, keys and files', (
   assert.deepEqual([failure.id, failure.keyAltNames], ['deleteOldKeys', ['createdBefore']]);
 });
 
-test('an option of the library is said by its flag, with the remedy of that option', () => {
+test("messages of the command name the flag in place of the library's option, with the remedy of that option", () => {
   const said = (option, message) => inCommand.error({ code: 'OPTION_INVALID', message, remedy: 'r', details: { option } });
   assert.match(said('collections', 'the mode reencrypt needs collections: name every one').message, /needs --collection: /);
   assert.match(said('collections', 'x').remedy, /--collection/);

@@ -30,7 +30,7 @@ describe('backup and restore', { timeout: 240_000 }, () => {
     assert.equal((await place.migrate({ execute: true, onBackup })).ok, true);
   });
 
-  it('a backup that fails keeps everything from starting', async () => {
+  it('a migration whose backup fails writes nothing', async () => {
     const place = await hospital(lab, { documents: 0 });
     const before = await place.dump();
     const report = await place.migrate({ execute: true, onBackup: async () => { throw new Error('disk full'); } });
@@ -40,7 +40,7 @@ describe('backup and restore', { timeout: 240_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('a whole vault moves back to the local master key by the documents of onBackup alone', async () => {
+  it('the documents of onBackup are enough to restore the whole vault under the local master key', async () => {
     const place = await hospital(lab, { documents: 3 });
     let documents;
     await place.migrate({ execute: true, onBackup: (given) => { documents = given; } });

@@ -152,7 +152,7 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
     assert.equal(report.collections[0].documentsRewritten, 3);
   });
 
-  it('a change that was refused because another writer was faster is computed anew', async () => {
+  it('a change that a concurrent write made fail is computed again', async () => {
     const place = await hospital(lab, { documents: 4 });
     const inner = driverMigrationCollection(collectionOf(place));
     let raced = false;
@@ -174,7 +174,7 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
     assert.equal((await place.patients.findOne({ _id: 2 })).meanwhile, 1);
   });
 
-  it('a value in the scope of code is left, and the run does not say that it is done', async () => {
+  it('a value in the scope of code is not rewritten, and the report is not ok', async () => {
     for (const mode of ['reencrypt', 'decrypt']) {
       const place = await hospital(lab, { documents: 2 });
       const value = await place.encryption.encrypt('secret', { algorithm: RANDOM, keyId: place.keys.ssn });

@@ -155,7 +155,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.deepEqual(usesOf(await place.retire('notes', { schemas: broken }), place.id('notes')), [['lost.json', 'unreadable', 0]]);
   });
 
-  it('does not search what the server keeps for itself, and does search everything beside it', async () => {
+  it("skips the server's internal namespaces and searches all others", async () => {
     const place = await scene({ documents: 0 });
     const value = await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain });
     const reserved = {
@@ -314,7 +314,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.equal(both.keys.deleted, 3);
   });
 
-  it('names do not move away from a key while a collection that may hold values under it cannot be read', async () => {
+  it('alternate names stay at the old key while a collection that may hold its values cannot be read', async () => {
     const place = await scene();
     const dead = {
       namespace: 'far.away', estimatedCount: async () => 1,
@@ -341,7 +341,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     await assert.rejects(place.retire('plain', { skip: [] }), { code: 'OPTION_INVALID' });
   });
 
-  it('a second search that fails, or finds nothing because it was aborted, brings the keys back and names them', async () => {
+  it('when the second search fails or is aborted, the keys are restored and named in the report', async () => {
     for (const isAbort of [false, true]) {
       const place = await scene({ documents: 0 });
       const controller = new AbortController();
@@ -370,7 +370,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a removal that the server carried out and did not answer for is covered by the second search', async () => {
+  it('a removal whose answer was lost is included in the second search', async () => {
     for (const isUsed of [true, false]) {
       const place = await scene({ documents: 0 });
       const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
@@ -385,7 +385,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     }
   });
 
-  it('what comes back is the entry of this removal, whatever the clocks of other hosts said', async () => {
+  it('the restored entry is that of this removal, also when another entry has a later date', async () => {
     const place = await scene({ documents: 0 });
     const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
     const before = await place.vault.findOne({ _id: place.keys.plain });

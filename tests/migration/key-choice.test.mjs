@@ -79,7 +79,7 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.dump(), before);
   });
 
-  it('once the old keys are removed, the same ids are done, and a value under one of them is not', async () => {
+  it('keyIds of removed keys count as done, unless a value is still under one of them', async () => {
     const place = await hospital(lab, { documents: 2 });
     const value = await place.encryption.encrypt('late', { algorithm: DETERMINISTIC, keyId: place.keys.ssn });
     const choice = { keyIds: idsOf(place), deleteOldKeys: true };
@@ -100,7 +100,7 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     assert.deepEqual(late.remaining.values, [{ namespace: place.patientsNamespace, values: 1 }]);
   });
 
-  it('after a stop in the middle of removing keys, the same command does the rest', async () => {
+  it('after an interruption during the removal of keys, the same command removes the rest', async () => {
     const place = await hospital(lab, { documents: 2 });
     const choice = { keyIds: idsOf(place), deleteOldKeys: true };
     // As when the process ends after the first key: no call of the store is answered any more.

@@ -236,7 +236,7 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     encryption.close();
   });
 
-  it('rewrapManyDataKey believes no KMS that is wrong about one key each time', async () => {
+  it('rewrapManyDataKey notices a KMS that answers wrongly for one key every time', async () => {
     for (const lie of Object.keys(lies)) {
       for (const options of [{}, { provider: 'local' }, { provider: 'aws', masterKey: cmk('new') }]) {
         const place = await ward('aws');
@@ -272,7 +272,7 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     encryption.close();
   });
 
-  it('deterministic values are looked for although random ones were found', async () => {
+  it('the search for deterministic values continues after random ones were found', async () => {
     const place = await ward('aws');
     const { rows } = place.collection;
     const [first, last] = [rows.get(2), rows.get(2 + KEYS)];

@@ -92,7 +92,7 @@ describe('migration in memory', () => {
     assert.deepEqual([...collection.rows.values()].map((bytes) => bson.deserialize(bytes).note), ['note 0', 'note 1', 'note 2']);
   });
 
-  it('a search for uses leaves nothing of what it decrypted in the arrays that it made', async () => {
+  it('a search for uses wipes every array with decrypted values', async () => {
     const { store, kmsProviders, collection } = await ward();
     const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
     const secret = 'a secret that is long enough to be found';
@@ -164,7 +164,7 @@ describe('migration in memory', () => {
     });
   }
 
-  it('refuses a scan that goes on where the last one ended', async () => {
+  it('refuses a scan() that continues an earlier one instead of starting again', async () => {
     const { collection, run } = await ward();
     await new Promise((resolve) => setTimeout(resolve, 2));
     const once = collection.scan();

@@ -102,7 +102,7 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     assert.deepEqual(report.schemas, [`validator of ${place.patientsNamespace}`, 'schema of ours'].map((name) => ({ name, changes: 0, written: false })));
   });
 
-  it('reencrypt: another collection that holds values of the chosen keys keeps it from being done, also without deleteOldKeys', async () => {
+  it('reencrypt is not ok while another collection holds values of the chosen keys, also without deleteOldKeys', async () => {
     const place = await hospital(lab, { documents: 1 });
     const archive = lab.client.db(place.database).collection('archive');
     await archive.insertOne({ value: await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.plain }) });

@@ -51,7 +51,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     }),
   });
 
-  it('a store that only says that it retired a key is not believed, and a key without a copy goes back', async () => {
+  it('a store that reports a retirement without a copy gets KEY_VAULT_COPY_MISMATCH, and the key is restored', async () => {
     const evidence = { skipNamespaces: ['*'], reason: 'everything is in memory' };
     const lies = {
       'nothing moved': (store) =>
@@ -233,7 +233,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     assert.equal((await place.retire(place.keys.plain)).keys[0].outcome, 'retired');
   });
 
-  it('a purge of the earlier copy, at any point of a retirement, takes no last copy', async () => {
+  it('a purge of an earlier copy at any step of a retirement does not destroy the last copy', async () => {
     const RETIRED = '__keyVault.retired';
     for (const [name, method, isDone] of [[RETIRED, 'updateOne', false], [RETIRED, 'updateOne', true], ['__keyVault', 'deleteOne', true]]) {
       const place = await scene();
@@ -254,7 +254,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     }
   });
 
-  it('a purge that finds the key retired anew after it destroyed the copy puts the key back', async () => {
+  it('a purge restores the key when the key document disappears during the purge', async () => {
     const place = await scene();
     await place.collection('data').insertOne({ value: await place.encryption.encrypt('x', { algorithm: RANDOM, keyId: place.keys.ssn }) });
     const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
@@ -270,7 +270,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     assert.deepEqual(await place.raw('__keyVault', { _id: place.keys.ssn }), [before]);
   });
 
-  it('purging keeps a key that a schema names by a name that no key has, and takes dates of other realms', async () => {
+  it('a purge keeps a retired key that a schema names by alternate name, and accepts Date objects of other realms', async () => {
     const place = await scene();
     await place.encryption.deleteKey(place.keys.notes);
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -284,7 +284,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     await assert.rejects(place.purge({ schemas: {} }), { code: 'ARGUMENT_INVALID' });
   });
 
-  it('what is no entry of a retired key is left out, and one that holds another key is not restored', async () => {
+  it('malformed entries are not listed as retired keys, and an entry that holds another key is not restored', async () => {
     const place = await scene();
     const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
     const own = await place.store.retireKey(place.keys.ssn, note);

@@ -80,7 +80,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     assert.deepEqual(failuresOf(unknown), [{ kind: 'collection', id: 'a.b', code: 'BACKUP_COLLECTION_FAILED' }]);
   });
 
-  it('a migration takes it before the first write, and the report names it', async () => {
+  it('a migration creates the backup before its first write, and the report names it', async () => {
     const place = await hospital(lab, { documents: 0 });
     const before = await stored(place);
     const file = memoryFile();
@@ -114,7 +114,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     assert.equal((await verifyBackup(file.bytes, { kmsProviders: { aws: lab.aws } })).keys.length, 3);
   });
 
-  it('a backup that fails keeps everything from starting', async () => {
+  it('a migration whose backup fails writes nothing', async () => {
     const place = await hospital(lab, { documents: 0 });
     const before = await place.dump();
     const failing = [
@@ -174,7 +174,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     await refused(place);
   });
 
-  it('a migration without a key to migrate takes one before it strips a schema or removes a marker', async () => {
+  it('a migration that only changes schemas or removes markers creates a backup first', async () => {
     const place = await hospital(lab, { documents: 0 });
     const file = memoryFile();
     await place.patients.insertOne({ name: 'Ada' });
@@ -238,7 +238,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     assert.deepEqual([report.ok, report.backup.notRead], [true, made.notRead]);
   });
 
-  it('puts options back that a backup leaves out, and reads them back', async () => {
+  it('resets collection options that the backup does not contain to their defaults, and verifies them', async () => {
     const place = await hospital(lab, { documents: 0 });
     const data = lab.client.db(place.database);
     const optionsOf = async (name) => (await data.listCollections({ name }).toArray())[0].options;
@@ -259,7 +259,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     assert.deepEqual([unwritten.collections, failuresOf(unwritten)], [[], [{ kind: 'collection', id: namespace, code: 'BACKUP_VERIFICATION_FAILED' }]]);
   });
 
-  it('is restored into a key vault of another name on demand only', async () => {
+  it('is restored into a key vault of another name only with fromAnotherKeyVault', async () => {
     const place = await hospital(lab, { documents: 0 });
     const other = await hospital(lab, { documents: 0 });
     const { bytes } = await createBackup({ keyVault: keyVaultOf(place), key, collections: [] });
