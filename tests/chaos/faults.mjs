@@ -92,7 +92,7 @@ function keyWriter(name, write) {
       detail: { write: turn },
       mayLeaveUnread: () => leavesUnread,
       asked: name === 'alternate-name-added',
-      // The backup of before does not have a key as it came later: the next run refuses to go on with that file, and says so.
+      // The earlier backup does not contain the key's later wrapping: the next run refuses that file, and says so.
       ...(name === 'alternate-name-added' ? {} : { withBackup: false }),
       injected: () => done,
       async onCommand(command) {

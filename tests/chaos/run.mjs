@@ -149,7 +149,7 @@ function progressOn(stream) {
   let told = 0;
   let found = 0;
   return ({ faults, asked, losses, leaks, findings }) => {
-    // A long run that is stopped has told what it found.
+    // Findings are printed at once, so that an interrupted run has reported them.
     for (; found < findings.length; found += 1) stream.write(`${stream.isTTY ? '\r' : ''}chaos: FOUND ${JSON.stringify(findings[found])}\n`);
     const text = `${faults} of ${asked} faults, ${losses} losses, ${leaks} leaks`;
     if (stream.isTTY) stream.write(`\r${text}`);

@@ -110,7 +110,7 @@ async function prepare(world, job, disk) {
   await vault.deleteOne({ _id: world.keys.files.id });
 }
 
-/** New keys whose material is not what the product made, but what the KMS put in its place. */
+/** New keys whose key material the KMS chose, not the product. */
 async function plantedKeys({ client, database, kms, keys }, planted) {
   const known = Object.values(keys).map(({ id }) => id.toHexString(true));
   const stored = await client.db(database).collection('__keyVault').find({ 'masterKey.provider': 'aws' }).toArray();

@@ -161,13 +161,13 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     ];
     assert.equal((await place.json(restore)).code, 0);
     const kept = await readFile(replacedFile);
-    // As it is when the run before stopped at this key.
+    // The state after a run that was interrupted at this key.
     await place.vault.replaceOne({ _id: migrated._id }, migrated);
     const again = await place.json(restore);
     assert.deepEqual([again.code, again.replaced, again.failures], [0, [place.keys.notes.toHexString(true)], []]);
     assert.deepEqual(await readFile(replacedFile), kept);
     await place.readsAs({ local: place.local });
-    // Wrapped anew since: the file does not have it as it is.
+    // The key was rewrapped since: the file does not have its present wrapping.
     await place.migrate({ execute: true });
     const other = await place.json(restore);
     assert.deepEqual([other.code, other.failures.map(({ kind, code }) => [kind, code])], [1, [['backup', 'BACKUP_VERIFICATION_FAILED']]]);
@@ -202,7 +202,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual(await restored('--all-collections'), [0, [one, two], [false, false]]);
     assert.deepEqual(await restored('--collection', two, '--execute'), [0, [two], [false, true]]);
     assert.deepEqual(await restored('--all-collections', '--execute'), [0, [one, two], [true, true]]);
-    // One that is gone comes back empty.
+    // A collection that was dropped is created again, empty.
     await database.dropCollection('one');
     assert.equal((await place.json(['backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--all-collections', '--execute'])).code, 0);
     assert.deepEqual((await optionsOf('one')).validator, first);
@@ -236,7 +236,7 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal(report.kmsCalls.wrap + report.kmsCalls.unwrap, plan.plan.kmsCalls);
     const contents = await readBackup(new Uint8Array(await readFile(join(place.cwd, name))), { kmsProviders: { aws: lab.aws } });
     assert.deepEqual(contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), before);
-    // Nothing is left to do, so nothing is backed up.
+    // No key is left to migrate, so no backup is created.
     assert.equal((await place.json([...place.migrateArgs, '--execute'])).backup, null);
     assert.equal((await readdir(place.cwd)).length, 1);
   });

@@ -52,7 +52,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     for (const part of [place.patientsNamespace, id, '5 values']) assert.ok(failure.detail.includes(part), part);
     assert.ok(failure.remedy.includes('csfle backup restore') && failure.remedy.includes(`--key-vault ${place.namespace}`), failure.remedy);
 
-    // In plain text too: nobody reads that everything is in order.
+    // The plain text does not say either that everything is in order.
     const text = await place.run('doctor', '--collection', place.patientsNamespace);
     assert.equal(text.code, 1);
     assert.ok(!text.stdout.includes('everything is in order') && text.stdout.includes(id));
@@ -98,7 +98,7 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     const foreign = await madePlace({ documents: 1 });
     const [{ ssn }] = await foreign.lookAt.patients();
     await place.patients.insertMany([...filler.slice(1), { ...template, _id: 20_000, ssn }, { ...template, _id: 20_001, ssn }]);
-    // Another key vault has its key: that is for somebody to look at, and no loss.
+    // A key of another key vault: the value gets a warning, no failure.
     const { code, findings } = await place.doctor();
     const failure = findings.find((one) => one.code === 'KEY_VAULT_KEY_NOT_FOUND');
     assert.deepEqual([code, failure.state], [0, 'warn']);

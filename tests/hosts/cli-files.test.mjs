@@ -1,4 +1,4 @@
-// What the command writes to files: whole or not at all, never through a planted link, and the same command run again goes on.
+// Files that the command writes: complete or not at all, not through symbolic links of others; the same command continues after a stop.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -102,7 +102,7 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     assert.equal((await run(place, reencrypt(place, file))).code, 0);
     assert.equal(readFileSync(`${file}.before-migration`, 'utf8'), '{"other.schema": {}}');
     assert.equal(readFileSync(`${file}.before-migration.2`, 'utf8'), schemaOf(place));
-    // What a stopped run kept of the same file is enough.
+    // The original that an interrupted run kept of the same file is accepted.
     const again = await hospital(lab, { documents: 2, masterKey });
     writeFileSync(file, schemaOf(again));
     writeFileSync(`${file}.before-migration`, schemaOf(again));

@@ -1,4 +1,4 @@
-// `csfle keys index`, and what sends there.
+// `csfle keys index`, and the messages that recommend it.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Binary, UUID } from 'bson';

@@ -50,7 +50,7 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     // Another name is another provider: nothing of the vault is under it yet.
     assert.equal((await place.json('keys', 'create', '--to', 'local:new', '--local-key-file', `local:new=${place.foreign}`)).code, 0);
     assert.equal((await place.json('keys', 'create', '--local-key-file', place.foreign, '--new-master-key')).code, 0);
-    // It opens one key now.
+    // Now the new master key opens one key of the vault.
     assert.equal((await place.json('keys', 'create', '--local-key-file', place.foreign)).code, 0);
     assert.equal((await place.lookAt.vault()).length, 7);
   });
@@ -117,7 +117,7 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     assert.equal(made.length, 1);
     const opened = await readBackup(await readFile(join(lab.folder, made[0])), { kmsProviders: { local: place.local } });
     assert.equal(opened.keyDocuments.length, 3);
-    // Anew under their own: under the one master key that they share.
+    // Without a target the keys are rewrapped under the master key that they all share.
     const own = await place.run('keys', 'rewrap', '--all', '--local-key-file', place.keyFile);
     assert.match(own.stdout, /^vault .* at .*\n3 keys wrapped anew under the same master keys\nbackup: .*\.csfle-backup, 3 keys\n$/);
     await place.json('keys', 'rewrap', 'notes', ...toAws, '--no-backup');

@@ -96,7 +96,7 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     assert.equal(code, 0, stdout + stderr);
     assert.match(stdout, /^Done, /);
     await place.readsAs({ local: place.local });
-    // Neither the first keys nor those in between: what leaked opens nothing.
+    // Neither the first keys nor the later ones: the leaked master key opens no key in use.
     assert.deepEqual(await place.exposed(), []);
   });
 

@@ -84,14 +84,14 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
         for (const secret of secrets) {
           assert.ok(!`${stdout}${stderr}`.includes(secret), `a secret in the output of ${args.slice(0, 2).join(' ')}`);
         }
-        // In JSON the error has no cause, where the second of them stands.
+        // The JSON form of an error has no cause, which holds the second of the quotations.
         if (blanked !== undefined && json.length === 0) assert.match(`${stdout}${stderr}`, blanked);
         assert.ok(!/\bat .*\.m?js:\d+/.test(stderr), `a stack trace in the output of ${args.slice(0, 2).join(' ')}: ${stderr}`);
       }
     }
   });
 
-  // Three characters are too few to be blanked out wherever they stand: it is their place in the connection string that hides them.
+  // The redactor blanks out texts of four characters and more; shorter passwords are removed from connection strings only.
   const shortPassword = 'q7Z';
   const unreachable = `mongodb://u:${shortPassword}@127.0.0.1:9/?serverSelectionTimeoutMS=200`;
   const hidesShortPassword = ({ stdout, stderr }) => {

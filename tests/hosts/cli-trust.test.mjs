@@ -70,7 +70,7 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
       assert.match(text, /--from-endpoint/);
       assert.doesNotMatch(text, /allowedEndpoints|add it to trustedMasterKeys/);
     }
-    // They do what they promise: something is sent there now.
+    // The flags that the message names allow the endpoint: a request is sent to it now.
     assert.equal(connections, 0);
     await run([...migrate, '--allow-endpoint', host(), '--kms-timeout-ms', '2000']);
     assert.ok(connections > 0);
@@ -147,7 +147,7 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
   it('a key file that cannot be used ends the command', async () => {
     const { code, stderr } = await csfle(['decrypt', place.patientsNamespace, '--key-vault', place.namespace, '--local-key-file', join(folder, 'absent.bin')], {
       env: { MONGODB_URI: lab.uri },
-      // What hangs is ended here, and then has no exit code.
+      // A command that hangs is killed here, and has no exit code then.
       whileRunning: (child) => setTimeout(() => child.kill('SIGKILL'), 20_000).unref(),
     });
     assert.equal(code, 2, stderr);

@@ -1,4 +1,4 @@
-// What the command says names the thing, the place and the next step: key vault and server, flags, files.
+// Messages of the command name the object, the key vault and its server, the file and the flag to use next.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';

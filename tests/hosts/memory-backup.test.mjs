@@ -63,7 +63,7 @@ describe('after backups were sealed and opened, the WebAssembly memory', { timeo
     }
     engine.free();
     const grown = (sizes[1] - sizes[0]) / 2 ** 20;
-    // A part fits into what the memory had already.
+    // A part of it fits into memory that the instance already has.
     assert.ok(grown > mebibytes - 25 && grown < mebibytes + 8, `${grown} MiB`);
     assert.deepEqual(sizes.slice(2), [sizes[1], sizes[1]]);
     assert.deepEqual(namesFound(), []);

@@ -33,7 +33,7 @@ function fakeMongo({ classes = bson, provider = {}, state } = {}) {
 // An id as text, whichever class of binary it is.
 const textOf = (id) => (id?.sub_type === 4 ? Buffer.from(id.buffer).toString('hex') : String(id));
 
-// The shell's Ctrl+C: who listens, and what tells all of them.
+// Ctrl+C in the shell: which listeners there are, and that all of them are called.
 function interruptions() {
   const interruption = new Error('execution was interrupted');
   const listeners = new Set();

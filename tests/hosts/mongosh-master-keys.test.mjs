@@ -1,4 +1,4 @@
-// Master keys in the real mongosh: no second local one by mistake, and no AWS key in another region than its own.
+// Master keys in the real mongosh: a second local master key and an AWS key with another region than its ARN are refused.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFile, } from 'node:fs/promises';
@@ -48,7 +48,7 @@ describe('master keys in mongosh', { timeout: 300_000 }, () => {
     assert.equal(code, 0);
     assert.equal(stdout, `made a new local master key: ${path}\n1\n`);
     const made = await readFile(path);
-    // Nothing to say about one that is there.
+    // No message for a file that exists.
     assert.equal((await run(script, { json: false })).stdout, '1\n');
     assert.deepEqual(await readFile(path), made);
     // --json keeps its one document.

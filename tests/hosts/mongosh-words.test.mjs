@@ -1,4 +1,4 @@
-// What csfle says in the real mongosh is in options and methods of the shell, and names key vault, server and next step.
+// Messages of csfle in the real mongosh name options and methods of the shell, the key vault, its server and the next step.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';

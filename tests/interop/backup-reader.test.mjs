@@ -1,4 +1,4 @@
-// Sealed backups against a reader and writer of another make: OpenSSL through Python, written from the description alone.
+// Sealed backups against an independent reader and writer: OpenSSL through Python, written from the description alone.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

@@ -1,4 +1,4 @@
-// What restoreBackup() finds out before it writes, and what sealed backups leave in memory of others.
+// The checks of restoreBackup() before it writes, and the wiping of a backup's secrets in memory.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';

@@ -169,7 +169,7 @@ describe('restoreBackup', () => {
     assert.deepEqual(kept.keyDocuments.map((document) => Buffer.from(document).toString('hex')), place.now);
     const wrappings = async () => (await place.store.find({})).map(({ masterKey }) => masterKey.provider);
     assert.deepEqual(await wrappings(), ['local', 'local', 'aws']);
-    // And back again, from what was kept.
+    // The kept documents restore the former state.
     await restoreBackup({ ...place.options, bytes: place.kept[0].bytes, overwrite: true, kmsProviders: place.kmsProviders });
     assert.deepEqual(await wrappings(), ['aws', 'aws', 'aws']);
   });

@@ -263,7 +263,7 @@ test('createDataKey creates the unique index once per key vault and client', asy
   await make('made');
   await failsWith('KEY_VAULT_DUPLICATE_KEY', () => make('made', 'c', 'a'));
   assert.deepEqual(['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length), [1, 1]);
-  // One that is there is left as it is, and another vault is another matter.
+  // An existing index is not created again, and each key vault is checked once.
   await make('basics');
   assert.deepEqual(['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length), [2, 1]);
 });
@@ -301,7 +301,7 @@ test('createDataKey without the right to create the index looks the alternate na
   await failsWith('KEY_VAULT_NOT_READABLE', () => blind.createDataKey('local', { keyAltNames: ['c'] }));
   assert.equal(await vault.countDocuments(), 3);
   assert.equal(await indexOf(name), undefined);
-  // The right came later: the next key finds it.
+  // The right was granted later: the next createDataKey uses it.
   const allowed = open('createIndexes');
   await allowed.createDataKey('local', { keyAltNames: ['c'] });
   assert.equal((await indexOf(name)).unique, true);

@@ -1,4 +1,4 @@
-// The progress bar of the command stays within the terminal.
+// The progress bar of the command is not wider than the terminal.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { sourceModule } from './source-module.mjs';

@@ -203,7 +203,7 @@ test('a filter keeps its types on the way to the store', async () => {
   const id = new UUID();
   const filter = { $or: [{ _id: id }, { creationDate: { $gt: new Date(5) } }, { keyMaterial: new Binary(Buffer.from('x')) }] };
   await encryption.rewrapManyDataKey(filter, { provider: 'local' });
-  // Once to look for values that prove the keys, once for what is wrapped.
+  // One read to search for values that prove the keys, one to rewrap.
   assert.deepEqual(filters, [filter, filter]);
   encryption.close();
 });

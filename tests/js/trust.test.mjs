@@ -184,7 +184,7 @@ describe('with trusted master keys', () => {
     const keyId = await open().createDataKey('aws', { masterKey });
     await open().encrypt('x', { keyId, algorithm: RANDOM });
     await open({ trustedMasterKeys: [{ provider: 'aws', ...masterKey }] }).encrypt('x', { keyId, algorithm: RANDOM });
-    // What was wrapped is unwrapped once more before a key is made.
+    // The new wrapping is unwrapped once before the key is stored.
     assert.deepEqual(inputs, [undefined, undefined, 'alias/csfle']);
   });
 });

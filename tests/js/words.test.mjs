@@ -1,4 +1,4 @@
-// What the command and the shell print about errors of the library is in their own terms: every code, every remedy, every message.
+// The command and the shell print errors of the library with their own flags and options: every code, remedy and message.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -94,7 +94,7 @@ test('a key document that does not open under a local master key names the file 
     });
     assert.match(check.detail, /^no key opens \(x\): the key documents do not open under the local master key of new\.bin/);
     assert.match(check.remedy, step);
-    // A value under a key that opens is damaged, whatever the master key.
+    // If the key opens, a value that does not decrypt is damaged, not encrypted under another master key.
     assert.equal(wording.error({ ...fault, details: { keyId: 'x', path: 'ssn' } }).message, fault.message);
   }
 });

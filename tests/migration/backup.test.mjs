@@ -48,7 +48,7 @@ describe('backup and restore', { timeout: 240_000 }, () => {
     const options = { keyVault: store, documents, overwrite: true, kmsProviders: place.kmsProviders };
     const plan = await restoreBackup(options);
     assert.deepEqual([plan.executed, plan.replaced.length, store.writes], [false, 3, 0]);
-    // What is replaced has to be in a backup first.
+    // A wrapping is replaced only after a backup of it was written.
     await assert.rejects(restoreBackup({ ...options, execute: true }), { code: 'OPTION_INVALID' });
     const kept = [];
     const key = { passphrase: 'correct horse', argon2: { memoryKiB: 19_456, iterations: 2 } };

@@ -168,7 +168,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
       local: ['w', 'oplog', 'system.other'], config: ['w', 'cache', 'transactions2'], admin: ['w', 'users'], [place.otherName]: ['w', 'transactions'],
     };
     const namesOf = (names) => Object.entries(names).flatMap(([database, list]) => list.map((name) => `${database}.${name}`));
-    // The server of these tests refuses some of these names and lists others not: a client that lists them all and finds the value in each.
+    // The test server refuses some of these names and does not list others: this client lists all of them, with the value in each.
     const all = [...namesOf(reserved), ...namesOf(searched)];
     const asked = new Set();
     const inner = lab.client;
@@ -352,7 +352,7 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
         if (isAbort) controller.abort();
         return entry;
       } };
-      // No BSON holds a value of this type: an error that no namespace explains.
+      // BSON cannot hold this value, and the error has no namespace in its details.
       const options = { odd: { _bsontype: 'Odd' } };
       const client = { db: (name) => {
         const database = lab.client.db(name);

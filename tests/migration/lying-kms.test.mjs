@@ -40,7 +40,7 @@ const lies = {
   'flipped bit': (bytes) => { const wrong = bytes.slice(); wrong[17] ^= 4; return wrong; },
   "another key's bytes": (bytes, others) => others.find((other) => !Buffer.from(other).equals(Buffer.from(bytes))) ?? randomBytes(96),
   'other bytes': () => Uint8Array.from(randomBytes(96)),
-  // Values still authenticate: only what deterministic encryption gives is another.
+  // Values still authenticate; only deterministic encryption gives other bytes.
   'flipped bit of the last third': (bytes) => { const wrong = bytes.slice(); wrong[bytes.length - 1] ^= 4; return wrong; },
 };
 const OF_QUERIES = 'flipped bit of the last third';

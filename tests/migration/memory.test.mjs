@@ -142,7 +142,7 @@ describe('migration in memory', () => {
     assert.deepEqual(await notes({ local: kmsProviders.local }), ['note 0', 'note 1', 'note 2']);
   });
 
-  // Each gives what a page may have at hand instead of BSON bytes; read as "no documents", the old key would be retired.
+  // Each scan gives what a page may pass by mistake instead of BSON bytes; taken for an empty collection, it would retire the old key.
   for (const [what, scanOf] of [
     ['objects', (rows) => [rows.map((bytes) => bson.deserialize(bytes))]],
     ['ArrayBuffers', (rows) => [rows.map((bytes) => Uint8Array.from(bytes).buffer)]],

@@ -278,7 +278,7 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const schemas = [{ name: 'a.json', read: async () => ({ fields: [{ path: 'x', keyAltName: 'notes' }] }), write: async () => {} }];
     const kept = await place.purge({ before, schemas, execute: true });
     assert.deepEqual(kept.keys.map(({ outcome, uses }) => [outcome, uses]), [['kept', [{ namespace: 'a.json', kind: 'schema', count: 1 }]]]);
-    // Now the name means another key.
+    // Now another key has the name.
     await place.encryption.createDataKey('local', { keyAltNames: ['notes'] });
     assert.deepEqual((await place.purge({ before, schemas, execute: true })).keys.map(({ outcome }) => outcome), ['purged']);
     await assert.rejects(place.purge({ schemas: {} }), { code: 'ARGUMENT_INVALID' });

@@ -28,7 +28,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
 
   it('holds key documents as the server sent them, indexes, validators and encryptedFields', async () => {
     const place = await hospital(lab, { documents: 0 });
-    // Types that a driver would promote, and an order of fields of somebody's own.
+    // Types that a driver would promote, and an unusual order of fields.
     await place.vault.insertOne({
       status: new bson.Double(0), _id: new bson.UUID(), keyMaterial: new bson.Binary(randomBytes(160), 0), masterKey: { provider: 'local' },
       creationDate: new Date(), updateDate: new Date(),
@@ -164,7 +164,7 @@ describe('sealed backups', { timeout: 240_000 }, () => {
       assert.deepEqual(failuresOf(report), [{ kind: 'backup', id: 'backup', code: 'MIGRATION_BACKUP_FAILED' }]);
       assert.deepEqual(await target.dump(), before);
     };
-    // Another vault, another direction, a key that came later, another passphrase, another file.
+    // A backup of another vault, of the other direction, from before a later key, under another passphrase, and another file.
     await refused(other);
     await refused(place, { from: lab.to, to: { provider: 'local' } });
     await place.encryption.createDataKey('local');
