@@ -144,7 +144,7 @@ const fullDisk = (pages) => () => {
   return { disk, pages, withBackup: true, rerun: 'always', injected: () => true };
 };
 
-/** `jobs`, `via` ('command', 'library' or both), `plan(context)` of each fault by name. */
+/** `slots` (how often in a round, 1 by default), `jobs`, `via` ('command', 'library' or, by default, both) and `plan(context)` of each fault by name. */
 export const FAULTS = {
   'kill-before-write': { slots: 12, jobs: anyJob, plan: (context) => atWrite(context, () => ({ before: kill('SIGKILL')(context) })) },
   'kill-after-write': { slots: 12, jobs: anyJob, plan: (context) => atWrite(context, () => ({ after: kill('SIGKILL')(context) })) },

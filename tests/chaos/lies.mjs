@@ -12,7 +12,7 @@ const otherMaterial = (plaintext, { world, rng }) => {
   return rng.pick(others);
 };
 
-/** `at` says which calls: one, all from one on, or those about one key. */
+/** `at` says which calls: one, some (two in a row), all from one on, or those about one key. */
 export const LIES = {
   'unwraps-another-key': { operation: 'Decrypt', at: 'one', change: withPlaintext(otherMaterial) },
   'unwraps-with-a-flipped-bit': { operation: 'Decrypt', at: 'one', change: withPlaintext((bytes) => flipped(bytes)) },

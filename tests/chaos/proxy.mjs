@@ -10,7 +10,7 @@ const WRITES = new Set([
 ]);
 const BODY_AT = 20;
 
-/** Name and collection of a command, and whether it writes. */
+/** The name of a command, whether it writes or reads, and `read()`, which decodes it. */
 function commandOf(message) {
   if (!isCommand(message) || message[BODY_AT] !== 0) return { name: 'hello', isWrite: false };
   const nameAt = BODY_AT + 6;
@@ -48,9 +48,9 @@ export function updatedIds(command) {
 
 /**
  * Resolves to `{ uri, counts, seen, cut(), stop() }`; `seen` has the names of those `needles` (`{ name, data }`) that were in what the
- * job sent. `onCommand({ name, isWrite, isRead, write, readNumber, read() })` is awaited before a
- * command goes on and may return `{ before: fn }` or `{ after: fn }`: fn is called instead of passing the command on, or instead of
- * passing its reply on, and the connection ends there.
+ * job sent. `onCommand({ name, isWrite, isRead, writeNumber, readNumber, read() })` is awaited before a command goes on and may
+ * return `{ before: fn }` or `{ after: fn }`: fn is called instead of passing the command on, or instead of passing its reply on, and
+ * the connection ends there.
  */
 export async function startProxy(serverUri, { onCommand = () => undefined, needles = [] } = {}) {
   const { hostname, port } = new URL(serverUri);

@@ -14,7 +14,7 @@ const STRIDE = [41, 43, 47, 53].find((prime) => slots.length % prime !== 0);
 /** How many faults there are in one round of all kinds. */
 export const ROUND = slots.length;
 
-/** The scenario at an index: `{ index, seed, faultName, fault, job, via, round, rng, onEmulator, reruns }`. */
+/** The scenario at an index: `{ index, seed, faultName, fault, job, round, via, onEmulator, reruns, withBackup, rng }`. */
 export function scenarioAt(seed, index) {
   const { name, number, count } = slots[(index * STRIDE) % slots.length];
   const fault = FAULTS[name];

@@ -31,8 +31,9 @@ export const KEYS_OF_CONTAINERS = ['card', 'files'];
 
 /**
  * Builds a world. `keysUnder` ('local' or 'aws') puts every key under one provider, `nested` adds encrypted values that hold encrypted
- * values. Shape: `{ database, vault, masterKey, keys, ledger,
- * token(), encrypt(), secret(), needles, folder, arns, drop() }`; `ledger` maps each collection to a map of id text to plain document.
+ * values. Resolves to `{ client, kms, database, vault, masterKey, masterKeys, keys, ledger, token(), encrypt(), encryption, addKey(), folder,
+ * arns, kmsProviders, schemaText, secretTokens, keySecrets(), secret(), drop() }`; `ledger` maps each collection to a map of id text to
+ * plain document.
  */
 export async function buildWorld({ client, kms, emulatorArns = [], keysUnder, nested = true, name }) {
   const masterKey = randomBytes(96);
