@@ -23,7 +23,8 @@ const SAID_EACH_TIME: ReadonlySet<string> = new Set([
 ]);
 /** A file with one of these may hold a password: only its owner may read it. */
 const WITH_PASSWORD: readonly string[] = ['uri', 'dataUri'];
-const REMEDY = 'Names are those of the options, such as "key-vault" or "keyVault"; values are texts, numbers, true or false, or lists where an option may be repeated.';
+const REMEDY =
+  'Names are those of the options, such as "key-vault" or "keyVault"; values are texts, numbers, true or false, or lists where an option may be repeated.';
 
 /**
  * Sets options of a command that its command line does not have. Options of other commands are passed over.
@@ -85,7 +86,10 @@ function refusal(path: string, name: string, what: string): CliError {
 }
 
 function camelCase(name: string): string {
-  return name.replace(/^--/, '').replace(/^no-/, '').replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+  return name
+    .replace(/^--/, '')
+    .replace(/^no-/, '')
+    .replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function rootOf(command: Command): Command {

@@ -51,13 +51,15 @@ export async function encryptedFilter(
     const { keyIds, types, random } = await valuesAt(collection, path);
     if (keyIds.size === 0) {
       const found = random > 0 ? 'its values are randomized: each encryption of a value is another one' : 'no document has an encrypted value there';
-      throw new CliError('CLI_OPTION_INVALID', `--filter-encrypted: ${path} cannot be compared: ${found}`, 'Deterministic values alone can be compared. Use --filter for values in the clear.');
+      throw new CliError(
+        'CLI_OPTION_INVALID',
+        `--filter-encrypted: ${path} cannot be compared: ${found}`,
+        'Deterministic values alone can be compared. Use --filter for values in the clear.',
+      );
     }
     const values = [...types].map((type) => typedValue(text, type, path, bson));
     const encrypted = [...keyIds].flatMap((keyId) =>
-      values.map((value) =>
-        encryption.encrypt(value, { keyId: new bson.UUID(keyId) as never, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' }),
-      ),
+      values.map((value) => encryption.encrypt(value, { keyId: new bson.UUID(keyId) as never, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' })),
     );
     filters.push({ [path]: { $in: await Promise.all(encrypted) } });
   }

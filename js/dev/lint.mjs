@@ -6,7 +6,7 @@ import { runInForeground, runScript } from './process.mjs';
 await runScript('lint', () =>
   runInForeground(process.execPath, [
     join(root, 'tests', 'tools', 'node_modules', '@biomejs', 'biome', 'bin', 'biome'),
-    'lint',
+    'check',
     '--error-on-warnings',
     ...process.argv.slice(2),
     'js',

@@ -93,10 +93,7 @@ export class LibMongoCrypt {
 
   encrypt(message, algorithm) {
     const context = this.#c.createContext(this.#crypt);
-    const ok =
-      this.#c.setKeyId(context, this.#keyId) &&
-      this.#c.setAlgorithm(context, algorithm, -1) &&
-      this.#c.initExplicitEncrypt(context, message);
+    const ok = this.#c.setKeyId(context, this.#keyId) && this.#c.setAlgorithm(context, algorithm, -1) && this.#c.initExplicitEncrypt(context, message);
     return this.#finish(context, ok);
   }
 

@@ -12,11 +12,7 @@ const FIELDS = 1500;
  * Unit `docs/s` grows with speed, `us` shrinks with it.
  */
 export async function prepareWorks(context) {
-  return [
-    ...documentWorks(context),
-    ...VALUE_LENGTHS.flatMap((length) => valueWorks(context, length)),
-    ...(await apiWorks(context)),
-  ];
+  return [...documentWorks(context), ...VALUE_LENGTHS.flatMap((length) => valueWorks(context, length)), ...(await apiWorks(context))];
 }
 
 /** MongoDB's published benchmark: one document of 1500 deterministic strings, `key0001: "value 0001"`. */

@@ -13,16 +13,35 @@ import { playScenario } from './scenario.mjs';
 import { ROUND, scenarioAt } from './schedule.mjs';
 
 let lab;
-before(async () => { lab = await openLab({ lanes: 1 }); });
-after(async () => { await lab?.close(); });
+before(async () => {
+  lab = await openLab({ lanes: 1 });
+});
+after(async () => {
+  await lab?.close();
+});
 
 const jobNamed = (name) => JOBS.find((job) => job.name === name);
 const nothing = { plan: () => ({ injected: () => true, rerun: 'never' }) };
 
 /** Plays a job with one fault, by default none. */
-const play = (name, { fault = nothing, via = 'library', sabotage, round = 0 } = {}) => playScenario(lab.lanes[0], {
-  index: 0, seed: 1, faultName: 'of the test', fault, job: jobNamed(name), via, round, rng: randomOf(1, 2), onEmulator: false, reruns: false, withBackup: false,
-}, { sabotage });
+const play = (name, { fault = nothing, via = 'library', sabotage, round = 0 } = {}) =>
+  playScenario(
+    lab.lanes[0],
+    {
+      index: 0,
+      seed: 1,
+      faultName: 'of the test',
+      fault,
+      job: jobNamed(name),
+      via,
+      round,
+      rng: randomOf(1, 2),
+      onEmulator: false,
+      reruns: false,
+      withBackup: false,
+    },
+    { sabotage },
+  );
 
 const collectionOf = (world, name) => world.client.db(world.database).collection(name);
 const kindsOf = (found) => [...new Set(found.map(({ what }) => what))];
@@ -92,9 +111,8 @@ const breakages = {
   },
   'key material in the vault': {
     leaks: 'key material',
-    sabotage: (world) => collectionOf(world, '__keyVault').updateOne(
-      { _id: world.keys.ssn.id }, { $set: { 'masterKey.note': new bson.Binary(world.keys.notes.material) } },
-    ),
+    sabotage: (world) =>
+      collectionOf(world, '__keyVault').updateOne({ _id: world.keys.ssn.id }, { $set: { 'masterKey.note': new bson.Binary(world.keys.notes.material) } }),
   },
 };
 for (const [what, { losses, leaks, sabotage }] of Object.entries(breakages)) {
@@ -120,7 +138,9 @@ test('the reader finds a new key whose key material the KMS chose', async () => 
   const planted = [randomBytes(96)];
   let done = false;
   const plan = ({ world }) => ({
-    planted, rerun: 'never', injected: () => done,
+    planted,
+    rerun: 'never',
+    injected: () => done,
     async onCommand({ isWrite }) {
       if (done || !isWrite) return;
       done = true;
@@ -144,10 +164,9 @@ test('a kill at a write ends the process before the server has that write', asyn
 });
 
 test('a KMS that denies is a failure, and counts as a fault', async () => {
-  const { injected, detail } = await play(
-    'rewrap-local-to-aws',
-    { fault: { plan: (context) => FAULTS['kms-denies'].plan({ ...context, rng: { below: () => 0, pick: ([first]) => first } }) } },
-  );
+  const { injected, detail } = await play('rewrap-local-to-aws', {
+    fault: { plan: (context) => FAULTS['kms-denies'].plan({ ...context, rng: { below: () => 0, pick: ([first]) => first } }) },
+  });
   assert.equal(injected, true);
   assert.equal(detail.code, 1);
 });
@@ -167,11 +186,19 @@ test('too few faults, a loss or a leak fail the run, and each finding says how t
 test('the schedule is the same for the same seed, and one round has every kind of fault', () => {
   const named = ({ faultName, job, via }) => [faultName, job.name, via];
   const round = Array.from({ length: ROUND }, (_, index) => scenarioAt(3, index));
-  assert.deepEqual(round.map(named), Array.from({ length: ROUND }, (_, index) => named(scenarioAt(3, index))));
+  assert.deepEqual(
+    round.map(named),
+    Array.from({ length: ROUND }, (_, index) => named(scenarioAt(3, index))),
+  );
   assert.deepEqual([...new Set(round.map(({ faultName }) => faultName))].sort(), Object.keys(FAULTS).sort());
   // Every job comes up for kills, at every write of it in time.
-  const kills = new Set(Array.from(
-    { length: 40 * ROUND }, (_, index) => scenarioAt(3, index),
-  ).filter(({ faultName }) => faultName === 'kill-before-write').map(({ job, round: at }) => `${job.name} ${at % job.writes}`));
-  assert.equal(kills.size, JOBS.reduce((sum, { writes }) => sum + writes, 0));
+  const kills = new Set(
+    Array.from({ length: 40 * ROUND }, (_, index) => scenarioAt(3, index))
+      .filter(({ faultName }) => faultName === 'kill-before-write')
+      .map(({ job, round: at }) => `${job.name} ${at % job.writes}`),
+  );
+  assert.equal(
+    kills.size,
+    JOBS.reduce((sum, { writes }) => sum + writes, 0),
+  );
 });

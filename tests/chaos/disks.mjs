@@ -9,7 +9,9 @@ const PAGES = 16;
 
 const mounted = new Set();
 // A run that ends early leaves no file system behind.
-process.on('exit', () => { for (const folder of mounted) removeDisk(folder); });
+process.on('exit', () => {
+  for (const folder of mounted) removeDisk(folder);
+});
 
 function removeDisk(folder) {
   execFileSync('umount', [folder], { stdio: 'pipe' });
@@ -42,7 +44,9 @@ export function smallDisk() {
       }
       truncateSync(filler, Math.max(0, statSync(filler).size - pages * PAGE));
     },
-    free() { unlinkSync(filler); },
+    free() {
+      unlinkSync(filler);
+    },
     remove: () => removeDisk(folder),
   };
 }

@@ -8,7 +8,10 @@ import { updatedIds } from './proxy.mjs';
 import { idText } from './world.mjs';
 import { changeDocument, DOCUMENT_WRITERS, KEY_WRITERS } from './writers.mjs';
 
-const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const sleep = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 const MOST_DELAY_MS = 6;
 
 const anyJob = () => true;
@@ -43,7 +46,9 @@ const atWrite = (context, act) => {
   return { ...once(({ isWrite, writeNumber }) => isWrite && writeNumber === write, act), detail: { write } };
 };
 
-const kill = (signal) => (context) => () => { context.running.kill(signal); };
+const kill = (signal) => (context) => () => {
+  context.running.kill(signal);
+};
 
 function documentWriter(name) {
   return (context) => {
@@ -117,9 +122,16 @@ function lie(name) {
 /** The other runner is a job of the library that goes the other way at the same time, each with pauses at its writes. */
 function opposite({ job, rng }) {
   const other = { ...OPPOSITES[job.name] };
-  const pausing = async ({ isWrite }) => { if (isWrite) await sleep(rng.below(MOST_DELAY_MS)); };
+  const pausing = async ({ isWrite }) => {
+    if (isWrite) await sleep(rng.below(MOST_DELAY_MS));
+  };
   return {
-    other, onCommand: pausing, onOtherCommand: pausing, asked: false, rerun: 'never', injected: (facts) => facts.overlapped,
+    other,
+    onCommand: pausing,
+    onOtherCommand: pausing,
+    asked: false,
+    rerun: 'never',
+    injected: (facts) => facts.overlapped,
     detail: { other: other.name },
   };
 }
@@ -152,11 +164,15 @@ export const FAULTS = {
   'cut-before-write': { slots: 6, jobs: anyJob, plan: (context) => atWrite(context, () => ({ before: () => context.proxy.cut() })) },
   'cut-after-write': { slots: 6, jobs: anyJob, plan: (context) => atWrite(context, () => ({ after: () => context.proxy.cut() })) },
   'cut-at-read': {
-    slots: 4, jobs: anyJob,
+    slots: 4,
+    jobs: anyJob,
     plan: (context) => {
       const read = 1 + context.rng.below(8);
       return {
-        ...once(({ isRead, readNumber }) => isRead && readNumber === read, () => ({ [context.rng.pick(['before', 'after'])]: () => context.proxy.cut() })),
+        ...once(
+          ({ isRead, readNumber }) => isRead && readNumber === read,
+          () => ({ [context.rng.pick(['before', 'after'])]: () => context.proxy.cut() }),
+        ),
         detail: { read },
       };
     },
@@ -174,7 +190,8 @@ export const FAULTS = {
   'stdout-closed-and-kms-denies': { jobs: usesKms, via: 'command', plan: streamsAndFailure({ stdout: 'closed' }) },
   'stdout-full-and-kms-denies': { jobs: usesKms, via: 'command', plan: streamsAndFailure({ stdout: 'full' }) },
   'file-size-limit': {
-    jobs: withFiles, via: 'command',
+    jobs: withFiles,
+    via: 'command',
     plan: (context) => ({ fileLimit: context.rng.below(3), withBackup: true, rerun: 'always', injected: () => true }),
   },
   'disk-full': { jobs: withFiles, via: 'command', plan: fullDisk(0) },

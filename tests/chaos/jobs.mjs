@@ -27,20 +27,51 @@ export const JOBS = [
   { name: 'undo', mode: 'rewrap', from: 'aws', to: 'local', keysUnder: 'aws', undo: true, writes: 5 },
   { name: 'reencrypt', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], schemas: true, rewrites: true, nested: false, writes: 19 },
   {
-    name: 'reencrypt-aws-to-aws', mode: 'reencrypt', from: 'aws', to: 'b', keysUnder: 'aws', collections: ['people', 'visits'], schemas: true,
-    rewrites: true, nested: false, writes: 24,
+    name: 'reencrypt-aws-to-aws',
+    mode: 'reencrypt',
+    from: 'aws',
+    to: 'b',
+    keysUnder: 'aws',
+    collections: ['people', 'visits'],
+    schemas: true,
+    rewrites: true,
+    nested: false,
+    writes: 24,
   },
   {
-    name: 'reencrypt-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], schemas: true, rewrites: true,
-    deletes: true, nested: false, writes: 31,
+    name: 'reencrypt-and-delete',
+    mode: 'reencrypt',
+    from: 'local',
+    to: 'a',
+    collections: ['people', 'visits'],
+    schemas: true,
+    rewrites: true,
+    deletes: true,
+    nested: false,
+    writes: 31,
   },
   {
-    name: 'reencrypt-nested-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people', 'visits'], rewrites: true, deletes: true,
-    partial: true, writes: 27,
+    name: 'reencrypt-nested-and-delete',
+    mode: 'reencrypt',
+    from: 'local',
+    to: 'a',
+    collections: ['people', 'visits'],
+    rewrites: true,
+    deletes: true,
+    partial: true,
+    writes: 27,
   },
   {
-    name: 'reencrypt-one-and-delete', mode: 'reencrypt', from: 'local', to: 'a', collections: ['people'], schemas: true, rewrites: true,
-    deletes: true, partial: true, writes: 9,
+    name: 'reencrypt-one-and-delete',
+    mode: 'reencrypt',
+    from: 'local',
+    to: 'a',
+    collections: ['people'],
+    schemas: true,
+    rewrites: true,
+    deletes: true,
+    partial: true,
+    writes: 9,
   },
   { name: 'decrypt', mode: 'decrypt', collections: ['people', 'visits'], schemas: true, rewrites: true, writes: 9 },
   { name: 'restore', mode: 'restore', keysUnder: 'local', rerun: 'always', writes: 5 },
@@ -64,12 +95,16 @@ export const filesOf = (disk) => ({ schema: `${disk}/schema-map.json`, backup: `
 
 /** The keys that a re-encryption replaces, as text: those that were under its old master key at first. */
 export const oldKeyIds = (job, keys) =>
-  Object.values(keys).filter(({ provider, later }) => provider === job.from && !later).map(({ id }) => id.toHexString(true));
+  Object.values(keys)
+    .filter(({ provider, later }) => provider === job.from && !later)
+    .map(({ id }) => id.toHexString(true));
 
 /** The arguments of the command. `withBackup` has it write a backup first. */
-export function commandArguments(job, {
-  database, folder, arns, keys,
-}, { disk = folder, withBackup = false, json = true, kmsTimeoutMs = KMS_TIMEOUTS_MS.usual } = {}) {
+export function commandArguments(
+  job,
+  { database, folder, arns, keys },
+  { disk = folder, withBackup = false, json = true, kmsTimeoutMs = KMS_TIMEOUTS_MS.usual } = {},
+) {
   const { schema, backup } = filesOf(disk);
   const common = ['--key-vault', `${database}.__keyVault`, ...(json ? ['--json'] : [])];
   const localKey = ['--local-key-file', `${folder}/master-key.bin`];
@@ -84,13 +119,23 @@ export function commandArguments(job, {
       return ['keys', 'rewrap', '--all', ...to, ...common, ...localKey, '--no-backup'];
     default:
       return [
-        'migrate', '--mode', job.mode, '--execute', ...common, ...localKey, ...tuning, '--batch-size', String(BATCH),
+        'migrate',
+        '--mode',
+        job.mode,
+        '--execute',
+        ...common,
+        ...localKey,
+        ...tuning,
+        '--batch-size',
+        String(BATCH),
         ...(job.undo ? ['--from', 'local', '--to', 'aws', '--key-arn', arns.a, '--undo'] : []),
-        ...(job.from === undefined || job.undo ? [] : ['--from', job.from]), ...(job.to === undefined || job.undo ? [] : to),
+        ...(job.from === undefined || job.undo ? [] : ['--from', job.from]),
+        ...(job.to === undefined || job.undo ? [] : to),
         ...(job.collections ?? []).flatMap((collection) => ['--collection', `${database}.${collection}`]),
         ...(job.schemas ? ['--schema-file', schema] : []),
         ...(job.mode === 'reencrypt' ? oldKeyIds(job, keys).flatMap((id) => ['--key', id]) : []),
-        ...(job.deletes ? ['--delete-old-keys'] : []), ...(job.mode === 'decrypt' ? ['--confirm-plaintext'] : []),
+        ...(job.deletes ? ['--delete-old-keys'] : []),
+        ...(job.mode === 'decrypt' ? ['--confirm-plaintext'] : []),
         ...backupArguments(withBackup, backup),
       ];
   }
@@ -104,8 +149,15 @@ export const isUnderKms = (job) => job.to === 'a' || job.to === 'b';
 /** The environment of the command. */
 export const commandEnvironment = (job, { uri, kmsEndpoint }) => ({
   ...(isUnderKms(job) ? {} : { CSFLE_BACKUP_PASSPHRASE: BACKUP_PASSPHRASE }),
-  PATH: process.env.PATH, HOME: process.env.HOME, MONGODB_URI: uri, AWS_ENDPOINT_URL_KMS: kmsEndpoint, NO_COLOR: '1',
-  AWS_ACCESS_KEY_ID: 'chaos', AWS_SECRET_ACCESS_KEY: AWS_SECRET, AWS_REGION: 'us-east-1', AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
+  PATH: process.env.PATH,
+  HOME: process.env.HOME,
+  MONGODB_URI: uri,
+  AWS_ENDPOINT_URL_KMS: kmsEndpoint,
+  NO_COLOR: '1',
+  AWS_ACCESS_KEY_ID: 'chaos',
+  AWS_SECRET_ACCESS_KEY: AWS_SECRET,
+  AWS_REGION: 'us-east-1',
+  AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
 });
 
 /**
@@ -134,18 +186,27 @@ export async function performInLibrary({ job, uri, kmsEndpoint, database, disk, 
       const encryption = new ClientEncryption(client, { keyVaultNamespace: namespace, kmsProviders, kmsTimeoutMS: kmsTimeoutMs });
       const { provider, ...described } = to;
       const target = provider === 'local' ? {} : { masterKey: described };
-      const result = job.mode === 'create'
-        ? { id: (await encryption.createDataKey(provider, { ...target, keyAltNames: ['made'] })).toHexString(true) }
-        : await encryption.rewrapManyDataKey({}, { provider, ...target });
+      const result =
+        job.mode === 'create'
+          ? { id: (await encryption.createDataKey(provider, { ...target, keyAltNames: ['made'] })).toHexString(true) }
+          : await encryption.rewrapManyDataKey({}, { provider, ...target });
       encryption.close();
       return { ok: true, report: JSON.parse(JSON.stringify(result)) };
     }
     const report = await migrate({
-      keyVault: { client, namespace }, kmsProviders, mode: job.mode, execute: true, batchSize: BATCH, onProgress, ...tuning,
-      ...(job.from === undefined ? {} : { from: { provider: job.from } }), ...(job.to === undefined ? {} : { to }),
+      keyVault: { client, namespace },
+      kmsProviders,
+      mode: job.mode,
+      execute: true,
+      batchSize: BATCH,
+      onProgress,
+      ...tuning,
+      ...(job.from === undefined ? {} : { from: { provider: job.from } }),
+      ...(job.to === undefined ? {} : { to }),
       ...(job.collections === undefined ? {} : { collections: job.collections.map((collection) => ({ client, namespace: `${database}.${collection}` })) }),
       ...(job.mode === 'reencrypt' ? { keyIds: oldKeys } : {}),
-      ...(job.schemas ? { schemas: [schemaOf(schema)] } : {}), ...(job.deletes ? { deleteOldKeys: true } : {}),
+      ...(job.schemas ? { schemas: [schemaOf(schema)] } : {}),
+      ...(job.deletes ? { deleteOldKeys: true } : {}),
       ...(job.mode === 'decrypt' ? { confirmPlaintext: true } : {}),
     });
     return { ok: report.ok, report };
@@ -165,7 +226,9 @@ function schemaOf(path) {
     name: 'schema map',
     read: async () => bson.EJSON.parse(await readFile(path, 'utf8'), { relaxed: false }),
     async write(rewritten) {
-      await copyFile(path, `${path}.before-migration`, constants.COPYFILE_EXCL).catch((error) => { if (error.code !== 'EEXIST') throw error; });
+      await copyFile(path, `${path}.before-migration`, constants.COPYFILE_EXCL).catch((error) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
       await writeFile(`${path}.new`, bson.EJSON.stringify(rewritten, undefined, 2, { relaxed: false }));
       await rename(`${path}.new`, path);
     },

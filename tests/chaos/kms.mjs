@@ -69,7 +69,9 @@ export async function startKms({ emulator, emulatorArns = [] } = {}) {
     seen.push({ operation, text });
     if (told?.hang) return;
     if (told?.drop) return void request.socket.destroy();
-    const send = (status, content) => { response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(content); };
+    const send = (status, content) => {
+      response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(content);
+    };
     if (told?.text !== undefined) return send(200, told.text);
     if (told?.error !== undefined) return send(told.status ?? 400, JSON.stringify({ __type: told.error, message: 'told to fail' }));
     const { status, fields } = await honest(operation, body);
@@ -80,7 +82,9 @@ export async function startKms({ emulator, emulatorArns = [] } = {}) {
     const chunks = [];
     request.on('data', (chunk) => chunks.push(chunk));
     request.on('end', () => {
-      answer(request, response, Buffer.concat(chunks).toString()).catch(() => { request.socket.destroy(); });
+      answer(request, response, Buffer.concat(chunks).toString()).catch(() => {
+        request.socket.destroy();
+      });
     });
     request.on('error', () => {});
   });
@@ -94,7 +98,9 @@ export async function startKms({ emulator, emulatorArns = [] } = {}) {
   return {
     port,
     endpointOf: (job) => `http://127.0.0.1:${port}/job/${job}`,
-    lie: (job, liar) => { liars.set(job, liar); },
+    lie: (job, liar) => {
+      liars.set(job, liar);
+    },
     requestsOf: (job) => requests.get(job) ?? [],
     forget(job) {
       liars.delete(job);
@@ -104,7 +110,9 @@ export async function startKms({ emulator, emulatorArns = [] } = {}) {
     decrypt: (arn, bytes) => required('Decrypt', { KeyId: arn, CiphertextBlob: Buffer.from(bytes).toString('base64') }, 'Plaintext'),
     async stop() {
       server.closeAllConnections();
-      await new Promise((resolve) => { server.close(resolve); });
+      await new Promise((resolve) => {
+        server.close(resolve);
+      });
     },
   };
 }

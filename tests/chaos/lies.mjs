@@ -3,12 +3,19 @@
 import { randomBytes } from 'node:crypto';
 
 const decoded = (text) => Buffer.from(text, 'base64');
-const flipped = (bytes, at = 11) => { const copy = Buffer.from(bytes); copy[at % copy.length] ^= 0x10; return copy; };
+const flipped = (bytes, at = 11) => {
+  const copy = Buffer.from(bytes);
+  copy[at % copy.length] ^= 0x10;
+  return copy;
+};
 const withPlaintext = (make) => (answer, facts) => ({ ...answer, Plaintext: make(decoded(answer.Plaintext), facts).toString('base64') });
 const withCiphertext = (make) => (answer, facts) => ({ ...answer, CiphertextBlob: make(decoded(answer.CiphertextBlob), facts).toString('base64') });
 
 const otherMaterial = (plaintext, { world, rng }) => {
-  const others = world.keySecrets().slice(1).filter((material) => !material.equals(plaintext));
+  const others = world
+    .keySecrets()
+    .slice(1)
+    .filter((material) => !material.equals(plaintext));
   return rng.pick(others);
 };
 
@@ -27,8 +34,9 @@ export const LIES = {
   // Only deterministic values show what the last 32 bytes are.
   'wrong-iv-key-for-one-key': { operation: 'Decrypt', at: 'key', victims: ['ssn', 'card'], change: withPlaintext((bytes) => flipped(bytes, 90)) },
   'another-key-for-one-key': {
-    operation: 'Decrypt', at: 'key',
-    change: withPlaintext((bytes, { world }) => world.keys.card.material.equals(bytes) ? world.keys.files.material : world.keys.card.material),
+    operation: 'Decrypt',
+    at: 'key',
+    change: withPlaintext((bytes, { world }) => (world.keys.card.material.equals(bytes) ? world.keys.files.material : world.keys.card.material)),
   },
   'wraps-another-key': { operation: 'Encrypt', at: 'one', wraps: otherMaterial },
   'wraps-random-bytes': { operation: 'Encrypt', at: 'one', wraps: () => randomBytes(96) },
@@ -70,11 +78,13 @@ export function liarOf(name, { world, rng, job }) {
     const number = counts.calls;
     counts.calls += 1;
     if (at === 'key') {
-      return { change(answer) {
-        if (!decoded(answer.Plaintext).equals(victim)) return answer;
-        counts.lies += 1;
-        return change(answer, facts);
-      } };
+      return {
+        change(answer) {
+          if (!decoded(answer.Plaintext).equals(victim)) return answer;
+          counts.lies += 1;
+          return change(answer, facts);
+        },
+      };
     }
     if (!isTurn(number)) return undefined;
     if (wraps !== undefined) {
@@ -88,7 +98,12 @@ export function liarOf(name, { world, rng, job }) {
       counts.lies += 1;
       return told;
     }
-    return { change(answer) { counts.lies += 1; return change(answer, facts); } };
+    return {
+      change(answer) {
+        counts.lies += 1;
+        return change(answer, facts);
+      },
+    };
   };
   return { liar, counts, first, planted };
 }

@@ -6,7 +6,17 @@ import { listening } from '../listening.mjs';
 import { isCommand, messageSplitter, requestIdOf, responseToOf } from '../mongocrypt/wire.mjs';
 
 const WRITES = new Set([
-  'insert', 'update', 'delete', 'findAndModify', 'collMod', 'create', 'createIndexes', 'drop', 'dropIndexes', 'renameCollection', 'bulkWrite',
+  'insert',
+  'update',
+  'delete',
+  'findAndModify',
+  'collMod',
+  'create',
+  'createIndexes',
+  'drop',
+  'dropIndexes',
+  'renameCollection',
+  'bulkWrite',
 ]);
 const BODY_AT = 20;
 
@@ -24,7 +34,7 @@ function wholeCommand(message) {
   const command = {};
   const withChecksum = (message.readInt32LE(16) & 1) === 1;
   const end = message.length - (withChecksum ? 4 : 0);
-  for (let at = BODY_AT; at < end;) {
+  for (let at = BODY_AT; at < end; ) {
     const kind = message[at];
     at += 1;
     const size = message.readInt32LE(at);
@@ -57,7 +67,9 @@ export async function startProxy(serverUri, { onCommand = () => undefined, needl
   const sockets = new Set();
   const counts = { writes: 0, reads: 0 };
   const seen = new Set();
-  const cut = () => { for (const socket of sockets) socket.destroy(); };
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
   const server = createServer((client) => {
     const upstream = connect({ host: hostname, port: Number(port || 27017) });
     const after = new Map();
@@ -66,7 +78,11 @@ export async function startProxy(serverUri, { onCommand = () => undefined, needl
       sockets.add(socket);
       socket.setNoDelay(true);
       socket.on('error', () => {});
-      socket.on('close', () => { sockets.delete(socket); client.destroy(); upstream.destroy(); });
+      socket.on('close', () => {
+        sockets.delete(socket);
+        client.destroy();
+        upstream.destroy();
+      });
     }
     const pass = async (message) => {
       if (client.destroyed) return;
@@ -82,18 +98,28 @@ export async function startProxy(serverUri, { onCommand = () => undefined, needl
       if (told?.after) after.set(requestIdOf(message), told.after);
       if (!upstream.destroyed) upstream.write(message);
     };
-    client.on('data', messageSplitter((message) => {
-      const copy = Buffer.from(message);
-      queue = queue.then(() => pass(copy)).catch(() => { client.destroy(); });
-    }));
-    upstream.on('data', messageSplitter((reply) => {
-      const act = after.get(responseToOf(reply));
-      if (act === undefined) client.write(Buffer.from(reply));
-      else {
-        after.clear();
-        Promise.resolve(act()).finally(() => client.destroy());
-      }
-    }));
+    client.on(
+      'data',
+      messageSplitter((message) => {
+        const copy = Buffer.from(message);
+        queue = queue
+          .then(() => pass(copy))
+          .catch(() => {
+            client.destroy();
+          });
+      }),
+    );
+    upstream.on(
+      'data',
+      messageSplitter((reply) => {
+        const act = after.get(responseToOf(reply));
+        if (act === undefined) client.write(Buffer.from(reply));
+        else {
+          after.clear();
+          Promise.resolve(act()).finally(() => client.destroy());
+        }
+      }),
+    );
   });
   await listening(server);
   return {
@@ -103,7 +129,9 @@ export async function startProxy(serverUri, { onCommand = () => undefined, needl
     cut,
     async stop() {
       cut();
-      await new Promise((resolve) => { server.close(resolve); });
+      await new Promise((resolve) => {
+        server.close(resolve);
+      });
     },
   };
 }

@@ -11,7 +11,9 @@ export function startReader(python) {
   const waiting = new Map();
   let next = 1;
   let complaint = '';
-  child.stderr.on('data', (text) => { complaint += text; });
+  child.stderr.on('data', (text) => {
+    complaint += text;
+  });
   child.stdin.on('error', () => {});
   const ended = new Promise((resolve) => {
     child.on('close', () => {
@@ -19,7 +21,9 @@ export function startReader(python) {
       resolve();
     });
   });
-  child.on('error', (error) => { complaint += error.message; });
+  child.on('error', (error) => {
+    complaint += error.message;
+  });
   createInterface({ input: child.stdout }).on('line', (line) => {
     const { id, ...answer } = JSON.parse(line);
     const { resolve, reject } = waiting.get(id);

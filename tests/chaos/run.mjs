@@ -28,9 +28,16 @@ export async function openLab({ lanes = DEFAULT_LANES } = {}) {
   const emulatorArns = [(await createCmk(emulator.kmsEndpoint)).arn, (await createCmk(emulator.kmsEndpoint)).arn];
   const kms = await startKms({ emulator: emulator.kmsEndpoint, emulatorArns });
   const workers = new Workers(servers.length + 1);
-  const places = await Promise.all(servers.map(async ({ mongodbUri }) => ({
-    client: await new MongoClient(mongodbUri).connect(), serverUri: mongodbUri, kms, emulatorArns, reader: startReader(python), workers,
-  })));
+  const places = await Promise.all(
+    servers.map(async ({ mongodbUri }) => ({
+      client: await new MongoClient(mongodbUri).connect(),
+      serverUri: mongodbUri,
+      kms,
+      emulatorArns,
+      reader: startReader(python),
+      workers,
+    })),
+  );
   return {
     lanes: places,
     async close() {
@@ -97,7 +104,12 @@ function tally(report, scenario, outcome) {
   const what = {};
   for (const { what: name } of [...losses, ...leaks]) what[name] = (what[name] ?? 0) + 1;
   report.findings.push({
-    index, what, fault: faultName, job: job.name, via, detail: outcome.detail,
+    index,
+    what,
+    fault: faultName,
+    job: job.name,
+    via,
+    detail: outcome.detail,
     losses: { count: losses.length, first: losses.slice(0, SHOWN_PER_FINDING) },
     leaks: { count: leaks.length, first: leaks.slice(0, SHOWN_PER_FINDING) },
     repeat: `npm run chaos -- --json --seed ${seed} --at ${index}`,
@@ -131,7 +143,11 @@ async function main(args) {
     return;
   }
   const { json, faults, seed, at, lanes } = options;
-  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.once(signal, () => process.exit(code));
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ])
+    process.once(signal, () => process.exit(code));
   const lab = await openLab({ lanes: at === undefined ? Math.max(1, lanes) : 1 });
   try {
     const onScenario = progressOn(process.stderr);
@@ -162,7 +178,11 @@ function progressOn(stream) {
 
 function printReport({ faults, asked, losses, leaks, jobs, seed, seconds, kinds, notInjected, findings }) {
   console.log(`${process.stderr.isTTY ? '\r' : ''}${faults} of ${asked} faults in ${jobs} jobs, ${seconds} s, seed ${seed}: ${losses} losses, ${leaks} leaks`);
-  console.log(Object.entries(kinds).map(([name, count]) => `${name} ${count}`).join(', '));
+  console.log(
+    Object.entries(kinds)
+      .map(([name, count]) => `${name} ${count}`)
+      .join(', '),
+  );
   for (const [name, { times, reason }] of Object.entries(notInjected)) console.log(`  not injected: ${name}, ${times} times: ${reason}`);
   for (const finding of findings) console.log(`  FOUND ${JSON.stringify(finding)}`);
 }

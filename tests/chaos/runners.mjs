@@ -27,10 +27,23 @@ export class Workers {
   #start() {
     const child = fork(WORKER, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     const worker = { child, output: '' };
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => { worker.output += text; });
-    worker.ended = new Promise((resolve) => { child.on('close', (code, signal) => { this.#all.delete(worker); resolve({ code, signal }); }); });
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (text) => {
+        worker.output += text;
+      });
+    worker.ended = new Promise((resolve) => {
+      child.on('close', (code, signal) => {
+        this.#all.delete(worker);
+        resolve({ code, signal });
+      });
+    });
     child.on('error', () => {});
-    worker.ready = Promise.race([new Promise((resolve) => { child.once('message', resolve); }), worker.ended]);
+    worker.ready = Promise.race([
+      new Promise((resolve) => {
+        child.once('message', resolve);
+      }),
+      worker.ended,
+    ]);
     this.#all.add(worker);
     return worker;
   }
@@ -42,8 +55,15 @@ export class Workers {
     await worker.ready;
     const { child } = worker;
     const before = worker.output.length;
-    const answered = new Promise((resolve) => { child.once('message', (answer) => { resolve({ answer }); }); });
-    const timer = setTimeout(() => { worker.hung = true; child.kill('SIGKILL'); }, JOB_TIMEOUT_MS);
+    const answered = new Promise((resolve) => {
+      child.once('message', (answer) => {
+        resolve({ answer });
+      });
+    });
+    const timer = setTimeout(() => {
+      worker.hung = true;
+      child.kill('SIGKILL');
+    }, JOB_TIMEOUT_MS);
     child.send(call, () => {});
     const finished = Promise.race([answered, worker.ended]).then(({ answer, code, signal }) => {
       clearTimeout(timer);
@@ -52,12 +72,21 @@ export class Workers {
       if (!worker.doomed) this.#idle.push(worker);
       return { ok: ok === true, code: ok ? 0 : 1, report, error, text: `${JSON.stringify(answer)}${worker.output.slice(before)}`, hung: false };
     });
-    return { kill: (signal) => { worker.doomed = true; child.kill(signal); }, finished };
+    return {
+      kill: (signal) => {
+        worker.doomed = true;
+        child.kill(signal);
+      },
+      finished,
+    };
   }
 
   async stop() {
     this.#spare = 0;
-    const ended = [...this.#all].map((worker) => { worker.child.kill('SIGKILL'); return worker.ended; });
+    const ended = [...this.#all].map((worker) => {
+      worker.child.kill('SIGKILL');
+      return worker.ended;
+    });
     await Promise.all(ended);
   }
 }
@@ -70,20 +99,24 @@ function streamOf(kind) {
 /** Starts the command; as `Workers.run`. `fileLimit` is the greatest size of a file in blocks of the shell. */
 export function runCommand(job, world, { uri, kmsEndpoint, kmsTimeoutMs, disk, withBackup, json, streams = {}, fileLimit }) {
   const args = [COMMAND, ...commandArguments(job, world, { disk, withBackup, json, kmsTimeoutMs })];
-  const [program, given] = fileLimit === undefined
-    ? [process.execPath, args]
-    : ['/bin/sh', ['-c', `ulimit -f ${fileLimit}; exec "$@"`, 'sh', process.execPath, ...args]];
+  const [program, given] =
+    fileLimit === undefined ? [process.execPath, args] : ['/bin/sh', ['-c', `ulimit -f ${fileLimit}; exec "$@"`, 'sh', process.execPath, ...args]];
   const stdio = ['ignore', streamOf(streams.stdout), streamOf(streams.stderr)];
   const child = spawn(program, given, { cwd: world.folder, env: commandEnvironment(job, { uri, kmsEndpoint }), stdio });
   for (const stream of stdio) if (typeof stream === 'number') closeSync(stream);
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr']) {
-    child[name]?.on('data', (text) => { output[name] += text; });
+    child[name]?.on('data', (text) => {
+      output[name] += text;
+    });
     child[name]?.on('error', () => {});
     if (streams[name] === 'closed') child[name].destroy();
   }
   let hung = false;
-  const timer = setTimeout(() => { hung = true; child.kill('SIGKILL'); }, JOB_TIMEOUT_MS);
+  const timer = setTimeout(() => {
+    hung = true;
+    child.kill('SIGKILL');
+  }, JOB_TIMEOUT_MS);
   const finished = new Promise((resolve) => {
     child.on('error', () => {});
     child.on('close', (code, signal) => {
@@ -91,7 +124,12 @@ export function runCommand(job, world, { uri, kmsEndpoint, kmsTimeoutMs, disk, w
       resolve({ ok: code === 0, code: code ?? signal, report: parsed(output.stdout), text: output.stdout + output.stderr, hung });
     });
   });
-  return { kill: (signal) => { child.kill(signal); }, finished };
+  return {
+    kill: (signal) => {
+      child.kill(signal);
+    },
+    finished,
+  };
 }
 
 function parsed(text) {

@@ -16,9 +16,12 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
   const { job } = scenario;
   const { client, kms, reader, serverUri } = lab;
   const world = await buildWorld({
-    client, kms, emulatorArns: scenario.onEmulator
-      ? lab.emulatorArns
-      : [], keysUnder: job.keysUnder, nested: job.nested, name: `chaos_${process.pid}_${scenario.index}_${randomBytes(3).toString('hex')}`,
+    client,
+    kms,
+    emulatorArns: scenario.onEmulator ? lab.emulatorArns : [],
+    keysUnder: job.keysUnder,
+    nested: job.nested,
+    name: `chaos_${process.pid}_${scenario.index}_${randomBytes(3).toString('hex')}`,
   });
   const context = { ...scenario, world };
   const plan = scenario.fault.plan(context);
@@ -37,45 +40,64 @@ export async function playScenario(lab, scenario, { sabotage } = {}) {
       outcome.jobs += 1;
       const call = { uri: proxy.uri, kmsEndpoint: kms.endpointOf(world.database), disk, kmsTimeoutMs: KMS_TIMEOUTS_MS[plan.hanging ? 'hanging' : 'usual'] };
       const startedAt = performance.now();
-      const running = via === 'command'
-        ? runCommand(
-          started, world,
-          { ...call, withBackup: plan.withBackup ?? scenario.withBackup, streams: plan.streams, fileLimit: plan.fileLimit, json: scenario.rng.chance(0.5) },
-        )
-        : await lab.workers.run({
-          ...call, job: started, database: world.database, masterKey: world.masterKey.toString('base64'), arns: world.arns,
-          oldKeys: oldKeyIds(started, world.keys),
-        });
+      const running =
+        via === 'command'
+          ? runCommand(started, world, {
+              ...call,
+              withBackup: plan.withBackup ?? scenario.withBackup,
+              streams: plan.streams,
+              fileLimit: plan.fileLimit,
+              json: scenario.rng.chance(0.5),
+            })
+          : await lab.workers.run({
+              ...call,
+              job: started,
+              database: world.database,
+              masterKey: world.masterKey.toString('base64'),
+              arns: world.arns,
+              oldKeys: oldKeyIds(started, world.keys),
+            });
       return {
-        running, proxy,
+        running,
+        proxy,
         finished: running.finished.then((result) => ({ ...result, startedAt, endedAt: performance.now(), writes: proxy.counts.writes })),
       };
     };
     const onCommand = async (command) => plan.onCommand?.(command);
-    const main = start(job, async (command) => {
-      const { running, proxy } = await main;
-      context.running = running;
-      context.proxy = proxy;
-      return onCommand(command);
-    }, scenario.via);
+    const main = start(
+      job,
+      async (command) => {
+        const { running, proxy } = await main;
+        context.running = running;
+        context.proxy = proxy;
+        return onCommand(command);
+      },
+      scenario.via,
+    );
     const other = plan.other === undefined ? undefined : start(plan.other, plan.onOtherCommand, 'library');
     let result = await (await main).finished;
     const otherResult = await (await other)?.finished;
     const results = [result, ...(otherResult === undefined ? [] : [otherResult])];
-    outcome.injected = plan.injected({ overlapped: otherResult !== undefined && otherResult.startedAt < result.endedAt && result.startedAt < otherResult.endedAt
-      && result.writes > 0 && otherResult.writes > 0 });
+    outcome.injected = plan.injected({
+      overlapped:
+        otherResult !== undefined &&
+        otherResult.startedAt < result.endedAt &&
+        result.startedAt < otherResult.endedAt &&
+        result.writes > 0 &&
+        otherResult.writes > 0,
+    });
     outcome.detail = { ...outcome.detail, writes: result.writes, code: result.code };
     if (results.some(({ hung }) => hung)) outcome.losses.push({ what: 'hangs', detail: `longer than the time that a job may take` });
     kms.lie(world.database, undefined);
-    if (plan.planted?.length > 0) outcome.losses.push(...await plantedKeys(world, plan.planted));
+    if (plan.planted?.length > 0) outcome.losses.push(...(await plantedKeys(world, plan.planted)));
     plan.disk?.free();
 
     let asked = plan.asked ?? true;
     const rerun = plan.rerun ?? job.rerun ?? (scenario.reruns ? 'sometimes' : 'never');
-    if (plan.mustFinish && !job.partial) outcome.losses.push(...await unfinished(context, lab, result, 'stopped by a stream'));
+    if (plan.mustFinish && !job.partial) outcome.losses.push(...(await unfinished(context, lab, result, 'stopped by a stream')));
     if (outcome.injected && rerun !== 'never' && job.mode !== 'create') {
       // A second run would make good what the first one only claimed.
-      if (result.ok && asked) outcome.losses.push(...await unfinished(context, lab, result, 'reported done, but is not'));
+      if (result.ok && asked) outcome.losses.push(...(await unfinished(context, lab, result, 'reported done, but is not')));
       plan.streams = undefined;
       plan.fileLimit = undefined;
       plan.hanging = false;

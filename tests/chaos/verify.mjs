@@ -27,7 +27,11 @@ export function needlesOf(world, job) {
 /** Has the reader look at the world. */
 export function readWorld(reader, world, job, serverUri) {
   return reader.look({
-    uri: serverUri, database: world.database, vault: '__keyVault', masterKey: world.masterKey.toString('base64'), kms: ['127.0.0.1', world.kms.port],
+    uri: serverUri,
+    database: world.database,
+    vault: '__keyVault',
+    masterKey: world.masterKey.toString('base64'),
+    kms: ['127.0.0.1', world.kms.port],
     known: Object.values(world.keys).map(({ id }) => hexOf(id)),
     witnesses: Object.fromEntries(Object.entries(world.keys).map(([key, { witness }]) => [key, witness.payload])),
     needles: needlesOf(world, job).map(({ name, data, but }) => ({ name, bytes: data.toString('base64'), but })),
@@ -51,10 +55,10 @@ export async function judge({ world, job, found, claims, outputs, disk = world.f
       }
     }
   }
-  if (job.schemas) losses.push(...await lostSchema(world, job, found, claims, disk));
-  if (job.mode !== 'restore') losses.push(...await lostBackup(world, job, disk));
+  if (job.schemas) losses.push(...(await lostSchema(world, job, found, claims, disk)));
+  if (job.mode !== 'restore') losses.push(...(await lostBackup(world, job, disk)));
   const leaks = found.hits.map(({ needle, where }) => ({ what: needle, detail: where }));
-  leaks.push(...await leaksOutside(world, job, outputs, disk));
+  leaks.push(...(await leaksOutside(world, job, outputs, disk)));
   return { losses, leaks };
 }
 
@@ -69,9 +73,11 @@ function lostDocuments(world, found) {
       else if (entry.error !== undefined) losses.push({ what: 'value unreadable', detail: `${collection} ${id}: ${entry.error}` });
       else {
         const read = bson.deserialize(Buffer.from(entry.plain, 'base64'), { promoteValues: false });
-        if (canonical(read) !== canonical(plain)) losses.push({
-          what: 'value changed', detail: `${collection} ${id}: ${firstDifference(JSON.parse(canonical(plain)), JSON.parse(canonical(read)), '')}`,
-        });
+        if (canonical(read) !== canonical(plain))
+          losses.push({
+            what: 'value changed',
+            detail: `${collection} ${id}: ${firstDifference(JSON.parse(canonical(plain)), JSON.parse(canonical(read)), '')}`,
+          });
       }
     }
     for (const id of entries.keys()) losses.push({ what: 'document back', detail: `${collection} ${id} was removed by its owner` });
@@ -111,23 +117,32 @@ export function undoneWork(world, job, found) {
   switch (job.mode) {
     case 'rewrap':
       // Undoing goes back from one master key, which it names: what another administrator took elsewhere meanwhile is not asked for.
-      return inVault.filter((document) => mine.includes(document.id) && document.provider === job.from && !(job.undo === true && document.arn !== world.arns.a)
-        && !isAt(document, job.to)).map(({ id }) => `key ${id} is not under the new master key`);
+      return inVault
+        .filter(
+          (document) =>
+            mine.includes(document.id) && document.provider === job.from && !(job.undo === true && document.arn !== world.arns.a) && !isAt(document, job.to),
+        )
+        .map(({ id }) => `key ${id} is not under the new master key`);
     case 'keys-rewrap':
       return inVault.filter((document) => !isAt(document, job.to)).map(({ id }) => `key ${id} is not under the new master key`);
     case 'restore':
-      return Object.entries(world.keys).filter(([, { id }]) =>
-        !inVault.some((document) => document.id === hexOf(id) && document.provider === 'local')).map(([key]) => `key ${key} is not as in the backup`);
+      return Object.entries(world.keys)
+        .filter(([, { id }]) => !inVault.some((document) => document.id === hexOf(id) && document.provider === 'local'))
+        .map(([key]) => `key ${key} is not as in the backup`);
     case 'create':
       return inVault.some((document) => document.names.includes('made') && isAt(document, job.to)) ? [] : ['there is no new key'];
     case 'reencrypt': {
       const old = new Set(oldKeyIds(job, world.keys).map((id) => id.replaceAll('-', '')));
-      return job.collections.flatMap((collection) => (found.collections[collection] ?? []).filter(({ keyIds }) => keyIds.some((id) => old.has(id))).map(() =>
-        `a document of ${collection} has a value under an old key`));
+      return job.collections.flatMap((collection) =>
+        (found.collections[collection] ?? [])
+          .filter(({ keyIds }) => keyIds.some((id) => old.has(id)))
+          .map(() => `a document of ${collection} has a value under an old key`),
+      );
     }
     default:
       return job.collections.flatMap((collection) =>
-        (found.collections[collection] ?? []).filter(({ encrypted }) => encrypted).map(() => `a document of ${collection} has an encrypted value`));
+        (found.collections[collection] ?? []).filter(({ encrypted }) => encrypted).map(() => `a document of ${collection} has an encrypted value`),
+      );
   }
 }
 
@@ -138,8 +153,9 @@ async function lostBackup({ keys, kmsProviders }, job, disk) {
   try {
     const { keyDocuments } = await readBackup(new Uint8Array(bytes), isUnderKms(job) ? { kmsProviders } : { passphrase: BACKUP_PASSPHRASE });
     const kept = keyDocuments.map((document) => hexOf(bson.deserialize(document)._id));
-    return Object.entries(keys).filter(([, { id, later }]) => !later && !kept.includes(hexOf(id))).map(([key]) =>
-      ({ what: 'backup without a key', detail: key }));
+    return Object.entries(keys)
+      .filter(([, { id, later }]) => !later && !kept.includes(hexOf(id)))
+      .map(([key]) => ({ what: 'backup without a key', detail: key }));
   } catch (error) {
     return [{ what: 'backup does not open', detail: `${error.code}: ${error.message}` }];
   }
@@ -150,7 +166,13 @@ async function lostSchema(world, job, found, claims, disk) {
   const text = await readFile(schema, 'utf8').catch(() => undefined);
   const kept = await readFile(`${schema}.before-migration`, 'utf8').catch(() => undefined);
   const original = canonical(bson.EJSON.parse(world.schemaText, { relaxed: false }));
-  const isOriginal = (content) => { try { return canonical(bson.EJSON.parse(content, { relaxed: false })) === original; } catch { return false; } };
+  const isOriginal = (content) => {
+    try {
+      return canonical(bson.EJSON.parse(content, { relaxed: false })) === original;
+    } catch {
+      return false;
+    }
+  };
   const losses = [];
   if (!isOriginal(text ?? '') && !isOriginal(kept ?? ''))
     losses.push({ what: 'schema file lost', detail: 'neither the file nor what is kept beside it is the original' });
@@ -181,5 +203,6 @@ async function leaksOutside(world, job, outputs, disk) {
     places.push({ where: `${operation} request to the KMS`, data: Buffer.concat([Buffer.from(text), Buffer.from(Plaintext, 'base64')]), isRequest: true });
   }
   return places.flatMap(({ where, data, isRequest }) =>
-    needles.filter((needle) => (!isRequest || needle.inRequests) && data.includes(needle.data)).map(({ name }) => ({ what: name, detail: where })));
+    needles.filter((needle) => (!isRequest || needle.inRequests) && data.includes(needle.data)).map(({ name }) => ({ what: name, detail: where })),
+  );
 }

@@ -12,5 +12,7 @@ process.on('message', async (call) => {
   }
   process.send({ ...answer, progress });
 });
-process.on('disconnect', () => { process.exit(0); });
+process.on('disconnect', () => {
+  process.exit(0);
+});
 process.send({ ready: true });

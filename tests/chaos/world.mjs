@@ -87,7 +87,21 @@ export async function buildWorld({ client, kms, emulatorArns = [], keysUnder, ne
   const folder = await mkdtemp(join(tmpdir(), 'csfle-chaos-'));
   await writeFile(join(folder, 'master-key.bin'), masterKey, { mode: 0o600 });
   return {
-    client, kms, database: name, vault, masterKey, masterKeys, keys, ledger, token, encrypt, encryption, addKey, folder, arns, kmsProviders,
+    client,
+    kms,
+    database: name,
+    vault,
+    masterKey,
+    masterKeys,
+    keys,
+    ledger,
+    token,
+    encrypt,
+    encryption,
+    addKey,
+    folder,
+    arns,
+    kmsProviders,
     schemaText: schemaText(name, keys),
     secretTokens: [prefix],
     keySecrets: () => [masterKey, ...Object.values(keys).map(({ material }) => material)],
@@ -113,7 +127,10 @@ function person(n, token, nested) {
     _id: ids[n % ids.length],
     name: `person ${n}`,
     ssn: new Secret(token(), 'ssn', 'Deterministic'),
-    notes: [{ note: new Secret(token(), 'notes'), at: n }, { note: new Secret(token(), 'notes'), more: [{ deep: new Secret(n, 'unnamed') }] }],
+    notes: [
+      { note: new Secret(token(), 'notes'), at: n },
+      { note: new Secret(token(), 'notes'), more: [{ deep: new Secret(n, 'unnamed') }] },
+    ],
     tags: [new Secret(token(), 'notes'), 'open', new Secret(token(), 'ssn', 'Deterministic')],
     policy: { number: new Secret(1000 + n, 'unnamed'), text: new Secret(token(), 'unnamed'), 'dotted.name': n },
     insurance: new Secret({ carrier: token(), level: { grade: n, text: token() } }, 'card'),
@@ -125,7 +142,10 @@ function person(n, token, nested) {
 
 function visit(n, token) {
   return {
-    _id: n, patient: new Secret(token(), 'ssn', 'Deterministic'), text: new Secret(token(), 'notes'), at: new Date(1e12 + n),
+    _id: n,
+    patient: new Secret(token(), 'ssn', 'Deterministic'),
+    text: new Secret(token(), 'notes'),
+    at: new Date(1e12 + n),
     invoice: { card: new Secret(token(), 'card') },
   };
 }
@@ -137,12 +157,14 @@ function schemaText(database, keys) {
     [`${database}.people`]: {
       bsonType: 'object',
       properties: {
-        ssn: encryptWith('ssn', 'Deterministic'), policy: { bsonType: 'object', properties: { number: encryptWith('unnamed', 'Random', 'int') } },
+        ssn: encryptWith('ssn', 'Deterministic'),
+        policy: { bsonType: 'object', properties: { number: encryptWith('unnamed', 'Random', 'int') } },
         card: encryptWith('card', 'Deterministic'),
       },
     },
     [`${database}.visits`]: {
-      bsonType: 'object', encryptMetadata: { keyId: [keys.notes.id] },
+      bsonType: 'object',
+      encryptMetadata: { keyId: [keys.notes.id] },
       properties: { text: { encrypt: { bsonType: 'string', algorithm: `${ALGORITHM}Random` } } },
     },
   };

@@ -13,27 +13,102 @@ const field = (owner, name) => {
 
 /** Changes of a document of `people`. `secrets` are the new values that a change needs; a change that returns null removes the document. */
 const DOCUMENT_CHANGES = {
-  'scalar-to-array': { secrets: [['ssn', 'Deterministic']], change: (one, [fresh]) => { one.ssn = [field(one, 'ssn'), fresh, 'open']; } },
-  'scalar-to-array-of-itself': { change: (one) => { one.card = [field(one, 'card')]; } },
+  'scalar-to-array': {
+    secrets: [['ssn', 'Deterministic']],
+    change: (one, [fresh]) => {
+      one.ssn = [field(one, 'ssn'), fresh, 'open'];
+    },
+  },
+  'scalar-to-array-of-itself': {
+    change: (one) => {
+      one.card = [field(one, 'card')];
+    },
+  },
   'element-to-array': {
-    secrets: [['notes', 'Random']], change: (one, [fresh]) => { const [first] = list(one.notes); first.note = [fresh, field(first, 'note')]; },
+    secrets: [['notes', 'Random']],
+    change: (one, [fresh]) => {
+      const [first] = list(one.notes);
+      first.note = [fresh, field(first, 'note')];
+    },
   },
-  'encrypted-object-to-array': { secrets: [['card', 'Random']], change: (one, [fresh]) => { one.insurance = [field(one, 'insurance'), fresh]; } },
-  'array-to-scalar': { change: (one) => { one.tags = list(one.tags)[0]; } },
-  'array-to-object': { change: (one) => { one.notes = { ...list(one.notes) }; } },
-  'array-reversed': { change: (one) => { list(one.tags).reverse(); } },
-  'array-longer-in-front': { secrets: [['notes', 'Random']], change: (one, [fresh]) => { list(one.tags).unshift(fresh); } },
-  'array-shorter': { change: (one) => { list(one.notes).shift(); } },
-  'field-renamed': { change: (one) => { one.renamed = field(one, 'ssn'); delete one.ssn; } },
-  'field-moved-inside': { change: (one) => { one.policy = { ssn: field(one, 'ssn'), policy: field(one, 'policy') }; delete one.ssn; } },
-  'field-removed': { change: (one) => { field(one.policy, 'text'); delete one.policy.text; } },
-  'field-null': { change: (one) => { field(one, 'card'); one.card = null; } },
-  'object-to-array': { secrets: [['unnamed', 'Random']], change: (one, [fresh]) => { one.policy = [field(one, 'policy'), { number: fresh }]; } },
+  'encrypted-object-to-array': {
+    secrets: [['card', 'Random']],
+    change: (one, [fresh]) => {
+      one.insurance = [field(one, 'insurance'), fresh];
+    },
+  },
+  'array-to-scalar': {
+    change: (one) => {
+      one.tags = list(one.tags)[0];
+    },
+  },
+  'array-to-object': {
+    change: (one) => {
+      one.notes = { ...list(one.notes) };
+    },
+  },
+  'array-reversed': {
+    change: (one) => {
+      list(one.tags).reverse();
+    },
+  },
+  'array-longer-in-front': {
+    secrets: [['notes', 'Random']],
+    change: (one, [fresh]) => {
+      list(one.tags).unshift(fresh);
+    },
+  },
+  'array-shorter': {
+    change: (one) => {
+      list(one.notes).shift();
+    },
+  },
+  'field-renamed': {
+    change: (one) => {
+      one.renamed = field(one, 'ssn');
+      delete one.ssn;
+    },
+  },
+  'field-moved-inside': {
+    change: (one) => {
+      one.policy = { ssn: field(one, 'ssn'), policy: field(one, 'policy') };
+      delete one.ssn;
+    },
+  },
+  'field-removed': {
+    change: (one) => {
+      field(one.policy, 'text');
+      delete one.policy.text;
+    },
+  },
+  'field-null': {
+    change: (one) => {
+      field(one, 'card');
+      one.card = null;
+    },
+  },
+  'object-to-array': {
+    secrets: [['unnamed', 'Random']],
+    change: (one, [fresh]) => {
+      one.policy = [field(one, 'policy'), { number: fresh }];
+    },
+  },
   'new-value': {
-    secrets: [['ssn', 'Deterministic'], ['notes', 'Random']],
-    change: (one, [first, second]) => { field(list(one.notes)[0], 'note'); one.ssn = first; one.notes[0].note = second; },
+    secrets: [
+      ['ssn', 'Deterministic'],
+      ['notes', 'Random'],
+    ],
+    change: (one, [first, second]) => {
+      field(list(one.notes)[0], 'note');
+      one.ssn = first;
+      one.notes[0].note = second;
+    },
   },
-  'open-value': { change: (one) => { one.ssn = 'open'; } },
+  'open-value': {
+    change: (one) => {
+      one.ssn = 'open';
+    },
+  },
   'document-replaced': { secrets: [['unnamed', 'Random']], change: (one, [fresh]) => ({ _id: one._id, other: fresh, ssn: field(one, 'ssn') }) },
   'document-deleted': { change: () => null },
 };
@@ -52,8 +127,16 @@ export async function changeDocument(world, name, id, idText) {
   let storedAfter;
   let plainAfter;
   try {
-    storedAfter = changed(change, stored, fresh.map((value) => value.stored));
-    plainAfter = changed(change, before, fresh.map((value) => value.plain));
+    storedAfter = changed(
+      change,
+      stored,
+      fresh.map((value) => value.stored),
+    );
+    plainAfter = changed(
+      change,
+      before,
+      fresh.map((value) => value.plain),
+    );
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     return false;

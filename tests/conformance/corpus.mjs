@@ -51,7 +51,9 @@ export async function runCorpus(open) {
     const keyId = binary(field(keys.get(provider), '_id')).content;
     const own = cases.filter(({ kms }) => kms === provider);
     suites.push(
-      await headers(provider, own, keyId), await refusals(provider, own, keyId, subject), await roundTrips(provider, own, keyId, subject),
+      await headers(provider, own, keyId),
+      await refusals(provider, own, keyId, subject),
+      await roundTrips(provider, own, keyId, subject),
       ...(await published(provider, own, keyId, subject)),
     );
   }
@@ -142,7 +144,11 @@ async function wholeDocument(cases, subject) {
     const build = (item) => document(own.map((testCase) => [testCase.name, value.object(document([['value', item(testCase)]]))]));
     await suite.case(provider, async () => {
       const { output } = accepted(await subject.decryptDocument(build(({ payload }) => value.encrypted(payload))));
-      same(output, build(({ plain }) => plain), 'document');
+      same(
+        output,
+        build(({ plain }) => plain),
+        'document',
+      );
     });
   }
   return suite;

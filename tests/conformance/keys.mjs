@@ -81,10 +81,14 @@ async function publishedFiles(open) {
     const seen = new Set();
     const once = (json) => !seen.has(JSON.stringify(json)) && seen.add(JSON.stringify(json));
     for (const [file, json] of jsonFiles(folder)) {
-      const keys = found(json, isKeyDocument).filter(once).map((key) => readKey(toDocument(key), localKeysIn(json)));
+      const keys = found(json, isKeyDocument)
+        .filter(once)
+        .map((key) => readKey(toDocument(key), localKeysIn(json)));
       for (const key of keys) await keyDocumentCase(keySuite, open, file, key);
       if (name === 'corpus') continue; // corpus.mjs knows what its values must be
-      const payloads = found(json, isCiphertext).filter(once).map((item) => binary(toValue(item)).content);
+      const payloads = found(json, isCiphertext)
+        .filter(once)
+        .map((item) => binary(toValue(item)).content);
       for (const payload of payloads) await ciphertextCase(payloadSuite, open, file, payload, keys);
     }
     suites.push(keySuite);
@@ -104,7 +108,10 @@ const isKeyDocument = (json) => (json._id?.$binary || json._id?.$uuid) && json.k
 const isCiphertext = (json) => json.$binary?.subType === '06';
 
 /** Local master keys that a file gives its own providers. */
-const localKeysIn = (json) => found(json, (node) => typeof node.key === 'string').map(({ key }) => fromBase64(key)).filter(({ length }) => length === 96);
+const localKeysIn = (json) =>
+  found(json, (node) => typeof node.key === 'string')
+    .map(({ key }) => fromBase64(key))
+    .filter(({ length }) => length === 96);
 
 /** A key document with what is needed to use it; `opener` is undefined when its master key is not published. */
 function readKey(key, localKeys) {

@@ -12,12 +12,19 @@ const BATCH = 2_097_152;
 
 /** Encryption rules of a JSON schema, one per top-level property, as `encryptDocument` takes them. */
 function rulesOf(schema, bson) {
-  return Object.fromEntries(Object.entries(schema.properties).map(([name, { encrypt, ...rest }]) => {
-    if (!encrypt || Object.keys(rest).length > 0) throw new Error(`limits-schema: unknown keywords at ${name}`);
-    const { keyId: [keyId], algorithm, bsonType, ...unknown } = encrypt;
-    if (bsonType !== 'string' || Object.keys(unknown).length > 0) throw new Error(`limits-schema: unknown keywords at ${name}`);
-    return [name, { algorithm, keyId: new bson.Binary(binary(toValueOf(keyId)).content, 4), optional: true }];
-  }));
+  return Object.fromEntries(
+    Object.entries(schema.properties).map(([name, { encrypt, ...rest }]) => {
+      if (!encrypt || Object.keys(rest).length > 0) throw new Error(`limits-schema: unknown keywords at ${name}`);
+      const {
+        keyId: [keyId],
+        algorithm,
+        bsonType,
+        ...unknown
+      } = encrypt;
+      if (bsonType !== 'string' || Object.keys(unknown).length > 0) throw new Error(`limits-schema: unknown keywords at ${name}`);
+      return [name, { algorithm, keyId: new bson.Binary(binary(toValueOf(keyId)).content, 4), optional: true }];
+    }),
+  );
 }
 
 const toValueOf = (json) => field(toDocument({ v: json }), 'v');
@@ -50,7 +57,10 @@ export async function runLimits(open) {
     same(accepted(await subject.decryptDocument(output)).output, plain, 'document');
   });
   await suite.case('16 MiB minus 2,000 bytes without encrypted fields passes', async () => {
-    const plain = document([['_id', value.string('x')], ['unencrypted', value.string('a'.repeat(MAX_DOCUMENT - 2000))]]);
+    const plain = document([
+      ['_id', value.string('x')],
+      ['unencrypted', value.string('a'.repeat(MAX_DOCUMENT - 2000))],
+    ]);
     same(accepted(await subject.encryptDocument(plain, rules)).output, plain, 'document');
   });
   await suite.case('limits-doc with 16 MiB minus 2,000 bytes beside it is refused: it would not fit once encrypted', async () => {
@@ -59,7 +69,10 @@ export async function runLimits(open) {
     if (answer.code !== 'BSON_TOO_LARGE') throw new Error(`${answer.code}, expected BSON_TOO_LARGE`);
   });
   await suite.case('every schema rule names a field of limits-doc', () => {
-    const names = limits.map(([name]) => name).sort().join();
+    const names = limits
+      .map(([name]) => name)
+      .sort()
+      .join();
     if (Object.keys(rules).sort().join() !== names) throw new Error('fields differ');
   });
   await subject.close();

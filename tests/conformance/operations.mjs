@@ -32,8 +32,12 @@ export const COLLECTION_OPERATIONS = {
 export const DATABASE_OPERATIONS = {
   aggregate: COLLECTION_OPERATIONS.aggregate,
   runCommand: (database, { command }) => database.command(command),
-  createCollection: async (database, { collection, ...options }) => { await database.createCollection(collection, options); },
-  dropCollection: async (database, { collection }) => { await database.dropCollection(collection); },
+  createCollection: async (database, { collection, ...options }) => {
+    await database.createCollection(collection, options);
+  },
+  dropCollection: async (database, { collection }) => {
+    await database.dropCollection(collection);
+  },
 };
 
 export const ENCRYPTION_OPERATIONS = {
@@ -51,7 +55,9 @@ export const ENCRYPTION_OPERATIONS = {
 
 /** Operations of the test runner itself; `plain` is a client that encrypts nothing. */
 export const RUNNER_OPERATIONS = {
-  wait: async (_plain, { ms }) => { await delay(ms); },
+  wait: async (_plain, { ms }) => {
+    await delay(ms);
+  },
   async assertCollectionExists(plain, { databaseName, collectionName }) {
     const found = await plain.db(databaseName).listCollections({ name: collectionName }).toArray();
     if (found.length !== 1) throw new Error(`there is no collection ${collectionName}`);

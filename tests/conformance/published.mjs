@@ -17,7 +17,9 @@ export function vectorsFolder(...path) {
 
 /** Every JSON file of a folder by its name without extension, in order. An empty folder is an error, not a pass. */
 export function jsonFiles(folder) {
-  const names = readdirSync(folder).filter((name) => name.endsWith('.json')).sort();
+  const names = readdirSync(folder)
+    .filter((name) => name.endsWith('.json'))
+    .sort();
   if (names.length === 0) throw new Error(`no JSON files in ${folder}`);
   return new Map(names.map((name) => [basename(name, '.json'), JSON.parse(readFileSync(join(folder, name), 'utf8'))]));
 }
@@ -42,10 +44,16 @@ export const KMIP_SECRET_1 = fromHex(`
 
 /** Plaintext key material published beside libmongocrypt's test keys (test/data/keys/<UUID>-key-material.txt), by UUID. */
 export const PUBLISHED_MATERIAL = new Map([
-  ['12345678123498761234123456789012', fromHex(`
+  [
+    '12345678123498761234123456789012',
+    fromHex(`
     7dbfebc619aa68a659f64b8e23ccd21644ac326cb74a26840c3d2420176c40ae088294d00ad6cae9684237b21b754cf5
-    03f085c25cd320bf035c3417416e1e6fe3d9219f79586582112740b2add88e1030d91926ae8afc13ee575cfb8bb965b7`)],
-  ['abcdefab123498761234123456789012', fromHex(`
+    03f085c25cd320bf035c3417416e1e6fe3d9219f79586582112740b2add88e1030d91926ae8afc13ee575cfb8bb965b7`),
+  ],
+  [
+    'abcdefab123498761234123456789012',
+    fromHex(`
     a7ddbc4c8be00d51f68d9d8e485f351c8edc8d2206b24d8e0e1816d005fbe520e489125047d647b0d8684bfbdbf09c30
-    4085ed086aba6c2b2b1677ccc91ced8847a733bf5e5682c84b3ee7969e4a5fe0e0c21e5e3ee190595a55f83147d8de2a`)],
+    4085ed086aba6c2b2b1677ccc91ced8847a733bf5e5682c84b3ee7969e4a5fe0e0c21e5e3ee190595a55f83147d8de2a`),
+  ],
 ]);

@@ -49,7 +49,9 @@ export function plaintextsOf(files) {
       plaintexts.set(value.$binary.base64, plain[name]);
     }
   };
-  const pairAll = (plain, stored) => { for (const one of plain) for (const other of stored) if (one._id === other._id) pair(one, other); };
+  const pairAll = (plain, stored) => {
+    for (const one of plain) for (const other of stored) if (one._id === other._id) pair(one, other);
+  };
   for (const file of files) {
     const initial = found([file.data, file.initialData], (node) => '_id' in node);
     for (const test of file.tests) {
@@ -59,7 +61,10 @@ export function plaintextsOf(files) {
       const outcome = operations.every(({ name }) => name.startsWith('insert')) ? found(test.outcome, (node) => '_id' in node) : [];
       pairAll(inserted, [...sent, ...outcome]);
       const results = operations.filter(({ name }) => name.startsWith('find')).flatMap(({ result, expectResult }) => result ?? expectResult ?? []);
-      pairAll(results.filter((item) => isDocument(item)), initial);
+      pairAll(
+        results.filter((item) => isDocument(item)),
+        initial,
+      );
     }
   }
   return plaintexts;
@@ -68,8 +73,11 @@ export function plaintextsOf(files) {
 /** Ids (base64) of the keys of a file whose material nobody outside their KMS account knows. */
 function closedKeys(file) {
   const keys = found(file, (node) => node.keyMaterial?.$binary && typeof node.masterKey?.provider === 'string' && (node._id?.$binary || node._id?.$uuid));
-  return new Set(keys.filter(({ masterKey: { provider, delegated } }) => !/^(local|kmip)/.test(provider) || delegated).map(({ _id }) =>
-    Buffer.from(toValue(_id).bytes.subarray(5)).toString('base64')));
+  return new Set(
+    keys
+      .filter(({ masterKey: { provider, delegated } }) => !/^(local|kmip)/.test(provider) || delegated)
+      .map(({ _id }) => Buffer.from(toValue(_id).bytes.subarray(5)).toString('base64')),
+  );
 }
 
 /** The file with the values of closed keys encrypted anew, under `material`. */
@@ -88,6 +96,5 @@ export function withMaterial(file, plaintexts, material) {
 }
 
 /** Every database that a file names. */
-export const databasesOf = (file) => new Set(
-  found(file, (node) => typeof (node.databaseName ?? node.database_name) === 'string').map((node) => node.databaseName ?? node.database_name),
-);
+export const databasesOf = (file) =>
+  new Set(found(file, (node) => typeof (node.databaseName ?? node.database_name) === 'string').map((node) => node.databaseName ?? node.database_name));

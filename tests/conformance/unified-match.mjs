@@ -29,7 +29,9 @@ function operatorOf(expected) {
 
 /** Throws, naming the place, unless `actual` matches `expected`. `actual` undefined means the field is absent. */
 export function match(actual, expected, { root = true, path = 'result' } = {}) {
-  const fail = (why) => { throw new Error(`${path}: ${why}`); };
+  const fail = (why) => {
+    throw new Error(`${path}: ${why}`);
+  };
   const operator = operatorOf(expected);
   if (operator) return matchOperator(operator, actual, expected[operator], { root, path, fail });
   if (Array.isArray(expected)) {

@@ -45,7 +45,8 @@ async function createEntity({ side, entities }, entity) {
       const { client, commands, close } = await side.client(options);
       return add(client, { commands, close });
     }
-    case 'database': return add(of(options.client).db(options.databaseName));
+    case 'database':
+      return add(of(options.client).db(options.databaseName));
     case 'collection': {
       const database = of(options.database);
       return add(Object.assign(database.collection(options.collectionName), { db: database }));
@@ -55,7 +56,8 @@ async function createEntity({ side, entities }, entity) {
       const encryption = await side.clientEncryption(of(keyVaultClient), more);
       return add(encryption, { close: () => encryption.close?.() });
     }
-    default: throw new Error(`this runner does not know the entity ${kind}`);
+    default:
+      throw new Error(`this runner does not know the entity ${kind}`);
   }
 }
 

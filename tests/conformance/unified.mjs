@@ -13,9 +13,21 @@ import { expectation, match } from './unified-match.mjs';
 import { runUnifiedTest } from './unified-runner.mjs';
 
 export const KEY_MANAGEMENT_FILES = [
-  'addKeyAltName', 'createDataKey', 'createDataKey-kms_providers-invalid', 'deleteKey', 'getKey', 'getKeyByAltName', 'getKeys', 'keyCache',
-  'namedKMS-createDataKey', 'namedKMS-explicit', 'namedKMS-rewrapManyDataKey', 'removeKeyAltName',
-  'rewrapManyDataKey', 'rewrapManyDataKey-decrypt_failure', 'rewrapManyDataKey-encrypt_failure',
+  'addKeyAltName',
+  'createDataKey',
+  'createDataKey-kms_providers-invalid',
+  'deleteKey',
+  'getKey',
+  'getKeyByAltName',
+  'getKeys',
+  'keyCache',
+  'namedKMS-createDataKey',
+  'namedKMS-explicit',
+  'namedKMS-rewrapManyDataKey',
+  'removeKeyAltName',
+  'rewrapManyDataKey',
+  'rewrapManyDataKey-decrypt_failure',
+  'rewrapManyDataKey-encrypt_failure',
 ];
 
 export const serverUri = () => process.env.TEST_MONGODB_URI || process.env.MONGODB_URI;
@@ -50,7 +62,10 @@ async function runTest(published, { description }, readable) {
     plain,
     async prepare({ databaseName, collectionName, documents }) {
       if (documents.length > 0)
-        await plain.db(databaseName).collection(collectionName, { writeConcern: { w: 'majority' } }).insertMany(documents.map(expectation));
+        await plain
+          .db(databaseName)
+          .collection(collectionName, { writeConcern: { w: 'majority' } })
+          .insertMany(documents.map(expectation));
     },
     async client() {
       const client = await new MongoClient(serverUri(), { monitorCommands: true }).connect();
@@ -72,14 +87,18 @@ async function runTest(published, { description }, readable) {
 
 function clientEncryption(csfle, client, { keyVaultNamespace, kmsProviders, keyExpirationMS, ...unknown }) {
   if (Object.keys(unknown).length > 0) throw new Error(`unknown options ${Object.keys(unknown)}`);
-  const providers = Object.fromEntries(Object.entries(kmsProviders).map(([id, settings]) => {
-    const type = id.split(':')[0];
-    if (type !== 'local') return [id, account(type)];
-    return [id, { key: typeof settings.key === 'string' ? settings.key : LOCAL_MASTER_KEY }];
-  }));
-  const encryption = new csfle.ClientEncryption(
-    client, { keyVaultNamespace, kmsProviders: providers, ...(keyExpirationMS !== undefined && { keyExpirationMS }) },
+  const providers = Object.fromEntries(
+    Object.entries(kmsProviders).map(([id, settings]) => {
+      const type = id.split(':')[0];
+      if (type !== 'local') return [id, account(type)];
+      return [id, { key: typeof settings.key === 'string' ? settings.key : LOCAL_MASTER_KEY }];
+    }),
   );
+  const encryption = new csfle.ClientEncryption(client, {
+    keyVaultNamespace,
+    kmsProviders: providers,
+    ...(keyExpirationMS !== undefined && { keyExpirationMS }),
+  });
   // The proof by values reads further collections, which these tests do not expect.
   const rewrap = encryption.rewrapManyDataKey.bind(encryption);
   encryption.rewrapManyDataKey = (filter, options) => rewrap(filter, { ...options, proof: false });
@@ -114,7 +133,11 @@ function readableRemoval(command) {
 function isOfIndex(command, next) {
   if (command.listIndexes !== undefined) return next?.createIndexes === command.listIndexes || next?.insert === command.listIndexes;
   if (command.createIndexes === undefined) return false;
-  match(command.indexes.map(({ key, unique }) => ({ key, unique })), [{ key: { keyAltNames: 1 }, unique: true }], { root: false, path: 'index' });
+  match(
+    command.indexes.map(({ key, unique }) => ({ key, unique })),
+    [{ key: { keyAltNames: 1 }, unique: true }],
+    { root: false, path: 'index' },
+  );
   return true;
 }
 
@@ -158,10 +181,21 @@ function readableDeletion(commands) {
     const steps = commands.slice(at + 1, at + 10).map(({ command }) => command);
     const shown = steps.map((command) => `${Object.keys(command)[0]} ${Object.values(command)[0]}`);
     const retired = 'datakeys.retired';
-    match(shown, [
-      'find datakeys', `find ${retired}`, `insert ${retired}`, `find ${retired}`, `find ${retired}`, `update ${retired}`, 'delete datakeys',
-      `find ${retired}`, `find ${retired}`,
-    ], { root: false, path: 'steps' });
+    match(
+      shown,
+      [
+        'find datakeys',
+        `find ${retired}`,
+        `insert ${retired}`,
+        `find ${retired}`,
+        `find ${retired}`,
+        `update ${retired}`,
+        'delete datakeys',
+        `find ${retired}`,
+        `find ${retired}`,
+      ],
+      { root: false, path: 'steps' },
+    );
     const [copy] = steps[2].documents;
     const [{ q, limit }] = steps[6].deletes;
     match({ q, limit }, { q: { _id: look.filter._id, $expr: { $eq: ['$$ROOT', { $literal: copy.key }] } }, limit: 1 }, { root: false, path: 'delete' });

@@ -45,7 +45,12 @@ export async function runInBrowser(source, { project, policy }) {
 async function bundle({ folder }, code) {
   const { outputFiles } = await build({
     stdin: { contents: `${code}\nconsole.log(${JSON.stringify(END)});\n`, resolveDir: folder, sourcefile: 'page.mjs' },
-    bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022', logLevel: 'warning',
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    logLevel: 'warning',
   });
   return outputFiles[0].contents;
 }
@@ -59,7 +64,8 @@ async function visit(browser, url) {
   });
   await page.goto(url);
   await Promise.race([
-    ended, new Promise((_, reject) => setTimeout(() => reject(new Error(`the page does not end: ${complaints.join('; ')}`)), 60_000).unref()),
+    ended,
+    new Promise((_, reject) => setTimeout(() => reject(new Error(`the page does not end: ${complaints.join('; ')}`)), 60_000).unref()),
   ]);
   await page.close();
   assert.deepEqual(complaints, []);

@@ -46,7 +46,8 @@ describe('the snippets of DROP-IN.md', { timeout: 300_000 }, () => {
       assert.deepEqual(rest, before);
       // The oldest driver that the document allows, and not what is newest on the day of the test.
       project.write(
-        'package.json', JSON.stringify({ name: 'hospital', private: true, type: 'module', dependencies: { mongodb: driver.version, [alias]: line } }),
+        'package.json',
+        JSON.stringify({ name: 'hospital', private: true, type: 'module', dependencies: { mongodb: driver.version, [alias]: line } }),
       );
     },
     'sh project': async (fence, context) => {
@@ -56,9 +57,10 @@ describe('the snippets of DROP-IN.md', { timeout: 300_000 }, () => {
     },
     // Installed as it stands by tests/hosts/one-line.test.mjs.
     'json overrides': ({ text }) => {
-      assert.deepEqual(
-        JSON.parse(text), { dependencies: { ...changed.dependencies, mongodb: `^${versions.previousDriver}` }, overrides: { [alias]: `$${alias}` } },
-      );
+      assert.deepEqual(JSON.parse(text), {
+        dependencies: { ...changed.dependencies, mongodb: `^${versions.previousDriver}` },
+        overrides: { [alias]: `$${alias}` },
+      });
     },
     'json shell': async ({ text }) => {
       assert.deepEqual(JSON.parse(text), { dependencies: { mongosh: pinned.mongosh, [alias]: changed.dependencies[alias] } });
@@ -83,9 +85,8 @@ describe('what DROP-IN.md says', () => {
   const errorWrapper = (error) => error;
   const open = (kmsProviders, more) => new MongoCrypt({ kmsProviders: serialize(kmsProviders), errorWrapper, ...more });
   const local = { local: { key: Buffer.alloc(96, 1) } };
-  const encrypting = (crypt, keyId) => crypt.makeExplicitEncryptionContext(
-    serialize({ v: 'x' }), { keyId, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', expressionMode: false },
-  );
+  const encrypting = (crypt, keyId) =>
+    crypt.makeExplicitEncryptionContext(serialize({ v: 'x' }), { keyId, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', expressionMode: false });
 
   test('neither logger nor cryptoCallbacks is ever called', () => {
     const calls = [];
@@ -113,14 +114,20 @@ describe('what DROP-IN.md says', () => {
       t.mock.timers.tick(3_600_000);
       return [soon, encrypting(crypt, keyId).state];
     });
-    assert.deepEqual(states, [[5, 3], [5, 5]]);
+    assert.deepEqual(states, [
+      [5, 3],
+      [5, 5],
+    ]);
   });
 
   test('credentials of aws, azure and gcp are asked for when they are not given', () => {
     const masterKeys = {
       aws: {
-        region: 'r', key: 'k',
-      }, azure: { keyVaultEndpoint: 'v.vault.azure.net', keyName: 'k' }, gcp: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' },
+        region: 'r',
+        key: 'k',
+      },
+      azure: { keyVaultEndpoint: 'v.vault.azure.net', keyName: 'k' },
+      gcp: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' },
     };
     for (const [provider, masterKey] of Object.entries(masterKeys)) {
       const context = open({ [provider]: {} }).makeDataKeyContext(serialize({ provider, ...masterKey }), {});
@@ -136,7 +143,10 @@ describe('what DROP-IN.md says', () => {
     for (const entry of ['browser', 'slim']) {
       const exported = await import(new URL(`../../dist/${entry}.mjs`, import.meta.url));
       assert.ok('ClientEncryption' in exported);
-      assert.deepEqual(['MongoCrypt', 'MongoCryptContext', 'cryptoCallbacks'].filter((one) => one in exported), []);
+      assert.deepEqual(
+        ['MongoCrypt', 'MongoCryptContext', 'cryptoCallbacks'].filter((one) => one in exported),
+        [],
+      );
     }
   });
 
@@ -145,7 +155,10 @@ describe('what DROP-IN.md says', () => {
     const { core, js } = JSON.parse(readFileSync(join(root, 'tests', 'vectors', 'error-codes.json'), 'utf8'));
     const codes = [...prose.matchAll(/`((?:ALGORITHM|AUTO|PAYLOAD)_[A-Z_]+)`/g)].map(([, code]) => code);
     assert.equal(codes.length, 7);
-    assert.deepEqual(codes.filter((code) => ![...core, ...js].includes(code)), []);
+    assert.deepEqual(
+      codes.filter((code) => ![...core, ...js].includes(code)),
+      [],
+    );
     assert.ok(prose.includes(`\`mongodb\` ${driver.version}, unmodified`));
     assert.ok(prose.includes(`counts its own from ${manifest.version}.`));
     assert.ok(prose.includes(`\`"${alias}": "npm:csfle-wasm@^${manifest.version}"\``));
@@ -153,8 +166,20 @@ describe('what DROP-IN.md says', () => {
     assert.ok(prose.includes(`mongosh ${pinned.mongosh}:`));
     const { webpack, esbuild, rollup, vite } = pinned;
     for (const [name, version] of Object.entries({
-      webpack, esbuild, rollup: rollup.split('@').at(-1), Vite: vite, 'Next.js': versions.next, Bun: versions.bun, bun: versions.bun, Deno: versions.deno,
-      pnpm: versions.pnpm, yarn: versions.yarn, mongoose: versions.mongoose, 'The driver': versions.previousDriver, 'the driver': versions.previousDriver,
-    })) assert.ok(prose.includes(`${name} ${version}`), `${name} ${version}`);
+      webpack,
+      esbuild,
+      rollup: rollup.split('@').at(-1),
+      Vite: vite,
+      'Next.js': versions.next,
+      Bun: versions.bun,
+      bun: versions.bun,
+      Deno: versions.deno,
+      pnpm: versions.pnpm,
+      yarn: versions.yarn,
+      mongoose: versions.mongoose,
+      'The driver': versions.previousDriver,
+      'the driver': versions.previousDriver,
+    }))
+      assert.ok(prose.includes(`${name} ${version}`), `${name} ${version}`);
   });
 });

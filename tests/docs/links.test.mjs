@@ -17,33 +17,44 @@ test('the documents are there', () => {
 
 for (const path of files) {
   test(`${path}: links to files and headings exist`, () => {
-    const broken = linksOf(textOf(path)).filter((target) => !/^https?:/.test(target)).filter((target) => {
-      const [file, anchor] = target.split('#');
-      const found = file === '' ? path : normalize(join(dirname(path), file));
-      if (found.startsWith('..') || !existsSync(join(root, found))) return true;
-      if (anchor === undefined) return false;
-      return statSync(join(root, found)).isDirectory() || !anchorsOf(textOf(found)).includes(anchor);
-    });
+    const broken = linksOf(textOf(path))
+      .filter((target) => !/^https?:/.test(target))
+      .filter((target) => {
+        const [file, anchor] = target.split('#');
+        const found = file === '' ? path : normalize(join(dirname(path), file));
+        if (found.startsWith('..') || !existsSync(join(root, found))) return true;
+        if (anchor === undefined) return false;
+        return statSync(join(root, found)).isDirectory() || !anchorsOf(textOf(found)).includes(anchor);
+      });
     assert.deepEqual(broken, []);
   });
 
   test(`${path}: scripts that are named are those of package.json`, () => {
     const named = [...proseOf(textOf(path)).matchAll(/`npm run ([\w-]+)/g)].map(([, name]) => name);
-    assert.deepEqual(named.filter((name) => !(name in manifest.scripts)), []);
+    assert.deepEqual(
+      named.filter((name) => !(name in manifest.scripts)),
+      [],
+    );
   });
 }
 
 test('addresses outside are those of specifications and manuals, over https', () => {
   const outside = files.flatMap((path) => linksOf(textOf(path))).filter((target) => /^[a-z]+:/.test(target));
-  assert.deepEqual(outside.filter((target) => new URL(target).protocol !== 'https:'), []);
+  assert.deepEqual(
+    outside.filter((target) => new URL(target).protocol !== 'https:'),
+    [],
+  );
 });
 
 test('no TypeScript doc comment holds a fence, which nothing would run', () => {
-  const sources = readdirSync(join(root, 'js'), { recursive: true }).filter((path) => path.endsWith('.ts') && !path.startsWith('generated')).map((path) => join(
-    'js', path,
-  ));
+  const sources = readdirSync(join(root, 'js'), { recursive: true })
+    .filter((path) => path.endsWith('.ts') && !path.startsWith('generated'))
+    .map((path) => join('js', path));
   assert.ok(sources.length > 20);
-  assert.deepEqual(sources.filter((path) => /^\s*\*\s*```/m.test(textOf(path))), []);
+  assert.deepEqual(
+    sources.filter((path) => /^\s*\*\s*```/m.test(textOf(path))),
+    [],
+  );
 });
 
 test('versions that the README names are the pinned ones', () => {
@@ -52,7 +63,10 @@ test('versions that the README names are the pinned ones', () => {
   const pinned = { ...python, ...npmVersions };
   const named = [...textOf('README.md').matchAll(/`([@\w/-]+)` (\d+\.\d+\.\d+)/g)].map(([, name, version]) => ({ name, version }));
   assert.ok(named.length > 5);
-  assert.deepEqual(named.filter(({ name, version }) => pinned[name] !== version), []);
+  assert.deepEqual(
+    named.filter(({ name, version }) => pinned[name] !== version),
+    [],
+  );
   assert.ok(textOf('README.md').includes(`csfle-wasm-${manifest.version}.tgz`));
   assert.ok(textOf('README.md').includes(`Node ${manifest.engines.node.replace('>=', '>= ')}`));
 });

@@ -7,7 +7,10 @@ import { root } from '../../js/dev/paths.mjs';
 // Committed documents and those about to be.
 export function markdownFiles() {
   const { stdout } = spawnSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard', '*.md'], { cwd: root, encoding: 'utf8' });
-  return stdout.split('\0').filter((path) => path !== '' && existsSync(join(root, path))).sort();
+  return stdout
+    .split('\0')
+    .filter((path) => path !== '' && existsSync(join(root, path)))
+    .sort();
 }
 
 export const textOf = (path) => readFileSync(join(root, path), 'utf8');
@@ -38,11 +41,14 @@ export function fencesOf(text) {
 /** A document without its fences, where a link or a code is prose. Lines keep their numbers. */
 export function proseOf(text) {
   let inside = false;
-  return text.split('\n').map((line) => {
-    const isMark = /^ *```/.test(line);
-    if (isMark) inside = !inside;
-    return isMark || inside ? '' : line;
-  }).join('\n');
+  return text
+    .split('\n')
+    .map((line) => {
+      const isMark = /^ *```/.test(line);
+      if (isMark) inside = !inside;
+      return isMark || inside ? '' : line;
+    })
+    .join('\n');
 }
 
 /** Targets of links and images: `[text](target)` and `[name]: target`. */
@@ -54,5 +60,10 @@ export function linksOf(text) {
 /** The anchors that viewers make of headings. */
 export function anchorsOf(text) {
   return [...proseOf(text).matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
-    heading.replace(/[`*_]/g, '').toLowerCase().replace(/[^\p{L}\p{N} -]/gu, '').replaceAll(' ', '-'));
+    heading
+      .replace(/[`*_]/g, '')
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} -]/gu, '')
+      .replaceAll(' ', '-'),
+  );
 }

@@ -31,7 +31,12 @@ export async function openProject() {
   );
   mkdirSync(join(folder, 'home'));
   const {
-    AWS_ACCESS_KEY_ID: _id, AWS_SECRET_ACCESS_KEY: _secret, AWS_SESSION_TOKEN: _token, AWS_REGION: _region, MONGODB_URI: _uri, CSFLE_LOCAL_KEY: _key,
+    AWS_ACCESS_KEY_ID: _id,
+    AWS_SECRET_ACCESS_KEY: _secret,
+    AWS_SESSION_TOKEN: _token,
+    AWS_REGION: _region,
+    MONGODB_URI: _uri,
+    CSFLE_LOCAL_KEY: _key,
     ...inherited
   } = process.env;
   return new Project(folder, services, kms, (await createCmk(services.kmsEndpoint)).arn, {
@@ -64,7 +69,9 @@ class Project {
   install(tarball) {
     writeFileSync(join(this.folder, 'package.json'), JSON.stringify({ name: 'hospital', private: true, type: 'module' }));
     const { status, stderr } = spawnSync('npm', ['install', '--offline', '--ignore-scripts', '--legacy-peer-deps', '--no-audit', '--no-fund', tarball], {
-      cwd: this.folder, encoding: 'utf8', shell: process.platform === 'win32',
+      cwd: this.folder,
+      encoding: 'utf8',
+      shell: process.platform === 'win32',
     });
     assert.equal(status, 0, stderr);
     for (const peer of peers) this.link(peer, realpathSync(join(root, 'node_modules', peer)));
@@ -91,9 +98,13 @@ class Project {
   async shell(lines) {
     const state = join(this.folder, '.environment');
     const result = await this.#run('bash', ['-euo', 'pipefail', '-c', `${lines}\nenv -0 > ${JSON.stringify(state)}`]);
-    if (result.code === 0) this.#env = Object.fromEntries(
-      readFileSync(state, 'utf8').split('\0').filter(Boolean).map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
-    );
+    if (result.code === 0)
+      this.#env = Object.fromEntries(
+        readFileSync(state, 'utf8')
+          .split('\0')
+          .filter(Boolean)
+          .map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
+      );
     return result;
   }
 
@@ -107,10 +118,14 @@ class Project {
 
   /** Types lines at the prompt of the real mongosh. Its errors do not end it, so they are looked for. */
   async mongosh(lines) {
-    const { code, stdout, stderr } = await runShell(
-      undefined,
-      { uri: this.mongodbUri, cwd: this.folder, home: join(this.folder, 'home'), input: lines, env: this.#env, program: this.mongoshProgram },
-    );
+    const { code, stdout, stderr } = await runShell(undefined, {
+      uri: this.mongodbUri,
+      cwd: this.folder,
+      home: join(this.folder, 'home'),
+      input: lines,
+      env: this.#env,
+      program: this.mongoshProgram,
+    });
     const failed = /(?:^|> )(?:Uncaught\b|\w*Error\b)/m.test(stdout);
     return { code: failed ? 1 : code, stdout, stderr };
   }
@@ -125,7 +140,10 @@ class Project {
     return new Promise((resolve, reject) => {
       const child = spawn(command, args, { cwd: this.folder, env: this.#env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 });
       const output = { stdout: '', stderr: '' };
-      for (const name of ['stdout', 'stderr']) child[name].setEncoding('utf8').on('data', (chunk) => { output[name] += chunk; });
+      for (const name of ['stdout', 'stderr'])
+        child[name].setEncoding('utf8').on('data', (chunk) => {
+          output[name] += chunk;
+        });
       child.on('error', reject);
       child.on('close', (code) => resolve({ code, ...output }));
     });

@@ -56,17 +56,31 @@ describe('the snippets of README.md', { timeout: 600_000 }, () => {
     const { calls } = project.kms;
     assert.deepEqual([...new Set(calls.map(({ operation }) => operation))].sort(), ['Decrypt', 'Encrypt']);
     assert.deepEqual([...new Set(calls.map(({ KeyId }) => KeyId))], [project.keyArn]);
-    assert.deepEqual(calls.filter((call) => 'EncryptionContext' in call), []);
+    assert.deepEqual(
+      calls.filter((call) => 'EncryptionContext' in call),
+      [],
+    );
   });
 
   test('the walk-through left what it says', async (t) => {
     if (failed) return t.skip('a snippet failed');
     assert.ok((await providers()).length > 2);
-    assert.deepEqual((await providers()).filter((provider) => provider === 'local'), []);
-    assert.deepEqual(await client.db('hospital').collection('patients').find({}, { projection: { _id: 0 } }).sort({ name: 1 }).toArray(), [
-      { name: 'Ada', ssn: '457-55-5462' },
-      { name: 'Grace', ssn: '987-65-4320', visits: [{ note: 'healthy' }] },
-    ]);
+    assert.deepEqual(
+      (await providers()).filter((provider) => provider === 'local'),
+      [],
+    );
+    assert.deepEqual(
+      await client
+        .db('hospital')
+        .collection('patients')
+        .find({}, { projection: { _id: 0 } })
+        .sort({ name: 1 })
+        .toArray(),
+      [
+        { name: 'Ada', ssn: '457-55-5462' },
+        { name: 'Grace', ssn: '987-65-4320', visits: [{ note: 'healthy' }] },
+      ],
+    );
     assert.ok(existsSync(join(project.folder, 'schema-map.json.before-migration')));
     assert.notEqual(project.read('schema-map.json'), project.read('schema-map.json.before-migration'));
   });

@@ -41,7 +41,10 @@ export function runnerOf({ language, kind, line }) {
 }
 
 function commandsOf(text) {
-  return text.split('\n').map((line) => line.replace(/\s+#.*$/, '').trim()).filter(Boolean);
+  return text
+    .split('\n')
+    .map((line) => line.replace(/\s+#.*$/, '').trim())
+    .filter(Boolean);
 }
 
 // `npm test` cannot run itself; the demo has its test beside the snippets.
@@ -57,10 +60,11 @@ function packsInClone({ text }, { project, state }) {
   const commands = commandsOf(text);
   assert.equal(commands.at(-1), 'npm pack');
   onlyScripts({ text: commands.slice(0, -1).join('\n') });
-  const { status, stdout, stderr } = spawnSync(
-    'npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', project.folder],
-    { cwd: root, encoding: 'utf8', shell: process.platform === 'win32' },
-  );
+  const { status, stdout, stderr } = spawnSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', project.folder], {
+    cwd: root,
+    encoding: 'utf8',
+    shell: process.platform === 'win32',
+  });
   assert.equal(status, 0, stderr);
   state.tarball = JSON.parse(stdout)[0].filename;
 }
@@ -148,8 +152,15 @@ const varying = [
 
 function matchesOutput({ text }, { lastOutput }) {
   assert.ok(lastOutput !== undefined, 'no command before it');
-  const shape = (from) => varying.reduce((now, [pattern, by]) => now.replace(pattern, by), from).split('\n').map((line) => line.trim()).filter(Boolean);
-  const pattern = shape(text).map((line) => (line === '...' ? '(?:.*\\n)*' : `${line.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}\\n`)).join('');
+  const shape = (from) =>
+    varying
+      .reduce((now, [pattern, by]) => now.replace(pattern, by), from)
+      .split('\n')
+      .map((line) => line.trim())
+      .filter(Boolean);
+  const pattern = shape(text)
+    .map((line) => (line === '...' ? '(?:.*\\n)*' : `${line.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}\\n`))
+    .join('');
   const found = `${shape(lastOutput).join('\n')}\n`;
   assert.ok(new RegExp(`^${pattern}$`).test(found), `expected:\n${text}\nfound:\n${lastOutput}`);
 }

@@ -45,21 +45,39 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const schema = join(place.cwd, 'schema.json');
     await writeFile(schema, '{ "a": 1 }\n');
     const create = [
-      'backup', 'create', place.file, ...place.vaultFlags, ...words(), '--no-collections', '--schema-file', schema, '--include-local-key',
-      '--local-key-file', place.keyFile,
+      'backup',
+      'create',
+      place.file,
+      ...place.vaultFlags,
+      ...words(),
+      '--no-collections',
+      '--schema-file',
+      schema,
+      '--include-local-key',
+      '--local-key-file',
+      place.keyFile,
     ];
     const made = await place.json(create);
     assert.deepEqual([made.code, made.keys, made.collections, made.file], [0, 3, 0, place.file]);
     assert.equal((await stat(place.file)).mode & 0o777, 0o600);
     const verified = await place.json(['backup', 'verify', place.file, ...words()], { env: { MONGODB_URI: '' } });
     assert.deepEqual(
-      [verified.code, verified.sha256, verified.keys.length, verified.schemas, verified.localMasterKeys], [0, made.sha256, 3, [schema], ['local']],
+      [verified.code, verified.sha256, verified.keys.length, verified.schemas, verified.localMasterKeys],
+      [0, made.sha256, 3, [schema], ['local']],
     );
 
     const before = await place.stored();
     await place.vault.drop();
     const restore = [
-      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--schemas-to', place.cwd, '--local-key-to', join(place.cwd, 'local.bin'),
+      'backup',
+      'restore',
+      place.file,
+      ...place.vaultFlags,
+      ...words(),
+      '--schemas-to',
+      place.cwd,
+      '--local-key-to',
+      join(place.cwd, 'local.bin'),
     ];
     const plan = await place.json(restore);
     assert.deepEqual([plan.code, plan.executed, plan.inserted.length, await place.stored()], [0, false, 3, []]);
@@ -145,7 +163,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const report = await place.json([...restore, '--overwrite', '--local-key-file', place.keyFile]);
     assert.deepEqual([report.code, report.replaced.length, report.failures], [0, 3, []]);
     const kept = await readBackup(new Uint8Array(await readFile(join(place.cwd, report.replacedFile))), { passphrase });
-    assert.deepEqual(kept.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), now);
+    assert.deepEqual(
+      kept.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')),
+      now,
+    );
     await place.readsAs({ local: place.local });
   });
 
@@ -156,8 +177,17 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const migrated = await place.vault.findOne({ _id: place.keys.notes }, { promoteValues: false });
     const replacedFile = join(place.cwd, 'replaced');
     const restore = [
-      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--execute', '--overwrite', '--local-key-file', place.keyFile,
-      '--replaced-file', replacedFile,
+      'backup',
+      'restore',
+      place.file,
+      ...place.vaultFlags,
+      ...words(),
+      '--execute',
+      '--overwrite',
+      '--local-key-file',
+      place.keyFile,
+      '--replaced-file',
+      replacedFile,
     ];
     assert.equal((await place.json(restore)).code, 0);
     const kept = await readFile(replacedFile);
@@ -181,19 +211,33 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const first = { $jsonSchema: { bsonType: 'object', required: ['name'] } };
     const optionsOf = async (name) => (await database.listCollections({ name }).toArray())[0]?.options ?? {};
     for (const name of ['one', 'two']) await database.createCollection(name, { validator: first, validationAction: 'warn' });
-    assert.equal((await place.json([
-      'backup', 'create', place.file, ...place.vaultFlags, ...words(), '--collection', `${place.database}.one`, '--collection',
-      `${place.database}.two`,
-    ])).code, 0);
-    const change = () => Promise.all(
-      ['one', 'two'].map((collMod) => database.command({ collMod, validator: { $jsonSchema: { bsonType: 'object' } }, validationAction: 'error' })),
+    assert.equal(
+      (
+        await place.json([
+          'backup',
+          'create',
+          place.file,
+          ...place.vaultFlags,
+          ...words(),
+          '--collection',
+          `${place.database}.one`,
+          '--collection',
+          `${place.database}.two`,
+        ])
+      ).code,
+      0,
     );
+    const change = () =>
+      Promise.all(
+        ['one', 'two'].map((collMod) => database.command({ collMod, validator: { $jsonSchema: { bsonType: 'object' } }, validationAction: 'error' })),
+      );
     const restored = async (...flags) => {
       await change();
       const { code, collections } = await place.json(['backup', 'restore', place.file, ...place.vaultFlags, ...words(), ...flags]);
       const found = await Promise.all(['one', 'two'].map(optionsOf));
       return [
-        code, collections ?? [],
+        code,
+        collections ?? [],
         found.map(({ validator, validationAction }) => validationAction === 'warn' && bson.EJSON.stringify(validator) === bson.EJSON.stringify(first)),
       ];
     };
@@ -235,7 +279,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.equal((await stat(join(place.cwd, name))).mode & 0o777, 0o600);
     assert.equal(report.kmsCalls.wrap + report.kmsCalls.unwrap, plan.plan.kmsCalls);
     const contents = await readBackup(new Uint8Array(await readFile(join(place.cwd, name))), { kmsProviders: { aws: lab.aws } });
-    assert.deepEqual(contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), before);
+    assert.deepEqual(
+      contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')),
+      before,
+    );
     // No key is left to migrate, so no backup is created.
     assert.equal((await place.json([...place.migrateArgs, '--execute'])).backup, null);
     assert.equal((await readdir(place.cwd)).length, 1);
@@ -249,7 +296,15 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const both = await place.json([...place.migrateArgs, '--execute', '--no-backup', '--backup-file', place.file]);
     assert.equal(both.error.code, 'CLI_OPTION_INVALID');
     const decrypting = [
-      'migrate', ...place.vaultFlags, '--mode', 'decrypt', '--from', 'aws', '--collection', place.patientsNamespace, '--confirm-plaintext',
+      'migrate',
+      ...place.vaultFlags,
+      '--mode',
+      'decrypt',
+      '--from',
+      'aws',
+      '--collection',
+      place.patientsNamespace,
+      '--confirm-plaintext',
       '--execute',
     ];
     assert.equal((await place.json(decrypting)).error.code, 'CLI_OPTION_INVALID');
@@ -263,8 +318,18 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const before = await place.stored();
     const command = [...place.migrateArgs, '--execute', '--backup-file', place.file, '--kms-concurrency', '1'];
     let child;
-    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 7) child.kill('SIGKILL'); } });
-    const killed = await place.run(command, { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+    const kms = await slowKms(lab.kmsEndpoint, {
+      delayMs: 200,
+      onCall: (calls) => {
+        if (calls === 7) child.kill('SIGKILL');
+      },
+    });
+    const killed = await place.run(command, {
+      env: { AWS_ENDPOINT_URL_KMS: kms.endpoint },
+      whileRunning: (started) => {
+        child = started;
+      },
+    });
     await kms.close();
     assert.equal(killed.signal, 'SIGKILL');
     const kept = await readFile(place.file);
@@ -272,7 +337,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual([again.code, again.backup.kept], [0, true], JSON.stringify(again.failures));
     assert.deepEqual(await readFile(place.file), kept);
     const contents = await readBackup(new Uint8Array(kept), { kmsProviders: { aws: lab.aws } });
-    assert.deepEqual(contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), before);
+    assert.deepEqual(
+      contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')),
+      before,
+    );
     const undo = await place.json([...command, '--undo']);
     assert.deepEqual([undo.code, undo.executed, undo.failures[0].code], [1, false, 'MIGRATION_BACKUP_FAILED']);
     assert.deepEqual(await readFile(place.file), kept);
@@ -317,8 +385,17 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     const kms = await slowKms(lab.kmsEndpoint, { delayMs: 60_000 });
     const env = { AWS_ENDPOINT_URL_KMS: kms.endpoint };
     const restore = [
-      'backup', 'restore', place.file, ...place.vaultFlags, ...words(), '--local-key-file', place.keyFile, '--overwrite', '--execute',
-      '--kms-timeout-ms', '100',
+      'backup',
+      'restore',
+      place.file,
+      ...place.vaultFlags,
+      ...words(),
+      '--local-key-file',
+      place.keyFile,
+      '--overwrite',
+      '--execute',
+      '--kms-timeout-ms',
+      '100',
     ];
     const refused = await place.json(restore, { env });
     assert.deepEqual([refused.code, refused.replaced, refused.failures.map(({ code }) => code)], [1, [], Array(3).fill('BACKUP_RESTORE_UNPROVEN')]);
@@ -350,7 +427,10 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     assert.deepEqual([taken.code, taken.error.code, await place.vault.countDocuments()], [2, 'CLI_FILE_EXISTS', 0]);
     const report = await place.json([...restore, '--schemas-to', join(place.cwd, 'nowhere')]);
     assert.deepEqual([report.code, report.ok, report.inserted.length, report.files], [1, false, 3, []]);
-    assert.deepEqual(report.failures.map(({ kind, id, code }) => [kind, id, code]), [['file', join(place.cwd, 'nowhere', 'schema.json'), 'CLI_FILE_INVALID']]);
+    assert.deepEqual(
+      report.failures.map(({ kind, id, code }) => [kind, id, code]),
+      [['file', join(place.cwd, 'nowhere', 'schema.json'), 'CLI_FILE_INVALID']],
+    );
   });
 
   it('a plain backup that is not UTF-8 is refused, and paths in the remedy are quoted for the shell', async () => {
@@ -372,8 +452,18 @@ describe('csfle backup', { timeout: 900_000 }, () => {
     await place.json(['backup', 'create', place.file, ...place.vaultFlags, ...sealing]);
     const stopped = async (args) => {
       let child;
-      const kms = await slowKms(lab.kmsEndpoint, { delayMs: 60_000, onCall: (calls) => { if (calls === 1) child.kill('SIGINT'); } });
-      const result = await place.run([...args, '--json'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } });
+      const kms = await slowKms(lab.kmsEndpoint, {
+        delayMs: 60_000,
+        onCall: (calls) => {
+          if (calls === 1) child.kill('SIGINT');
+        },
+      });
+      const result = await place.run([...args, '--json'], {
+        env: { AWS_ENDPOINT_URL_KMS: kms.endpoint },
+        whileRunning: (started) => {
+          child = started;
+        },
+      });
       await kms.close();
       return { code: result.code, error: JSON.parse(result.stdout).error?.code };
     };

@@ -44,7 +44,12 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
   it('keys list and show print everything but key material', async () => {
     const { code, keys } = await json('keys', 'list');
     assert.equal(code, 0);
-    assert.deepEqual(keys.map(({ id }) => id).sort(), Object.values(place.keys).map((id) => id.toHexString(true)).sort());
+    assert.deepEqual(
+      keys.map(({ id }) => id).sort(),
+      Object.values(place.keys)
+        .map((id) => id.toHexString(true))
+        .sort(),
+    );
     const shown = await json('keys', 'show', 'notes');
     assert.deepEqual([shown.id, shown.keyAltNames, shown.masterKey, shown.status], [place.keys.notes.toHexString(true), ['notes'], { provider: 'local' }, 0]);
     assert.match((await run('keys', 'list')).stdout, /3 keys in /);
@@ -142,7 +147,10 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
 
   it('keys backup and keys restore name the commands that replace them', async () => {
     await writeFile(join(folder, 'keys.jsonl'), '');
-    for (const [command, next] of [['backup', 'create'], ['restore', 'restore']]) {
+    for (const [command, next] of [
+      ['backup', 'create'],
+      ['restore', 'restore'],
+    ]) {
       const { error } = await json('keys', command, join(folder, 'keys.jsonl'));
       assert.equal(error.code, 'CLI_OPTION_INVALID');
       assert.match(error.remedy, new RegExp(`csfle backup ${next} `));
@@ -195,9 +203,19 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     assert.equal(good.ok, true);
     const names = new Set(good.findings.map(({ name }) => name));
     for (const name of [
-      'node', 'csfle-wasm', 'webassembly', 'bson', 'mongodb', 'local key file', 'server', 'key vault', 'key vault writable', 'alternate name index',
+      'node',
+      'csfle-wasm',
+      'webassembly',
+      'bson',
+      'mongodb',
+      'local key file',
+      'server',
+      'key vault',
+      'key vault writable',
+      'alternate name index',
       'data key',
-    ]) assert.ok(names.has(name), name);
+    ])
+      assert.ok(names.has(name), name);
     assert.equal(good.findings.filter(({ name, state }) => name === 'data key' && state !== 'fail').length, 3);
 
     const detailOf = (found) => found.findings.filter(({ name }) => name === 'data key').map(({ detail }) => detail.split(': ')[1]);
@@ -219,7 +237,10 @@ describe('csfle keys, decrypt and doctor', { timeout: 300_000 }, () => {
     const exchanged = await json('doctor', '--local-key-file', keyFile, '--collection', place.patientsNamespace);
     await exchange();
     assert.equal(exchanged.code, 1);
-    assert.deepEqual(exchanged.findings.filter(({ state }) => state === 'fail').map(({ code }) => code), Array(2).fill('CRYPTO_AUTHENTICATION_FAILED'));
+    assert.deepEqual(
+      exchanged.findings.filter(({ state }) => state === 'fail').map(({ code }) => code),
+      Array(2).fill('CRYPTO_AUTHENTICATION_FAILED'),
+    );
 
     await chmod(keyFile, 0o640);
     const exposed = await json('doctor', '--local-key-file', keyFile);

@@ -11,7 +11,9 @@ import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
   let lab;
-  before(async () => { lab = await openCommandLab(); });
+  before(async () => {
+    lab = await openCommandLab();
+  });
   after(() => lab.close());
 
   const env = () => ({ MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint });
@@ -57,9 +59,9 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     assert.equal(text.code, 1);
     assert.ok(!text.stdout.includes('everything is in order') && text.stdout.includes(id));
 
-    const restored = await csfle(
-      ['backup', 'restore', backup, '--key-vault', place.namespace, '--execute'], { env: { ...env(), CSFLE_BACKUP_PASSPHRASE: key.passphrase } },
-    );
+    const restored = await csfle(['backup', 'restore', backup, '--key-vault', place.namespace, '--execute'], {
+      env: { ...env(), CSFLE_BACKUP_PASSPHRASE: key.passphrase },
+    });
     assert.equal(restored.code, 0, restored.stderr);
     assert.deepEqual(await place.vault.findOne({ _id: place.keys.ssn }), document);
     assert.equal((await place.doctor()).code, 0);
@@ -79,13 +81,16 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
 
   it('fails for an empty key vault, and names the key vault that has the keys', async () => {
     const place = await madePlace();
-    const { code, stdout } = await csfle(
-      ['doctor', '--json', '--key-vault', `${place.database}.typo`, '--collection', place.patientsNamespace], { env: env() },
-    );
+    const { code, stdout } = await csfle(['doctor', '--json', '--key-vault', `${place.database}.typo`, '--collection', place.patientsNamespace], {
+      env: env(),
+    });
     assert.equal(code, 1);
     const failures = failuresOf(JSON.parse(stdout));
     assert.deepEqual(
-      failures.map(({ detail }) => /(\d+) values? under key ([0-9a-f-]+)/.exec(detail).slice(1)).map(([number, id]) => [id, Number(number)]).sort(),
+      failures
+        .map(({ detail }) => /(\d+) values? under key ([0-9a-f-]+)/.exec(detail).slice(1))
+        .map(([number, id]) => [id, Number(number)])
+        .sort(),
       Object.entries(await valuesByKey(place.patients)).sort(),
     );
     for (const { remedy } of failures) assert.ok(remedy.includes(place.namespace) && remedy.includes('--key-vault') && remedy.includes('--collection'), remedy);
@@ -122,12 +127,19 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
   it('warns of an interrupted re-encryption, with the command that continues it', async () => {
     const place = await madePlace();
     const [one] = await place.lookAt.patients();
-    assert.equal((await place.doctor()).findings.some(({ name }) => name === 're-encryption'), false);
     assert.equal(
-      (await place.migrate({ mode: 'reencrypt', collections: [{ client: lab.client, namespace: place.patientsNamespace }], execute: true })).ok, true,
+      (await place.doctor()).findings.some(({ name }) => name === 're-encryption'),
+      false,
+    );
+    assert.equal(
+      (await place.migrate({ mode: 'reencrypt', collections: [{ client: lab.client, namespace: place.patientsNamespace }], execute: true })).ok,
+      true,
     );
     // All done: the marks alone are nothing to warn of.
-    assert.equal((await place.doctor()).findings.some(({ name }) => name === 're-encryption'), false);
+    assert.equal(
+      (await place.doctor()).findings.some(({ name }) => name === 're-encryption'),
+      false,
+    );
     await place.patients.replaceOne({ _id: one._id }, one);
 
     const stopped = await place.doctor();
@@ -140,7 +152,13 @@ describe('csfle doctor and data without its keys', { timeout: 300_000 }, () => {
     const again = await csfle([...command.split(' '), '--local-key-file', place.keyFile], { env: env() });
     assert.equal(again.code, 0, again.stdout + again.stderr);
     const old = Object.values(place.keys).map((id) => id.toHexString(true));
-    assert.deepEqual(Object.keys(await valuesByKey(place.patients)).filter((id) => old.includes(id)), []);
-    assert.equal((await place.doctor()).findings.some(({ name }) => name === 're-encryption'), false);
+    assert.deepEqual(
+      Object.keys(await valuesByKey(place.patients)).filter((id) => old.includes(id)),
+      [],
+    );
+    assert.equal(
+      (await place.doctor()).findings.some(({ name }) => name === 're-encryption'),
+      false,
+    );
   });
 });

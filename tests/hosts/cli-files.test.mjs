@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
-  chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, symlinkSync, unlinkSync,
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -43,8 +52,16 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     const { skipNamespaces, reason } = lab.elsewhere(place.database);
     const alone = [...skipNamespaces.flatMap((name) => ['--skip-namespace', name]), '--skip-reason', reason];
     return [
-      '--mode', 'reencrypt', '--created-before', place.cutOff.toISOString(), '--no-backup', '--collection', place.patientsNamespace, '--schema-file',
-      path, ...alone,
+      '--mode',
+      'reencrypt',
+      '--created-before',
+      place.cutOff.toISOString(),
+      '--no-backup',
+      '--collection',
+      place.patientsNamespace,
+      '--schema-file',
+      path,
+      ...alone,
     ];
   };
   const schemaOf = ({ keys }, padding = 0) => {
@@ -77,7 +94,9 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     writeFileSync(file, schemaOf(place));
     writeFileSync(join(path, 'whole.json'), schemaOf(place));
     for (const plant of [
-      () => symlinkSync(join(path, 'elsewhere'), kept), () => symlinkSync('whole.json', kept), () => writeFileSync(kept, ''),
+      () => symlinkSync(join(path, 'elsewhere'), kept),
+      () => symlinkSync('whole.json', kept),
+      () => writeFileSync(kept, ''),
       () => writeFileSync(kept, schemaOf(place).slice(0, 100)),
     ]) {
       plant();
@@ -167,11 +186,18 @@ describe('csfle and its files', { timeout: 300_000, skip: process.platform === '
     const place = await hospital(lab, { documents: 0, masterKey });
     const file = join(path, 'vault.jsonl');
     let child;
-    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 100, onCall: (calls) => { if (calls === 6) child.kill('SIGTERM'); } });
-    const stopped = await run(
-      place, ['--backup-file', file, '--kms-concurrency', '1'],
-      { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
-    );
+    const kms = await slowKms(lab.kmsEndpoint, {
+      delayMs: 100,
+      onCall: (calls) => {
+        if (calls === 6) child.kill('SIGTERM');
+      },
+    });
+    const stopped = await run(place, ['--backup-file', file, '--kms-concurrency', '1'], {
+      env: { AWS_ENDPOINT_URL_KMS: kms.endpoint },
+      whileRunning: (started) => {
+        child = started;
+      },
+    });
     await kms.close();
     assert.equal(stopped.code, 143);
     const backup = readFileSync(file);

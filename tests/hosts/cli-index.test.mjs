@@ -8,13 +8,15 @@ import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle and the index on alternate names', { timeout: 300_000 }, () => {
   let lab;
-  before(async () => { lab = await openCommandLab(); });
+  before(async () => {
+    lab = await openCommandLab();
+  });
   after(() => lab.close());
 
   const json = async (place, ...args) => {
-    const { code, stdout } = await csfle(
-      [...args, '--json', '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, CSFLE_LOCAL_KEY: place.masterKey.toString('base64') } },
-    );
+    const { code, stdout } = await csfle([...args, '--json', '--key-vault', place.namespace], {
+      env: { MONGODB_URI: lab.uri, CSFLE_LOCAL_KEY: place.masterKey.toString('base64') },
+    });
     return { code, document: JSON.parse(stdout) };
   };
   const isUnique = async ({ vault }) => (await vault.indexes()).some(({ key, unique }) => 'keyAltNames' in key && unique);
@@ -25,16 +27,32 @@ describe('csfle and the index on alternate names', { timeout: 300_000 }, () => {
     const { state, remedy } = document.findings.find(({ name }) => name === 'alternate name index');
     assert.deepEqual([state, remedy], ['warn', `Run: csfle keys index --key-vault ${place.namespace}`]);
     const { document: plan } = await json(
-      place, 'migrate', '--mode', 'reencrypt', '--all-keys', '--collection', place.patientsNamespace, '--to', 'local:new', '--execute', '--no-backup',
+      place,
+      'migrate',
+      '--mode',
+      'reencrypt',
+      '--all-keys',
+      '--collection',
+      place.patientsNamespace,
+      '--to',
+      'local:new',
+      '--execute',
+      '--no-backup',
     );
     const failure = plan.failures.find(({ code }) => code === 'MIGRATION_INDEX_MISSING');
     assert.ok(failure.message.includes(place.namespace) && failure.remedy.includes('csfle keys index --key-vault'), JSON.stringify(failure));
 
     // mongosh leaves no empty arrays either: the index would take two of them for one name.
-    for (let n = 0; n < 2; n += 1) await place.vault.insertOne({
-      _id: new UUID(), keyAltNames: [], keyMaterial: new Binary(Buffer.alloc(160)), creationDate: new Date(), updateDate: new Date(), status: 0,
-      masterKey: { provider: 'local' },
-    });
+    for (let n = 0; n < 2; n += 1)
+      await place.vault.insertOne({
+        _id: new UUID(),
+        keyAltNames: [],
+        keyMaterial: new Binary(Buffer.alloc(160)),
+        creationDate: new Date(),
+        updateDate: new Date(),
+        status: 0,
+        masterKey: { provider: 'local' },
+      });
     assert.deepEqual(await json(place, 'keys', 'index'), { code: 0, document: { keyVault: place.namespace, created: true } });
     assert.equal(await isUnique(place), true);
     assert.equal(await place.vault.countDocuments({ keyAltNames: { $size: 0 } }), 0);

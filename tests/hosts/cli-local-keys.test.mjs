@@ -12,7 +12,9 @@ import { openCommandLab } from './cli/lab.mjs';
 
 describe('csfle and local master keys', { timeout: 300_000 }, () => {
   let lab;
-  before(async () => { lab = await openCommandLab(); });
+  before(async () => {
+    lab = await openCommandLab();
+  });
   after(() => lab.close());
 
   async function madePlace() {
@@ -23,9 +25,8 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     await writeFile(foreign, randomBytes(96), { mode: 0o600 });
     const newKey = randomBytes(96);
     await writeFile(newFile, newKey, { mode: 0o600 });
-    const run = (...args) => csfle(
-      [...args, '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint }, cwd: lab.folder },
-    );
+    const run = (...args) =>
+      csfle([...args, '--key-vault', place.namespace], { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint }, cwd: lab.folder });
     const json = async (...args) => {
       const { code, stdout, stderr } = await run(...args, '--json');
       return { code, stderr, document: JSON.parse(stdout) };
@@ -143,7 +144,10 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
       assert.match(document.error.remedy, /such as --to local:new/);
     }
     for (const given of [
-      ['local:new='], ['local:=a.bin'], ['local:a-b=a.bin'], [place.keyFile, place.newFile],
+      ['local:new='],
+      ['local:=a.bin'],
+      ['local:a-b=a.bin'],
+      [place.keyFile, place.newFile],
       [`local:new=${place.newFile}`, `local:new=${place.keyFile}`],
     ]) {
       const { code, document } = await place.json('doctor', ...given.flatMap((one) => ['--local-key-file', one]));
@@ -167,7 +171,8 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     const doctor = await place.json('doctor', '--collection', place.patientsNamespace, ...named);
     assert.equal(doctor.code, 0, JSON.stringify(doctor));
     assert.equal(
-      doctor.document.findings.filter(({ name, state, detail }) => name === 'data key' && state === 'ok' && detail.startsWith('local:new')).length, 3,
+      doctor.document.findings.filter(({ name, state, detail }) => name === 'data key' && state === 'ok' && detail.startsWith('local:new')).length,
+      3,
     );
     const anew = await place.json('keys', 'rewrap', '--all', '--no-backup', ...named);
     assert.deepEqual([anew.code, anew.document.rewrapped], [0, 3]);
@@ -177,7 +182,10 @@ describe('csfle and local master keys', { timeout: 300_000 }, () => {
     const { localMasterKeys } = await readBackup(await readFile(file), { kmsProviders: { 'local:new': { key: place.newKey } } });
     assert.deepEqual(
       localMasterKeys.map(({ provider, key }) => [provider, Buffer.from(key).toString('hex')]),
-      [['local', place.masterKey.toString('hex')], ['local:new', place.newKey.toString('hex')]],
+      [
+        ['local', place.masterKey.toString('hex')],
+        ['local:new', place.newKey.toString('hex')],
+      ],
     );
     const back = await place.json('migrate', '--from', 'local:new', '--to', 'local', '--execute', '--no-backup', ...both);
     assert.equal(back.code, 0, JSON.stringify(back));

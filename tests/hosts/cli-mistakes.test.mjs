@@ -20,10 +20,10 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
   });
   after(() => lab.close());
 
-  const run = (...args) => csfle(
-    [...args.includes('--key-vault') ? args : [...args, '--key-vault', place.namespace]],
-    { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } },
-  );
+  const run = (...args) =>
+    csfle([...(args.includes('--key-vault') ? args : [...args, '--key-vault', place.namespace])], {
+      env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint },
+    });
   const json = async (...args) => {
     const { code, stdout, stderr } = await run(...args, '--json');
     return { code, stderr, document: JSON.parse(stdout) };
@@ -75,7 +75,8 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     assert.deepEqual([absent.code, absent.document], [1, []]);
     assert.match(absent.stderr, /there is no collection .*\.nowhere/);
     for (const args of [
-      ['decrypt', `${place.database}.`], ...['5', 'null', '[]', '"text"'].map((filter) => ['decrypt', place.patientsNamespace, '--filter', filter]),
+      ['decrypt', `${place.database}.`],
+      ...['5', 'null', '[]', '"text"'].map((filter) => ['decrypt', place.patientsNamespace, '--filter', filter]),
     ]) {
       const { code, document } = await json(...args);
       assert.deepEqual([code, document.error?.code], [2, 'CLI_OPTION_INVALID'], args.join(' '));
@@ -86,10 +87,16 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     const bulky = lab.client.db(place.database).collection('bulky');
     // More than one reply of 16 MB holds.
     for (let n = 0; n < 20; n += 5) await bulky.insertMany([0, 1, 2, 3, 4].map((more) => ({ _id: n + more, text: 'x'.repeat(1e6) })));
-    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('getMore'), () => { void server.close(); });
-    const { code, stdout, stderr } = await csfle(
-      ['decrypt', `${place.database}.bulky`, '--key-vault', place.namespace, '--json'], { env: { MONGODB_URI: server.uri } },
+    const server = await stallingServer(
+      lab.uri,
+      (bytes) => bytes.includes('getMore'),
+      () => {
+        void server.close();
+      },
     );
+    const { code, stdout, stderr } = await csfle(['decrypt', `${place.database}.bulky`, '--key-vault', place.namespace, '--json'], {
+      env: { MONGODB_URI: server.uri },
+    });
     assert.equal(code, 1);
     assert.ok(JSON.parse(stdout).length > 0);
     assert.match(stderr, /^stopped after \d+ documents: /m);
@@ -99,7 +106,10 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     const vault = lab.client.db(place.database).collection('damaged');
     const key = await place.vault.findOne({ keyAltNames: 'notes' });
     await vault.insertMany([
-      key, { _id: 5 }, { _id: new UUID(), keyAltNames: 'text' }, { _id: 'text', masterKey: null, keyMaterial: 5 },
+      key,
+      { _id: 5 },
+      { _id: new UUID(), keyAltNames: 'text' },
+      { _id: 'text', masterKey: null, keyMaterial: 5 },
       { ...key, _id: new UUID(), keyAltNames: [7], masterKey: { provider: 5 } },
     ]);
     const there = ['--key-vault', `${place.database}.damaged`];
@@ -109,7 +119,11 @@ describe('csfle and mistakes', { timeout: 300_000 }, () => {
     const checked = await json('doctor', '--local-key-file', keyFile, ...there);
     assert.equal(checked.code, 1);
     assert.deepEqual(
-      checked.document.findings.filter(({ name }) => name === 'data key').map(({ state }) => state).sort(), ['fail', 'fail', 'fail', 'fail', 'ok'],
+      checked.document.findings
+        .filter(({ name }) => name === 'data key')
+        .map(({ state }) => state)
+        .sort(),
+      ['fail', 'fail', 'fail', 'fail', 'ok'],
     );
     const moved = await run('migrate', '--to', 'aws', '--key-arn', lab.to.key, '--local-key-file', keyFile, '--execute', ...there);
     assert.equal(moved.code, 1);

@@ -25,7 +25,16 @@ describe('options of csfle', { timeout: 300_000 }, () => {
   const run = (...args) => csfle([...args, '--key-vault', place.namespace], { env: environment() });
   const decrypted = async (...args) => {
     const { code, stdout, stderr } = await run('decrypt', place.patientsNamespace, '--local-key-file', keyFile, '--json', ...args);
-    return { code, stderr, ids: code === 0 ? JSON.parse(stdout).map(({ _id }) => Number(_id.$numberInt ?? _id)).sort() : stdout };
+    return {
+      code,
+      stderr,
+      ids:
+        code === 0
+          ? JSON.parse(stdout)
+              .map(({ _id }) => Number(_id.$numberInt ?? _id))
+              .sort()
+          : stdout,
+    };
   };
 
   it('keys list is grouped by master key, fits 100 columns, and can be limited', async () => {
@@ -36,7 +45,10 @@ describe('options of csfle', { timeout: 300_000 }, () => {
     await other.encryption.createDataKey('aws', { masterKey: { region: lab.to.region, key: lab.to.key } });
     const { code, stdout } = await list();
     assert.equal(code, 0);
-    assert.deepEqual(stdout.split('\n').filter((line) => line.length > 100), []);
+    assert.deepEqual(
+      stdout.split('\n').filter((line) => line.length > 100),
+      [],
+    );
     assert.match(stdout, /^local: 4 keys$/m);
     assert.match(stdout, new RegExp(`^aws {2}${lab.to.key}: 1 key$`, 'm'));
     assert.match(stdout, /^5 keys in /m);
@@ -64,7 +76,13 @@ describe('options of csfle', { timeout: 300_000 }, () => {
     const second = await encryption.createDataKey('local');
     const keyed = (keyId, value, algorithm = DETERMINISTIC) => encryption.encrypt(value, { keyId, algorithm });
     await patients.insertMany([
-      { _id: 100, code: await keyed(second, 'B'), number: await keyed(second, new Int32(7)), many: [{ code: await keyed(second, 'x') }], secret: await keyed(second, 'B', RANDOM) },
+      {
+        _id: 100,
+        code: await keyed(second, 'B'),
+        number: await keyed(second, new Int32(7)),
+        many: [{ code: await keyed(second, 'x') }],
+        secret: await keyed(second, 'B', RANDOM),
+      },
       { _id: 101, code: await keyed(place.keys.ssn, 'B'), number: await keyed(second, new Int32(8)), secret: await keyed(second, 'B', RANDOM) },
       { _id: 102, code: 'B' },
     ]);
@@ -96,13 +114,34 @@ describe('options of csfle', { timeout: 300_000 }, () => {
       const { code, stdout, stderr } = await csfle([...args, '--config', config, '--json'], { env: { AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
       return { code, stderr, document: JSON.parse(stdout) };
     };
-    const settings = { uri: lab.uri, 'key-vault': place.namespace, localKeyFile: [keyFile], 'kms-timeout-ms': 5000, mode: 'reencrypt', collection: [place.patientsNamespace], 'all-keys': true };
+    const settings = {
+      uri: lab.uri,
+      'key-vault': place.namespace,
+      localKeyFile: [keyFile],
+      'kms-timeout-ms': 5000,
+      mode: 'reencrypt',
+      collection: [place.patientsNamespace],
+      'all-keys': true,
+    };
     const listed = await withConfig(settings, ['keys', 'list']);
     assert.equal(listed.document.keyVault, place.namespace);
     const plan = await withConfig(settings, ['migrate', '--to', 'aws', '--key-arn', lab.to.key]);
     assert.deepEqual([plan.code, plan.document.mode], [0, 'reencrypt'], JSON.stringify(plan.document.plan?.checks));
-    assert.equal((await withConfig(settings, ['migrate', '--mode', 'rewrap', '--to', 'aws', '--key-arn', lab.to.key])).document.error?.code, 'CLI_OPTION_INVALID', '--all-keys goes with reencrypt');
-    for (const wrong of [{ keyvault: 'a.b' }, { execute: true }, { yes: true }, { mode: 'sideways' }, { mode: ['rewrap', 'decrypt'] }, { 'all-keys': 'yes' }, { batchSize: 0 }, { to: null }]) {
+    assert.equal(
+      (await withConfig(settings, ['migrate', '--mode', 'rewrap', '--to', 'aws', '--key-arn', lab.to.key])).document.error?.code,
+      'CLI_OPTION_INVALID',
+      '--all-keys goes with reencrypt',
+    );
+    for (const wrong of [
+      { keyvault: 'a.b' },
+      { execute: true },
+      { yes: true },
+      { mode: 'sideways' },
+      { mode: ['rewrap', 'decrypt'] },
+      { 'all-keys': 'yes' },
+      { batchSize: 0 },
+      { to: null },
+    ]) {
       const { code, document } = await withConfig({ uri: lab.uri, ...wrong }, ['migrate']);
       assert.deepEqual([code, document.error.code], [2, 'CLI_OPTION_INVALID'], JSON.stringify(wrong));
       assert.ok(document.error.message.includes(JSON.stringify(Object.keys(wrong)[0])), document.error.message);
@@ -129,7 +168,10 @@ describe('options of csfle', { timeout: 300_000 }, () => {
     const words = async (...line) => (await csfle(['complete', '--', ...line])).stdout.split('\n').map((word) => word.split('\t')[0]);
     assert.ok((await words('')).includes('migrate'));
     assert.ok((await words('keys', 'l')).includes('list'));
-    assert.deepEqual((await words('migrate', '--mode', 'r')).filter((word) => /^\w/.test(word)), ['rewrap', 'reencrypt']);
+    assert.deepEqual(
+      (await words('migrate', '--mode', 'r')).filter((word) => /^\w/.test(word)),
+      ['rewrap', 'reencrypt'],
+    );
     assert.ok((await words('migrate', '--local')).includes('--local-key-file'));
   });
 });

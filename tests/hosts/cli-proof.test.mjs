@@ -26,7 +26,11 @@ async function lyingKms(endpoint) {
   await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
-    close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
+    close: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(resolve);
+      }),
   };
 }
 
@@ -50,8 +54,19 @@ describe('csfle keys rewrap from a KMS that gives wrong answers', { timeout: 120
     await lab.client.db(place.database).collection('empty').insertOne({ a: 1 });
     const rewrap = async (flags, endpoint = kms.endpoint) => {
       const args = [
-        'keys', 'rewrap', '--all', '--key-vault', place.namespace, '--to', 'local', '--local-key-file', keyFile, '--new-master-key', '--no-backup',
-        '--json', ...flags,
+        'keys',
+        'rewrap',
+        '--all',
+        '--key-vault',
+        place.namespace,
+        '--to',
+        'local',
+        '--local-key-file',
+        keyFile,
+        '--new-master-key',
+        '--no-backup',
+        '--json',
+        ...flags,
       ];
       const { code, stdout } = await csfle(args, { env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: endpoint } });
       const { error, rewrapped } = JSON.parse(stdout);

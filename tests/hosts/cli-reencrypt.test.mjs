@@ -23,38 +23,63 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     const keyFile = await lab.keyFileOf(place);
     const env = { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint };
     const old = Object.values(place.keys).map((id) => id.toHexString(true));
-    const exposed = async () => Object.entries(await valuesByKey(place.patients)).filter(([id]) => old.includes(id)).map(([, values]) => values);
+    const exposed = async () =>
+      Object.entries(await valuesByKey(place.patients))
+        .filter(([id]) => old.includes(id))
+        .map(([, values]) => values);
     const run = (args) => csfle(['migrate', '--key-vault', place.namespace, ...args], { env });
     // Vaults of the other tests here are unknown to this one: their values would count as uses of any key.
     const { skipNamespaces, reason } = lab.elsewhere(place.database);
     const alone = [...skipNamespaces.flatMap((name) => ['--skip-namespace', name]), '--skip-reason', reason];
     const target = ['--local-key-file', keyFile, '--to', 'aws', '--key-arn', lab.to.key];
     return {
-      ...place, alone, keyFile, old, exposed, run, target,
+      ...place,
+      alone,
+      keyFile,
+      old,
+      exposed,
+      run,
+      target,
       reencrypt: (...args) => run(['--mode', 'reencrypt', '--collection', place.patientsNamespace, ...target, ...args]),
     };
   }
 
   /** The commands of the chapter with this mode, with the reader's own names put in. */
   function commandsOfReadme(mode, names) {
-    const commands = fencesOf(textOf('README.md')).filter(({ language, kind }) => `${language} ${kind}` === 'sh project')
-      .flatMap(({ text }) => text.replaceAll('\\\n', ' ').split('\n')).filter((line) => line.startsWith('npx csfle migrate'));
+    const commands = fencesOf(textOf('README.md'))
+      .filter(({ language, kind }) => `${language} ${kind}` === 'sh project')
+      .flatMap(({ text }) => text.replaceAll('\\\n', ' ').split('\n'))
+      .filter((line) => line.startsWith('npx csfle migrate'));
     const isMode = (line) => (mode === 'rewrap' ? !line.includes('--mode') : line.includes(`--mode ${mode}`));
-    return commands.filter(isMode).map((line) => line.trim().split(/\s+/).slice(3).map((word) => names[word.replaceAll('"', '')] ?? word));
+    return commands.filter(isMode).map((line) =>
+      line
+        .trim()
+        .split(/\s+/)
+        .slice(3)
+        .map((word) => names[word.replaceAll('"', '')] ?? word),
+    );
   }
 
   it('the commands of README, after its rewrap: no value is left under a data key of before', async () => {
     const place = await ward({ documents: 4 });
     const schemaFile = join(folder, `${place.database}.json`);
-    await writeFile(schemaFile, bson.EJSON.stringify({
-      [place.patientsNamespace]: { properties: { ssn: { encrypt: { bsonType: 'string', algorithm: DETERMINISTIC, keyId: [place.keys.ssn] } } } },
-    }));
+    await writeFile(
+      schemaFile,
+      bson.EJSON.stringify({
+        [place.patientsNamespace]: { properties: { ssn: { encrypt: { bsonType: 'string', algorithm: DETERMINISTIC, keyId: [place.keys.ssn] } } } },
+      }),
+    );
     const passphraseFile = join(folder, 'passphrase.txt');
     await writeFile(passphraseFile, 'correct horse\n', { mode: 0o600 });
     const names = {
-      'master-key.bin': place.keyFile, 'schema-map.json': schemaFile, 'hospital.patients': place.patientsNamespace,
-      'backup-passphrase.txt': passphraseFile, 'key-vault.csfle-backup': join(folder, `${place.database}.csfle-backup`),
-      'before-reencrypt.csfle-backup': join(folder, `${place.database}-2.csfle-backup`), '$KEY_ARN': lab.to.key, '$LEAK_ENDED': place.cutOff.toISOString(),
+      'master-key.bin': place.keyFile,
+      'schema-map.json': schemaFile,
+      'hospital.patients': place.patientsNamespace,
+      'backup-passphrase.txt': passphraseFile,
+      'key-vault.csfle-backup': join(folder, `${place.database}.csfle-backup`),
+      'before-reencrypt.csfle-backup': join(folder, `${place.database}-2.csfle-backup`),
+      $KEY_ARN: lab.to.key,
+      $LEAK_ENDED: place.cutOff.toISOString(),
     };
     const [, rewrap] = commandsOfReadme('rewrap', names);
     assert.ok(rewrap.includes('--execute'));
@@ -64,7 +89,12 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
 
     const commands = commandsOfReadme('reencrypt', names);
     assert.deepEqual(
-      commands.map((words) => [words.includes('--execute'), words.includes('--delete-old-keys')]), [[false, false], [true, false], [true, true]],
+      commands.map((words) => [words.includes('--execute'), words.includes('--delete-old-keys')]),
+      [
+        [false, false],
+        [true, false],
+        [true, true],
+      ],
     );
     for (const words of commands) {
       const { code, stdout, stderr } = await place.run([...words, ...place.alone]);
@@ -89,8 +119,17 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     await place.readsAs({ aws: lab.aws });
     await new Promise((resolve) => setTimeout(resolve, 2));
     const undo = [
-      '--mode', 'reencrypt', '--collection', place.patientsNamespace, '--created-before', new Date().toISOString(), '--to', 'local',
-      '--local-key-file', place.keyFile, '--execute',
+      '--mode',
+      'reencrypt',
+      '--collection',
+      place.patientsNamespace,
+      '--created-before',
+      new Date().toISOString(),
+      '--to',
+      'local',
+      '--local-key-file',
+      place.keyFile,
+      '--execute',
     ];
     const { code, stdout, stderr } = await place.run(undo);
     assert.equal(code, 0, stdout + stderr);
@@ -104,7 +143,10 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     const place = await ward({ documents: 2 });
     assert.equal((await place.run([...place.target, '--execute'])).code, 0);
     const before = await place.dump();
-    for (const [args, expected] of [[['--from', 'local'], 'CLI_OPTION_INVALID'], [[], 'CLI_OPTION_INVALID']]) {
+    for (const [args, expected] of [
+      [['--from', 'local'], 'CLI_OPTION_INVALID'],
+      [[], 'CLI_OPTION_INVALID'],
+    ]) {
       const { code, stdout } = await place.reencrypt(...args, '--execute', '--json');
       assert.deepEqual([code, JSON.parse(stdout).error.code], [2, expected]);
     }
@@ -154,10 +196,14 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     const place = await ward({ documents: 0 });
     const later = new Date(Date.now() + 3_600_000).toISOString();
     for (const args of [
-      ['--key', 'ssn'], ['--all-keys', '--key', place.old[0]], ['--all-keys', '--delete-old-keys'], ['--all-keys', '--created-before', '2026-01-01'],
-      ...[
-        '', 'yesterday', '2026-13-01', '2026-02-30', '2026-01-01T10:00', '2026-01-01 10:00Z', '01.11.2026', '1767225600000', later,
-      ].map((date) => ['--created-before', date]),
+      ['--key', 'ssn'],
+      ['--all-keys', '--key', place.old[0]],
+      ['--all-keys', '--delete-old-keys'],
+      ['--all-keys', '--created-before', '2026-01-01'],
+      ...['', 'yesterday', '2026-13-01', '2026-02-30', '2026-01-01T10:00', '2026-01-01 10:00Z', '01.11.2026', '1767225600000', later].map((date) => [
+        '--created-before',
+        date,
+      ]),
     ]) {
       const { code, stdout } = await place.reencrypt(...args, '--json');
       assert.deepEqual([code, JSON.parse(stdout).error?.code], [2, 'CLI_OPTION_INVALID'], args.join(' '));
@@ -167,7 +213,8 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
       assert.deepEqual([code, JSON.parse(stdout).error.code], [2, 'CLI_OPTION_INVALID']);
     }
     const dates = {
-      '2026-01-01': '2026-01-01T00:00:00.000Z', '2026-01-01T10:00+02:00': '2026-01-01T08:00:00.000Z',
+      '2026-01-01': '2026-01-01T00:00:00.000Z',
+      '2026-01-01T10:00+02:00': '2026-01-01T08:00:00.000Z',
       '2026-01-01T10:00:00.5Z': '2026-01-01T10:00:00.500Z',
     };
     for (const [date, expected] of Object.entries(dates))

@@ -29,8 +29,12 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
     const absentKeyFile = 'mongodb://127.0.0.1:9/?tls=true&tlsCertificateKeyFile=/canary-absent.pem';
     const wrongKey = randomBytes(96);
     const files = {
-      right: await lab.keyFileOf(place), wrong: join(folder, 'wrong.bin'), exposed: join(folder, 'exposed.bin'), text: join(folder, 'text.bin'),
-      passphrase: join(folder, 'passphrase.txt'), backup: join(folder, 'backup'),
+      right: await lab.keyFileOf(place),
+      wrong: join(folder, 'wrong.bin'),
+      exposed: join(folder, 'exposed.bin'),
+      text: join(folder, 'text.bin'),
+      passphrase: join(folder, 'passphrase.txt'),
+      backup: join(folder, 'backup'),
     };
     await writeFile(files.wrong, wrongKey, { mode: 0o600 });
     await writeFile(files.exposed, place.masterKey);
@@ -38,10 +42,21 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
     await writeFile(files.text, 'canary-not-a-key', { mode: 0o600 });
     await writeFile(files.passphrase, 'canary-passphrase\n', { mode: 0o600 });
     const secrets = [
-      password, decodeURIComponent(password), 'canary-tls-pass', 'canary-without-host', 'canary-absent',
-      'canary-aws-secret', 'canary-session-token', 'canary-not-a-key', 'canary-passphrase', 'canary-environment',
+      password,
+      decodeURIComponent(password),
+      'canary-tls-pass',
+      'canary-without-host',
+      'canary-absent',
+      'canary-aws-secret',
+      'canary-session-token',
+      'canary-not-a-key',
+      'canary-passphrase',
+      'canary-environment',
       ...[place.masterKey, wrongKey].flatMap((key) => [
-        key.toString('base64'), key.toString('hex'), key.toString('latin1'), key.subarray(0, 32).toString('hex'),
+        key.toString('base64'),
+        key.toString('hex'),
+        key.toString('latin1'),
+        key.subarray(0, 32).toString('hex'),
       ]),
     ];
     const env = { AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint, AWS_SECRET_ACCESS_KEY: 'canary-aws-secret', AWS_SESSION_TOKEN: 'canary-session-token' };
@@ -64,10 +79,7 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
       [migrate(files.right, '--uri', badOption), {}, 2],
       [migrate(files.right), { MONGODB_URI: withoutHost }, 2, /Unable to parse .*\*\*\*/],
       [migrate(files.right), { MONGODB_URI: absentKeyFile }, 1, /no such file or directory, open '\*\*\*'/],
-      [
-        ['migrate', '--to', 'aws', '--key-arn', lab.to.key],
-        { MONGODB_URI: lab.uri, CSFLE_LOCAL_KEY: `${place.masterKey.toString('base64')}x` }, 2,
-      ],
+      [['migrate', '--to', 'aws', '--key-arn', lab.to.key], { MONGODB_URI: lab.uri, CSFLE_LOCAL_KEY: `${place.masterKey.toString('base64')}x` }, 2],
       [migrate(files.right, '--key-arn', lab.to.key.replace(/.{12}$/, '000000000000')), { MONGODB_URI: lab.uri }, 1],
       [migrate(files.right), { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: 'http://127.0.0.1:9' }, 1],
       [['doctor', '--key-vault', place.namespace, '--local-key-file', files.wrong], { MONGODB_URI: lab.uri }, 1],
@@ -122,8 +134,10 @@ describe('csfle keeps secrets', { timeout: 180_000 }, () => {
   it('blanks out credentials that the KMS quotes in its error', async () => {
     const kms = await refusingKms('you said canary-aws-secret and canary-session-token');
     const env = {
-      MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: kms.endpoint,
-      AWS_SECRET_ACCESS_KEY: 'canary-aws-secret', AWS_SESSION_TOKEN: 'canary-session-token',
+      MONGODB_URI: lab.uri,
+      AWS_ENDPOINT_URL_KMS: kms.endpoint,
+      AWS_SECRET_ACCESS_KEY: 'canary-aws-secret',
+      AWS_SESSION_TOKEN: 'canary-session-token',
     };
     const { code, stderr } = await csfle(['keys', 'create', '--key-vault', place.namespace, '--to', 'aws', '--key-arn', lab.to.key], { env });
     await kms.close();

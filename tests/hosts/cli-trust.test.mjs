@@ -22,11 +22,16 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
     folder = lab.folder;
     place = await hospital(lab, { documents: 2 });
     keyFile = await lab.keyFileOf(place);
-    elsewhere = createServer((socket) => { connections += 1; socket.destroy(); });
+    elsewhere = createServer((socket) => {
+      connections += 1;
+      socket.destroy();
+    });
     await listening(elsewhere);
   });
   after(async () => {
-    await new Promise((resolve) => { elsewhere.close(resolve); });
+    await new Promise((resolve) => {
+      elsewhere.close(resolve);
+    });
     await lab.close();
   });
   beforeEach(async () => {
@@ -35,9 +40,8 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
   });
 
   // Without AWS_ENDPOINT_URL_KMS: the endpoint of the key document would be used.
-  const run = (args, env = {}) => csfle(
-    [...args, '--key-vault', place.namespace, '--local-key-file', keyFile], { env: { MONGODB_URI: lab.uri, AWS_MAX_ATTEMPTS: '1', ...env } },
-  );
+  const run = (args, env = {}) =>
+    csfle([...args, '--key-vault', place.namespace, '--local-key-file', keyFile], { env: { MONGODB_URI: lab.uri, AWS_MAX_ATTEMPTS: '1', ...env } });
   const host = () => `127.0.0.1:${elsewhere.address().port}`;
   async function plant(more = {}) {
     const dates = { creationDate: new Date(), updateDate: new Date(), status: 0 };
@@ -58,8 +62,9 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
 
   it('says which flags allow an endpoint, wherever it is refused', async () => {
     await plant();
-    const { remedy } = JSON.parse((await run(['doctor', '--json'])).stdout).findings.find(({ detail, name }) =>
-      name === 'data key' && detail.includes('planted'));
+    const { remedy } = JSON.parse((await run(['doctor', '--json'])).stdout).findings.find(
+      ({ detail, name }) => name === 'data key' && detail.includes('planted'),
+    );
     const rewrap = JSON.parse((await run(['keys', 'rewrap', 'planted', '--to', 'local', '--no-backup', '--json'])).stdout).error;
     assert.equal(rewrap.code, 'KMS_ENDPOINT_NOT_ALLOWED');
     const migrate = ['migrate', '--from', 'aws', '--to', 'local', '--no-backup'];
@@ -110,7 +115,10 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
     await plant();
     const args = ['migrate', '--from', 'aws', '--from-key-arn', lab.to.key, '--to', 'local', '--json'];
     const report = JSON.parse((await run(args)).stdout);
-    assert.deepEqual(report.plan.checks.filter(({ name }) => name === 'old-keys-unwrap').map(({ code }) => code), ['KEY_VAULT_MASTER_KEY_NOT_TRUSTED']);
+    assert.deepEqual(
+      report.plan.checks.filter(({ name }) => name === 'old-keys-unwrap').map(({ code }) => code),
+      ['KEY_VAULT_MASTER_KEY_NOT_TRUSTED'],
+    );
     assert.equal(connections, 0);
     await run([...args, '--from-endpoint', host()]);
     assert.ok(connections > 0);
@@ -133,7 +141,10 @@ describe('csfle, with key documents that lead elsewhere', { timeout: 300_000 }, 
       assert.equal(decrypted.code, 0, decrypted.stderr);
       assert.ok(decrypted.stdout.includes(ssn));
       const checked = JSON.parse((await run(['doctor', '--json'])).stdout);
-      assert.deepEqual(checked.findings.filter(({ name, state }) => name === 'data key' && state === 'fail').map(({ detail }) => detail.includes(id)), [true]);
+      assert.deepEqual(
+        checked.findings.filter(({ name, state }) => name === 'data key' && state === 'fail').map(({ detail }) => detail.includes(id)),
+        [true],
+      );
       assert.equal(checked.findings.filter(({ name, state }) => name === 'data key' && state === 'ok').length, 3);
       const rewrapped = await run(['keys', 'rewrap', '--all', '--no-proof']);
       assert.equal(rewrapped.code, 1);

@@ -64,7 +64,9 @@ describe('what csfle says', { timeout: 300_000 }, () => {
 
   it('an empty key vault gives a warning, and makes backup create and migrate --execute fail', async () => {
     for (const [args, what] of [
-      [['keys', 'list'], 'data key'], [['keys', 'rewrap', '--all', ...local], 'data key'], [['keys', 'restore', '--all'], 'retired key'],
+      [['keys', 'list'], 'data key'],
+      [['keys', 'rewrap', '--all', ...local], 'data key'],
+      [['keys', 'restore', '--all'], 'retired key'],
     ]) {
       const { code, stderr } = await run(args, { vault: nowhere() });
       assert.equal(code, 0, stderr);
@@ -78,7 +80,16 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     assert.deepEqual([(await run([...create, '--allow-empty'], { vault: nowhere() })).code, existsSync(file)], [0, true]);
 
     const decrypt = [
-      'migrate', '--mode', 'decrypt', '--collection', place.patientsNamespace, '--confirm-plaintext', ...local, ...sealed, '--execute', '--json',
+      'migrate',
+      '--mode',
+      'decrypt',
+      '--collection',
+      place.patientsNamespace,
+      '--confirm-plaintext',
+      ...local,
+      ...sealed,
+      '--execute',
+      '--json',
     ];
     const decrypted = await run(decrypt, { vault: nowhere() });
     assert.deepEqual([decrypted.code, JSON.parse(decrypted.stdout).failures[0].code], [1, 'MIGRATION_NO_KEYS_CHOSEN']);
@@ -91,7 +102,9 @@ describe('what csfle says', { timeout: 300_000 }, () => {
 
   it('the error for a missing file names the folder that was searched', async () => {
     for (const args of [
-      ['doctor', '--local-key-file', 'absent.bin'], ['backup', 'restore', 'absent.bin', ...sealed], ['backup', 'create', 'absent/x.bin', ...sealed],
+      ['doctor', '--local-key-file', 'absent.bin'],
+      ['backup', 'restore', 'absent.bin', ...sealed],
+      ['backup', 'create', 'absent/x.bin', ...sealed],
     ]) {
       const { code, stdout, stderr } = await run(args);
       assert.notEqual(code, 0);
@@ -103,7 +116,9 @@ describe('what csfle says', { timeout: 300_000 }, () => {
     const wrong = ['--local-key-file', join(folder, 'wrong.bin')];
     await writeFile(wrong[1], Buffer.alloc(96, 7), { mode: 0o600 });
     for (const args of [
-      ['keys', 'rewrap', '--all', ...wrong], ['doctor', ...wrong], ['migrate', ...target(), ...wrong, ...sealed],
+      ['keys', 'rewrap', '--all', ...wrong],
+      ['doctor', ...wrong],
+      ['migrate', ...target(), ...wrong, ...sealed],
       ['migrate', ...target(), ...wrong, ...sealed, '--execute'],
     ]) {
       const { code, stdout, stderr } = await run(args);
@@ -163,7 +178,8 @@ describe('what csfle says', { timeout: 300_000 }, () => {
   it('a value that starts with -- is refused: the value of the option before it is missing', async () => {
     const before = await place.dump();
     for (const args of [
-      ['migrate', ...target(), ...local, '--passphrase-file', '--execute'], ['keys', 'list', '--uri', '--json'],
+      ['migrate', ...target(), ...local, '--passphrase-file', '--execute'],
+      ['keys', 'list', '--uri', '--json'],
       ['decrypt', 'a.b', '--filter', '--relaxed'],
     ]) {
       const { code, stderr } = await csfle(args, { cwd: folder, env: { MONGODB_URI: lab.uri, AWS_ENDPOINT_URL_KMS: lab.kmsEndpoint } });
@@ -186,18 +202,24 @@ describe('what csfle says', { timeout: 300_000 }, () => {
   it('SIGINT during a purge prints what was destroyed, and exits with 130', async () => {
     const own = await hospital(lab, { documents: 0 });
     const key = ['--local-key-file', await lab.keyFileOf(own)];
-    const retired = await run(
-      ['keys', 'delete', 'ssn', '--yes', '--skip-namespace', '*', '--skip-reason', 'databases of other tests', ...key], { vault: own.namespace },
-    );
+    const retired = await run(['keys', 'delete', 'ssn', '--yes', '--skip-namespace', '*', '--skip-reason', 'databases of other tests', ...key], {
+      vault: own.namespace,
+    });
     assert.equal(retired.code, 0, retired.stdout + retired.stderr);
     const entries = () => lab.client.db(own.database).collection('__keyVault.retired').countDocuments();
     assert.equal(await entries(), 1);
     let child;
-    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('listDatabases'), () => child.kill('SIGINT'));
+    const server = await stallingServer(
+      lab.uri,
+      (bytes) => bytes.includes('listDatabases'),
+      () => child.kill('SIGINT'),
+    );
     try {
       const soon = new Date(Date.now() - 1).toISOString();
       const { code, stdout, stderr } = await csfle(['keys', 'purge', '--before', soon, '--execute', '--yes', ...key, '--key-vault', own.namespace], {
-        cwd: folder, env: { MONGODB_URI: server.uri }, whileRunning(started) {
+        cwd: folder,
+        env: { MONGODB_URI: server.uri },
+        whileRunning(started) {
           child = started;
           // The answer of the server comes only after the command has taken the signal.
           onceOnStderr(child, /stopping after the write in flight/, server.resume);

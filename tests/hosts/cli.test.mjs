@@ -28,7 +28,12 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const { skipNamespaces, reason } = lab.elsewhere(place.database);
     const alone = [...skipNamespaces.flatMap((name) => ['--skip-namespace', name]), '--skip-reason', reason];
     return {
-      ...place, keyFile, env, args, alone, reencrypt,
+      ...place,
+      keyFile,
+      env,
+      args,
+      alone,
+      reencrypt,
       run: (more = [], settings = {}) => csfle([...args, ...more], { ...settings, env: { ...env, ...settings.env } }),
     };
   }
@@ -77,10 +82,9 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
   it('goes back the long way too, and between two local master keys', async () => {
     const place = await ward({ documents: 2 });
     await place.run(['--execute']);
-    const back = await csfle(
-      ['migrate', '--key-vault', place.namespace, '--from', 'aws', '--to', 'local', '--local-key-file', place.keyFile, '--execute'],
-      { env: place.env },
-    );
+    const back = await csfle(['migrate', '--key-vault', place.namespace, '--from', 'aws', '--to', 'local', '--local-key-file', place.keyFile, '--execute'], {
+      env: place.env,
+    });
     assert.equal(back.code, 0, back.stderr);
     await place.readsAs({ local: place.local });
 
@@ -88,8 +92,18 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const newFile = join(folder, `${place.database}.new.bin`);
     await writeFile(newFile, newKey, { mode: 0o600 });
     const args = [
-      'migrate', '--key-vault', place.namespace, '--from', 'local', '--local-key-file', place.keyFile, '--to', 'local:new', '--to-local-key-file',
-      newFile, '--execute',
+      'migrate',
+      '--key-vault',
+      place.namespace,
+      '--from',
+      'local',
+      '--local-key-file',
+      place.keyFile,
+      '--to',
+      'local:new',
+      '--to-local-key-file',
+      newFile,
+      '--execute',
     ];
     const over = await csfle(args, { env: place.env });
     assert.equal(over.code, 0, over.stderr);
@@ -130,12 +144,17 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
 
   it('--delete-old-keys looks through collections that were not named', async () => {
     const place = await ward({ documents: 2 });
-    await lab.client.db(place.database).collection('archive').insertOne(await place.patients.findOne());
+    await lab.client
+      .db(place.database)
+      .collection('archive')
+      .insertOne(await place.patients.findOne());
     const { code, stdout } = await place.run([...place.reencrypt, '--delete-old-keys', '--execute', '--json', ...place.alone]);
     assert.equal(code, 1);
     const reasons = Object.fromEntries(JSON.parse(stdout).failures.map(({ id, code: reason }) => [id, reason]));
     assert.deepEqual(reasons, {
-      [place.keys.ssn]: 'MIGRATION_COLLECTION_MISSING', [place.keys.notes]: 'MIGRATION_COLLECTION_MISSING', [place.keys.plain]: 'MIGRATION_OLD_KEYS_IN_USE',
+      [place.keys.ssn]: 'MIGRATION_COLLECTION_MISSING',
+      [place.keys.notes]: 'MIGRATION_COLLECTION_MISSING',
+      [place.keys.plain]: 'MIGRATION_OLD_KEYS_IN_USE',
     });
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'local' }), 3);
   });
@@ -143,7 +162,15 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
   it('decrypts collections only with --confirm-plaintext', async () => {
     const place = await ward({ documents: 3 });
     const args = [
-      'migrate', '--key-vault', place.namespace, '--mode', 'decrypt', '--local-key-file', place.keyFile, '--collection', place.patientsNamespace,
+      'migrate',
+      '--key-vault',
+      place.namespace,
+      '--mode',
+      'decrypt',
+      '--local-key-file',
+      place.keyFile,
+      '--collection',
+      place.patientsNamespace,
       '--execute',
     ];
     const refused = await csfle(args, { env: place.env });
@@ -180,11 +207,18 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const place = await ward({ documents: 2 });
     let child;
     // The probe takes two calls and the backup two; the fifth wraps the first key.
-    const kms = await slowKms(lab.kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 7) child.kill('SIGINT'); } });
-    const { code, stdout, stderr } = await place.run(
-      ['--execute', '--json', '--kms-concurrency', '1'],
-      { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
-    );
+    const kms = await slowKms(lab.kmsEndpoint, {
+      delayMs: 200,
+      onCall: (calls) => {
+        if (calls === 7) child.kill('SIGINT');
+      },
+    });
+    const { code, stdout, stderr } = await place.run(['--execute', '--json', '--kms-concurrency', '1'], {
+      env: { AWS_ENDPOINT_URL_KMS: kms.endpoint },
+      whileRunning: (started) => {
+        child = started;
+      },
+    });
     await kms.close();
     assert.equal(code, 130, stderr);
     assert.match(stderr, /stopping after the write in flight/);
@@ -200,14 +234,21 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     const place = await ward({ documents: 1 });
     let child;
     let secondMs;
-    const server = await stallingServer(lab.uri, (bytes) => bytes.includes('$currentDate'), () => child.kill('SIGINT'));
-    const { code, stderr } = await place.run(['--execute'], { env: { MONGODB_URI: server.uri }, whileRunning(started) {
-      child = started;
-      onceOnStderr(child, /stopping after the write in flight/, () => {
-        secondMs = performance.now();
-        child.kill('SIGINT');
-      });
-    } });
+    const server = await stallingServer(
+      lab.uri,
+      (bytes) => bytes.includes('$currentDate'),
+      () => child.kill('SIGINT'),
+    );
+    const { code, stderr } = await place.run(['--execute'], {
+      env: { MONGODB_URI: server.uri },
+      whileRunning(started) {
+        child = started;
+        onceOnStderr(child, /stopping after the write in flight/, () => {
+          secondMs = performance.now();
+          child.kill('SIGINT');
+        });
+      },
+    });
     await server.close();
     assert.equal(code, 130);
     assert.match(stderr, /stopping after the write in flight/);
@@ -219,10 +260,18 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
     for (const calls of [4, 6, 8]) {
       const place = await ward({ documents: 2 });
       let child;
-      const kms = await slowKms(lab.kmsEndpoint, { delayMs: 50, onCall: (call) => { if (call === calls) child.kill('SIGKILL'); } });
-      const { signal } = await place.run(
-        ['--execute', '--kms-concurrency', '1'], { env: { AWS_ENDPOINT_URL_KMS: kms.endpoint }, whileRunning: (started) => { child = started; } },
-      );
+      const kms = await slowKms(lab.kmsEndpoint, {
+        delayMs: 50,
+        onCall: (call) => {
+          if (call === calls) child.kill('SIGKILL');
+        },
+      });
+      const { signal } = await place.run(['--execute', '--kms-concurrency', '1'], {
+        env: { AWS_ENDPOINT_URL_KMS: kms.endpoint },
+        whileRunning: (started) => {
+          child = started;
+        },
+      });
       await kms.close();
       assert.equal(signal, 'SIGKILL');
       await place.readsAs(place.kmsProviders);
@@ -233,7 +282,9 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
 
   describe('bad usage: exit code 2', () => {
     let place;
-    before(async () => { place = await ward({ documents: 0 }); });
+    before(async () => {
+      place = await ward({ documents: 0 });
+    });
 
     const expectUsage = async (code, args, settings) => {
       const { code: exit, stdout, stderr } = await csfle([...args, '--json'], { ...settings, env: { ...place.env, ...settings?.env } });
@@ -253,10 +304,17 @@ describe('csfle migrate', { timeout: 300_000 }, () => {
       await expectUsage('CLI_OPTION_INVALID', [...place.args, '--mode', 'reencrypt', '--undo']);
       await expectUsage('CLI_OPTION_INVALID', ['migrate', '--local-key-file', place.keyFile, '--to', 'gcp']);
       await expectUsage('OPTION_INVALID', [...place.args, '--key-vault', place.namespace, '--collection', place.patientsNamespace]);
-      await expectUsage(
-        'MIGRATION_TARGET_INVALID',
-        ['migrate', '--key-vault', place.namespace, '--from', 'local', '--to', 'local', '--local-key-file', place.keyFile],
-      );
+      await expectUsage('MIGRATION_TARGET_INVALID', [
+        'migrate',
+        '--key-vault',
+        place.namespace,
+        '--from',
+        'local',
+        '--to',
+        'local',
+        '--local-key-file',
+        place.keyFile,
+      ]);
       await expectUsage('KMS_ENDPOINT_INVALID', [...place.args, '--endpoint', 'nodots']);
     });
 

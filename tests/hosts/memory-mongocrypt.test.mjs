@@ -41,9 +41,15 @@ const masterKeys = {
   kmip: { provider: 'kmip', keyId: 'id' },
 };
 
-const kmipAnswer = (bytes) => structure(0x42007b, structure(0x42000f,
-  number(0x42007f, TYPE.enumeration, 0),
-  structure(0x42007c, structure(0x420085, structure(0x420040, structure(0x420045, item(0x420043, TYPE.bytes, bytes)))))));
+const kmipAnswer = (bytes) =>
+  structure(
+    0x42007b,
+    structure(
+      0x42000f,
+      number(0x42007f, TYPE.enumeration, 0),
+      structure(0x42007c, structure(0x420085, structure(0x420040, structure(0x420045, item(0x420043, TYPE.bytes, bytes))))),
+    ),
+  );
 
 /** What each KMS answers to a message. */
 function answerTo(message, endpoint) {
@@ -63,14 +69,15 @@ function answerTo(message, endpoint) {
   return sent.plaintext ? json({ ciphertext: wrappedFor('gcp').toString('base64') }) : json({ plaintext: materials.gcp.toString('base64') });
 }
 
-describe('after everything of libmongocrypt\'s interface was freed, the WebAssembly memory', { timeout: 120_000 }, () => {
+describe("after everything of libmongocrypt's interface was freed, the WebAssembly memory", { timeout: 120_000 }, () => {
   let boundary;
   let vault;
   const forms = [
     ...formsOfKey('local master key', localKey),
     ...formsOfKey('secret of KMIP', kmipSecret),
     ...Object.entries(materials).flatMap(([name, material]) => [
-      ...formsOfKey(`data key under ${name}`, material), ...formsOfText(`data key under ${name}, base64`, material.toString('base64')),
+      ...formsOfKey(`data key under ${name}`, material),
+      ...formsOfText(`data key under ${name}, base64`, material.toString('base64')),
     ]),
     ...Object.entries(words).flatMap(([name, word]) => formsOfText(name, word)),
     // Behind what all keys of Google's have in common.
@@ -78,7 +85,9 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
   ];
   const leftovers = () => scan(boundary.memory.buffer, forms);
 
-  before(async () => { boundary = await openBoundary(); });
+  before(async () => {
+    boundary = await openBoundary();
+  });
 
   const open = () => boundary.newMongoCrypt(Uint8Array.from(providers), undefined, undefined, false, 60_000);
 
@@ -124,13 +133,11 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
     context.finishKms(now);
   }
 
-  const createKey = (crypt, name, how) => run(
-    crypt.createDataKey(serialize(masterKeys[name]), [], serialize({ keyMaterial: new Binary(materials[name]) }), now), how,
-  );
+  const createKey = (crypt, name, how) =>
+    run(crypt.createDataKey(serialize(masterKeys[name]), [], serialize({ keyMaterial: new Binary(materials[name]) }), now), how);
   const idOf = (key) => read(key)._id.buffer;
-  const encrypt = (crypt, key, value, how) => run(
-    crypt.explicitEncrypt(serialize({ v: value }), Uint8Array.from(idOf(key)), undefined, DETERMINISTIC, false, undefined, false, false, now), how,
-  );
+  const encrypt = (crypt, key, value, how) =>
+    run(crypt.explicitEncrypt(serialize({ v: value }), Uint8Array.from(idOf(key)), undefined, DETERMINISTIC, false, undefined, false, false, now), how);
 
   function createKeys(crypt) {
     const keys = Object.fromEntries(Object.keys(masterKeys).map((name) => [name, createKey(crypt, name)]));
@@ -153,7 +160,9 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
       }
       const command = { insert: 'c', documents: [{ a: words.marked, field: words.field }], $db: 'db' };
       const analysis = serialize({
-        hasEncryptedPlaceholders: true, schemaRequiresEncryption: true, result: { insert: 'c', documents: [{ a: marking(key), field: words.field }] },
+        hasEncryptedPlaceholders: true,
+        schemaRequiresEncryption: true,
+        result: { insert: 'c', documents: [{ a: marking(key), field: words.field }] },
       });
       run(open().encrypt('db', serialize(command), now), { ...more, analysis });
       run(open().encrypt('db', serialize(command), now), { ...more, analysis: serialize({ schemaRequiresEncryption: false }) });
@@ -165,7 +174,14 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
   const opened = [];
   function freeAll(work) {
     const original = boundary.newMongoCrypt;
-    boundary = { ...boundary, newMongoCrypt: (...options) => { const crypt = original(...options); opened.push(crypt); return crypt; } };
+    boundary = {
+      ...boundary,
+      newMongoCrypt: (...options) => {
+        const crypt = original(...options);
+        opened.push(crypt);
+        return crypt;
+      },
+    };
     try {
       work();
     } finally {
@@ -185,8 +201,14 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
       const found = leftovers().map(({ name }) => name);
       waiting.free();
       for (const name of [
-        'local master key: raw', 'private key', 'secretAccessKey: text', 'clientSecret: text', 'azureToken: text', 'givenToken: text',
-        'data key under azure: MAC key, inner state', 'field: text',
+        'local master key: raw',
+        'private key',
+        'secretAccessKey: text',
+        'clientSecret: text',
+        'azureToken: text',
+        'givenToken: text',
+        'data key under azure: MAC key, inner state',
+        'field: text',
       ]) {
         assert.ok(found.includes(name), `the search cannot see: ${name}`);
       }
@@ -203,15 +225,21 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
       (message, endpoint) => answerTo(message, endpoint).subarray(0, -1),
       () => http(403, '{"error":"no"}'),
       () => json({ access_token: words.azureToken, expires_in: '1' }),
-      () => json({
-        Plaintext: materials.aws.subarray(1).toString('base64'), value: materials.azure.subarray(1).toString('base64url'), plaintext: '!',
-        access_token: words.gcpToken, expires_in: 9,
-      }),
+      () =>
+        json({
+          Plaintext: materials.aws.subarray(1).toString('base64'),
+          value: materials.azure.subarray(1).toString('base64url'),
+          plaintext: '!',
+          access_token: words.gcpToken,
+          expires_in: 9,
+        }),
       (message, endpoint) => Buffer.from(answerTo(message, endpoint).toString('latin1').replace('"', '\\'), 'latin1'),
       () => kmipAnswer(kmipSecret.subarray(1)),
       () => http(503, ''),
     ];
-    freeAll(() => { for (const answer of refusals) everything({ answer }); });
+    freeAll(() => {
+      for (const answer of refusals) everything({ answer });
+    });
     assert.deepEqual(leftovers(), []);
   });
 
@@ -220,7 +248,10 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
       const keys = createKeys(open());
       vault = Object.values(keys);
       const contexts = [];
-      const stop = (context, stopAt, more) => { contexts.push(context); run(context, { stopAt, ...more }); };
+      const stop = (context, stopAt, more) => {
+        contexts.push(context);
+        run(context, { stopAt, ...more });
+      };
       for (const name of Object.keys(masterKeys).filter((provider) => provider !== 'local')) {
         stop(open().createDataKey(serialize(masterKeys[name]), [], serialize({ keyMaterial: new Binary(materials[name]) }), now), 4);
         stop(open().rewrap(serialize({}), serialize(masterKeys[name]), now), 4);
@@ -248,7 +279,10 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
       const analysis = serialize({ hasEncryptedPlaceholders: true, result: { insert: 'c', documents: [{ a: marking(key), field: words.field }] } });
       run(context, { stopAt: 5, analysis });
       assert.ok(context.finalize(now).length > 0);
-      assert.deepEqual(leftovers().filter(({ name }) => name.startsWith('marked') || name.startsWith('field')), []);
+      assert.deepEqual(
+        leftovers().filter(({ name }) => name.startsWith('marked') || name.startsWith('field')),
+        [],
+      );
       context.free();
     });
   });
@@ -269,7 +303,10 @@ describe('after everything of libmongocrypt\'s interface was freed, the WebAssem
         context.finalize(now);
         assert.equal(context.state(), 0);
       }
-      assert.deepEqual(leftovers().filter(({ name }) => /^(?:field|value|marked)/.test(name)), []);
+      assert.deepEqual(
+        leftovers().filter(({ name }) => /^(?:field|value|marked)/.test(name)),
+        [],
+      );
       for (const context of contexts) context.free();
     });
   });

@@ -55,7 +55,10 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
 
   async function createKeys() {
     const created = [];
-    for (const [master, names, bytes] of [[LOCAL, ['by-name'], material], [AWS, [], awsMaterial]]) {
+    for (const [master, names, bytes] of [
+      [LOCAL, ['by-name'], material],
+      [AWS, [], awsMaterial],
+    ]) {
       created.push(await session.run(engine.createDataKey(document(master), names, Uint8Array.from(bytes), Date.now())));
     }
     await session.store(created);
@@ -66,7 +69,11 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
 
   async function encryptAndDecrypt() {
     for (const value of [words.value, long, { inner: words.nested }]) {
-      for (const options of [{ algorithm: RANDOM, keyId: localId }, { algorithm: RANDOM, keyAltName: 'by-name' }, { algorithm: RANDOM, keyId: awsId }]) {
+      for (const options of [
+        { algorithm: RANDOM, keyId: localId },
+        { algorithm: RANDOM, keyAltName: 'by-name' },
+        { algorithm: RANDOM, keyId: awsId },
+      ]) {
         await session.run(engine.decrypt(await encryptValue(value, options)));
       }
     }
@@ -74,8 +81,8 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
   }
 
   async function documents() {
-    const plain = Array.from(
-      { length: 20 }, (_, at) => document({ _id: at, field: words.field, list: [{ deep: words.nested }, { deep: words.nested }], text: long }),
+    const plain = Array.from({ length: 20 }, (_, at) =>
+      document({ _id: at, field: words.field, list: [{ deep: words.nested }, { deep: words.nested }], text: long }),
     );
     const rules = document({
       field: { algorithm: DETERMINISTIC, keyId: localId },
@@ -128,10 +135,13 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     const machine = engine.encrypt(document({ v: words.waiting }), document({ algorithm: RANDOM, keyId: awsId }));
     assert.equal(await session.runUntilKms(machine), STEP_NEED_KMS);
     const [{ id }] = machine.kmsRequests();
-    assert.throws(() => {
-      machine.provideKms(id, awsMaterial.subarray(0, 95));
-      machine.step(Date.now());
-    }, { code: 'KMS_REPLY_LENGTH' });
+    assert.throws(
+      () => {
+        machine.provideKms(id, awsMaterial.subarray(0, 95));
+        machine.step(Date.now());
+      },
+      { code: 'KMS_REPLY_LENGTH' },
+    );
     machine.free();
   }
 
@@ -159,7 +169,10 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     const found = namesFound();
     waiting.free();
     for (const secret of ['local master key', 'data key', 'data key under aws', 'waiting']) {
-      assert.ok(found.some((name) => name.startsWith(`${secret}: `)), `the search cannot see the ${secret} that is in use`);
+      assert.ok(
+        found.some((name) => name.startsWith(`${secret}: `)),
+        `the search cannot see the ${secret} that is in use`,
+      );
     }
     for (const form of ['MAC key, inner state', 'IV key, outer state', 'encryption key, first round key in 16-bit words']) {
       assert.ok(found.includes(`data key: ${form}`), `the search does not know this build's form: ${form}`);
@@ -213,7 +226,10 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     const use = (keyId, now) => session.run(engine.encrypt(document({ v: words.value }), document({ algorithm: RANDOM, keyId })), now);
     await use(localId, start);
     const cached = () => ['data key: ', 'data key under aws: '].map((name) => namesFound().some((found) => found.startsWith(name)));
-    for (const [now, expected] of [[start + 59_000, [true, true]], [start + 60_001, [false, true]]]) {
+    for (const [now, expected] of [
+      [start + 59_000, [true, true]],
+      [start + 60_001, [false, true]],
+    ]) {
       await use(awsId, now);
       assert.deepEqual(cached(), expected, `${now - start} ms later`);
     }
@@ -226,7 +242,10 @@ describe('after everything was freed, the WebAssembly memory', { timeout: 60_000
     await createKeys();
     await encryptAndDecrypt();
     engine.clearCache();
-    assert.deepEqual(namesFound().filter((name) => name.startsWith('data key')), []);
+    assert.deepEqual(
+      namesFound().filter((name) => name.startsWith('data key')),
+      [],
+    );
     engine.free();
   });
 });

@@ -1,7 +1,7 @@
 // csfle.backup in the real mongosh, and the backup that csfle.migrate takes there.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readdir, readFile, stat, } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { readBackup, verifyBackup } from 'csfle-wasm';
@@ -50,12 +50,16 @@ describe('csfle.backup in mongosh', { timeout: 600_000 }, () => {
     );
     assert.deepEqual([Number(value.made.keys), Number(value.keys), Number(value.wrapped)], [2, 2, 2]);
     assert.deepEqual(
-      [value.again, value.wrong, value.keyless, value.unknown], ['ARGUMENT_INVALID', 'BACKUP_KEY_WRONG', 'BACKUP_KEY_MISSING', 'OPTION_INVALID'],
+      [value.again, value.wrong, value.keyless, value.unknown],
+      ['ARGUMENT_INVALID', 'BACKUP_KEY_WRONG', 'BACKUP_KEY_MISSING', 'OPTION_INVALID'],
     );
     assert.equal((await stat(join(shell.folder, 'one'))).mode & 0o777, 0o600);
     const before = await keys();
     const contents = await readBackup(await bytesOf('one'), { passphrase });
-    assert.deepEqual(contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), before);
+    assert.deepEqual(
+      contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')),
+      before,
+    );
     assert.equal((await verifyBackup(await bytesOf('one'), { passphrase })).sha256, value.made.sha256);
 
     await client.db(database).collection('__keyVault').drop();
@@ -83,7 +87,10 @@ describe('csfle.backup in mongosh', { timeout: 600_000 }, () => {
     assert.match(report.stdout, new RegExp(`^ {2}backup {7}${name}: 2 keys$`, 'm'));
     const other = await readFile(join(shell.folder, 'other-key.bin'));
     const contents = await readBackup(await bytesOf(name), { kmsProviders: { 'local:new': { key: other } } });
-    assert.deepEqual(contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')), before);
+    assert.deepEqual(
+      contents.keyDocuments.map((bytes) => Buffer.from(bytes).toString('hex')),
+      before,
+    );
     const back = await evaluate(
       `const reversed = { ...place, kmsProviders: { local, 'local:new': other }, from: { provider: 'local:new' }, to: { provider: 'local' }, execute: true };
        const taken = csfle.migrate({ ...reversed, backupFile: 'master-key.bin' }); const none = csfle.migrate({ ...reversed, backup: false });

@@ -15,20 +15,31 @@ const { mongodbUri, kmsEndpoint, keyArn, region } = await testServices();
 const DETERMINISTIC = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
 
 let folder;
-before(async () => {
-  folder = await mongoshProject();
-  mkdirSync(join(folder, 'home'), { recursive: true });
-}, { timeout: 300_000 });
+before(
+  async () => {
+    folder = await mongoshProject();
+    mkdirSync(join(folder, 'home'), { recursive: true });
+  },
+  { timeout: 300_000 },
+);
 
-const shell = (script, options) => runShell(script, {
-  program: mongoshOf(folder), cwd: folder, home: join(folder, 'home'), uri: mongodbUri, ...options,
-});
+const shell = (script, options) =>
+  runShell(script, {
+    program: mongoshOf(folder),
+    cwd: folder,
+    home: join(folder, 'home'),
+    uri: mongodbUri,
+    ...options,
+  });
 
 /** What the function returns that is the body of the script, as JSON has it. `attempt` gives a failure's message. */
 async function returned(body, options) {
-  const { code, value, stdout, stderr } = await shell(`
+  const { code, value, stdout, stderr } = await shell(
+    `
     const attempt = (f) => { try { const result = f(); return result; } catch (error) { return error.message; } };
-    JSON.stringify((() => { ${body} })())`, options);
+    JSON.stringify((() => { ${body} })())`,
+    options,
+  );
   assert.equal(code, 0, stderr + stdout);
   return JSON.parse(value);
 }
@@ -47,10 +58,16 @@ const open = (name, { providers = localProviders, more = '' } = {}) => `
 describe('the installation', () => {
   test('has one package of that name, which needs no overrides', async () => {
     const lock = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')).packages;
-    assert.deepEqual(Object.entries(lock).filter(([path]) => path.endsWith(`/${alias}`)).map(([path, { name, version }]) => [path, name, version]), [
-      [`node_modules/${alias}`, 'csfle-wasm', manifest.version],
-    ]);
-    assert.deepEqual(filesOf(join(folder, 'node_modules', alias)).filter((path) => /\.node$|\.gyp$/.test(path)), []);
+    assert.deepEqual(
+      Object.entries(lock)
+        .filter(([path]) => path.endsWith(`/${alias}`))
+        .map(([path, { name, version }]) => [path, name, version]),
+      [[`node_modules/${alias}`, 'csfle-wasm', manifest.version]],
+    );
+    assert.deepEqual(
+      filesOf(join(folder, 'node_modules', alias)).filter((path) => /\.node$|\.gyp$/.test(path)),
+      [],
+    );
   });
 
   test('is the same with overrides', { timeout: 120_000 }, async () => {
@@ -92,9 +109,17 @@ describe('KeyVault and ClientEncryption', () => {
       };`);
     assert.deepEqual(found.kinds, Array(6).fill('Binary 4'));
     assert.equal(found.index.unique, true);
-    assert.deepEqual(found.listed, [
-      ['local', null], ['local', null], ['local', ['names']], ['local', ['option']], ['local:other', ['third']], ['local', null],
-    ].map((each) => ['0', ...each]));
+    assert.deepEqual(
+      found.listed,
+      [
+        ['local', null],
+        ['local', null],
+        ['local', ['names']],
+        ['local', ['option']],
+        ['local:other', ['third']],
+        ['local', null],
+      ].map((each) => ['0', ...each]),
+    );
     assert.deepEqual(found.found, [['names'], true, null]);
     assert.equal(found.material, 'x');
     assert.match(found.twice, /E11000 duplicate key error/);
@@ -205,7 +230,9 @@ describe('KeyVault and ClientEncryption', () => {
 
 describe('AWS KMS', () => {
   let front;
-  before(async () => { front = await tlsFront(await testPython(), kmsEndpoint); });
+  before(async () => {
+    front = await tlsFront(await testPython(), kmsEndpoint);
+  });
   after(() => front.stop());
   const masterKey = () => `{ region: '${region}', key: '${keyArn}', endpoint: '127.0.0.1:${front.port}' }`;
 
@@ -226,7 +253,17 @@ describe('AWS KMS', () => {
       return seen;`);
     const opened = ['sealed', 'sealed', 'sealed'];
     assert.deepEqual(found, [
-      [['aws', true], ['aws:eu', true], ['local', false]], opened, 3, Array(3).fill(['aws', true]), opened, Array(3).fill(['local', false]), opened,
+      [
+        ['aws', true],
+        ['aws:eu', true],
+        ['local', false],
+      ],
+      opened,
+      3,
+      Array(3).fill(['aws', true]),
+      opened,
+      Array(3).fill(['local', false]),
+      opened,
     ]);
   });
 
@@ -237,12 +274,15 @@ describe('AWS KMS', () => {
     mkdirSync(programs);
     symlinkSync(fileURLToPath(new URL('mongosh/mongocryptd.mjs', import.meta.url)), join(programs, 'mongocryptd'));
     const requests = [];
-    front.intercept = (socket) => { socket.on('data', (chunk) => requests.push(chunk.toString('latin1'))); };
-    const proxy = await startReplyProxy(
-      { host: hostname, port: Number(port) }, (command) => ('buildInfo' in command ? (reply) => ({ ...reply, modules: ['enterprise'] }) : undefined),
+    front.intercept = (socket) => {
+      socket.on('data', (chunk) => requests.push(chunk.toString('latin1')));
+    };
+    const proxy = await startReplyProxy({ host: hostname, port: Number(port) }, (command) =>
+      'buildInfo' in command ? (reply) => ({ ...reply, modules: ['enterprise'] }) : undefined,
     );
     try {
-      const found = await returned(`
+      const found = await returned(
+        `
         const vault = db.getMongo().getKeyVault();
         const encryption = db.getMongo().getClientEncryption();
         const id = vault.createKey('aws', ${masterKey()}, ['flags']);
@@ -252,14 +292,22 @@ describe('AWS KMS', () => {
         const seen = [vault.getKeyByAltName('flags').masterKey.provider, encryption.decrypt(value), flags.c.findOne({ _id: 1 }).value,
           flags.keys.countDocuments()];
         flags.dropDatabase();
-        return seen;`, {
-        uri: `mongodb://127.0.0.1:${proxy.port}/?directConnection=true`,
-        args: [
-          '--keyVaultNamespace', 'shell_flags.keys', '--awsAccessKeyId', 'AKIDFLAG', '--awsSecretAccessKey', 'secret', '--awsSessionToken',
-          'token-of-the-session',
-        ],
-        env: { NODE_EXTRA_CA_CERTS: front.certificateFile, PATH: `${programs}${delimiter}${process.env.PATH}` },
-      });
+        return seen;`,
+        {
+          uri: `mongodb://127.0.0.1:${proxy.port}/?directConnection=true`,
+          args: [
+            '--keyVaultNamespace',
+            'shell_flags.keys',
+            '--awsAccessKeyId',
+            'AKIDFLAG',
+            '--awsSecretAccessKey',
+            'secret',
+            '--awsSessionToken',
+            'token-of-the-session',
+          ],
+          env: { NODE_EXTRA_CA_CERTS: front.certificateFile, PATH: `${programs}${delimiter}${process.env.PATH}` },
+        },
+      );
       assert.deepEqual(found, ['aws', 'sealed', 'sealed', 1]);
       assert.ok(requests.length > 0);
       for (const request of requests) {

@@ -9,7 +9,20 @@ const bson = require('bson');
 const csfle = require('csfle-wasm/mongosh');
 const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 const CLASSES = [
-  'Binary', 'UUID', 'ObjectId', 'Long', 'Timestamp', 'Double', 'Int32', 'Decimal128', 'MinKey', 'MaxKey', 'BSONRegExp', 'BSONSymbol', 'Code', 'DBRef',
+  'Binary',
+  'UUID',
+  'ObjectId',
+  'Long',
+  'Timestamp',
+  'Double',
+  'Int32',
+  'Decimal128',
+  'MinKey',
+  'MaxKey',
+  'BSONRegExp',
+  'BSONSymbol',
+  'Code',
+  'DBRef',
 ];
 const masterKey = randomBytes(96);
 
@@ -49,7 +62,14 @@ function interruptions() {
       return { promise, destroy: () => void listeners.delete(listener) };
     },
   };
-  return { interrupted, interruption, listeners, interrupt: () => { for (const listener of [...listeners]) listener(interruption); } };
+  return {
+    interrupted,
+    interruption,
+    listeners,
+    interrupt: () => {
+      for (const listener of [...listeners]) listener(interruption);
+    },
+  };
 }
 
 const optionsFor = (client) => ({ client, keyVaultNamespace: 'encryption.__keyVault', kmsProviders: { local: { key: masterKey } } });
@@ -57,13 +77,23 @@ const optionsFor = (client) => ({ client, keyVaultNamespace: 'encryption.__keyVa
 describe('csfle against a shell', () => {
   it('works with the classes of a shell that carries another major version of BSON', async () => {
     const version = Symbol.for('@@mdb.bson.version');
-    const classes = Object.fromEntries(CLASSES.map((name) => [name, class extends bson[name] { get [version]() { return 6; } }]));
+    const classes = Object.fromEntries(
+      CLASSES.map((name) => [
+        name,
+        class extends bson[name] {
+          get [version]() {
+            return 6;
+          }
+        },
+      ]),
+    );
     const mongo = fakeMongo({ classes });
     const encryption = csfle.clientEncryption(optionsFor(mongo));
     const id = await (await csfle.keyVault(encryption)).createKey('local');
     assert.ok(id instanceof classes.UUID && mongo.keys[0].keyMaterial instanceof classes.Binary);
     const value = {
-      id: new classes.ObjectId(), list: [new classes.Decimal128('1.5'), new Map([['inner', new classes.Binary(Buffer.from([1]), 5)]])],
+      id: new classes.ObjectId(),
+      list: [new classes.Decimal128('1.5'), new Map([['inner', new classes.Binary(Buffer.from([1]), 5)]])],
       ['__proto__']: 1,
     };
     assert.throws(() => bson.serialize(value), { name: 'BSONVersionError' }, 'the case is one that needs the exchange');
@@ -105,7 +135,9 @@ describe('csfle against a shell', () => {
     await assert.rejects(pending, interruption);
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(listeners.size, 0, 'the rewrap itself ended too');
-    interrupted.checkpoint = () => { throw interruption; };
+    interrupted.checkpoint = () => {
+      throw interruption;
+    };
     await assert.rejects(vault.getKeyByAltName('x'), interruption);
   });
 
@@ -114,14 +146,23 @@ describe('csfle against a shell', () => {
       const { interrupted, interrupt, listeners, interruption } = interruptions();
       const collections = { __keyVault: [], '__keyVault.retired': [] };
       const fits = ({ _id, keyId }, wanted) =>
-        [[_id, wanted._id], [keyId, wanted.keyId]].every(([found, given]) => given === undefined || textOf(found) === textOf(given));
+        [
+          [_id, wanted._id],
+          [keyId, wanted.keyId],
+        ].every(([found, given]) => given === undefined || textOf(found) === textOf(given));
       const rows = (name, filter) => (collections[name] ?? []).filter((row) => fits(row, filter));
       let writes = 0;
       const provider = {
         find: (_database, name, filter, { raw } = {}) => ({ toArray: async () => rows(name, filter).map((row) => (raw ? bson.serialize(row) : row)) }),
-        insertOne: async (_database, name, document) => { writes += 1; collections[name].push({ _id: new bson.ObjectId(), ...document }); },
-        updateOne: async (_database, name, filter, { $set }) => { const found = rows(name, filter); for (const row of found)
-          Object.assign(row, $set); return { matchedCount: found.length }; },
+        insertOne: async (_database, name, document) => {
+          writes += 1;
+          collections[name].push({ _id: new bson.ObjectId(), ...document });
+        },
+        updateOne: async (_database, name, filter, { $set }) => {
+          const found = rows(name, filter);
+          for (const row of found) Object.assign(row, $set);
+          return { matchedCount: found.length };
+        },
         deleteOne: async (_database, name, filter) => {
           const [found] = rows(name, filter);
           collections[name] = collections[name].filter((row) => row !== found);
@@ -129,7 +170,10 @@ describe('csfle against a shell', () => {
           return { deletedCount: found === undefined ? 0 : 1 };
         },
         // The first command of the search; a new key asks for less.
-        runCommandWithCheck: async (_database, command) => { if (!isRetiredFirst && 'listDatabases' in command) interrupt(); return { databases: [] }; },
+        runCommandWithCheck: async (_database, command) => {
+          if (!isRetiredFirst && 'listDatabases' in command) interrupt();
+          return { databases: [] };
+        },
       };
       const vault = await csfle.keyVault(optionsFor(fakeMongo({ provider, state: { interrupted } })));
       const id = await vault.createKey('local');
@@ -149,30 +193,38 @@ describe('csfle against a shell', () => {
     const database = [{ name: 'encryption' }];
     const sealed = new bson.Binary(Buffer.from([1, ...new bson.UUID().buffer, 3, ...randomBytes(80)]), 6);
     const keys = [];
-    const idsIn = (filter) => (filter?.sub_type === 4
-      ? [textOf(filter)]
-      : typeof filter === 'object' && filter !== null ? Object.values(filter).flatMap(idsIn) : []);
+    const idsIn = (filter) =>
+      filter?.sub_type === 4 ? [textOf(filter)] : typeof filter === 'object' && filter !== null ? Object.values(filter).flatMap(idsIn) : [];
     let calls = 0;
     const provider = {
       find: (_database, name, filter) => {
         const found = name === '__keyVault' ? keys.filter(({ _id }) => idsIn(filter).includes(textOf(_id))) : [];
-        return { toArray: async () => found, async *[Symbol.asyncIterator]() { if (name === 'data') yield bson.serialize({ _id: 1, sealed }); } };
+        return {
+          toArray: async () => found,
+          async *[Symbol.asyncIterator]() {
+            if (name === 'data') yield bson.serialize({ _id: 1, sealed });
+          },
+        };
       },
       insertOne: async (_database, _collection, document) => void keys.push(document),
       estimatedDocumentCount: async () => 1,
-      runCommandWithCheck: async (_database, command) => ('listDatabases' in command
-        ? { databases: database }
-        : { cursor: { id: 0, firstBatch: [{ name: 'data', type: 'collection', options: {}, info: {} }] } }),
+      runCommandWithCheck: async (_database, command) =>
+        'listDatabases' in command ? { databases: database } : { cursor: { id: 0, firstBatch: [{ name: 'data', type: 'collection', options: {}, info: {} }] } },
     };
     const aws = {
-      encrypt: async ({ plaintext }) => Uint8Array.from(plaintext, (byte) => byte ^ 1), decrypt: () => { calls += 1; return new Promise(() => {}); },
+      encrypt: async ({ plaintext }) => Uint8Array.from(plaintext, (byte) => byte ^ 1),
+      decrypt: () => {
+        calls += 1;
+        return new Promise(() => {});
+      },
     };
     const kmsProviders = { local: { key: masterKey }, aws };
     const client = fakeMongo({ provider });
     const vault = await csfle.keyVault({ ...optionsFor(client), kmsProviders, kmsTimeoutMS: 50, kmsRetries: 0 });
     const id = await vault.createKey('local');
     keys.push({
-      ...keys[0], _id: new bson.UUID(sealed.buffer.subarray(1, 17)),
+      ...keys[0],
+      _id: new bson.UUID(sealed.buffer.subarray(1, 17)),
       masterKey: { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:111122223333:key/1' },
     });
     await assert.rejects(vault.deleteKey(id), { code: 'KEY_VAULT_KEY_IN_USE' });
@@ -182,7 +234,17 @@ describe('csfle against a shell', () => {
 
   it('keeps the error of the server as the cause', async () => {
     const refused = Object.assign(new Error('not allowed'), { name: 'MongoServerError', code: 13 });
-    const vault = await csfle.keyVault(optionsFor(fakeMongo({ provider: { insertOne: async () => { throw refused; } } })));
+    const vault = await csfle.keyVault(
+      optionsFor(
+        fakeMongo({
+          provider: {
+            insertOne: async () => {
+              throw refused;
+            },
+          },
+        }),
+      ),
+    );
     await assert.rejects(
       vault.createKey('local'),
       (error) => error.code === 'KEY_VAULT_NOT_WRITABLE' && error.cause === refused && error.codeName === error.code && error.errInfo.remedy === error.remedy,

@@ -32,8 +32,7 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   const run = (script, settings) => shell.run(script, { uri: services.mongodbUri, ...settings });
-  const evaluate = (script, settings) =>
-    shell.evaluate(`${shell.load} ${attempt} ${script}`, { uri: services.mongodbUri, ...settings });
+  const evaluate = (script, settings) => shell.evaluate(`${shell.load} ${attempt} ${script}`, { uri: services.mongodbUri, ...settings });
 
   it('has help on every method and every object', async () => {
     const value = await evaluate(
@@ -51,9 +50,9 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   });
 
   it('prints help as the shell prints its own', async () => {
-    const { stdout } = await run(
-      `${shell.load} const vault = csfle.keyVault(${options}); print(csfle.help()); print(vault.createKey.help()); vault.help`, { json: false },
-    );
+    const { stdout } = await run(`${shell.load} const vault = csfle.keyVault(${options}); print(csfle.help()); print(vault.createKey.help()); vault.help`, {
+      json: false,
+    });
     assert.match(stdout, /^\n {2}Client-Side Field Level Encryption \(csfle-wasm\):\n\n {4}clientEncryption {27}Returns an object/);
     assert.match(stdout, /\n {2}keyVault\.createKey\(kms, [^\n]*\):\n\n {2}Creates a data key/);
     assert.match(stdout, /\n {2}Key Vault Class \(csfle-wasm\):\n/);
@@ -63,7 +62,10 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
   it('refuses a FIFO, a device and a folder as a key file at once', { skip: process.platform === 'win32' && 'no FIFO' }, async () => {
     assert.equal(spawnSync('mkfifo', ['-m', '600', join(shell.folder, 'fifo')]).status, 0);
     const refused = await evaluate("['fifo', '/dev/zero', '/dev/stdin', '.'].map((file) => attempt(() => csfle.localKeyFile(file)))");
-    assert.deepEqual(refused.map(({ code }) => code), Array(4).fill('ARGUMENT_INVALID'));
+    assert.deepEqual(
+      refused.map(({ code }) => code),
+      Array(4).fill('ARGUMENT_INVALID'),
+    );
   });
 
   it('shows names and messages of others with nothing hidden in them', async () => {
@@ -125,7 +127,8 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
 
   it('lets no secret into output, history or logs', async () => {
     const secrets = {
-      AWS_ACCESS_KEY_ID: 'CANARYACCESSKEYID', AWS_SECRET_ACCESS_KEY: `canary-secret-${randomUUID()}`,
+      AWS_ACCESS_KEY_ID: 'CANARYACCESSKEYID',
+      AWS_SECRET_ACCESS_KEY: `canary-secret-${randomUUID()}`,
       AWS_SESSION_TOKEN: `canary-token-${randomUUID()}`,
     };
     const lines = [
@@ -185,7 +188,10 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
           refused: ['open.bin', 'long.bin', 'folder', 'absent.bin', '', 5].map((file) => attempt(() => csfle.localKeyFile(file))) })`,
     );
     assert.deepEqual([value.same, value.made, value.again], ['same', 'made.bin', 'made.bin']);
-    assert.deepEqual(value.refused.map(({ code }) => code), Array(6).fill('ARGUMENT_INVALID'));
+    assert.deepEqual(
+      value.refused.map(({ code }) => code),
+      Array(6).fill('ARGUMENT_INVALID'),
+    );
     assert.match(value.refused[0].message, /chmod 600 open\.bin/);
     const made = await stat(join(shell.folder, 'made.bin'));
     assert.deepEqual([made.size, made.mode & 0o777], [96, 0o600]);
@@ -211,9 +217,8 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     );
     assert.deepEqual(Object.keys(value.before), ['versions', 'hint']);
     assert.equal(value.before.versions.mongosh, '2.12.0');
-    const numbers = ({ keyVault }) => Object.fromEntries(
-      Object.entries(keyVault.providers).map(([name, { keys, open }]) => [name, [Number(keys), Number(open)]]),
-    );
+    const numbers = ({ keyVault }) =>
+      Object.fromEntries(Object.entries(keyVault.providers).map(([name, { keys, open }]) => [name, [Number(keys), Number(open)]]));
     assert.deepEqual(numbers(value.last), { local: [1, 1], 'local:second': [1, 1] });
     assert.deepEqual(numbers(value.byVault), numbers(value.last));
     assert.deepEqual(numbers(value.byOptions), { local: [1, 1], 'local:second': [1, 0] });
@@ -236,7 +241,10 @@ describe('csfle in mongosh', { timeout: 300_000 }, () => {
     );
     assert.equal(value.empty.summary, 'the key vault has no data key');
     assert.deepEqual([Object.keys(value.some)[0], value.some.summary], ['summary', '1 of 2 keys under local does not open under this master key']);
-    assert.deepEqual(value.some.keyVault.closedKeys.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
+    assert.deepEqual(
+      value.some.keyVault.closedKeys.map(({ code }) => code),
+      ['CRYPTO_AUTHENTICATION_FAILED'],
+    );
   });
 
   it('adds little to the start of the shell', async (test) => {
@@ -255,7 +263,11 @@ function spellings(key) {
   const start = key.subarray(0, 24);
   const hex = start.toString('hex');
   return [
-    hex, hex.match(/../g).join(' '), start.toString('base64').slice(0, 24), [...start].slice(0, 8).join(', '), [...start].slice(0, 8).join(','),
+    hex,
+    hex.match(/../g).join(' '),
+    start.toString('base64').slice(0, 24),
+    [...start].slice(0, 8).join(', '),
+    [...start].slice(0, 8).join(','),
     start.toString('latin1'),
   ];
 }

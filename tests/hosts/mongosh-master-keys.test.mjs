@@ -1,7 +1,7 @@
 // Master keys in the real mongosh: a second local master key and an AWS key with another region than its ARN are refused.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readFile, } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { MongoClient } from 'mongodb';
@@ -67,7 +67,10 @@ describe('master keys in mongosh', { timeout: 300_000 }, () => {
     const value = await evaluate(`${prelude} csfle.keyVault(options).createKey('local', ['first']); const vault = csfle.keyVault(foreign);
       ({ refused: [() => vault.createKey('local', ['second']), () => vault.createKey('local'),
         () => vault.createDataKey('local', { keyAltNames: ['second'] }), () => vault.createKey('local', { newMasterKey: 'yes' })].map(remedyOf) })`);
-    assert.deepEqual(value.refused.map(({ code }) => code), [...Array(3).fill('CRYPTO_AUTHENTICATION_FAILED'), 'OPTION_INVALID']);
+    assert.deepEqual(
+      value.refused.map(({ code }) => code),
+      [...Array(3).fill('CRYPTO_AUTHENTICATION_FAILED'), 'OPTION_INVALID'],
+    );
     assert.ok(value.refused[0].message.includes(join(shell.folder, 'foreign.bin')));
     assert.match(value.refused[0].remedy, /newMasterKey: true/);
     assert.equal((await keys()).length, 1);
@@ -81,22 +84,28 @@ describe('master keys in mongosh', { timeout: 300_000 }, () => {
 
   it('migrate and rewrapManyDataKey to a local master key that opens no key are refused', async () => {
     const { prelude, keys } = newVault();
-    await evaluate(`${prelude} const vault = csfle.keyVault(options); vault.createKey('local', ['stays']);
-      vault.createKey('aws', { masterKey: to, keyAltNames: ['goes'] }); 0`.replace(
-      'masterKey: to', 'masterKey: { region: to.region, key: to.key }',
-    ));
+    await evaluate(
+      `${prelude} const vault = csfle.keyVault(options); vault.createKey('local', ['stays']);
+      vault.createKey('aws', { masterKey: to, keyAltNames: ['goes'] }); 0`.replace('masterKey: to', 'masterKey: { region: to.region, key: to.key }'),
+    );
     const before = await keys();
     const value = await evaluate(`${prelude} const move = { ...foreign, from: { provider: 'aws' }, to: { provider: 'local' }, backup: false };
       ({ refused: [() => csfle.migrate(move), () => csfle.migrate({ ...move, execute: true }),
         () => csfle.keyVault(foreign).rewrapManyDataKey({ keyAltNames: 'goes' }, { provider: 'local', proof: false })].map(remedyOf) })`);
-    assert.deepEqual(value.refused.map(({ code }) => code), Array(3).fill('CRYPTO_AUTHENTICATION_FAILED'));
+    assert.deepEqual(
+      value.refused.map(({ code }) => code),
+      Array(3).fill('CRYPTO_AUTHENTICATION_FAILED'),
+    );
     assert.deepEqual(await keys(), before);
     const meant = await evaluate(
       `${prelude} csfle.keyVault(foreign).rewrapManyDataKey({ keyAltNames: 'goes' },
          { provider: 'local', proof: false, newMasterKey: true }).bulkWriteResult.modifiedCount`,
     );
     assert.equal(Number(meant), 1);
-    assert.deepEqual((await keys()).map(({ masterKey }) => masterKey.provider), ['local', 'local']);
+    assert.deepEqual(
+      (await keys()).map(({ masterKey }) => masterKey.provider),
+      ['local', 'local'],
+    );
   });
 
   it('refuses a region that is not that of the ARN, wherever a master key is named', async () => {
@@ -110,8 +119,15 @@ describe('master keys in mongosh', { timeout: 300_000 }, () => {
         () => vault.rewrapManyDataKey({}, { provider: 'aws', masterKey: wrong }),
         () => csfle.backup.create('x.csfle-backup', { ...options, masterKey: { provider: 'aws', ...wrong } }),
       ].map(attempt) })`);
-    assert.deepEqual(value.refused.map(({ code }) => code), Array(6).fill('MASTER_KEY_INVALID'));
+    assert.deepEqual(
+      value.refused.map(({ code }) => code),
+      Array(6).fill('MASTER_KEY_INVALID'),
+    );
     for (const { message } of value.refused) assert.ok(message.includes('eu-west-1') && message.includes(services.region), message);
-    assert.deepEqual((await keys()).map(({ masterKey }) => masterKey.provider), ['local'], database);
+    assert.deepEqual(
+      (await keys()).map(({ masterKey }) => masterKey.provider),
+      ['local'],
+      database,
+    );
   });
 });

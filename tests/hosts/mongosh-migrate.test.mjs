@@ -85,15 +85,20 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual([report.mode, report.executed, report.ok, report.failures], ['rewrap', true, true, []]);
     assert.deepEqual([report.keys.migrated, report.keys.verified, report.keys.failed].map(Number), [3, 3, 0]);
     const after = await keys();
-    assert.deepEqual(after.map(({ masterKey: { provider, key } }) => ({ provider, key })), Array(3).fill({ provider: 'aws', key: services.keyArn }));
+    assert.deepEqual(
+      after.map(({ masterKey: { provider, key } }) => ({ provider, key })),
+      Array(3).fill({ provider: 'aws', key: services.keyArn }),
+    );
     assert.deepEqual(
       after.map(({ _id, keyAltNames, creationDate }) => ({ _id, keyAltNames, creationDate })),
       before.map(({ _id, keyAltNames, creationDate }) => ({ _id, keyAltNames, creationDate })),
     );
 
-    const { keyDocuments } = await readBackup(new Uint8Array(await readFile(join(shell.folder, `${database}.backup`))), { kmsProviders: {
-      aws: awsKms(new KMSClient({ region: services.region, ...(services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint }) })),
-    } });
+    const { keyDocuments } = await readBackup(new Uint8Array(await readFile(join(shell.folder, `${database}.backup`))), {
+      kmsProviders: {
+        aws: awsKms(new KMSClient({ region: services.region, ...(services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint }) })),
+      },
+    });
     assert.deepEqual(
       keyDocuments.map((bytes) => EJSON.stringify(deserialize(bytes), { relaxed: false })).sort(),
       before.map((key) => EJSON.stringify(key, { relaxed: false })).sort(),
@@ -116,7 +121,10 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     const kms = new KMSClient({ region: services.region, ...(services.kmsEndpoint === undefined ? {} : { endpoint: services.kmsEndpoint }) });
     const inNode = new ClientEncryption(client, { keyVaultNamespace: `${database}.__keyVault`, kmsProviders: { aws: awsKms(kms) } });
     const patients = await inNode.decryptDocuments(await client.db(database).collection('patients').find().sort({ _id: 1 }).toArray());
-    assert.deepEqual(patients.map(({ ssn, visits }) => [ssn, visits[0].note]), Array.from({ length: documents }, (_, n) => [`ssn-${n}`, `note ${n}`]));
+    assert.deepEqual(
+      patients.map(({ ssn, visits }) => [ssn, visits[0].note]),
+      Array.from({ length: documents }, (_, n) => [`ssn-${n}`, `note ${n}`]),
+    );
     inNode.close();
     kms.destroy();
   });
@@ -162,10 +170,21 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     const rest = await evaluate(`${prelude} csfle.migrate({ ...options, ${settings}, createdBefore: ISODate('${new Date().toISOString()}') })`);
     assert.equal(rest.ok, true, JSON.stringify(rest.failures));
     assert.deepEqual(rest.remaining.notChosen, []);
-    const used = new Set((await client.db(`${(await evaluate(`${prelude} data.getName()`))}`).collection('patients').find().toArray()).flatMap(({
-      ssn, visits,
-    }) => [ssn, visits[0].note]).map((value) => value.buffer.subarray(1, 17).toString('hex')));
-    assert.deepEqual(old.filter((id) => used.has(id)), []);
+    const used = new Set(
+      (
+        await client
+          .db(`${await evaluate(`${prelude} data.getName()`)}`)
+          .collection('patients')
+          .find()
+          .toArray()
+      )
+        .flatMap(({ ssn, visits }) => [ssn, visits[0].note])
+        .map((value) => value.buffer.subarray(1, 17).toString('hex')),
+    );
+    assert.deepEqual(
+      old.filter((id) => used.has(id)),
+      [],
+    );
   });
 
   it('takes other collections as collections of the shell, and names options that are none', async () => {
@@ -182,12 +201,25 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     );
     const { report, ...codes } = value;
     // Two keys with names are used in the archive; the third is not, and was replaced and retired.
-    assert.deepEqual(report.failures.map(({ code }) => code), ['MIGRATION_COLLECTION_MISSING', 'MIGRATION_COLLECTION_MISSING']);
-    assert.deepEqual(report.oldKeys.map(({ outcome }) => outcome), ['retired']);
+    assert.deepEqual(
+      report.failures.map(({ code }) => code),
+      ['MIGRATION_COLLECTION_MISSING', 'MIGRATION_COLLECTION_MISSING'],
+    );
+    assert.deepEqual(
+      report.oldKeys.map(({ outcome }) => outcome),
+      ['retired'],
+    );
     assert.equal((await keys()).length, 3);
     assert.deepEqual(codes, {
-      collections: 'ARGUMENT_INVALID', others: 'ARGUMENT_INVALID', other: 'ARGUMENT_INVALID', witnesses: 'OPTION_INVALID',
-      clients: 'ARGUMENT_INVALID', region: 'OPTION_INVALID', noOptions: 'ARGUMENT_INVALID', create: 'OPTION_INVALID', none: 'ARGUMENT_INVALID',
+      collections: 'ARGUMENT_INVALID',
+      others: 'ARGUMENT_INVALID',
+      other: 'ARGUMENT_INVALID',
+      witnesses: 'OPTION_INVALID',
+      clients: 'ARGUMENT_INVALID',
+      region: 'OPTION_INVALID',
+      noOptions: 'ARGUMENT_INVALID',
+      create: 'OPTION_INVALID',
+      none: 'ARGUMENT_INVALID',
     });
   });
 
@@ -205,7 +237,13 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
     );
     assert.deepEqual([value.schema, value.other, value.noSchemas], ['KEY_VAULT_KEY_IN_USE', 'ARGUMENT_INVALID', 'ARGUMENT_INVALID']);
     assert.deepEqual([value.used, value.unknown, value.missing], ['KEY_VAULT_KEY_IN_USE', 'OPTION_INVALID', 'KEY_VAULT_KEY_NOT_FOUND']);
-    assert.deepEqual([value.deleted, value.again].map(({ acknowledged, deletedCount }) => [acknowledged, Number(deletedCount)]), [[true, 1], [true, 0]]);
+    assert.deepEqual(
+      [value.deleted, value.again].map(({ acknowledged, deletedCount }) => [acknowledged, Number(deletedCount)]),
+      [
+        [true, 1],
+        [true, 0],
+      ],
+    );
     assert.deepEqual([value.gone, value.retired, value.restored], [null, [['mongosh KeyVault.deleteKey', ['unused']]], ['unused']]);
     assert.equal((await keys()).length, 4);
   });
@@ -257,10 +295,17 @@ describe('csfle.migrate in mongosh', { timeout: 300_000 }, () => {
         `${prelude} const vaultOf = (given) => csfle.keyVault({ ...options, kmsProviders: { aws: csfle.awsKms(given) } });
          const createKey = (given) => vaultOf(given).createKey('aws', ${JSON.stringify({ region, key })});
          ${JSON.stringify(given)}.map((given) => fails(() => createKey(given)))`,
-        { env: {
-          AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '', AWS_SESSION_TOKEN: '', AWS_PROFILE: '', AWS_EC2_METADATA_DISABLED: 'true',
-          AWS_SHARED_CREDENTIALS_FILE: credentials, AWS_CONFIG_FILE: join(shell.folder, 'none'),
-        } },
+        {
+          env: {
+            AWS_ACCESS_KEY_ID: '',
+            AWS_SECRET_ACCESS_KEY: '',
+            AWS_SESSION_TOKEN: '',
+            AWS_PROFILE: '',
+            AWS_EC2_METADATA_DISABLED: 'true',
+            AWS_SHARED_CREDENTIALS_FILE: credentials,
+            AWS_CONFIG_FILE: join(shell.folder, 'none'),
+          },
+        },
       );
       assert.deepEqual(value, [null, 'KMS_CREDENTIALS_UNAVAILABLE', 'KMS_REGION_MISMATCH', 'KMS_UNREACHABLE']);
     } finally {

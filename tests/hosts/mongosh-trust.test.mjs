@@ -14,8 +14,14 @@ const EVIL = { provider: 'aws', region: 'us-east-1', key: 'arn:aws:kms:us-east-1
 function place(fleOptions) {
   const calls = [];
   const aws = {
-    encrypt: async (call) => { calls.push(call); return call.plaintext.map((byte) => byte ^ 1); },
-    decrypt: async (call) => { calls.push(call); return call.ciphertext.map((byte) => byte ^ 1); },
+    encrypt: async (call) => {
+      calls.push(call);
+      return call.plaintext.map((byte) => byte ^ 1);
+    },
+    decrypt: async (call) => {
+      calls.push(call);
+      return call.ciphertext.map((byte) => byte ^ 1);
+    },
   };
   const dates = { creationDate: new Date(), updateDate: new Date(), status: 0 };
   const planted = (masterKey) => ({ _id: new UUID(randomUUID()), keyMaterial: new Binary(randomBytes(96)), ...dates, masterKey });
@@ -46,7 +52,10 @@ describe('csfle in the shell', () => {
     await assert.rejects(encryption.encrypt(keyId, 'x', RANDOM), NOT_TRUSTED);
     await assert.rejects((await csfle.keyVault(pinned)).createKey('aws', { region: EVIL.region, key: EVIL.key }), NOT_TRUSTED);
     const { keyVault } = await csfle.status(pinned);
-    assert.deepEqual(keyVault.closedKeys.map(({ code }) => code), ['KEY_VAULT_MASTER_KEY_NOT_TRUSTED']);
+    assert.deepEqual(
+      keyVault.closedKeys.map(({ code }) => code),
+      ['KEY_VAULT_MASTER_KEY_NOT_TRUSTED'],
+    );
     const report = await csfle.migrate({ ...pinned, from: { provider: 'aws' }, to: { provider: 'local' } });
     assert.ok(report.plan.checks.some(({ code }) => code === 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED'));
     assert.deepEqual(calls, []);
@@ -65,7 +74,10 @@ describe('csfle in the shell', () => {
 
   it('carries the allowed endpoints too', async () => {
     const endpoint = 'kms.hospital.example';
-    for (const [allowedEndpoints, count] of [[undefined, 0], [[endpoint], 1]]) {
+    for (const [allowedEndpoints, count] of [
+      [undefined, 0],
+      [[endpoint], 1],
+    ]) {
       const { calls, client, keys, planted } = place({ allowedEndpoints });
       keys.push(planted({ ...EVIL, endpoint }));
       keys.shift();

@@ -66,7 +66,10 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     );
     assert.match(text, /FAIL old-keys-unwrap: .*do not open under the local master key of new\.bin.*\n +Give the file .*csfle\.localKeyFile/);
     const { keyVault } = await evaluate(`csfle.status(${wrong})`);
-    assert.deepEqual(keyVault.closedKeys.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
+    assert.deepEqual(
+      keyVault.closedKeys.map(({ code }) => code),
+      ['CRYPTO_AUTHENTICATION_FAILED'],
+    );
     assert.match(keyVault.closedKeys[0].message, /does not open under the local master key of new\.bin/);
     assert.match(keyVault.closedKeys[0].remedy, /csfle\.localKeyFile/);
   });
@@ -76,7 +79,10 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
       decrypt: csfle.migrate({ ...empty, ...words, mode: 'decrypt', collections: ['${database}.__keyVault'], confirmPlaintext: true, execute: true }),
       proof: fails(() => csfle.keyVault(options).rewrapManyDataKey({}, { proof: { collections: ['${database}.nowhere'] } })),
       allowed: csfle.migrate({ ...empty, ...words, mode: 'reencrypt', all: true, collections: ['${database}.__keyVault'], to: { provider: 'local' }, allowEmpty: true, execute: true }) })`);
-    assert.deepEqual([value.backup.code, value.decrypt.failures[0].code, value.proof.code], ['KEY_VAULT_KEY_NOT_FOUND', 'MIGRATION_NO_KEYS_CHOSEN', 'ARGUMENT_INVALID']);
+    assert.deepEqual(
+      [value.backup.code, value.decrypt.failures[0].code, value.proof.code],
+      ['KEY_VAULT_KEY_NOT_FOUND', 'MIGRATION_NO_KEYS_CHOSEN', 'ARGUMENT_INVALID'],
+    );
     assert.match(value.backup.message, /allowEmpty: true/);
     assert.equal(existsSync(join(shell.folder, 'empty.csfle-backup')), false);
     assert.deepEqual([value.allowed.ok, value.allowed.executed], [true, true]);
@@ -119,19 +125,33 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.equal(Number(made), 3);
     let interrupt;
     // The target is tried with two calls; each key takes three.
-    const kms = await slowKms(kmsEndpoint, { delayMs: 200, onCall: (calls) => { if (calls === 6) interrupt('SIGINT'); } });
+    const kms = await slowKms(kmsEndpoint, {
+      delayMs: 200,
+      onCall: (calls) => {
+        if (calls === 6) interrupt('SIGINT');
+      },
+    });
     try {
       const input = `${shell.load}
         const options = { keyVaultNamespace: '${database}.interrupted', kmsProviders: { local: csfle.localKeyFile('master-key.bin'), aws: csfle.awsKms() } };
         const to = { provider: 'aws', region: '${region}', key: '${keyArn}' };
         csfle.migrate({ ...options, from: { provider: 'local' }, to, kmsConcurrency: 1, backup: false, execute: true })
         `.replaceAll(/\n +/g, '\n');
-      const { stdout } = await shell.run(undefined, { uri, json: false, input, env: {
-        AWS_ENDPOINT_URL_KMS: kms.endpoint,
-      }, endsInput: false, whileRunning(child) {
-        interrupt = (signal) => child.kill(signal);
-        child.stdout.on('data', (text) => { if (/run it again/.test(text)) setTimeout(() => child.kill('SIGKILL'), 500); });
-      } });
+      const { stdout } = await shell.run(undefined, {
+        uri,
+        json: false,
+        input,
+        env: {
+          AWS_ENDPOINT_URL_KMS: kms.endpoint,
+        },
+        endsInput: false,
+        whileRunning(child) {
+          interrupt = (signal) => child.kill(signal);
+          child.stdout.on('data', (text) => {
+            if (/run it again/.test(text)) setTimeout(() => child.kill('SIGKILL'), 500);
+          });
+        },
+      });
       const left = await vault.countDocuments({ 'masterKey.provider': 'local' });
       assert.ok(left > 0 && left < 3, String(left));
       assert.match(stdout, new RegExp(`^ {2}result +${3 - left} keys? wrapped anew, 0 were done, 0 failed`, 'm'));

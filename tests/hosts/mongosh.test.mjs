@@ -120,7 +120,10 @@ describe('mongosh', { timeout: 300_000 }, () => {
     assert.deepEqual({ acknowledged: true, deletedCount: 1 }, { ...value.deleted, deletedCount: Number(value.deleted.deletedCount) });
     assert.equal(Number(value.count), 0);
     assert.deepEqual(Object.keys(value.document).sort(), ['_id', 'creationDate', 'keyAltNames', 'keyMaterial', 'masterKey', 'status', 'updateDate']);
-    const indexes = await client.db(database).collection(namespace.slice(database.length + 1)).indexes();
+    const indexes = await client
+      .db(database)
+      .collection(namespace.slice(database.length + 1))
+      .indexes();
     const index = indexes.find(({ key }) => 'keyAltNames' in key);
     assert.deepEqual([index.unique, index.partialFilterExpression], [true, { keyAltNames: { $exists: true } }]);
   });
@@ -156,22 +159,25 @@ describe('mongosh', { timeout: 300_000 }, () => {
          () => encryption.encrypt(id, 'x'), () => encryption.decrypt(), () => csfle.keyVault({ ...options, keyVaultNamespace: 'x' }),
        ].map(attempt)`,
     );
-    assert.deepEqual(value.map(({ message }) => message), [
-      'KeyVault.createKey does not support providing masterKey as string anymore. For AWS please use createKey("aws", { region: ..., key: ... })',
-      'KeyVault.createKey requires masterKey to be given as second argument if KMS is not local',
-      'KeyVault.createKey requires masterKey to be given as second argument if KMS is not local',
-      'KeyVault.createKey was supplied with an array for the masterKey and keyAltNames - either specify keyAltNames as second argument '
-        + 'or set undefined for masterKey',
-      'Missing required argument at position 0 (KeyVault.createKey)',
-      'Missing required argument at position 0 (KeyVault.getKey)',
-      'Argument at position 0 must be of type string, got number instead (KeyVault.getKeyByAltName)',
-      'Missing required argument at position 1 (KeyVault.addKeyAlternateName)',
-      'Argument at position 1 must be of type string, got number instead (KeyVault.removeKeyAlternateName)',
-      'Missing required argument at position 0 (KeyVault.deleteKey)',
-      'Missing required argument at position 2 (ClientEncryption.encrypt)',
-      'Missing required argument at position 0 (ClientEncryption.decrypt)',
-      "Invalid keyVaultNamespace 'x'",
-    ]);
+    assert.deepEqual(
+      value.map(({ message }) => message),
+      [
+        'KeyVault.createKey does not support providing masterKey as string anymore. For AWS please use createKey("aws", { region: ..., key: ... })',
+        'KeyVault.createKey requires masterKey to be given as second argument if KMS is not local',
+        'KeyVault.createKey requires masterKey to be given as second argument if KMS is not local',
+        'KeyVault.createKey was supplied with an array for the masterKey and keyAltNames - either specify keyAltNames as second argument ' +
+          'or set undefined for masterKey',
+        'Missing required argument at position 0 (KeyVault.createKey)',
+        'Missing required argument at position 0 (KeyVault.getKey)',
+        'Argument at position 0 must be of type string, got number instead (KeyVault.getKeyByAltName)',
+        'Missing required argument at position 1 (KeyVault.addKeyAlternateName)',
+        'Argument at position 1 must be of type string, got number instead (KeyVault.removeKeyAlternateName)',
+        'Missing required argument at position 0 (KeyVault.deleteKey)',
+        'Missing required argument at position 2 (ClientEncryption.encrypt)',
+        'Missing required argument at position 0 (ClientEncryption.decrypt)',
+        "Invalid keyVaultNamespace 'x'",
+      ],
+    );
     assert.deepEqual([...new Set(value.map(({ code }) => code))], ['ARGUMENT_INVALID']);
   });
 
@@ -194,11 +200,20 @@ describe('mongosh', { timeout: 300_000 }, () => {
     );
     const codes = Object.fromEntries(Object.entries(value).map(([name, { code }]) => [name, code]));
     assert.deepEqual(codes, {
-      taken: 'KEY_VAULT_DUPLICATE_KEY', absent: 'KEY_VAULT_KEY_NOT_FOUND', absentName: 'KEY_VAULT_KEY_NOT_FOUND', both: 'KEY_REFERENCE_INVALID',
+      taken: 'KEY_VAULT_DUPLICATE_KEY',
+      absent: 'KEY_VAULT_KEY_NOT_FOUND',
+      absentName: 'KEY_VAULT_KEY_NOT_FOUND',
+      both: 'KEY_REFERENCE_INVALID',
       type: 'VALUE_TYPE_NOT_DETERMINISTIC',
-      expression: 'ALGORITHM_QUERYABLE', collection: 'ALGORITHM_QUERYABLE', queryable: 'ALGORITHM_QUERYABLE', plaintext: 'PAYLOAD_NOT_ENCRYPTED',
+      expression: 'ALGORITHM_QUERYABLE',
+      collection: 'ALGORITHM_QUERYABLE',
+      queryable: 'ALGORITHM_QUERYABLE',
+      plaintext: 'PAYLOAD_NOT_ENCRYPTED',
       provider: 'KMS_PROVIDER_NOT_CONFIGURED',
-      option: 'OPTION_INVALID', closed: 'HOST_CLOSED', client: 'ARGUMENT_INVALID', without: 'OPTION_INVALID',
+      option: 'OPTION_INVALID',
+      closed: 'HOST_CLOSED',
+      client: 'ARGUMENT_INVALID',
+      without: 'OPTION_INVALID',
     });
   });
 
@@ -213,7 +228,10 @@ describe('mongosh', { timeout: 300_000 }, () => {
   it('only warns when the index cannot be made', async () => {
     const { prelude, database, namespace } = newVault();
     const id = new UUID();
-    await client.db(database).collection('__keyVault').insertMany([1, 2].map(() => ({ _id: new UUID(), keyAltNames: ['same'] })));
+    await client
+      .db(database)
+      .collection('__keyVault')
+      .insertMany([1, 2].map(() => ({ _id: new UUID(), keyAltNames: ['same'] })));
     const { code, stdout } = await shell.run(`${prelude} print(csfle.keyVault(options).getKey(UUID('${id}')))`, { uri: services.mongodbUri, json: false });
     assert.equal(code, 0);
     assert.ok(stdout.startsWith(`Warning: Creating 'keyAltNames' index on '${namespace}' failed: `), stdout);
@@ -285,11 +303,19 @@ describe('mongosh', { timeout: 300_000 }, () => {
       assert.deepEqual(await encryption.decryptDocument(await patients.findOne({ _id: 2 })), { _id: 2, ssn: '9', visits: [{ note: 'a' }, { note: 'b' }] });
 
       const values = {
-        oid: new ObjectId(), long: Long.fromString('-9'), dec: Decimal128.fromString('7.25'), list: [new Int32(1), new Double(2.5)],
+        oid: new ObjectId(),
+        long: Long.fromString('-9'),
+        dec: Decimal128.fromString('7.25'),
+        list: [new Int32(1), new Double(2.5)],
         text: 'from Node',
       };
       const fields = { values: { algorithm: RANDOM, keyAltName: 'shared' }, ssn: { algorithm: DETERMINISTIC, keyId } };
-      await patients.insertMany(await encryption.encryptDocuments([3, 4].map((_id) => ({ _id, ssn: `ssn-${_id}`, values })), { fields }));
+      await patients.insertMany(
+        await encryption.encryptDocuments(
+          [3, 4].map((_id) => ({ _id, ssn: `ssn-${_id}`, values })),
+          { fields },
+        ),
+      );
       const inShell = await evaluate(
         `${prelude} const encryption = csfle.clientEncryption(options); const patients = db.getSiblingDB('${database}').patients;
          const { _id: keyId } = csfle.keyVault(encryption).getKeyByAltName('shared');

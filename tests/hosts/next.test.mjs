@@ -15,17 +15,22 @@ const env = { ...process.env, NEXT_TELEMETRY_DISABLED: '1', MONGODB_URI: mongodb
 
 let project;
 let program;
-before(async () => {
-  const dependencies = { mongodb: manifest.devDependencies.mongodb, next: versions.next, react: versions.react, 'react-dom': versions.react, ...ours };
-  project = await sharedProject('next', { dependencies });
-  program = join(project, 'node_modules', 'next', 'dist', 'bin', 'next');
-  await succeed(process.execPath, [program, 'build'], { cwd: project, env });
-}, { timeout: 300_000 });
+before(
+  async () => {
+    const dependencies = { mongodb: manifest.devDependencies.mongodb, next: versions.next, react: versions.react, 'react-dom': versions.react, ...ours };
+    project = await sharedProject('next', { dependencies });
+    program = join(project, 'node_modules', 'next', 'dist', 'bin', 'next');
+    await succeed(process.execPath, [program, 'build'], { cwd: project, env });
+  },
+  { timeout: 300_000 },
+);
 
 test('the server that is built answers with what it decrypted', { timeout: 60_000 }, async () => {
-  const server = spawn(
-    process.execPath, [program, 'start', '--port', '0', '--hostname', '127.0.0.1'], { cwd: project, env, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
+  const server = spawn(process.execPath, [program, 'start', '--port', '0', '--hostname', '127.0.0.1'], {
+    cwd: project,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const ended = once(server, 'close');
   try {
     const response = await fetch(`${await addressOf(server)}/seal`);
@@ -40,11 +45,16 @@ test('the server that is built answers with what it decrypted', { timeout: 60_00
 
 async function addressOf(server) {
   let output = '';
-  for (const stream of [server.stdout, server.stderr]) stream.setEncoding('utf8').on('data', (chunk) => { output += chunk; });
+  for (const stream of [server.stdout, server.stderr])
+    stream.setEncoding('utf8').on('data', (chunk) => {
+      output += chunk;
+    });
   for (let left = 300; left > 0 && server.exitCode === null; left -= 1) {
     const address = /http:\/\/127\.0\.0\.1:\d+/.exec(output)?.[0];
     if (address !== undefined && output.includes('Ready')) return address;
-    await new Promise((resolve) => { setTimeout(resolve, 100); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 100);
+    });
   }
   throw new Error(`next start:\n${output}`);
 }

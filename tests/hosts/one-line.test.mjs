@@ -10,9 +10,8 @@ import { versions } from './versions.mjs';
 const { mongodbUri } = await testServices();
 const mongodb = manifest.devDependencies.mongodb;
 const lockOf = (folder) => readFileSync(join(folder, 'package-lock.json'), 'utf8');
-const installedVersions = (folder) => Object.fromEntries(
-  Object.entries(JSON.parse(lockOf(folder)).packages).map(([path, { name, version }]) => [path, [name, version].filter(Boolean).join('@')]),
-);
+const installedVersions = (folder) =>
+  Object.fromEntries(Object.entries(JSON.parse(lockOf(folder)).packages).map(([path, { name, version }]) => [path, [name, version].filter(Boolean).join('@')]));
 
 async function prints(folder, file, expected = printed) {
   assert.deepEqual(JSON.parse(await succeed(process.execPath, [file, mongodbUri], { cwd: folder })), expected);
@@ -25,7 +24,9 @@ describe('npm, without overrides and without flags', { timeout: 300_000 }, () =>
     assert.equal(versions[`node_modules/${alias}`], `csfle-wasm@${manifest.version}`);
     assert.equal(versions['node_modules/mongodb'], mongodb);
     assert.deepEqual(
-      Object.keys(versions).filter((path) => path.endsWith('mongodb') || path.endsWith('bson') || path.endsWith(alias)).length, 3, 'one of each',
+      Object.keys(versions).filter((path) => path.endsWith('mongodb') || path.endsWith('bson') || path.endsWith(alias)).length,
+      3,
+      'one of each',
     );
     const { code, stdout, stderr } = await run('npm', ['ls', '--all'], { cwd: folder, shell: process.platform === 'win32' });
     assert.equal(code, 0, stderr);
@@ -48,13 +49,22 @@ describe('npm, without overrides and without flags', { timeout: 300_000 }, () =>
 
   test('has no script to run and no native file to fetch', async () => {
     const folder = await driverProject();
-    assert.deepEqual(Object.entries(JSON.parse(lockOf(folder)).packages).filter(([, { hasInstallScript }]) => hasInstallScript), []);
+    assert.deepEqual(
+      Object.entries(JSON.parse(lockOf(folder)).packages).filter(([, { hasInstallScript }]) => hasInstallScript),
+      [],
+    );
     const installed = JSON.parse(readFileSync(join(folder, 'node_modules', alias, 'package.json'), 'utf8'));
-    assert.deepEqual(['preinstall', 'install', 'postinstall', 'prepare'].filter((script) => script in installed.scripts), []);
+    assert.deepEqual(
+      ['preinstall', 'install', 'postinstall', 'prepare'].filter((script) => script in installed.scripts),
+      [],
+    );
     assert.equal(installed.gypfile, undefined);
     const files = filesOf(join(folder, 'node_modules'));
     assert.ok(files.length > 200);
-    assert.deepEqual(files.filter((path) => isNative(join(folder, 'node_modules', path))), []);
+    assert.deepEqual(
+      files.filter((path) => isNative(join(folder, 'node_modules', path))),
+      [],
+    );
     // What a native file looks like, for this test to be able to fail.
     assert.ok(isNative(process.execPath));
   });
@@ -70,7 +80,9 @@ test('mongoose writes encrypted and reads decrypted, with the driver of its own 
   const folder = await sharedProject('mongoose', { dependencies: { mongoose: versions.mongoose, ...ours } });
   assert.equal(installedVersions(folder)[`node_modules/${alias}`], `csfle-wasm@${manifest.version}`);
   await prints(folder, 'mongoose.mjs', {
-    library: printed.library, stored: ['Binary 6', 'Binary 6'], found: ['457-55-5462', 'healthy', '987-65-4320', '457-55-5462'],
+    library: printed.library,
+    stored: ['Binary 6', 'Binary 6'],
+    found: ['457-55-5462', 'healthy', '987-65-4320', '457-55-5462'],
   });
 });
 

@@ -10,11 +10,14 @@ import { versions } from './versions.mjs';
 const { mongodbUri } = await testServices();
 
 let tool;
-before(async () => {
-  const { bun, deno, pnpm, yarn } = versions;
-  const tools = await sharedProject('tools', { dependencies: { bun, deno, pnpm, yarn } });
-  tool = (name, args, cwd) => succeed(join(tools, 'node_modules', '.bin', name), args, { cwd, shell: process.platform === 'win32' });
-}, { timeout: 120_000 });
+before(
+  async () => {
+    const { bun, deno, pnpm, yarn } = versions;
+    const tools = await sharedProject('tools', { dependencies: { bun, deno, pnpm, yarn } });
+    tool = (name, args, cwd) => succeed(join(tools, 'node_modules', '.bin', name), args, { cwd, shell: process.platform === 'win32' });
+  },
+  { timeout: 120_000 },
+);
 
 const prints = (output) => assert.deepEqual(JSON.parse(output), printed);
 
@@ -32,7 +35,10 @@ for (const [name, ...args] of [
   });
 }
 
-for (const [name, ...args] of [['bun', 'run'], ['deno', 'run', '--allow-all']]) {
+for (const [name, ...args] of [
+  ['bun', 'run'],
+  ['deno', 'run', '--allow-all'],
+]) {
   test(`the driver works on the package in ${name}`, { timeout: 60_000 }, async () => {
     const folder = await driverProject();
     for (const file of ['app.mjs', 'app.cjs']) prints(await tool(name, [...args, file, mongodbUri], folder));

@@ -13,7 +13,9 @@ const current = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
 const older = join(root, 'tests', 'tools', 'node_modules', 'typescript', 'bin', 'tsc');
 let project;
 let remove;
-before(() => { ({ folder: project, remove } = consumerProject('csfle-types-')); });
+before(() => {
+  ({ folder: project, remove } = consumerProject('csfle-types-'));
+});
 after(() => remove());
 
 // What only Node's entry has, so that another entry's types are found out; and a mistake, so that no types at all are.
@@ -49,9 +51,13 @@ for (const [resolution, options] of Object.entries(settings)) {
       const extension = entry.endsWith('/mongosh') || resolution === 'node10' ? 'ts' : 'mts';
       const file = `${entry.replaceAll('/', '-')}-${resolution}.${extension}`;
       writeFileSync(join(project, file), source);
-      writeFileSync(join(project, `${file}.json`), JSON.stringify({
-        compilerOptions: { target: 'es2022', strict: true, noEmit: true, types: ['node'], skipLibCheck: false, ...options }, files: [file],
-      }));
+      writeFileSync(
+        join(project, `${file}.json`),
+        JSON.stringify({
+          compilerOptions: { target: 'es2022', strict: true, noEmit: true, types: ['node'], skipLibCheck: false, ...options },
+          files: [file],
+        }),
+      );
       const compiler = resolution === 'node10' && existsSync(older) ? older : current;
       const { status, stdout } = spawnSync(process.execPath, [compiler, '--project', `${file}.json`], { cwd: project, encoding: 'utf8' });
       if (/TS5107|TS5108|TS6046/.test(stdout)) return t.skip(`this compiler has no moduleResolution ${resolution} any more`);

@@ -10,7 +10,9 @@ import { consumerProject } from './consumer.mjs';
 let project;
 let run;
 let remove;
-before(() => { ({ folder: project, run, remove } = consumerProject('csfle-package-')); });
+before(() => {
+  ({ folder: project, run, remove } = consumerProject('csfle-package-'));
+});
 after(() => remove());
 
 function runProgram(name, source, ...args) {
@@ -44,12 +46,15 @@ test('ESM imports the package by name and encrypts', () => {
 });
 
 test('both ways of loading give one instance', () => {
-  const answer = runProgram('c.mjs', `
+  const answer = runProgram(
+    'c.mjs',
+    `
     import { createRequire } from 'node:module';
     import whole, * as imported from 'csfle-wasm';
     const required = createRequire(import.meta.url)('csfle-wasm');
     const differing = Object.keys(required).filter((name) => imported[name] !== required[name]);
-    console.log(JSON.stringify({ names: Object.keys(required).length, differing, isWhole: whole === required }));`);
+    console.log(JSON.stringify({ names: Object.keys(required).length, differing, isWhole: whole === required }));`,
+  );
   const { names, differing, isWhole } = JSON.parse(answer);
   assert.ok(names > 5);
   assert.deepEqual(differing, []);
@@ -57,7 +62,9 @@ test('both ways of loading give one instance', () => {
 });
 
 test('the slim entry takes the bytes that the package exports', () => {
-  const answer = runProgram('d.mjs', `
+  const answer = runProgram(
+    'd.mjs',
+    `
     import { readFileSync } from 'node:fs';
     import { fileURLToPath } from 'node:url';
     import * as bson from 'bson';
@@ -67,7 +74,8 @@ test('the slim entry takes the bytes that the package exports', () => {
     class ClientEncryption extends slim.ClientEncryption {
       constructor(client, options) { super(client, { ...options, bson }); }
     }
-    console.log(await roundTrip({ ...slim, ClientEncryption }));`);
+    console.log(await roundTrip({ ...slim, ClientEncryption }));`,
+  );
   assert.equal(answer, '6 hello\n');
 });
 
@@ -107,14 +115,22 @@ const compilers = [
 
 function compile(file, source, modules) {
   writeFileSync(join(project, file), source);
-  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
-    // skipLibCheck stays off: our own declarations have to be right too.
-    compilerOptions: {
-      target: 'ES2022', lib: ['ES2022', 'ESNext.Disposable', 'DOM'], types: ['node'], strict: true, noEmit: true, exactOptionalPropertyTypes: true,
-      ...modules,
-    },
-    files: [file],
-  }));
+  writeFileSync(
+    join(project, 'tsconfig.json'),
+    JSON.stringify({
+      // skipLibCheck stays off: our own declarations have to be right too.
+      compilerOptions: {
+        target: 'ES2022',
+        lib: ['ES2022', 'ESNext.Disposable', 'DOM'],
+        types: ['node'],
+        strict: true,
+        noEmit: true,
+        exactOptionalPropertyTypes: true,
+        ...modules,
+      },
+      files: [file],
+    }),
+  );
   const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   return spawnSync(process.execPath, [compiler, '--project', project], { cwd: project, encoding: 'utf8' });
 }

@@ -31,7 +31,10 @@ export function run(command, args, options = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 300_000, ...options });
     const output = { stdout: '', stderr: '' };
-    for (const name of ['stdout', 'stderr']) child[name].setEncoding('utf8').on('data', (chunk) => { output[name] += chunk; });
+    for (const name of ['stdout', 'stderr'])
+      child[name].setEncoding('utf8').on('data', (chunk) => {
+        output[name] += chunk;
+      });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, ...output }));
   });
@@ -45,9 +48,8 @@ export async function succeed(command, args, options) {
 }
 
 /** npm as it comes, but quiet, and content with what its cache has. */
-export const npm = (folder, ...args) => run(
-  'npm', [...args, '--prefer-offline', '--no-audit', '--no-fund'], { cwd: folder, shell: process.platform === 'win32' },
-);
+export const npm = (folder, ...args) =>
+  run('npm', [...args, '--prefer-offline', '--no-audit', '--no-fund'], { cwd: folder, shell: process.platform === 'win32' });
 
 /** Once: the tarball that a clone makes, in a folder where projects find it as a neighbour. Resolves to its path. */
 export async function packedTarball() {
@@ -96,7 +98,12 @@ export const mongoshProject = () => sharedProject('mongosh', { dependencies: { m
 export const mongoshOf = (folder) => join(folder, 'node_modules', 'mongosh', 'bin', 'mongosh.js');
 
 /** The files below a folder, as paths with `/`. */
-export const filesOf = (folder) => readdirSync(folder, { recursive: true, withFileTypes: true })
-  .filter((entry) => entry.isFile())
-  .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1).replaceAll('\\', '/'))
-  .sort();
+export const filesOf = (folder) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) =>
+      join(entry.parentPath, entry.name)
+        .slice(folder.length + 1)
+        .replaceAll('\\', '/'),
+    )
+    .sort();

@@ -14,7 +14,9 @@ import { createCmk, startServices } from '../../js/dev/services.mjs';
 let scratch;
 const children = [];
 const setVariables = (values) => {
-  for (const [name, value] of Object.entries(values)) if (value === undefined) delete process.env[name]; else process.env[name] = value;
+  for (const [name, value] of Object.entries(values))
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
 };
 // Sets variables of the environment, or removes those whose value is undefined, and puts back what was there.
 const withEnvironment = async (changes, work) => {
@@ -26,7 +28,9 @@ const withEnvironment = async (changes, work) => {
     setVariables(before);
   }
 };
-beforeEach(() => { scratch = mkdtempSync(join(tmpdir(), 'csfle-services-')); });
+beforeEach(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'csfle-services-'));
+});
 afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
   rmSync(scratch, { recursive: true, force: true });
@@ -44,19 +48,30 @@ const program = `
 // A script of its own, whose temporary folder we can look into. Resolves once it has told its addresses.
 async function start(ending) {
   const child = spawn(process.execPath, ['--input-type=module', '-e', program, ending], {
-    env: { ...process.env, TMPDIR: scratch, MONGODB_URI: '', AWS_ENDPOINT_URL_KMS: '' }, stdio: ['ignore', 'pipe', 'ignore'],
+    env: { ...process.env, TMPDIR: scratch, MONGODB_URI: '', AWS_ENDPOINT_URL_KMS: '' },
+    stdio: ['ignore', 'pipe', 'ignore'],
   });
   children.push(child);
-  const ended = new Promise((resolve) => { child.on('exit', resolve); });
-  const { mongodbUri, kmsEndpoint } = JSON.parse(await new Promise((resolve) => { child.stdout.once('data', resolve); }));
+  const ended = new Promise((resolve) => {
+    child.on('exit', resolve);
+  });
+  const { mongodbUri, kmsEndpoint } = JSON.parse(
+    await new Promise((resolve) => {
+      child.stdout.once('data', resolve);
+    }),
+  );
   return { child, ended, ports: [mongodbUri, kmsEndpoint].map((uri) => Number(/:(\d+)/.exec(uri)[1])) };
 }
 
-const answers = (port, host = '127.0.0.1') => new Promise((resolve) => {
-  const socket = connect({ port, host, timeout: 1000 });
-  const settle = (value) => () => { socket.destroy(); resolve(value); };
-  socket.on('connect', settle(true)).on('error', settle(false)).on('timeout', settle(false));
-});
+const answers = (port, host = '127.0.0.1') =>
+  new Promise((resolve) => {
+    const socket = connect({ port, host, timeout: 1000 });
+    const settle = (value) => () => {
+      socket.destroy();
+      resolve(value);
+    };
+    socket.on('connect', settle(true)).on('error', settle(false)).on('timeout', settle(false));
+  });
 
 async function assertGone({ ports }) {
   const deadline = Date.now() + 10_000;
@@ -88,7 +103,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGKILL']) {
 }
 
 test('the servers cannot be reached from outside', async (t) => {
-  const outside = Object.values(networkInterfaces()).flat().find(({ internal, family }) => !internal && family === 'IPv4');
+  const outside = Object.values(networkInterfaces())
+    .flat()
+    .find(({ internal, family }) => !internal && family === 'IPv4');
   if (outside === undefined) return t.skip('this machine has no network');
   const started = await start('stay');
   assert.deepEqual(await Promise.all(started.ports.map((port) => answers(port, outside.address))), [false, false]);

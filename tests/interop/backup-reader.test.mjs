@@ -10,13 +10,18 @@ import { root } from '../../js/dev/paths.mjs';
 import { testPython } from '../env.mjs';
 
 let python;
-before(async () => { python = await testPython(); });
+before(async () => {
+  python = await testPython();
+});
 
 function theirs(requests) {
   const input = requests.map((request) => `${JSON.stringify(request)}\n`).join('');
   const { status, stdout, stderr } = spawnSync(python, [join(root, 'tests', 'interop', 'backup_reader.py')], { input, encoding: 'utf8', maxBuffer: 256 << 20 });
   assert.equal(status, 0, stderr);
-  return stdout.trim().split('\n').map((line) => JSON.parse(line));
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
 }
 
 const base64 = (bytes) => Buffer.from(bytes).toString('base64');
@@ -59,10 +64,15 @@ test('a backup sealed by one implementation is opened by the other, in both dire
 
 test('the other implementation reads the same content from every valid vector', () => {
   const folder = join(root, 'tests', 'vectors', 'sealed-backup');
-  const vectors = readdirSync(folder).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8'))).filter(({ expect }) => expect === 'ok');
+  const vectors = readdirSync(folder)
+    .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')))
+    .filter(({ expect }) => expect === 'ok');
   assert.equal(vectors.length, 2);
   const answers = theirs(
     vectors.map(({ file, passphrase, localMasterKey }) => ({ open: file, ...(passphrase === undefined ? { localKey: localMasterKey } : { passphrase }) })),
   );
-  assert.deepEqual(answers.map(({ content }) => content), vectors.map(({ content }) => content));
+  assert.deepEqual(
+    answers.map(({ content }) => content),
+    vectors.map(({ content }) => content),
+  );
 });

@@ -61,12 +61,24 @@ describe('a ciphertext is refused by both when', () => {
     ['it is empty', () => new Uint8Array(), 'PAYLOAD_TOO_SHORT'],
     ['it is only a kind', () => Uint8Array.of(1), 'PAYLOAD_TOO_SHORT'],
     ['it ends after the header', () => seal(value.int(1)).slice(0, 18), 'PAYLOAD_TOO_SHORT'],
-    ['it is a plaintext marking', () => concat([0], document([['v', value.int(1)], ['a', value.int(1)]])), 'PAYLOAD_IS_MARKING'],
+    [
+      'it is a plaintext marking',
+      () =>
+        concat(
+          [0],
+          document([
+            ['v', value.int(1)],
+            ['a', value.int(1)],
+          ]),
+        ),
+      'PAYLOAD_IS_MARKING',
+    ],
     ...[3, 5, 10, 12, 13, 18].map((kind) => [`it is of the queryable kind ${kind}`, () => concat([kind], new Uint8Array(80)), 'PAYLOAD_IS_QUERYABLE']),
     ...[8, 19, 100, 255].map((kind) => [`it is of the unassigned kind ${kind}`, () => concat([kind], new Uint8Array(80)), 'PAYLOAD_KIND_UNKNOWN']),
     ['its key is another one', () => encryptValue(value.int(1), { kind: RANDOM, keyId: key.keyId, material: randomBytes(96) }), 'CRYPTO_AUTHENTICATION_FAILED'],
     [
-      'its key is not in the vault', () => encryptValue(value.int(1), { kind: RANDOM, keyId: randomBytes(16), material: key.material }),
+      'its key is not in the vault',
+      () => encryptValue(value.int(1), { kind: RANDOM, keyId: randomBytes(16), material: key.material }),
       'KEY_VAULT_KEY_NOT_FOUND',
     ],
     ['a deterministic value claims to be random', () => concat([RANDOM], seal(value.string('a'), DETERMINISTIC).subarray(1)), 'CRYPTO_AUTHENTICATION_FAILED'],
@@ -168,7 +180,10 @@ test('a KMS that answers with another length is refused', async () => {
 test('a document whose bytes are not BSON is refused, where libmongocrypt hands it back as it was', async () => {
   for (const [what, item] of Object.entries(MALFORMED)) {
     if (what === 'stringNotUtf8') continue; // neither side looks inside strings
-    const bytes = document([['bad', item], ['sealed', value.encrypted(seal(value.int(1)))]]);
+    const bytes = document([
+      ['bad', item],
+      ['sealed', value.encrypted(seal(value.int(1)))],
+    ]);
     const ours = await pair.ours.decryptDocument(bytes);
     assert.equal(ours.code, 'BSON_MALFORMED', `${what}: ${ours.ok ? 'accepted' : ours.message}`);
   }

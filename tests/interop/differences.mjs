@@ -15,8 +15,9 @@ const isRefusal = (answer, ...codes) => !answer.ok && codes.includes(answer.code
 export const DIFFERENCES = Object.freeze([
   {
     name: 'values-kept-exactly',
-    reason: 'DIFFERS: values keep their bytes when they are decrypted or passed over; libmongocrypt copies regular expressions, code '
-      + 'and DBPointers through C strings, which sorts and drops options and ends text at a NUL byte.',
+    reason:
+      'DIFFERS: values keep their bytes when they are decrypted or passed over; libmongocrypt copies regular expressions, code ' +
+      'and DBPointers through C strings, which sorts and drops options and ends text at a NUL byte.',
   },
   {
     name: 'text-after-nul',
@@ -30,8 +31,9 @@ export const DIFFERENCES = Object.freeze([
   },
   {
     name: 'region-left-to-the-kms',
-    reason: 'DIFFERS: an empty AWS region is refused by libmongocrypt while it builds its HTTP request; here the KMS client builds '
-      + 'requests and judges its own region.',
+    reason:
+      'DIFFERS: an empty AWS region is refused by libmongocrypt while it builds its HTTP request; here the KMS client builds ' +
+      'requests and judges its own region.',
     applies: ({ theirs, ours }) => ours.ok && theirs.message === 'failed to create KMS message: Region not set',
   },
   {
@@ -41,14 +43,15 @@ export const DIFFERENCES = Object.freeze([
   },
   {
     name: 'kmip-unwraps-outside',
-    reason: 'DIFFERS: libmongocrypt fetches a KMIP secret and unwraps with it; here the whole exchange is the callback\'s, and so is its failure.',
+    reason: "DIFFERS: libmongocrypt fetches a KMIP secret and unwraps with it; here the whole exchange is the callback's, and so is its failure.",
     applies: ({ theirs, ours, input }) =>
       input.provider === 'kmip' && /^(HMAC validation failure|input ciphertext too small)/.test(theirs.message) && isRefusal(ours, 'HOST_CALLBACK_FAILED'),
   },
   {
     name: 'text-must-be-utf8',
-    reason: 'DIFFERS: a key document with a name or string that is not UTF-8 is malformed; libmongocrypt does not look at the encoding '
-      + 'and finds some other fault, or none.',
+    reason:
+      'DIFFERS: a key document with a name or string that is not UTF-8 is malformed; libmongocrypt does not look at the encoding ' +
+      'and finds some other fault, or none.',
     applies: ({ ours, input }) => isRefusal(ours, 'KEY_VAULT_DOCUMENT_MALFORMED') && input.brokenText === true,
   },
   {
@@ -63,17 +66,20 @@ export const DIFFERENCES = Object.freeze([
   },
   {
     name: 'exact-provider-types',
-    reason: 'DIFFERS: a provider type must be spelled out; libmongocrypt compares as many characters as are given and takes "loc:x" for '
-      + 'a local provider, and an empty type for AWS.',
+    reason:
+      'DIFFERS: a provider type must be spelled out; libmongocrypt compares as many characters as are given and takes "loc:x" for ' +
+      'a local provider, and an empty type for AWS.',
     applies: ({ theirs, ours, input }) =>
-      isRefusal(ours, 'KMS_PROVIDER_UNRECOGNIZED')
-      && (isBegunType(input.provider ?? '') || theirs.ok
-        || /^(unsupported KMS provider|requested kms provider|KMS provider|Unexpected field|expected UTF-8|expected endpoint)/.test(theirs.message)),
+      isRefusal(ours, 'KMS_PROVIDER_UNRECOGNIZED') &&
+      (isBegunType(input.provider ?? '') ||
+        theirs.ok ||
+        /^(unsupported KMS provider|requested kms provider|KMS provider|Unexpected field|expected UTF-8|expected endpoint)/.test(theirs.message)),
   },
   {
     name: 'malformed-documents',
-    reason: 'DIFFERS: a document that is not well-formed BSON is refused; libmongocrypt stops reading at the fault and hands everything '
-      + 'after it back as it was, encrypted values included.',
+    reason:
+      'DIFFERS: a document that is not well-formed BSON is refused; libmongocrypt stops reading at the fault and hands everything ' +
+      'after it back as it was, encrypted values included.',
     applies: ({ theirs, ours, input }) => theirs.ok && isRefusal(ours, 'BSON_MALFORMED') && input.malformed === true,
   },
 ]);

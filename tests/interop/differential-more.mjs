@@ -10,15 +10,72 @@ import { ALGORITHM } from './samples.mjs';
 const join = (rng, pieces, most) => Array.from({ length: rng.between(1, most) }, () => rng.pick(pieces)).join('');
 
 const ENDPOINT_PIECES = [
-  'a', 'b.c', 'host', '.', '..', ':', '443', ':443', '/', '//', '?', '#', '@', '%', '%41', '%4', '%00', 'http://', 'https:', '://', '[', ']', '::1',
-  '-', '_', '~', ' ', '\t', '\r\n', 'é',
-  '\u007f', '"', '<', '\\', '^', '`', '{', '|', '}', '!', '$', '&', "'", '(', ')', '*', '+', ',', ';', '=', 'x=1', 'A.B', '1.2.3.4', '99999', '-1',
+  'a',
+  'b.c',
+  'host',
+  '.',
+  '..',
+  ':',
+  '443',
+  ':443',
+  '/',
+  '//',
+  '?',
+  '#',
+  '@',
+  '%',
+  '%41',
+  '%4',
+  '%00',
+  'http://',
+  'https:',
+  '://',
+  '[',
+  ']',
+  '::1',
+  '-',
+  '_',
+  '~',
+  ' ',
+  '\t',
+  '\r\n',
+  'é',
+  '\u007f',
+  '"',
+  '<',
+  '\\',
+  '^',
+  '`',
+  '{',
+  '|',
+  '}',
+  '!',
+  '$',
+  '&',
+  "'",
+  '(',
+  ')',
+  '*',
+  '+',
+  ',',
+  ';',
+  '=',
+  'x=1',
+  'A.B',
+  '1.2.3.4',
+  '99999',
+  '-1',
 ];
 
 /** An endpoint out of the pieces that parsers trip over; what is stored of an accepted one is compared too. */
 async function endpoint({ rng, pair }) {
   const text = rng.chance(0.5) ? `a.b${join(rng, ENDPOINT_PIECES, 4)}` : join(rng, ENDPOINT_PIECES, 6);
-  const [provider, name] = rng.pick([['aws', 'endpoint'], ['azure', 'keyVaultEndpoint'], ['gcp', 'endpoint'], ['kmip', 'endpoint']]);
+  const [provider, name] = rng.pick([
+    ['aws', 'endpoint'],
+    ['azure', 'keyVaultEndpoint'],
+    ['gcp', 'endpoint'],
+    ['kmip', 'endpoint'],
+  ]);
   const parts = [...MASTER_KEYS[provider].filter(([known]) => known !== name), [name, text]];
   const options = { masterKey: parts, keyMaterial: rng.bytes(96) };
   const [theirs, ours] = [await pair.theirs.createDataKey(provider, options), await pair.ours.createDataKey(provider, options)];
@@ -34,14 +91,17 @@ async function providerIdentifier({ rng, pair }) {
   const type = Object.keys(MASTER_KEYS).find((known) => known === provider.split(':')[0]);
   const options = { masterKey: MASTER_KEYS[type] ?? [] };
   const [theirs, ours] = [await pair.theirs.createDataKey(provider, options), await pair.ours.createDataKey(provider, options)];
-  return { theirs, ours, input: { what: JSON.stringify(provider), provider }};
+  return { theirs, ours, input: { what: JSON.stringify(provider), provider } };
 }
 
 /** A document encrypted in one call, field by field compared with what the rules give, and opened by libmongocrypt. */
 async function encryptDocument({ rng, pair, keys }) {
-  const chosen = Array.from(
-    { length: rng.between(1, 6) }, (_, index) => ({ name: `f${index}`, item: randomValue(rng, 1), key: rng.pick(keys), inside: rng.chance(0.4) }),
-  );
+  const chosen = Array.from({ length: rng.between(1, 6) }, (_, index) => ({
+    name: `f${index}`,
+    item: randomValue(rng, 1),
+    key: rng.pick(keys),
+    inside: rng.chance(0.4),
+  }));
   const rules = {};
   for (const entry of chosen) {
     entry.kind = allowsDeterministic(entry.item) && rng.chance(0.5) ? DETERMINISTIC : RANDOM;
@@ -50,9 +110,12 @@ async function encryptDocument({ rng, pair, keys }) {
   }
   const plainly = ({ name, item }) => [name, item];
   const others = fields(randomDocument(rng, 2)).filter(([name]) => name !== 'in' && !/^f\d$/.test(name));
-  const build = (write) => document([
-    ...others, ...chosen.filter(({ inside }) => !inside).map(write), ['in', value.object(document(chosen.filter(({ inside }) => inside).map(write)))],
-  ]);
+  const build = (write) =>
+    document([
+      ...others,
+      ...chosen.filter(({ inside }) => !inside).map(write),
+      ['in', value.object(document(chosen.filter(({ inside }) => inside).map(write)))],
+    ]);
   const plain = build(plainly);
   const ours = await pair.ours.encryptDocument(plain, rules);
   if (!ours.ok) return { theirs: { ok: true }, ours, input: { what: Object.keys(rules).join() } };
@@ -80,7 +143,9 @@ async function damagedDocument({ rng, pair, keys }) {
   const malformed = !isWellFormed(bytes);
   return {
     // A document may be malformed in one place and hold a damaged value in another.
-    theirs, ours, input: { what, payloads: payloadsIn(bytes), document: true, malformed, several: malformed },
+    theirs,
+    ours,
+    input: { what, payloads: payloadsIn(bytes), document: true, malformed, several: malformed },
     check: () => differBeyondCopying(ours.output, theirs.output, 'document'),
   };
 }
@@ -97,7 +162,9 @@ function isWellFormed(bytes) {
 
 function payloadsIn(bytes) {
   try {
-    return fields(bytes, LATIN1).filter(([, item]) => item.type === TYPE.binData && item.bytes[4] === 6).map(([, item]) => item.bytes.subarray(5));
+    return fields(bytes, LATIN1)
+      .filter(([, item]) => item.type === TYPE.binData && item.bytes[4] === 6)
+      .map(([, item]) => item.bytes.subarray(5));
   } catch {
     return [];
   }

@@ -63,7 +63,9 @@ async function decrypt({ rng, pair, keys }) {
   const payload = seal(item, rng.pick(keys), kindFor(rng, item));
   const [theirs, ours] = [await pair.theirs.decrypt(payload), await pair.ours.decrypt(payload)];
   return {
-    theirs, ours, input: { what: `type ${item.type}`, payloads: [payload] },
+    theirs,
+    ours,
+    input: { what: `type ${item.type}`, payloads: [payload] },
     check: () => (ours.value.equals(item) ? valuesDiffer(ours.value, theirs.value) : 'another value'),
   };
 }
@@ -73,7 +75,9 @@ async function decryptDamaged({ rng, pair, keys }) {
   const { what, payload } = damagePayload(rng, seal(item, rng.pick(keys), kindFor(rng, item)));
   const [theirs, ours] = [await pair.theirs.decrypt(payload), await pair.ours.decrypt(payload)];
   return {
-    theirs, ours, input: { what: `${what} ${HEX(payload).slice(0, 80)}`, payloads: [payload], several: what === 'random' },
+    theirs,
+    ours,
+    input: { what: `${what} ${HEX(payload).slice(0, 80)}`, payloads: [payload], several: what === 'random' },
     check: () => valuesDiffer(ours.value, theirs.value),
   };
 }
@@ -82,22 +86,38 @@ async function decryptDamaged({ rng, pair, keys }) {
 async function encryptOptions({ rng, pair, keys }) {
   const key = rng.pick(keys);
   const algorithm = rng.pick([
-    ...Object.values(ALGORITHM), ALGORITHM.random.toLowerCase(), ALGORITHM.deterministic.toUpperCase(), 'Random', 'rangePreview', 'textPreview', '',
-    `${ALGORITHM.random} `, ALGORITHM.random.slice(0, -1), rng.text(8),
+    ...Object.values(ALGORITHM),
+    ALGORITHM.random.toLowerCase(),
+    ALGORITHM.deterministic.toUpperCase(),
+    'Random',
+    'rangePreview',
+    'textPreview',
+    '',
+    `${ALGORITHM.random} `,
+    ALGORITHM.random.slice(0, -1),
+    rng.text(8),
   ]);
   const reference = rng.pick([
-    { keyId: key.keyId }, { keyAltName: key.keyAltNames[0] }, {}, { keyId: key.keyId, keyAltName: key.keyAltNames[0] },
-    { keyId: rng.bytes(16) }, { keyId: rng.bytes(15) }, { keyId: rng.bytes(17) }, { keyAltName: rng.text(5) }, { keyAltName: '' },
+    { keyId: key.keyId },
+    { keyAltName: key.keyAltNames[0] },
+    {},
+    { keyId: key.keyId, keyAltName: key.keyAltNames[0] },
+    { keyId: rng.bytes(16) },
+    { keyId: rng.bytes(15) },
+    { keyId: rng.bytes(17) },
+    { keyAltName: rng.text(5) },
+    { keyAltName: '' },
   ]);
   const options = { algorithm, ...reference };
   const item = rng.pick([value.string('x'), value.double(1), value.null()]);
   const [theirs, ours] = [await pair.theirs.encrypt(item, options), await pair.ours.encrypt(item, options)];
   const known = keys.some(({ keyId, keyAltNames }) => (reference.keyId ? HEX(keyId) === HEX(reference.keyId) : keyAltNames.includes(reference.keyAltName)));
   const faults = [
-    !Object.values(ALGORITHM).some((name) => name.toLowerCase() === algorithm.toLowerCase()), Object.keys(reference).length !== 1 || !known,
+    !Object.values(ALGORITHM).some((name) => name.toLowerCase() === algorithm.toLowerCase()),
+    Object.keys(reference).length !== 1 || !known,
     item.type !== TYPE.string,
   ];
-  return { theirs, ours, input: { what: `${algorithm} ${Object.keys(reference)} type ${item.type}`, several: severalOf(faults) }};
+  return { theirs, ours, input: { what: `${algorithm} ${Object.keys(reference)} type ${item.type}`, several: severalOf(faults) } };
 }
 
 /** Names that may clash: repeated, empty, with a NUL. */
@@ -109,8 +129,36 @@ function randomNames(rng) {
 }
 
 const ENDPOINTS = [
-  'a.b', 'a.b:443', 'https://a.b', 'https://A.b:1/', 'a.b/', 'a.b/path/', 'a.b?x=1', 'a.b/p:1', 'nodots', 'a.b:', 'a b.c', 'a.b\r\nX: y', '[::1]:443',
-  'a.b:x', '', 'http://', 'a.b%zz', 'é.b', 'a.b%41', 'a..b', '.a', 'a.', ':1', 'a.b:1:2', 'a.b#f', 'user@a.b', '//a.b', 'a.b/?', '\u0001a.b', 'a.b\t',
+  'a.b',
+  'a.b:443',
+  'https://a.b',
+  'https://A.b:1/',
+  'a.b/',
+  'a.b/path/',
+  'a.b?x=1',
+  'a.b/p:1',
+  'nodots',
+  'a.b:',
+  'a b.c',
+  'a.b\r\nX: y',
+  '[::1]:443',
+  'a.b:x',
+  '',
+  'http://',
+  'a.b%zz',
+  'é.b',
+  'a.b%41',
+  'a..b',
+  '.a',
+  'a.',
+  ':1',
+  'a.b:1:2',
+  'a.b#f',
+  'user@a.b',
+  '//a.b',
+  'a.b/?',
+  '\u0001a.b',
+  'a.b\t',
 ];
 const ENDPOINT_FIELDS = new Set(['endpoint', 'keyVaultEndpoint']);
 
@@ -145,14 +193,21 @@ async function createDataKey({ rng, pair }) {
   const without = (key) => document(fields(key).filter(([name]) => !['creationDate', 'updateDate'].includes(name)));
   const faults = [faulty, new Set(names).size < names.length, keyMaterial.length !== 96];
   const input = { what: `${provider} ${what} ${parts.map(([name, item]) => `${name}:${item.type}`)}`, names, several: severalOf(faults) };
-  return { theirs, ours, input, check: () => (registers
-    ? differ(shapeOf(ours.output), shapeOf(theirs.output), 'shape')
-    : differ(without(ours.output), without(theirs.output), 'key document')) };
+  return {
+    theirs,
+    ours,
+    input,
+    check: () =>
+      registers ? differ(shapeOf(ours.output), shapeOf(theirs.output), 'shape') : differ(without(ours.output), without(theirs.output), 'key document'),
+  };
 }
 
 /** Names and types of all fields, those of the master key included. */
 function shapeOf(key) {
-  const list = (bytes) => fields(bytes).map(([name, item]) => `${name}:${item.type}`).join();
+  const list = (bytes) =>
+    fields(bytes)
+      .map(([name, item]) => `${name}:${item.type}`)
+      .join();
   return new TextEncoder().encode(`${list(key)};${list(field(key, 'masterKey').bytes)}`);
 }
 
@@ -171,9 +226,15 @@ async function damagedKeyDocument(context) {
   const several = rng.chance(0.15);
   if (several) damaged = secondDamage(rng, damaged);
   const options = { algorithm: ALGORITHM.random, ...referenceTo(rng, key) };
-  const { theirs, ours } = await freshly(context, (side) => { side.feed = [damaged.bytes]; }, (side) => side.encrypt(value.int(1), options));
+  const { theirs, ours } = await freshly(
+    context,
+    (side) => {
+      side.feed = [damaged.bytes];
+    },
+    (side) => side.encrypt(value.int(1), options),
+  );
   // With two faults each side may meet another one first.
-  return { theirs, ours, input: { what: `${key.provider}: ${damaged.what}`, provider: key.provider, several, brokenText: hasBrokenText(damaged.bytes) }};
+  return { theirs, ours, input: { what: `${key.provider}: ${damaged.what}`, provider: key.provider, several, brokenText: hasBrokenText(damaged.bytes) } };
 }
 
 function secondDamage(rng, { what, bytes }) {
@@ -194,13 +255,18 @@ async function vaultAnswer(context) {
   if (rng.chance(0.2)) fed.push(withField(rng.pick(keys).document, 'keyAltNames', value.array([value.string(key.keyAltNames[0])])));
   const reference = referenceTo(rng, key);
   const options = { algorithm: ALGORITHM.random, ...reference };
-  const { theirs, ours } = await freshly(context, (side) => { side.feed = fed; }, (side) => side.encrypt(value.int(1), options));
-  const isWanted = (bytes) => (reference.keyId
-    ? HEX(keyIdOf(bytes)) === HEX(key.keyId)
-    : HEX(field(bytes, 'keyAltNames').bytes) === HEX(field(key.document, 'keyAltNames').bytes));
+  const { theirs, ours } = await freshly(
+    context,
+    (side) => {
+      side.feed = fed;
+    },
+    (side) => side.encrypt(value.int(1), options),
+  );
+  const isWanted = (bytes) =>
+    reference.keyId ? HEX(keyIdOf(bytes)) === HEX(key.keyId) : HEX(field(bytes, 'keyAltNames').bytes) === HEX(field(key.document, 'keyAltNames').bytes);
   const repeated = ['_id', 'keyAltNames'].some((name) => new Set(fed.map((bytes) => HEX(field(bytes, name).bytes))).size < fed.length);
   const faults = [fed.some((bytes) => !isWanted(bytes)), repeated, !fed.some(isWanted)];
-  return { theirs, ours, input: { what: `${fed.length} documents for ${Object.keys(options)[1]}`, several: severalOf(faults) }};
+  return { theirs, ours, input: { what: `${fed.length} documents for ${Object.keys(options)[1]}`, several: severalOf(faults) } };
 }
 
 async function decryptDocument({ rng, pair, keys }) {
@@ -217,7 +283,9 @@ async function decryptDocument({ rng, pair, keys }) {
   const bytes = randomDocument(rng, 4, leaf);
   const [theirs, ours] = [await pair.theirs.decryptDocument(bytes), await pair.ours.decryptDocument(bytes)];
   return {
-    theirs, ours, input: { what: `${payloads.length} values in ${bytes.length} bytes`, payloads, document: true, several: damage },
+    theirs,
+    ours,
+    input: { what: `${payloads.length} values in ${bytes.length} bytes`, payloads, document: true, several: damage },
     check: () => differBeyondCopying(ours.output, theirs.output, 'document'),
   };
 }
@@ -228,7 +296,13 @@ async function rewrap(context) {
   const to = rng.chance(0.2) ? undefined : rng.pick(PROVIDERS);
   const masterKey = to && MASTER_KEYS[to];
   const vault = chosen.map((key) => key.document);
-  const { theirs, ours } = await freshly(context, (side) => { side.vault = vault; }, (side) => side.rewrap(to, masterKey));
+  const { theirs, ours } = await freshly(
+    context,
+    (side) => {
+      side.vault = vault;
+    },
+    (side) => side.rewrap(to, masterKey),
+  );
   const check = async () => {
     if (ours.keys.length !== chosen.length || theirs.keys.length !== chosen.length)
       return `${ours.keys.length} and ${theirs.keys.length} keys of ${chosen.length}`;
@@ -249,7 +323,10 @@ async function sameMaterial(pair, key, mine, other) {
   const stored = ({ keyMaterial, masterKey }) => withField(withField(key.document, 'keyMaterial', keyMaterial), 'masterKey', masterKey);
   const item = value.string('same');
   const expected = seal(item, key, DETERMINISTIC);
-  for (const [Side, wrapping] of [[Theirs, mine], [Ours, other]]) {
+  for (const [Side, wrapping] of [
+    [Theirs, mine],
+    [Ours, other],
+  ]) {
     const side = Side === Theirs ? await Theirs.open(pair.peer, pair.providers) : await Ours.open(pair.providers);
     side.vault = [stored(wrapping)];
     const answer = await side.encrypt(item, { algorithm: ALGORITHM.deterministic, keyId: key.keyId });

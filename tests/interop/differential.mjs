@@ -26,10 +26,25 @@ const SHOWN = 20;
  * come from the JavaScript layer, which names its arguments.
  */
 const MATCHED_MESSAGES = new Set([
-  'ALGORITHM_QUERYABLE', 'ALGORITHM_UNSUPPORTED', 'CRYPTO_AUTHENTICATION_FAILED', 'KEY_ALT_NAME_INVALID', 'KEY_VAULT_DUPLICATE_KEY',
-  'KEY_VAULT_FIELD_INVALID', 'KEY_VAULT_FIELD_MISSING', 'KEY_VAULT_FIELD_UNKNOWN', 'KEY_VAULT_UNEXPECTED_KEY', 'KEY_VAULT_VERSION_UNSUPPORTED',
-  'KMS_ENDPOINT_INVALID', 'KMS_PROVIDER_NOT_CONFIGURED', 'KMS_PROVIDER_UNRECOGNIZED', 'MASTER_KEY_INVALID', 'PAYLOAD_IS_MARKING',
-  'PAYLOAD_IS_QUERYABLE', 'PAYLOAD_KIND_UNKNOWN', 'VALUE_TYPE_NOT_DETERMINISTIC', 'VALUE_TYPE_NOT_ENCRYPTABLE',
+  'ALGORITHM_QUERYABLE',
+  'ALGORITHM_UNSUPPORTED',
+  'CRYPTO_AUTHENTICATION_FAILED',
+  'KEY_ALT_NAME_INVALID',
+  'KEY_VAULT_DUPLICATE_KEY',
+  'KEY_VAULT_FIELD_INVALID',
+  'KEY_VAULT_FIELD_MISSING',
+  'KEY_VAULT_FIELD_UNKNOWN',
+  'KEY_VAULT_UNEXPECTED_KEY',
+  'KEY_VAULT_VERSION_UNSUPPORTED',
+  'KMS_ENDPOINT_INVALID',
+  'KMS_PROVIDER_NOT_CONFIGURED',
+  'KMS_PROVIDER_UNRECOGNIZED',
+  'MASTER_KEY_INVALID',
+  'PAYLOAD_IS_MARKING',
+  'PAYLOAD_IS_QUERYABLE',
+  'PAYLOAD_KIND_UNKNOWN',
+  'VALUE_TYPE_NOT_DETERMINISTIC',
+  'VALUE_TYPE_NOT_ENCRYPTABLE',
 ]);
 
 /** What is wrong between two answers, or undefined. */
@@ -54,7 +69,13 @@ export async function runDifferential({ steps, seed = 1, onStep = () => {} } = {
   }
   pair.setVault(keys.map(({ document }) => document));
   const report = {
-    steps: 0, seed, mismatches: 0, operations: {}, refused: 0, differences: Object.fromEntries(DIFFERENCES.map(({ name }) => [name, 0])), details: [],
+    steps: 0,
+    seed,
+    mismatches: 0,
+    operations: {},
+    refused: 0,
+    differences: Object.fromEntries(DIFFERENCES.map(({ name }) => [name, 0])),
+    details: [],
   };
   const weighted = Object.entries(OPERATIONS).flatMap(([name, { weight }]) => Array(weight).fill(name));
   try {
@@ -87,7 +108,11 @@ async function oneStep(report, operation, context) {
   report.mismatches += 1;
   if (report.details.length < SHOWN) {
     report.details.push({
-      step, operation, what, input: input.what, libmongocrypt: theirs.ok ? 'ok' : theirs.message,
+      step,
+      operation,
+      what,
+      input: input.what,
+      libmongocrypt: theirs.ok ? 'ok' : theirs.message,
       package: ours.ok ? 'ok' : `${ours.code}: ${ours.message}`,
     });
   }
@@ -128,7 +153,10 @@ async function main(args) {
   process.exitCode = total.mismatches > 0 ? 1 : 0;
 }
 
-const listed = (counts) => Object.entries(counts).map(([name, count]) => `${name} ${count}`).join(', ');
+const listed = (counts) =>
+  Object.entries(counts)
+    .map(([name, count]) => `${name} ${count}`)
+    .join(', ');
 
 function printReport({ steps, seed, seconds, mismatches, operations, contexts }) {
   if (process.stderr.isTTY) process.stderr.write('\r');

@@ -31,23 +31,44 @@ async function decryptedAlike(bytes, expected) {
 }
 
 test('a document with every type under every key, in both algorithms', async () => {
-  const build = (put) => document(Object.entries(ENCRYPTABLE).flatMap(([type, { deterministic, values }]) => values.flatMap((item, index) => {
-    const key = keys[index % keys.length];
-    return [[`${type} ${index}`, put(item, key, RANDOM)], ...(deterministic ? [[`${type} ${index} d`, put(item, key, DETERMINISTIC)]] : [])];
-  })));
-  await decryptedAlike(build(seal), build((item) => item));
+  const build = (put) =>
+    document(
+      Object.entries(ENCRYPTABLE).flatMap(([type, { deterministic, values }]) =>
+        values.flatMap((item, index) => {
+          const key = keys[index % keys.length];
+          return [[`${type} ${index}`, put(item, key, RANDOM)], ...(deterministic ? [[`${type} ${index} d`, put(item, key, DETERMINISTIC)]] : [])];
+        }),
+      ),
+    );
+  await decryptedAlike(
+    build(seal),
+    build((item) => item),
+  );
 });
 
 test('values in nested documents and arrays', async () => {
-  const build = (put) => document([
-    ['a', value.object(document([['b', value.object(document([['c', put(value.string('deep'))]]))], ['same', value.int(1)]]))],
-    ['list', value.array([put(value.int(1)), value.array([put(value.int(2)), value.null()]), value.object(document([['x', put(value.long(3n))]]))])],
-    ['', put(value.bool(true))],
-    ['a.b', put(value.string('dotted name'))],
-    ['$set', put(value.string('name with a dollar'))],
-    ['twice', put(value.int(1))], ['twice', put(value.int(2))],
-  ]);
-  await decryptedAlike(build(seal), build((item) => item));
+  const build = (put) =>
+    document([
+      [
+        'a',
+        value.object(
+          document([
+            ['b', value.object(document([['c', put(value.string('deep'))]]))],
+            ['same', value.int(1)],
+          ]),
+        ),
+      ],
+      ['list', value.array([put(value.int(1)), value.array([put(value.int(2)), value.null()]), value.object(document([['x', put(value.long(3n))]]))])],
+      ['', put(value.bool(true))],
+      ['a.b', put(value.string('dotted name'))],
+      ['$set', put(value.string('name with a dollar'))],
+      ['twice', put(value.int(1))],
+      ['twice', put(value.int(2))],
+    ]);
+  await decryptedAlike(
+    build(seal),
+    build((item) => item),
+  );
 });
 
 test('nesting close to the 200 levels of the server', async () => {
@@ -57,7 +78,10 @@ test('nesting close to the 200 levels of the server', async () => {
       inner = document([[level % 2 ? 'd' : 'x', level % 3 ? value.object(inner) : value.array([value.object(inner)])]]);
     return inner;
   };
-  await decryptedAlike(build(seal), build((item) => item));
+  await decryptedAlike(
+    build(seal),
+    build((item) => item),
+  );
 });
 
 test('a document without encrypted values comes back as it was', async () => {
@@ -70,8 +94,17 @@ test('a document without encrypted values comes back as it was', async () => {
 
 test('code with scope is not entered', async () => {
   const inner = document([['hidden', seal(value.int(1))]]);
-  const bytes = document([['code', value.javascriptWithScope('x', inner)], ['seen', seal(value.int(2))]]);
-  await decryptedAlike(bytes, document([['code', value.javascriptWithScope('x', inner)], ['seen', value.int(2)]]));
+  const bytes = document([
+    ['code', value.javascriptWithScope('x', inner)],
+    ['seen', seal(value.int(2))],
+  ]);
+  await decryptedAlike(
+    bytes,
+    document([
+      ['code', value.javascriptWithScope('x', inner)],
+      ['seen', value.int(2)],
+    ]),
+  );
 });
 
 test('an encrypted document that holds encrypted values is opened once', async () => {
@@ -109,9 +142,17 @@ test('one value that fails fails the whole document, with the same kind of error
   };
   const absent = value.encrypted(concat([RANDOM], new Uint8Array(16).fill(9), [TYPE.int], new Uint8Array(64)));
   for (const bad of [
-    flipped(good, -1), flipped(good, 18), flipped(good, 17), absent, value.encrypted(Uint8Array.of(1)), value.encrypted(new Uint8Array(18).fill(2)),
+    flipped(good, -1),
+    flipped(good, 18),
+    flipped(good, 17),
+    absent,
+    value.encrypted(Uint8Array.of(1)),
+    value.encrypted(new Uint8Array(18).fill(2)),
   ]) {
-    const bytes = document([['a', good], ['b', bad]]);
+    const bytes = document([
+      ['a', good],
+      ['b', bad],
+    ]);
     const theirs = await pair.theirs.decryptDocument(bytes);
     const ours = await pair.ours.decryptDocument(bytes);
     assert.equal(theirs.ok, false);
@@ -119,7 +160,7 @@ test('one value that fails fails the whole document, with the same kind of error
   }
 });
 
-test('the filter of a document names each key once, in libmongocrypt\'s order', async () => {
+test("the filter of a document names each key once, in libmongocrypt's order", async () => {
   const [{ Theirs }, { Ours }] = await Promise.all([import('./theirs.mjs'), import('./ours.mjs')]);
   const [theirs, ours] = [await Theirs.open(pair.peer, pair.providers), await Ours.open(pair.providers)];
   for (const side of [theirs, ours]) side.vault = keys.map((key) => key.document);

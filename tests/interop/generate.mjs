@@ -22,12 +22,24 @@ export class Random {
   }
 
   /** 0 to below `limit`. */
-  below(limit) { return Math.floor((this.uint32() / 2 ** 32) * limit); }
-  between(low, high) { return low + this.below(high - low + 1); }
-  chance(probability) { return this.uint32() < probability * 2 ** 32; }
-  pick(list) { return list[this.below(list.length)]; }
-  bytes(length) { return Uint8Array.from({ length }, () => this.uint32() & 0xff); }
-  bigint() { return BigInt.asIntN(64, (BigInt(this.uint32()) << 32n) | BigInt(this.uint32())); }
+  below(limit) {
+    return Math.floor((this.uint32() / 2 ** 32) * limit);
+  }
+  between(low, high) {
+    return low + this.below(high - low + 1);
+  }
+  chance(probability) {
+    return this.uint32() < probability * 2 ** 32;
+  }
+  pick(list) {
+    return list[this.below(list.length)];
+  }
+  bytes(length) {
+    return Uint8Array.from({ length }, () => this.uint32() & 0xff);
+  }
+  bigint() {
+    return BigInt.asIntN(64, (BigInt(this.uint32()) << 32n) | BigInt(this.uint32()));
+  }
 
   /** Mostly short, often at a block edge, rarely up to 64 KiB. */
   length() {
@@ -50,7 +62,9 @@ export class Random {
   }
 
   /** A field name: no NUL, sometimes empty, dotted or with a dollar sign. */
-  name() { return this.text(this.between(0, 12)); }
+  name() {
+    return this.text(this.between(0, 12));
+  }
 }
 
 const MAKERS = {
@@ -128,9 +142,23 @@ export function damagePayload(rng, payload) {
 /** A value of another type than `item`, for retyped fields. */
 function otherValue(rng, item) {
   const candidates = [
-    value.null(), value.int(0), value.int(1), value.long(0), value.long(7), value.double(0), value.string(''), value.string('x'),
-    value.bool(true), value.date(5n), value.object(document([])), value.array([]), value.array([value.string('n')]),
-    value.binData(rng.bytes(16), 4), value.binData(rng.bytes(160), 0), value.binData(rng.bytes(15), 4), value.binData(new Uint8Array(), 0),
+    value.null(),
+    value.int(0),
+    value.int(1),
+    value.long(0),
+    value.long(7),
+    value.double(0),
+    value.string(''),
+    value.string('x'),
+    value.bool(true),
+    value.date(5n),
+    value.object(document([])),
+    value.array([]),
+    value.array([value.string('n')]),
+    value.binData(rng.bytes(16), 4),
+    value.binData(rng.bytes(160), 0),
+    value.binData(rng.bytes(15), 4),
+    value.binData(new Uint8Array(), 0),
   ];
   return rng.pick(candidates.filter((candidate) => candidate.type !== item.type || !candidate.equals(item)));
 }
@@ -158,7 +186,8 @@ export function damageFields(rng, entries) {
   const [name, item] = entries[at];
   const without = entries.toSpliced(at, 1);
   switch (rng.below(6)) {
-    case 0: return { what: `remove ${name}`, entries: without };
+    case 0:
+      return { what: `remove ${name}`, entries: without };
     case 1: {
       const other = otherValue(rng, item);
       return { what: `retype ${name} to ${other.type}`, entries: entries.with(at, [name, other]) };
@@ -175,7 +204,8 @@ export function damageFields(rng, entries) {
       const extra = rng.pick(SPARE);
       return { what: `add '${extra}'`, entries: entries.toSpliced(rng.below(entries.length + 1), 0, [extra, otherValue(rng, value.minKey())]) };
     }
-    default: return { what: `move ${name}`, entries: without.toSpliced(rng.below(entries.length), 0, [name, item]) };
+    default:
+      return { what: `move ${name}`, entries: without.toSpliced(rng.below(entries.length), 0, [name, item]) };
   }
 }
 

@@ -10,7 +10,9 @@ import { unwrapKey } from './reference.mjs';
 
 let pair;
 
-before(async () => { pair = await Pair.start(); });
+before(async () => {
+  pair = await Pair.start();
+});
 after(() => pair?.stop());
 
 const shape = (bytes) => fields(bytes).map(([name, item]) => `${name}:${item.type}`);
@@ -28,19 +30,62 @@ function draws(ours, type, masterKey) {
 
 const VARIANTS = [
   ...Object.entries(MASTER_KEYS),
-  ['aws', [['key', 'alias/first'], ['region', 'eu-west-1']]],
-  ['aws', [['endpoint', 'https://KMS.example.com:443/path?query'], ['region', 'r'], ['key', 'k']]],
-  ['azure', [['keyVersion', '00'], ['keyName', 'n'], ['keyVaultEndpoint', 'https://v.vault.azure.net/']]],
-  ['gcp', [['endpoint', 'kms.googleapis.test:1234'], ['keyName', 'n'], ['keyVersion', '7'], ['keyRing', 'r'], ['location', 'l'], ['projectId', 'p']]],
-  ['kmip', [['delegated', value.bool(true)], ['keyId', '7'], ['endpoint', 'kmip.test:5698']]],
-  ['kmip', [['delegated', value.bool(false)], ['keyId', '8']]],
+  [
+    'aws',
+    [
+      ['key', 'alias/first'],
+      ['region', 'eu-west-1'],
+    ],
+  ],
+  [
+    'aws',
+    [
+      ['endpoint', 'https://KMS.example.com:443/path?query'],
+      ['region', 'r'],
+      ['key', 'k'],
+    ],
+  ],
+  [
+    'azure',
+    [
+      ['keyVersion', '00'],
+      ['keyName', 'n'],
+      ['keyVaultEndpoint', 'https://v.vault.azure.net/'],
+    ],
+  ],
+  [
+    'gcp',
+    [
+      ['endpoint', 'kms.googleapis.test:1234'],
+      ['keyName', 'n'],
+      ['keyVersion', '7'],
+      ['keyRing', 'r'],
+      ['location', 'l'],
+      ['projectId', 'p'],
+    ],
+  ],
+  [
+    'kmip',
+    [
+      ['delegated', value.bool(true)],
+      ['keyId', '7'],
+      ['endpoint', 'kmip.test:5698'],
+    ],
+  ],
+  [
+    'kmip',
+    [
+      ['delegated', value.bool(false)],
+      ['keyId', '8'],
+    ],
+  ],
 ];
 
 for (const [provider, masterKey] of VARIANTS) {
   const type = provider.split(':')[0];
   const names = masterKey.map(([name]) => name).join(', ') || 'nothing more';
   describe(`${provider} with ${names}`, () => {
-    test('the key document is libmongocrypt\'s, byte for byte', async () => {
+    test("the key document is libmongocrypt's, byte for byte", async () => {
       const keyAltNames = ['first', 'second', '', 'Zoë 🗝'];
       const keyMaterial = new Uint8Array(randomBytes(96));
       const before = Date.now();
@@ -57,7 +102,10 @@ for (const [provider, masterKey] of VARIANTS) {
     });
 
     test('a key that one side made is used by the other', async () => {
-      for (const [maker, user] of [['ours', 'theirs'], ['theirs', 'ours']]) {
+      for (const [maker, user] of [
+        ['ours', 'theirs'],
+        ['theirs', 'ours'],
+      ]) {
         const key = accept(await pair[maker].createDataKey(provider, { masterKey })).output;
         assert.deepEqual(shape(key), ['_id:5', 'keyMaterial:5', 'creationDate:9', 'updateDate:9', 'status:16', 'masterKey:3']);
         pair.setVault([key]);
@@ -69,7 +117,7 @@ for (const [provider, masterKey] of VARIANTS) {
   });
 }
 
-test('key material of one\'s own is what the wrapping holds, and random material differs each time', async () => {
+test("key material of one's own is what the wrapping holds, and random material differs each time", async () => {
   const keyMaterial = new Uint8Array(randomBytes(96));
   for (const side of ['ours', 'theirs']) {
     const key = accept(await pair[side].createDataKey('local', { keyMaterial })).output;
@@ -87,14 +135,72 @@ test('key material of one\'s own is what the wrapping holds, and random material
 const REFUSED = [
   ['aws without region', 'aws', { masterKey: [['key', 'k']] }],
   ['aws without key', 'aws', { masterKey: [['region', 'r']] }],
-  ['aws with a numeric key', 'aws', { masterKey: [['region', 'r'], ['key', value.int(1)]] }],
-  ['aws with an unknown field', 'aws', { masterKey: [['region', 'r'], ['key', 'k'], ['x', '1']] }],
-  ['aws with an endpoint that is no string', 'aws', { masterKey: [['region', 'r'], ['key', 'k'], ['endpoint', value.int(1)]] }],
+  [
+    'aws with a numeric key',
+    'aws',
+    {
+      masterKey: [
+        ['region', 'r'],
+        ['key', value.int(1)],
+      ],
+    },
+  ],
+  [
+    'aws with an unknown field',
+    'aws',
+    {
+      masterKey: [
+        ['region', 'r'],
+        ['key', 'k'],
+        ['x', '1'],
+      ],
+    },
+  ],
+  [
+    'aws with an endpoint that is no string',
+    'aws',
+    {
+      masterKey: [
+        ['region', 'r'],
+        ['key', 'k'],
+        ['endpoint', value.int(1)],
+      ],
+    },
+  ],
   ['azure without keyName', 'azure', { masterKey: [['keyVaultEndpoint', 'a.b']] }],
   ['azure without keyVaultEndpoint', 'azure', { masterKey: [['keyName', 'n']] }],
-  ['azure with a numeric keyVaultEndpoint', 'azure', { masterKey: [['keyName', 'n'], ['keyVaultEndpoint', value.int(1)]] }],
-  ['gcp without keyRing', 'gcp', { masterKey: [['projectId', 'p'], ['location', 'l'], ['keyName', 'n']] }],
-  ['gcp without projectId', 'gcp', { masterKey: [['keyRing', 'p'], ['location', 'l'], ['keyName', 'n']] }],
+  [
+    'azure with a numeric keyVaultEndpoint',
+    'azure',
+    {
+      masterKey: [
+        ['keyName', 'n'],
+        ['keyVaultEndpoint', value.int(1)],
+      ],
+    },
+  ],
+  [
+    'gcp without keyRing',
+    'gcp',
+    {
+      masterKey: [
+        ['projectId', 'p'],
+        ['location', 'l'],
+        ['keyName', 'n'],
+      ],
+    },
+  ],
+  [
+    'gcp without projectId',
+    'gcp',
+    {
+      masterKey: [
+        ['keyRing', 'p'],
+        ['location', 'l'],
+        ['keyName', 'n'],
+      ],
+    },
+  ],
   ['kmip with a delegated that is no bool', 'kmip', { masterKey: [['delegated', 'true']] }],
   ['local with a field', 'local', { masterKey: [['key', 'k']] }],
   ['a provider of no known type', 'vault', {}],
@@ -106,7 +212,15 @@ const REFUSED = [
   ['key material of 97 bytes', 'local', { keyMaterial: new Uint8Array(97) }],
   ['no key material at all in it', 'local', { keyMaterial: new Uint8Array(0) }],
   ...['nodots', 'a.b:', 'a b.c', 'a.b\r\nX: y', '[::1]:443', 'a.b:x', '', 'http://', 'a.b%zz', 'é.b'].map((endpoint) => [
-    `the endpoint ${JSON.stringify(endpoint)}`, 'aws', { masterKey: [['region', 'r'], ['key', 'k'], ['endpoint', endpoint]] },
+    `the endpoint ${JSON.stringify(endpoint)}`,
+    'aws',
+    {
+      masterKey: [
+        ['region', 'r'],
+        ['key', 'k'],
+        ['endpoint', endpoint],
+      ],
+    },
   ]),
 ];
 
@@ -127,7 +241,13 @@ const ENDPOINTS = ['a.b', 'a.b:443', 'https://a.b', 'https://A.b:1/', 'a.b/', 'a
 
 test('endpoints are stored the same way', async () => {
   for (const endpoint of ENDPOINTS) {
-    const options = { masterKey: [['region', 'r'], ['key', 'k'], ['endpoint', endpoint]] };
+    const options = {
+      masterKey: [
+        ['region', 'r'],
+        ['key', 'k'],
+        ['endpoint', endpoint],
+      ],
+    };
     const theirs = accept(await pair.theirs.createDataKey('aws', options), `libmongocrypt, ${endpoint}`);
     const ours = accept(await pair.ours.createDataKey('aws', options), `the package, ${endpoint}`);
     assert.equal(HEX(field(ours.output, 'masterKey').bytes), HEX(field(theirs.output, 'masterKey').bytes), endpoint);

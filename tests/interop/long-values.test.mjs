@@ -50,16 +50,28 @@ function withLent(replace) {
   for (const name of ['createCipheriv', 'createDecipheriv', 'createHmac']) {
     originals[name] = crypto[name];
     calls[name] = 0;
-    crypto[name] = (...args) => { calls[name] += 1; return replace(originals[name])(...args); };
+    crypto[name] = (...args) => {
+      calls[name] += 1;
+      return replace(originals[name])(...args);
+    };
   }
   syncBuiltinESMExports();
-  return { calls, restore() { Object.assign(crypto, originals); syncBuiltinESMExports(); } };
+  return {
+    calls,
+    restore() {
+      Object.assign(crypto, originals);
+      syncBuiltinESMExports();
+    },
+  };
 }
 
 test('a long value is left to Node, a short one is not', async () => {
   const lent = withLent((original) => original);
   try {
-    for (const [length, encrypted, decrypted] of [[100, [0, 0], [0, 0]], [20_000, [1, 2], [1, 1]]]) {
+    for (const [length, encrypted, decrypted] of [
+      [100, [0, 0], [0, 0]],
+      [20_000, [1, 2], [1, 1]],
+    ]) {
       const before = { ...lent.calls };
       const { payload } = accept(await pair.ours.encrypt(value.string('x'.repeat(length)), { algorithm: ALGORITHM.deterministic, keyId: key.keyId }));
       assert.deepEqual([lent.calls.createCipheriv - before.createCipheriv, lent.calls.createHmac - before.createHmac], encrypted);
@@ -73,10 +85,15 @@ test('a long value is left to Node, a short one is not', async () => {
 });
 
 test('a host that refuses is done without', async () => {
-  const lent = withLent(() => () => { throw new Error('not allowed here'); });
+  const lent = withLent(() => () => {
+    throw new Error('not allowed here');
+  });
   try {
     for (const length of [600, 20_000]) await checkLength(length);
-    assert.ok(Object.values(lent.calls).every((count) => count > 0), JSON.stringify(lent.calls));
+    assert.ok(
+      Object.values(lent.calls).every((count) => count > 0),
+      JSON.stringify(lent.calls),
+    );
   } finally {
     lent.restore();
   }

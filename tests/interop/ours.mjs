@@ -20,8 +20,8 @@ function boxedValue(bytes) {
 }
 
 const isRewrapOutput = (item) =>
-  item.type === TYPE.array
-    && fields(item.bytes).every(([, key]) => key.type === TYPE.object && field(key.bytes, 'keyMaterial') && field(key.bytes, 'masterKey'));
+  item.type === TYPE.array &&
+  fields(item.bytes).every(([, key]) => key.type === TYPE.object && field(key.bytes, 'keyMaterial') && field(key.bytes, 'masterKey'));
 
 /**
  * The `bson` package with a way around JavaScript values: RawValue and verbatim documents are written as they are, and
@@ -58,16 +58,24 @@ class FedVault {
     return (this.owner.feed ?? this.owner.vault.filter((key) => matches(filter, key))).map(verbatim);
   }
 
-  async insert(key) { this.inserted = bson.serialize(key); }
+  async insert(key) {
+    this.inserted = bson.serialize(key);
+  }
 
   async rewrapIf(id, expected, next) {
     this.rewrapped.push({ _id: toRaw(id), keyMaterial: toRaw(next.keyMaterial), masterKey: toRaw(next.masterKey) });
     return true;
   }
 
-  async addKeyAltName() { throw new Error('not part of these tests'); }
-  async removeKeyAltName() { throw new Error('not part of these tests'); }
-  async deleteKey() { throw new Error('not part of these tests'); }
+  async addKeyAltName() {
+    throw new Error('not part of these tests');
+  }
+  async removeKeyAltName() {
+    throw new Error('not part of these tests');
+  }
+  async deleteKey() {
+    throw new Error('not part of these tests');
+  }
 }
 
 export class Ours {
@@ -81,10 +89,12 @@ export class Ours {
 
   /** `options`: keyExpirationMs, callbacks by provider id, and what fakeKms takes for the providers without callbacks. */
   constructor(providers, { keyExpirationMs, callbacks = {}, ...kms }) {
-    const kmsProviders = Object.fromEntries(Object.entries(providers).map(([id, setting]) => {
-      const type = id.split(':')[0];
-      return [id, type === 'local' ? { key: setting } : (callbacks[id] ?? fakeKms(type, kms))];
-    }));
+    const kmsProviders = Object.fromEntries(
+      Object.entries(providers).map(([id, setting]) => {
+        const type = id.split(':')[0];
+        return [id, type === 'local' ? { key: setting } : (callbacks[id] ?? fakeKms(type, kms))];
+      }),
+    );
     const options = { kmsProviders, keyVaultStore: this.#store, ...(keyExpirationMs !== undefined && { keyExpirationMS: keyExpirationMs }) };
     // libmongocrypt has no rule about endpoints.
     const allowedEndpoints = ['*'];
@@ -110,7 +120,9 @@ export class Ours {
   encrypt(item, { algorithm, keyId, keyAltName }) {
     return this.#answer(async () => {
       const encrypted = await this.#raw.encrypt(item, {
-        algorithm, ...(keyId && { keyId: binaryOf(keyId, 4) }), ...(keyAltName !== undefined && { keyAltName }),
+        algorithm,
+        ...(keyId && { keyId: binaryOf(keyId, 4) }),
+        ...(keyAltName !== undefined && { keyAltName }),
       });
       return { payload: binary(toRaw(encrypted)).content };
     });
@@ -133,7 +145,9 @@ export class Ours {
     const js = bson.deserialize(document(masterKey.map(([name, item]) => [name, typeof item === 'string' ? value.string(item) : item])));
     return this.#answer(async () => {
       const id = await this.#plain.createDataKey(provider, {
-        ...(masterKey.length > 0 && { masterKey: js }), ...(keyAltNames && { keyAltNames }), ...(keyMaterial && { keyMaterial: Buffer.from(keyMaterial) }),
+        ...(masterKey.length > 0 && { masterKey: js }),
+        ...(keyAltNames && { keyAltNames }),
+        ...(keyMaterial && { keyMaterial: Buffer.from(keyMaterial) }),
       });
       return { output: this.#store.inserted, id: new Uint8Array(id.buffer) };
     });

@@ -8,15 +8,36 @@ import { Theirs } from './theirs.mjs';
 export const MASTER_KEYS = Object.freeze({
   local: [],
   'local:other': [],
-  aws: [['region', 'us-east-1'], ['key', 'arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab']],
-  'aws:eu': [['region', 'eu-central-1'], ['key', 'alias/csfle'], ['endpoint', 'kms.example.org:8443']],
-  azure: [['keyVaultEndpoint', 'vault-one.vault.azure.net'], ['keyName', 'key-one']],
-  gcp: [['projectId', 'project'], ['location', 'global'], ['keyRing', 'ring'], ['keyName', 'key']],
+  aws: [
+    ['region', 'us-east-1'],
+    ['key', 'arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab'],
+  ],
+  'aws:eu': [
+    ['region', 'eu-central-1'],
+    ['key', 'alias/csfle'],
+    ['endpoint', 'kms.example.org:8443'],
+  ],
+  azure: [
+    ['keyVaultEndpoint', 'vault-one.vault.azure.net'],
+    ['keyName', 'key-one'],
+  ],
+  gcp: [
+    ['projectId', 'project'],
+    ['location', 'global'],
+    ['keyRing', 'ring'],
+    ['keyName', 'key'],
+  ],
   kmip: [['keyId', '42']],
 });
 
 export const providersOf = () => ({
-  local: new Uint8Array(randomBytes(96)), 'local:other': new Uint8Array(randomBytes(96)), aws: true, 'aws:eu': true, azure: true, gcp: true, kmip: true,
+  local: new Uint8Array(randomBytes(96)),
+  'local:other': new Uint8Array(randomBytes(96)),
+  aws: true,
+  'aws:eu': true,
+  azure: true,
+  gcp: true,
+  kmip: true,
 });
 
 export const keyIdOf = (key) => binary(field(key, '_id')).content;

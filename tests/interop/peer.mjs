@@ -26,7 +26,9 @@ export class Peer {
 
   constructor(python = testPython()) {
     this.#child = spawn(python, ['-u', SCRIPT], { stdio: ['pipe', 'pipe', 'pipe'] });
-    this.#child.stderr.on('data', (text) => { this.#stderr += text; });
+    this.#child.stderr.on('data', (text) => {
+      this.#stderr += text;
+    });
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
       const { id, ...answer } = JSON.parse(line);
       this.#waiting.get(id)?.resolve(answer);
@@ -83,7 +85,9 @@ export class Peer {
 
   async stop() {
     this.#child.stdin.end();
-    await new Promise((resolve) => { this.#child.once('close', resolve); });
+    await new Promise((resolve) => {
+      this.#child.once('close', resolve);
+    });
   }
 }
 

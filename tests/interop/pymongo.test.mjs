@@ -65,11 +65,22 @@ async function tlsProxy(target) {
 async function pymongo(kmsProviders, steps) {
   const child = spawn(testPython(), [SCRIPT], { stdio: ['pipe', 'pipe', 'pipe'] });
   const output = { stdout: '', stderr: '' };
-  for (const stream of ['stdout', 'stderr']) child[stream].on('data', (text) => { output[stream] += text; });
-  child.stdin.end(JSON.stringify({
-    uri: process.env.TEST_MONGODB_URI, keyVault, kmsProviders: toBase64(bson.serialize(kmsProviders)), caFile: join(folder, 'cert.pem'), steps,
-  }));
-  const status = await new Promise((resolve) => { child.once('close', resolve); });
+  for (const stream of ['stdout', 'stderr'])
+    child[stream].on('data', (text) => {
+      output[stream] += text;
+    });
+  child.stdin.end(
+    JSON.stringify({
+      uri: process.env.TEST_MONGODB_URI,
+      keyVault,
+      kmsProviders: toBase64(bson.serialize(kmsProviders)),
+      caFile: join(folder, 'cert.pem'),
+      steps,
+    }),
+  );
+  const status = await new Promise((resolve) => {
+    child.once('close', resolve);
+  });
   assert.equal(status, 0, output.stderr);
   return JSON.parse(output.stdout);
 }
@@ -86,7 +97,10 @@ const person = (index) => ({
   _id: index,
   name: `Person ${index}`,
   ssn: `${100 + index}-55-${5000 + index}`,
-  records: [{ code: index, note: `note ${index}` }, { code: -index, note: '' }],
+  records: [
+    { code: index, note: `note ${index}` },
+    { code: -index, note: '' },
+  ],
   born: new Date(Date.UTC(1950 + index, 1, 2)),
   insurance: { policy: bson.Long.fromNumber(2 ** 40 + index), active: index % 2 === 0 },
 });
@@ -128,9 +142,15 @@ test('after our rewrap from local to AWS, pymongo with AWS alone reads everythin
   assert.equal(bulkWriteResult.modifiedCount, 2);
   assert.deepEqual(await readByPymongo(AWS), expected());
   const [key] = await pymongo(AWS, [{ do: 'getKeyByAltName', name: 'identity' }]);
-  assert.deepEqual(fields(fromBase64(key)).map(([name]) => name), ['_id', 'keyAltNames', 'keyMaterial', 'creationDate', 'updateDate', 'status', 'masterKey']);
+  assert.deepEqual(
+    fields(fromBase64(key)).map(([name]) => name),
+    ['_id', 'keyAltNames', 'keyMaterial', 'creationDate', 'updateDate', 'status', 'masterKey'],
+  );
   const masterKey = field(fromBase64(key), 'masterKey');
-  assert.deepEqual(fields(masterKey.bytes).map(([name]) => name), ['provider', 'region', 'key', 'endpoint']);
+  assert.deepEqual(
+    fields(masterKey.bytes).map(([name]) => name),
+    ['provider', 'region', 'key', 'endpoint'],
+  );
   const old = oursLocal();
   const [first] = await client.db(database).collection('people').find().toArray();
   await assert.rejects(old.decrypt(first.ssn), { code: 'KMS_PROVIDER_NOT_CONFIGURED' });
@@ -139,10 +159,13 @@ test('after our rewrap from local to AWS, pymongo with AWS alone reads everythin
 
 test('deterministic values still match: pymongo encrypts the same value to the same bytes', async () => {
   const { ssn } = person(7);
-  const [payload] = await pymongo(
-    AWS, [{ do: 'encrypt', value: toBase64(bson.serialize({ v: ssn })), algorithm: ALGORITHM.deterministic, keyAltName: 'identity' }],
-  );
-  const found = await client.db(database).collection('people').findOne({ ssn: new bson.Binary(fromBase64(payload), 6) });
+  const [payload] = await pymongo(AWS, [
+    { do: 'encrypt', value: toBase64(bson.serialize({ v: ssn })), algorithm: ALGORITHM.deterministic, keyAltName: 'identity' },
+  ]);
+  const found = await client
+    .db(database)
+    .collection('people')
+    .findOne({ ssn: new bson.Binary(fromBase64(payload), 6) });
   assert.equal(found?._id, 7);
 });
 
@@ -160,7 +183,7 @@ test('keys that pymongo creates in the KMS, and values it encrypts, open here', 
   encryption.close();
 });
 
-test('after pymongo\'s rewrap from AWS back to local, the package with the local key alone reads everything', async () => {
+test("after pymongo's rewrap from AWS back to local, the package with the local key alone reads everything", async () => {
   const [modified] = await pymongo({ ...LOCAL, ...AWS }, [{ do: 'rewrap', provider: 'local' }]);
   assert.equal(modified, 3);
   const encryption = oursLocal();
@@ -168,5 +191,8 @@ test('after pymongo\'s rewrap from AWS back to local, the package with the local
   const opened = await encryption.decryptDocuments(stored);
   encryption.close();
   // promoteLongs reads the policy number as a number on both sides.
-  assert.deepEqual(opened, originals.map((document) => bson.deserialize(bson.serialize(document))));
+  assert.deepEqual(
+    opened,
+    originals.map((document) => bson.deserialize(bson.serialize(document))),
+  );
 });

@@ -7,9 +7,27 @@ const decoder = new TextDecoder('utf-8', { fatal: true });
 
 /** Element type bytes, by the names the published corpus uses. */
 export const TYPE = Object.freeze({
-  double: 0x01, string: 0x02, object: 0x03, array: 0x04, binData: 0x05, undefined: 0x06, objectId: 0x07, bool: 0x08,
-  date: 0x09, null: 0x0a, regex: 0x0b, dbPointer: 0x0c, javascript: 0x0d, symbol: 0x0e, javascriptWithScope: 0x0f,
-  int: 0x10, timestamp: 0x11, long: 0x12, decimal: 0x13, minKey: 0xff, maxKey: 0x7f,
+  double: 0x01,
+  string: 0x02,
+  object: 0x03,
+  array: 0x04,
+  binData: 0x05,
+  undefined: 0x06,
+  objectId: 0x07,
+  bool: 0x08,
+  date: 0x09,
+  null: 0x0a,
+  regex: 0x0b,
+  dbPointer: 0x0c,
+  javascript: 0x0d,
+  symbol: 0x0e,
+  javascriptWithScope: 0x0f,
+  int: 0x10,
+  timestamp: 0x11,
+  long: 0x12,
+  decimal: 0x13,
+  minKey: 0xff,
+  maxKey: 0x7f,
 });
 
 /** One BSON value: its element type byte and the bytes that follow the field name. */
@@ -153,7 +171,7 @@ export function binary(item) {
 export function split(given) {
   const bytes = plain(given);
   const out = [];
-  for (let offset = 0; offset < bytes.length;) {
+  for (let offset = 0; offset < bytes.length; ) {
     const length = new DataView(bytes.buffer, bytes.byteOffset + offset).getInt32(0, true);
     out.push(bytes.slice(offset, offset + length));
     offset += length;
@@ -192,8 +210,12 @@ class Reader {
     return this.offset - length;
   }
 
-  byte() { return this.view.getUint8(this.take(1)); }
-  int32() { return this.view.getInt32(this.take(4), true); }
+  byte() {
+    return this.view.getUint8(this.take(1));
+  }
+  int32() {
+    return this.view.getInt32(this.take(4), true);
+  }
 
   cstring() {
     const end = this.bytes.indexOf(0, this.offset);
@@ -241,9 +263,13 @@ class Reader {
     else if (type === TYPE.string || type === TYPE.javascript || type === TYPE.symbol) this.skipString();
     else if (type === TYPE.object || type === TYPE.array) this.skipDocument();
     else if (type === TYPE.binData) this.skipBinary();
-    else if (type === TYPE.regex) { this.cstring(); this.cstring(); }
-    else if (type === TYPE.dbPointer) { this.skipString(); this.take(12); }
-    else if (type === TYPE.javascriptWithScope) this.skipCodeWithScope();
+    else if (type === TYPE.regex) {
+      this.cstring();
+      this.cstring();
+    } else if (type === TYPE.dbPointer) {
+      this.skipString();
+      this.take(12);
+    } else if (type === TYPE.javascriptWithScope) this.skipCodeWithScope();
     else throw new RangeError(`unknown element type ${type}`);
     if (type === TYPE.bool && this.bytes[this.offset - 1] > 1) throw new RangeError('bool of another value than 0 and 1');
   }

@@ -25,15 +25,19 @@ test('the reference reproduces the published deterministic vector', () => {
     c4f4c08c1446e4988f9be7777e3e972e2daae43317512fdfd5ff923009618709210d12f492bf2bf460cb2064c01a5bc2
     f8756348881d2fe44ac190afa574b2c532025925d3518b1660fcaedc8a076ee059766c367da3375a17112206cc45e539`);
   const payload = encryptValue(value.string('test'), { kind: DETERMINISTIC, keyId: new Uint8Array(16), material });
-  assert.equal(HEX(payload), HEX(fromBase64(
-    'AQAAAAAAAAAAAAAAAAAAAAACz0ZOLuuhEYi807ZXTdhbqhLaS2/t9wLifJnnNYwiw79d75QYIZ6M/aYC1h9nCzCjZ7pGUpAuNnkUhnIXM3PjrA==',
-  )));
+  assert.equal(
+    HEX(payload),
+    HEX(fromBase64('AQAAAAAAAAAAAAAAAAAAAAACz0ZOLuuhEYi807ZXTdhbqhLaS2/t9wLifJnnNYwiw79d75QYIZ6M/aYC1h9nCzCjZ7pGUpAuNnkUhnIXM3PjrA==')),
+  );
 });
 
 test('the reference reproduces the known answer of libmongocrypt, mcgrew.json', () => {
   // Key bytes 00 to 3f and a zero third part; draft-mcgrew-aead-aes-cbc-hmac-sha2, AEAD_AES_256_CBC_HMAC_SHA_512, is the
   // same construction with the same inputs, whose tag RFC 7518 appendix B.3 lists.
-  const material = concat(Uint8Array.from({ length: 64 }, (_, index) => index), new Uint8Array(32));
+  const material = concat(
+    Uint8Array.from({ length: 64 }, (_, index) => index),
+    new Uint8Array(32),
+  );
   const text = new TextEncoder().encode(
     'A cipher system must not be required to be secret, and it must be able to fall into the hands of the enemy without inconvenience',
   );

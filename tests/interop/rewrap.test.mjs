@@ -14,7 +14,9 @@ const PROBE = value.string('unchanged');
 
 let pair;
 
-before(async () => { pair = await Pair.start(); });
+before(async () => {
+  pair = await Pair.start();
+});
 after(() => pair?.stop());
 
 /** The key document as the driver leaves it in the vault. */
@@ -32,7 +34,10 @@ describe('rewrapped keys hold the same material and open on the other side', () 
   for (const from of PROVIDERS) {
     for (const to of PROVIDERS) {
       test(`${from} to ${to}`, async () => {
-        for (const [maker, reader] of [['ours', 'theirs'], ['theirs', 'ours']]) {
+        for (const [maker, reader] of [
+          ['ours', 'theirs'],
+          ['theirs', 'ours'],
+        ]) {
           // A name per case: libmongocrypt's cache takes a key of a known name for the cached one (csfle-format.md 5.9).
           const name = `${from} ${to} ${maker}`;
           const key = await pair.dataKey(reader, from, [name]);
@@ -50,7 +55,7 @@ describe('rewrapped keys hold the same material and open on the other side', () 
   }
 });
 
-test('the stored master key is libmongocrypt\'s, byte for byte, and so is a local wrapping', async () => {
+test("the stored master key is libmongocrypt's, byte for byte, and so is a local wrapping", async () => {
   for (const to of PROVIDERS) {
     const key = await pair.dataKey('theirs', 'gcp');
     pair.setVault([key.document]);

@@ -21,7 +21,14 @@ export function canonicalRegex(item) {
   if (item.type !== TYPE.regex) return item;
   const pattern = item.bytes.indexOf(0) + 1;
   const options = item.bytes.subarray(pattern, -1);
-  return new RawValue(TYPE.regex, concat(item.bytes.subarray(0, pattern), OPTIONS.filter((option) => options.includes(option)), [0]));
+  return new RawValue(
+    TYPE.regex,
+    concat(
+      item.bytes.subarray(0, pattern),
+      OPTIONS.filter((option) => options.includes(option)),
+      [0],
+    ),
+  );
 }
 
 const CUT_TYPES = new Set([TYPE.javascript, TYPE.dbPointer, TYPE.javascriptWithScope]);
@@ -42,12 +49,15 @@ export function rewritten(item) {
   return new RawValue(item.type, item.type === TYPE.javascriptWithScope ? concat(int32(body.length + 4), body) : body);
 }
 
-export const rewrittenDocument = (bytes) => document(fields(bytes, LATIN1).map(([name, item]) => [name, rewritten(item)]), LATIN1);
+export const rewrittenDocument = (bytes) =>
+  document(
+    fields(bytes, LATIN1).map(([name, item]) => [name, rewritten(item)]),
+    LATIN1,
+  );
 
 /** What is wrong between two byte strings, or undefined. */
-export const differ = (actual, expected, what) => (HEX(actual) === HEX(expected)
-  ? undefined
-  : `${what}: ${HEX(actual).slice(0, 400)} is not ${HEX(expected).slice(0, 400)}`);
+export const differ = (actual, expected, what) =>
+  HEX(actual) === HEX(expected) ? undefined : `${what}: ${HEX(actual).slice(0, 400)} is not ${HEX(expected).slice(0, 400)}`;
 
 /** As `differ`, for what libmongocrypt has copied. */
 export function differBeyondCopying(actual, expected, what) {

@@ -2,7 +2,10 @@
 import { concat, document, fromHex, int32, RawValue, TYPE, value } from './raw-bson.mjs';
 
 const bytes = (length, start = 0) => Uint8Array.from({ length }, (_, index) => (start + index * 7) & 0xff);
-const scope = document([['x', value.int(1)], ['s', value.string('scope')]]);
+const scope = document([
+  ['x', value.int(1)],
+  ['s', value.string('scope')],
+]);
 const nested = document([
   ['_id', value.objectId(bytes(12))],
   ['list', value.array([value.int(1), value.string('two'), value.object(document([['three', value.null()]]))])],
@@ -23,16 +26,26 @@ export const ENCRYPTABLE = Object.freeze({
     deterministic: true,
     values: [
       ...[0, 1, 3, 5, 7, 8, 9, 128, 255].map((subtype) => value.binData(bytes(9, subtype), subtype)),
-      value.binData(new Uint8Array()), value.binDataOld(bytes(4)), value.uuid(bytes(16)), value.binData(bytes(1000)),
+      value.binData(new Uint8Array()),
+      value.binDataOld(bytes(4)),
+      value.uuid(bytes(16)),
+      value.binData(bytes(1000)),
     ],
   },
   objectId: { deterministic: true, values: [value.objectId(bytes(12)), value.objectId(new Uint8Array(12))] },
   bool: { deterministic: false, values: [value.bool(true), value.bool(false)] },
   date: { deterministic: true, values: [0n, 12345n, -1n, -(2n ** 63n), 2n ** 63n - 1n].map(value.date) },
-  regex: { deterministic: true, values: [
-    value.regex('.*'), value.regex('', ''), value.regex('^ü+$', 'imsx'), value.regex('a', 'ism'), value.regex('a', 'xkii'),
-    value.regex('a', 'uxsmli'),
-  ] },
+  regex: {
+    deterministic: true,
+    values: [
+      value.regex('.*'),
+      value.regex('', ''),
+      value.regex('^ü+$', 'imsx'),
+      value.regex('a', 'ism'),
+      value.regex('a', 'xkii'),
+      value.regex('a', 'uxsmli'),
+    ],
+  },
   dbPointer: { deterministic: true, values: [value.dbPointer('db.example', bytes(12, 3)), value.dbPointer('', bytes(12))] },
   javascript: { deterministic: true, values: [value.javascript('x=1'), value.javascript('')] },
   symbol: { deterministic: true, values: [value.symbol('mongodb-symbol'), value.symbol('')] },

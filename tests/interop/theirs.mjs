@@ -3,7 +3,10 @@
 import { binary, boxed, document, field, fields, unboxed, value } from './raw-bson.mjs';
 
 const CREDENTIALS = {
-  aws: () => [['accessKeyId', value.string('test')], ['secretAccessKey', value.string('test')]],
+  aws: () => [
+    ['accessKeyId', value.string('test')],
+    ['secretAccessKey', value.string('test')],
+  ],
   azure: () => [['accessToken', value.string('test')]],
   gcp: () => [['accessToken', value.string('test')]],
   kmip: () => [['endpoint', value.string('kmip.example:5696')]],
@@ -11,11 +14,13 @@ const CREDENTIALS = {
 
 /** kmsProviders as BSON: a local provider by its 96 bytes, any other by `true`. */
 export function providersDocument(providers) {
-  return document(Object.entries(providers).map(([id, setting]) => {
-    const type = id.split(':')[0];
-    const inner = type === 'local' ? [['key', value.binData(setting)]] : CREDENTIALS[type]();
-    return [id, value.object(document(inner))];
-  }));
+  return document(
+    Object.entries(providers).map(([id, setting]) => {
+      const type = id.split(':')[0];
+      const inner = type === 'local' ? [['key', value.binData(setting)]] : CREDENTIALS[type]();
+      return [id, value.object(document(inner))];
+    }),
+  );
 }
 
 /** The masterKey document of `{provider, ...fields}` where fields are RawValues or strings. */
@@ -46,7 +51,12 @@ export class Theirs {
 
   async encrypt(item, { algorithm, keyId, keyAltName, random }) {
     const answer = await this.engine.run('encrypt', {
-      input: boxed(item), algorithm, keyId, random, keyAltNames: keyAltName === undefined ? [] : [keyAltName], ...this.#keys(),
+      input: boxed(item),
+      algorithm,
+      keyId,
+      random,
+      keyAltNames: keyAltName === undefined ? [] : [keyAltName],
+      ...this.#keys(),
     });
     return answer.ok ? { ...answer, payload: binary(unboxed(answer.output)).content } : answer;
   }
@@ -69,12 +79,17 @@ export class Theirs {
   /** The new wrappings of every key that is fed, as `[{_id, keyMaterial, masterKey}]`. */
   async rewrap(provider, masterKey, { random } = {}) {
     const answer = await this.engine.run('rewrap', {
-      input: document([]), keys: this.feed ?? this.vault, random, ...this.kms,
+      input: document([]),
+      keys: this.feed ?? this.vault,
+      random,
+      ...this.kms,
       ...(provider && { masterKey: masterKeyDocument(provider, masterKey) }),
     });
     if (!answer.ok || answer.output === null) return { ...answer, keys: [] };
     const keys = fields(unboxed(answer.output).bytes).map(([, item]) => ({
-      _id: field(item.bytes, '_id'), keyMaterial: field(item.bytes, 'keyMaterial'), masterKey: field(item.bytes, 'masterKey'),
+      _id: field(item.bytes, '_id'),
+      keyMaterial: field(item.bytes, 'keyMaterial'),
+      masterKey: field(item.bytes, 'masterKey'),
     }));
     return { ...answer, keys };
   }

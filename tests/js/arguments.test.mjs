@@ -8,7 +8,10 @@ import { DETERMINISTIC, failsWith, keyBytes, localEncryption, padKms, RANDOM } f
 
 const store = new MemoryKeyVaultStore();
 const kmsProviders = { local: { key: keyBytes('local') } };
-const construct = (options, client = null) => () => new ClientEncryption(client, { keyVaultStore: store, kmsProviders, ...options });
+const construct =
+  (options, client = null) =>
+  () =>
+    new ClientEncryption(client, { keyVaultStore: store, kmsProviders, ...options });
 const encryption = localEncryption({ store });
 const keyId = await encryption.createDataKey('local', { keyAltNames: ['name'] });
 
@@ -31,7 +34,11 @@ test('a local master key may be bytes, a Buffer, a BSON binary or base64 text', 
 
 test('a local master key of another length is refused with the length found', async () => {
   for (const [key, length] of [
-    [Buffer.alloc(95), 95], [new Uint8Array(0), 0], [new Binary(Buffer.alloc(97)), 97], [Buffer.alloc(32, 7).toString('base64'), 32], ['', 0],
+    [Buffer.alloc(95), 95],
+    [new Uint8Array(0), 0],
+    [new Binary(Buffer.alloc(97)), 97],
+    [Buffer.alloc(32, 7).toString('base64'), 32],
+    ['', 0],
   ]) {
     const error = await failsWith('ARGUMENT_INVALID', construct({ kmsProviders: { local: { key } } }));
     assert.equal(error.details.length, length);
@@ -63,8 +70,11 @@ test('options of the constructor are checked by name and kind', async () => {
   }
   construct({ tlsOptions: undefined })().close();
   const numbers = {
-    keyExpirationMS: [-1, 1.5, NaN, Infinity, '60000'], maxCachedKeys: [0, -1, '5', 2 ** 32], kmsConcurrency: [0, 1.5],
-    kmsTimeoutMS: [0, -5, Infinity, 2 ** 31], kmsRetries: [-1, '3'],
+    keyExpirationMS: [-1, 1.5, NaN, Infinity, '60000'],
+    maxCachedKeys: [0, -1, '5', 2 ** 32],
+    kmsConcurrency: [0, 1.5],
+    kmsTimeoutMS: [0, -5, Infinity, 2 ** 31],
+    kmsRetries: [-1, '3'],
   };
   for (const [name, values] of Object.entries(numbers)) {
     for (const value of values) assert.equal((await failsWith('ARGUMENT_INVALID', construct({ [name]: value }))).details.argument, name);
@@ -87,7 +97,10 @@ test('a key vault store must have the methods of one', async () => {
 test('without a key vault only work that needs none is possible', async () => {
   const alone = new ClientEncryption(null, { kmsProviders });
   for (const work of [
-    () => alone.createDataKey('local'), () => alone.getKey(keyId), () => alone.encrypt(1, { algorithm: RANDOM, keyId }), async () => alone.getKeys(),
+    () => alone.createDataKey('local'),
+    () => alone.getKey(keyId),
+    () => alone.encrypt(1, { algorithm: RANDOM, keyId }),
+    async () => alone.getKeys(),
     () => alone.rewrapManyDataKey({}),
   ]) {
     await failsWith('ARGUMENT_INVALID', work);
@@ -126,22 +139,31 @@ test('a provider inside masterKey does not override the argument', async () => {
 test('encrypt checks how the key is named', async () => {
   const algorithm = RANDOM;
   for (const options of [
-    { algorithm }, { algorithm, keyId, keyAltName: 'name' }, { algorithm, keyId: 'text' }, { algorithm, keyId: new ObjectId() },
-    { algorithm, keyId: new Binary(Buffer.alloc(16), 0) }, { algorithm, keyId: new Binary(Buffer.alloc(15), 4) }, { algorithm, keyId: null },
+    { algorithm },
+    { algorithm, keyId, keyAltName: 'name' },
+    { algorithm, keyId: 'text' },
+    { algorithm, keyId: new ObjectId() },
+    { algorithm, keyId: new Binary(Buffer.alloc(16), 0) },
+    { algorithm, keyId: new Binary(Buffer.alloc(15), 4) },
+    { algorithm, keyId: null },
   ]) {
     await failsWith('KEY_REFERENCE_INVALID', () => encryption.encrypt(1, options));
   }
-  for (const keyAltName of [5, {}, ['name']]) await assert.rejects(
-    () => encryption.encrypt(1, { algorithm, keyAltName }),
-    (error) => /^(KEY_ALT_NAME_INVALID|KEY_REFERENCE_INVALID|OPTION_INVALID)$/.test(error.code),
-  );
+  for (const keyAltName of [5, {}, ['name']])
+    await assert.rejects(
+      () => encryption.encrypt(1, { algorithm, keyAltName }),
+      (error) => /^(KEY_ALT_NAME_INVALID|KEY_REFERENCE_INVALID|OPTION_INVALID)$/.test(error.code),
+    );
   for (const options of [undefined, null, 'x']) await failsWith('ARGUMENT_INVALID', () => encryption.encrypt(1, options));
   await encryption.encrypt(1, { algorithm, keyId, keyAltName: undefined });
 });
 
 test('encrypt checks the algorithm and refuses options of Queryable Encryption', async () => {
   for (const algorithm of [undefined, '', 'AES', 5, null])
-    await assert.rejects(() => encryption.encrypt(1, { algorithm, keyId }), (error) => /^(ALGORITHM_UNSUPPORTED|OPTION_INVALID)$/.test(error.code));
+    await assert.rejects(
+      () => encryption.encrypt(1, { algorithm, keyId }),
+      (error) => /^(ALGORITHM_UNSUPPORTED|OPTION_INVALID)$/.test(error.code),
+    );
   for (const algorithm of ['Indexed', 'Unindexed', 'Range', 'String'])
     await failsWith('ALGORITHM_QUERYABLE', () => encryption.encrypt(1, { algorithm, keyId }));
   for (const more of [{ contentionFactor: 1 }, { queryType: 'equality' }, { rangeOptions: {} }])
@@ -152,7 +174,9 @@ test('encrypt checks the algorithm and refuses options of Queryable Encryption',
 test('key ids of every method must be UUIDs, names strings', async () => {
   for (const id of [undefined, null, 'text', keyId.toHexString(), new ObjectId(), new Binary(Buffer.alloc(16), 3), Buffer.alloc(16)]) {
     for (const work of [
-      (one) => encryption.getKey(one), (one) => encryption.deleteKey(one), (one) => encryption.addKeyAltName(one, 'x'),
+      (one) => encryption.getKey(one),
+      (one) => encryption.deleteKey(one),
+      (one) => encryption.addKeyAltName(one, 'x'),
       (one) => encryption.removeKeyAltName(one, 'x'),
     ]) {
       await failsWith('KEY_REFERENCE_INVALID', () => work(id));
@@ -160,8 +184,11 @@ test('key ids of every method must be UUIDs, names strings', async () => {
   }
   for (const name of [undefined, null, 5, ['x']]) {
     for (const work of [
-      (one) => encryption.getKeyByAltName(one), (one) => encryption.addKeyAltName(keyId, one), (one) => encryption.removeKeyAltName(keyId, one),
-    ]) await failsWith('KEY_ALT_NAME_INVALID', () => work(name));
+      (one) => encryption.getKeyByAltName(one),
+      (one) => encryption.addKeyAltName(keyId, one),
+      (one) => encryption.removeKeyAltName(keyId, one),
+    ])
+      await failsWith('KEY_ALT_NAME_INVALID', () => work(name));
   }
 });
 
@@ -192,8 +219,13 @@ test('a value of another major version of the BSON library is HOST_BSON_MISMATCH
 });
 
 test('key ids and ciphertexts of another major version are taken: only their bytes matter', async () => {
-  const foreign = (value) =>
-    ({ _bsontype: 'Binary', [Symbol.for('@@mdb.bson.version')]: 5, sub_type: value.sub_type, buffer: value.buffer, position: value.position });
+  const foreign = (value) => ({
+    _bsontype: 'Binary',
+    [Symbol.for('@@mdb.bson.version')]: 5,
+    sub_type: value.sub_type,
+    buffer: value.buffer,
+    position: value.position,
+  });
   const encrypted = await encryption.encrypt('x', { algorithm: DETERMINISTIC, keyId: foreign(keyId) });
   assert.equal(await encryption.decrypt(foreign(encrypted)), 'x');
   assert.equal((await encryption.getKey(foreign(keyId))).keyAltNames[0], 'name');
@@ -201,7 +233,13 @@ test('key ids and ciphertexts of another major version are taken: only their byt
 
 test('the BSON library can be passed in', async () => {
   let serialized = 0;
-  const counting = { ...bson, serialize: (...args) => { serialized += 1; return bson.serialize(...args); } };
+  const counting = {
+    ...bson,
+    serialize: (...args) => {
+      serialized += 1;
+      return bson.serialize(...args);
+    },
+  };
   const other = localEncryption({ store, bson: counting });
   const id = await other.createDataKey('local');
   assert.ok(id instanceof bson.UUID);
@@ -229,10 +267,23 @@ test('a ClientEncryption can be disposed of with Symbol.dispose', async () => {
 
 test('rules that would encrypt nothing are refused', async () => {
   const rule = { algorithm: RANDOM, keyAltName: 'a' };
-  class Rules { get ssn() { return rule; } }
+  class Rules {
+    get ssn() {
+      return rule;
+    }
+  }
   for (const fields of [
-    {}, [], new Map([['ssn', rule]]), new Set(), Promise.resolve({ ssn: rule }), new Date(), new Rules(), Object.create({ ssn: rule }),
-    { 'visits.$[].note': rule }, { 'a[].b': rule }, { 'a.$.b': rule },
+    {},
+    [],
+    new Map([['ssn', rule]]),
+    new Set(),
+    Promise.resolve({ ssn: rule }),
+    new Date(),
+    new Rules(),
+    Object.create({ ssn: rule }),
+    { 'visits.$[].note': rule },
+    { 'a[].b': rule },
+    { 'a.$.b': rule },
   ])
     await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields }));
   await failsWith('OPTION_INVALID', () => encryption.encryptDocument({ ssn: 'secret' }, { fields: { ssn: rule }, feilds: {} }));
@@ -261,7 +312,10 @@ test('options that write or destroy accept only true and false, no text', async 
 
 test('the error for a misspelt option suggests the most similar option', async () => {
   for (const [misspelt, meant] of [
-    ['keyVaultNamspace', 'keyVaultNamespace'], ['kmsTimeoutMs', 'kmsTimeoutMS'], ['sigal', 'signal'], ['trustedMasterKey', 'trustedMasterKeys'],
+    ['keyVaultNamspace', 'keyVaultNamespace'],
+    ['kmsTimeoutMs', 'kmsTimeoutMS'],
+    ['sigal', 'signal'],
+    ['trustedMasterKey', 'trustedMasterKeys'],
   ])
     assert.match((await failsWith('OPTION_INVALID', construct({ [misspelt]: 1 }))).message, new RegExp(`did you mean \`${meant}\`\\?`));
   assert.doesNotMatch((await failsWith('OPTION_INVALID', construct({ tlsOptions: 1 }))).message, /did you mean/);
@@ -275,7 +329,8 @@ test('methods work detached from their object, and decryptDocument refuses an ar
   assert.deepEqual(await Promise.all(encrypted.map(decryptDocument)), [{ ssn: '1' }, { ssn: '2' }]);
   assert.equal(await decrypt(await encrypt('x', fields.ssn)), 'x');
   for (const [many, advice] of [
-    [encrypted, /decryptDocuments\(documents\)/], [{ toArray: async () => encrypted }, /decryptDocuments\(await cursor\.toArray\(\)\)/],
+    [encrypted, /decryptDocuments\(documents\)/],
+    [{ toArray: async () => encrypted }, /decryptDocuments\(await cursor\.toArray\(\)\)/],
   ])
     assert.match((await failsWith('ARGUMENT_INVALID', () => decryptDocument(many))).message, advice);
   await failsWith('ARGUMENT_INVALID', () => encryptDocument([{ ssn: '1' }], { fields }));

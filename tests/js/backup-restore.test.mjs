@@ -18,14 +18,18 @@ async function lost() {
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   const { provider, ...masterKey } = aws;
   const ids = [
-    await encryption.createDataKey('local'), await encryption.createDataKey(provider, { masterKey }),
+    await encryption.createDataKey('local'),
+    await encryption.createDataKey(provider, { masterKey }),
     await encryption.createDataKey(provider, { masterKey }),
   ];
   encryption.close();
   kmsProviders.aws.asked.length = 0;
   const empty = new MemoryKeyVaultStore();
   return {
-    documents: await store.find({}), kmsProviders, keyVault: empty, ids: ids.map((id) => id.toHexString(true)),
+    documents: await store.find({}),
+    kmsProviders,
+    keyVault: empty,
+    ids: ids.map((id) => id.toHexString(true)),
     stored: async () => (await empty.find({})).length,
   };
 }
@@ -54,14 +58,20 @@ describe('a restore of keys that are gone', () => {
     }
     const owner = await encryption.createDataKey('local', { keyAltNames: ['ssn', 'notes'] });
     const given = { bytes, key: words, keyVault: store, kmsProviders };
-    const left = [[old, 'ssn'], [other, 'notes']].map(([id, name]) => ({ id: id.toHexString(true), name, ownerId: owner.toHexString(true) }));
+    const left = [
+      [old, 'ssn'],
+      [other, 'notes'],
+    ].map(([id, name]) => ({ id: id.toHexString(true), name, ownerId: owner.toHexString(true) }));
     const plan = await restoreBackup(given);
     assert.deepEqual([plan.ok, plan.inserted.length, plan.namesLeftOut], [true, 2, left]);
     assert.equal((await store.find({})).length, 1);
     const report = await restoreBackup({ ...given, execute: true });
     assert.deepEqual([report.ok, report.inserted, report.namesLeftOut], [true, plan.inserted, left]);
     const names = await Promise.all([old, other, owner].map(async (id) => (await encryption.getKey(id)).keyAltNames));
-    assert.deepEqual(names.map((one) => [...(one ?? [])].sort()), [['people.ssn'], [], ['notes', 'ssn']]);
+    assert.deepEqual(
+      names.map((one) => [...(one ?? [])].sort()),
+      [['people.ssn'], [], ['notes', 'ssn']],
+    );
     encryption.close();
   });
 
@@ -69,15 +79,27 @@ describe('a restore of keys that are gone', () => {
     const { documents, keyVault, ids, kmsProviders } = await lost();
     let calls = 0;
     const unsteady = { ...invertingKms(), decrypt: () => new Uint8Array(96).fill(++calls) };
-    const refusing = { ...invertingKms(), decrypt: () => { throw new CsfleError('KMS_CIPHERTEXT_REFUSED', 'not mine'); } };
+    const refusing = {
+      ...invertingKms(),
+      decrypt: () => {
+        throw new CsfleError('KMS_CIPHERTEXT_REFUSED', 'not mine');
+      },
+    };
     for (const [providers, refused] of [
-      [{ local: { key: randomBytes(96) } }, ids.slice(0, 1)], [{ local: kmsProviders.local, aws: unsteady }, ids.slice(1)],
+      [{ local: { key: randomBytes(96) } }, ids.slice(0, 1)],
+      [{ local: kmsProviders.local, aws: unsteady }, ids.slice(1)],
       [{ aws: refusing }, ids.slice(1)],
     ]) {
       for (const allowUnproven of [false, true]) {
         const report = await restoreBackup({ documents, keyVault: new MemoryKeyVaultStore(), kmsProviders: providers, allowUnproven, execute: true });
-        assert.deepEqual(failuresOf(report), refused.map((id) => [id, 'BACKUP_RESTORE_UNPROVEN']));
-        assert.deepEqual(report.inserted, ids.filter((id) => !refused.includes(id)));
+        assert.deepEqual(
+          failuresOf(report),
+          refused.map((id) => [id, 'BACKUP_RESTORE_UNPROVEN']),
+        );
+        assert.deepEqual(
+          report.inserted,
+          ids.filter((id) => !refused.includes(id)),
+        );
       }
     }
     assert.deepEqual(await keyVault.find({}), []);
@@ -95,7 +117,10 @@ describe('a restore of keys that are gone', () => {
         const report = await restoreBackup(given);
         assert.deepEqual([failuresOf(report), report.inserted], [[[ids[2], 'KMS_ENDPOINT_NOT_ALLOWED']], ids.slice(0, 2)]);
         const pinned = await restoreBackup({ ...given, keyVault, trustedMasterKeys: ['local'] });
-        assert.deepEqual(failuresOf(pinned), ids.slice(1).map((id) => [id, 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']));
+        assert.deepEqual(
+          failuresOf(pinned),
+          ids.slice(1).map((id) => [id, 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']),
+        );
       }
     }
     assert.equal(kmsProviders.aws.asked.length, 4);
@@ -106,7 +131,10 @@ describe('a restore of keys that are gone', () => {
     const { documents, keyVault } = await lost();
     const malformed = { ...documents[0], masterKey: { provider: 'nobody' } };
     const refused = await restoreBackup({ documents: [malformed], keyVault, execute: true });
-    assert.deepEqual(refused.failures.map(({ code }) => code), ['BACKUP_RESTORE_UNPROVEN']);
+    assert.deepEqual(
+      refused.failures.map(({ code }) => code),
+      ['BACKUP_RESTORE_UNPROVEN'],
+    );
     const report = await restoreBackup({ documents: [malformed], keyVault, allowUnproven: true, execute: true });
     assert.deepEqual([report.ok, report.inserted, report.unproven], [true, report.inserted, report.inserted]);
     assert.equal(report.inserted.length, 1);
@@ -115,9 +143,21 @@ describe('a restore of keys that are gone', () => {
   it('asks a KMS that is out of reach once for each master key, within the limits it was given', async () => {
     const { documents, keyVault, ids } = await lost();
     let calls = 0;
-    const hanging = { ...invertingKms(), decrypt: () => { calls += 1; return new Promise(() => undefined); } };
+    const hanging = {
+      ...invertingKms(),
+      decrypt: () => {
+        calls += 1;
+        return new Promise(() => undefined);
+      },
+    };
     const report = await restoreBackup({
-      documents, keyVault, kmsProviders: { aws: hanging }, kmsTimeoutMS: 20, kmsRetries: 1, kmsConcurrency: 1, execute: true,
+      documents,
+      keyVault,
+      kmsProviders: { aws: hanging },
+      kmsTimeoutMS: 20,
+      kmsRetries: 1,
+      kmsConcurrency: 1,
+      execute: true,
     });
     assert.deepEqual([report.ok, report.unproven, calls], [true, ids, 2]);
     const { bytes } = await createBackup({ keyVault, key: { kmsProviders: { aws: invertingKms() }, masterKey: aws } });
@@ -130,7 +170,12 @@ describe('a restore of keys that are gone', () => {
     await restoreBackup({ documents, keyVault, execute: true });
     const [{ _id, keyMaterial, masterKey }] = documents;
     await keyVault.rewrapIf(_id, { keyMaterial, masterKey }, { keyMaterial: new bson.Binary(randomBytes(160), 0), masterKey });
-    const replaced = { key: words, write: () => { throw new Error('E11000 dup key: { ssn: "457-55-5462" }'); } };
+    const replaced = {
+      key: words,
+      write: () => {
+        throw new Error('E11000 dup key: { ssn: "457-55-5462" }');
+      },
+    };
     const report = await restoreBackup({ documents, keyVault, overwrite: true, allowUnproven: true, replaced, execute: true });
     assert.deepEqual(failuresOf(report), [['replaced', 'HOST_CALLBACK_FAILED']]);
     assert.equal(JSON.stringify(report).includes('457-55'), false);
@@ -193,21 +238,37 @@ describe('secrets of a backup', () => {
 
   it('a local master key goes through no BSON library, and a reader wipes what one hands out', async () => {
     const seen = [];
-    const spy = { ...bson, serialize: (...given) => { const bytes = bson.serialize(...given); if (holds(bytes, masterKey)) seen.push(bytes); return bytes; } };
+    const spy = {
+      ...bson,
+      serialize: (...given) => {
+        const bytes = bson.serialize(...given);
+        if (holds(bytes, masterKey)) seen.push(bytes);
+        return bytes;
+      },
+    };
     const { bytes } = await createBackup({
-      keyVault: new MemoryKeyVaultStore(), key: words, localMasterKeys: [{ provider: 'local:ü', key: masterKey }], bson: spy,
+      keyVault: new MemoryKeyVaultStore(),
+      key: words,
+      localMasterKeys: [{ provider: 'local:ü', key: masterKey }],
+      bson: spy,
     });
     assert.deepEqual(seen, []);
     const handedOut = [];
-    const copying = { ...bson, deserialize: (...given) => {
-      const record = bson.deserialize(...given);
-      if (record.key?._bsontype !== 'Binary') return record;
-      record.key = new bson.Binary(Buffer.from(record.key.buffer.subarray(0, record.key.position)), 0);
-      handedOut.push(record.key.buffer);
-      return record;
-    } };
+    const copying = {
+      ...bson,
+      deserialize: (...given) => {
+        const record = bson.deserialize(...given);
+        if (record.key?._bsontype !== 'Binary') return record;
+        record.key = new bson.Binary(Buffer.from(record.key.buffer.subarray(0, record.key.position)), 0);
+        handedOut.push(record.key.buffer);
+        return record;
+      },
+    };
     const contents = await readBackup(bytes, { passphrase }, { bson: copying });
-    assert.deepEqual(contents.localMasterKeys.map(({ provider, key }) => [provider, Buffer.from(key)]), [['local:ü', masterKey]]);
+    assert.deepEqual(
+      contents.localMasterKeys.map(({ provider, key }) => [provider, Buffer.from(key)]),
+      [['local:ü', masterKey]],
+    );
     assert.deepEqual(handedOut, [Buffer.alloc(96)]);
   });
 
@@ -215,7 +276,8 @@ describe('secrets of a backup', () => {
     const { decodeContent } = await sourceModule('js/backup/records.ts');
     const document = (value) => bson.serialize(value);
     const content = Buffer.concat([
-      document({}), document({ type: 'localMasterKey', provider: 'local', key: new bson.Binary(masterKey, 0) }),
+      document({}),
+      document({ type: 'localMasterKey', provider: 'local', key: new bson.Binary(masterKey, 0) }),
       document({ type: 'schema', name: 'x', bytes: 5 }),
     ]);
     const wiped = [];
@@ -237,7 +299,11 @@ describe('secrets of a backup', () => {
     const { bytes } = await createBackup({ keyVault: new MemoryKeyVaultStore(), key: words });
     const texts = [];
     const { decode } = TextDecoder.prototype;
-    TextDecoder.prototype.decode = function (...args) { const text = decode.apply(this, args); texts.push(text); return text; };
+    TextDecoder.prototype.decode = function (...args) {
+      const text = decode.apply(this, args);
+      texts.push(text);
+      return text;
+    };
     try {
       await verifyBackup(bytes, { passphrase: given });
     } finally {

@@ -35,9 +35,15 @@ describe('createBackup', () => {
     assert.equal(made.sha256, createHash('sha256').update(made.bytes).digest('hex'));
     assert.equal(made.keys, 3);
     const contents = await readBackup(made.bytes, { passphrase });
-    assert.deepEqual(contents.keyDocuments.map((document) => Buffer.from(document).toString('hex')), await bytes());
+    assert.deepEqual(
+      contents.keyDocuments.map((document) => Buffer.from(document).toString('hex')),
+      await bytes(),
+    );
     assert.deepEqual(contents.schemas, [schema]);
-    assert.deepEqual(contents.localMasterKeys.map(({ key }) => Buffer.from(key)), [kmsProviders.local.key]);
+    assert.deepEqual(
+      contents.localMasterKeys.map(({ key }) => Buffer.from(key)),
+      [kmsProviders.local.key],
+    );
     assert.match(contents.manifest.tool, /^csfle-wasm \d+\.\d+\.\d+/);
   });
 
@@ -90,9 +96,9 @@ describe('createBackup', () => {
     await refused(null, 'ARGUMENT_INVALID');
     await refused({ kmsProviders: {} }, 'ARGUMENT_INVALID');
     await refused({ passphrase, hint: 'a horse' }, 'OPTION_INVALID');
-    await assert.rejects(
-      createBackup({ keyVault: store, key: words, localMasterKeys: [{ provider: 'local', key: randomBytes(95) }] }), { code: 'ARGUMENT_INVALID' },
-    );
+    await assert.rejects(createBackup({ keyVault: store, key: words, localMasterKeys: [{ provider: 'local', key: randomBytes(95) }] }), {
+      code: 'ARGUMENT_INVALID',
+    });
     await assert.rejects(createBackup({ keyVault: store, key: words, compress: true }), { code: 'OPTION_INVALID' });
   });
 });
@@ -148,7 +154,12 @@ describe('restoreBackup', () => {
     const { provider, ...masterKey } = aws;
     await place.encryption.rewrapManyDataKey({ 'masterKey.provider': 'local' }, { provider, masterKey });
     const kept = [];
-    const replaced = { key: words, write: (backup) => { kept.push(backup); } };
+    const replaced = {
+      key: words,
+      write: (backup) => {
+        kept.push(backup);
+      },
+    };
     return { ...place, before, kept, now: await place.bytes(), options: { bytes, key: { passphrase }, keyVault: place.store, execute: true, replaced } };
   }
 
@@ -166,7 +177,10 @@ describe('restoreBackup', () => {
     assert.deepEqual([report.ok, report.replaced, report.differing, failuresOf(report)], [true, place.idTexts.slice(0, 2), [], []]);
     assert.deepEqual(report.replacedBackup, { sha256: place.kept[0].sha256, keys: 3 });
     const kept = await readBackup(place.kept[0].bytes, { passphrase });
-    assert.deepEqual(kept.keyDocuments.map((document) => Buffer.from(document).toString('hex')), place.now);
+    assert.deepEqual(
+      kept.keyDocuments.map((document) => Buffer.from(document).toString('hex')),
+      place.now,
+    );
     const wrappings = async () => (await place.store.find({})).map(({ masterKey }) => masterKey.provider);
     assert.deepEqual(await wrappings(), ['local', 'local', 'aws']);
     // The kept documents restore the former state.
@@ -179,17 +193,23 @@ describe('restoreBackup', () => {
     const overwrite = { ...place.options, overwrite: true };
     await assert.rejects(restoreBackup({ ...overwrite, replaced: undefined }), { code: 'OPTION_INVALID' });
     for (const kmsProviders of [
-      undefined, { local: place.kmsProviders.local }, { aws: place.kmsProviders.aws }, { ...place.kmsProviders, local: { key: randomBytes(96) } },
+      undefined,
+      { local: place.kmsProviders.local },
+      { aws: place.kmsProviders.aws },
+      { ...place.kmsProviders, local: { key: randomBytes(96) } },
     ]) {
       const report = await restoreBackup({ ...overwrite, kmsProviders });
-      assert.deepEqual(failuresOf(report), place.idTexts.slice(0, 2).map((id) => ({ kind: 'key', id, code: 'BACKUP_RESTORE_UNPROVEN' })));
+      assert.deepEqual(
+        failuresOf(report),
+        place.idTexts.slice(0, 2).map((id) => ({ kind: 'key', id, code: 'BACKUP_RESTORE_UNPROVEN' })),
+      );
       assert.equal(report.ok, false);
     }
     assert.deepEqual(await place.bytes(), place.now);
     // The same id with other key material: the present one is the only copy.
     const [id] = place.ids;
     const [document] = await place.store.find({ _id: id });
-    const other = (await place.encryption.createDataKey('local'));
+    const other = await place.encryption.createDataKey('local');
     const [{ keyMaterial, masterKey }] = await place.store.find({ _id: other });
     await place.store.rewrapIf(id, { keyMaterial: document.keyMaterial, masterKey: document.masterKey }, { keyMaterial, masterKey });
     const report = await restoreBackup({ ...overwrite, kmsProviders: place.kmsProviders });
@@ -200,7 +220,12 @@ describe('restoreBackup', () => {
 
   it('allowUnproven overwrites, but still not without the backup', async () => {
     const place = await rewrapped();
-    const full = { key: words, write: () => { throw new Error('disk full'); } };
+    const full = {
+      key: words,
+      write: () => {
+        throw new Error('disk full');
+      },
+    };
     const stopped = await restoreBackup({ ...place.options, overwrite: true, allowUnproven: true, replaced: full });
     assert.deepEqual(failuresOf(stopped), [{ kind: 'backup', id: 'replaced', code: 'HOST_CALLBACK_FAILED' }]);
     assert.deepEqual(await place.bytes(), place.now);
@@ -212,10 +237,16 @@ describe('restoreBackup', () => {
     const place = await rewrapped();
     const racing = new Proxy(place.store, { get: (store, name) => (name === 'rewrapIf' ? async () => false : store[name].bind(store)) });
     const report = await restoreBackup({ ...place.options, keyVault: racing, overwrite: true, allowUnproven: true });
-    assert.deepEqual(failuresOf(report).map(({ code }) => code), ['KEY_VAULT_CONFLICT', 'KEY_VAULT_CONFLICT']);
+    assert.deepEqual(
+      failuresOf(report).map(({ code }) => code),
+      ['KEY_VAULT_CONFLICT', 'KEY_VAULT_CONFLICT'],
+    );
     const forgetful = new Proxy(place.store, { get: (store, name) => (name === 'rewrapIf' ? async () => true : store[name].bind(store)) });
     const unverified = await restoreBackup({ ...place.options, keyVault: forgetful, overwrite: true, allowUnproven: true });
-    assert.deepEqual(failuresOf(unverified).map(({ code }) => code), ['BACKUP_VERIFICATION_FAILED', 'BACKUP_VERIFICATION_FAILED']);
+    assert.deepEqual(
+      failuresOf(unverified).map(({ code }) => code),
+      ['BACKUP_VERIFICATION_FAILED', 'BACKUP_VERIFICATION_FAILED'],
+    );
     assert.deepEqual(await place.bytes(), place.now);
   });
 

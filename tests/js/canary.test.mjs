@@ -18,10 +18,18 @@ const secrets = {
 // How a secret could show: as text of several encodings, whole or in a part long enough to matter.
 function needles(secret) {
   const parts = [secret, secret.subarray(0, 16), secret.subarray(32, 48), secret.subarray(-15)].filter((part) => part.length >= 12);
-  return parts.flatMap((part) => [
-    part.toString('hex'), part.toString('base64').replace(/=+$/, ''), part.toString('base64url'), part.toString('latin1'), part.toString('utf8'),
-    [...part].join(','), [...part].join(', '), part.toString('hex').replace(/(..)(?!$)/g, '$1 '),
-  ]).filter((needle) => needle.length >= 12);
+  return parts
+    .flatMap((part) => [
+      part.toString('hex'),
+      part.toString('base64').replace(/=+$/, ''),
+      part.toString('base64url'),
+      part.toString('latin1'),
+      part.toString('utf8'),
+      [...part].join(','),
+      [...part].join(', '),
+      part.toString('hex').replace(/(..)(?!$)/g, '$1 '),
+    ])
+    .filter((needle) => needle.length >= 12);
 }
 const allNeedles = Object.entries(secrets).flatMap(([name, secret]) => needles(secret).map((needle) => [name, needle]));
 
@@ -43,8 +51,13 @@ const findIn = (text) => allNeedles.filter(([, needle]) => text.includes(needle)
 test('the search itself finds a secret in every form', () => {
   for (const [name, secret] of Object.entries(secrets)) {
     for (const form of [
-      secret, secret.toString('hex'), secret.toString('base64'), new Error(secret.toString('latin1')), { deep: { er: [new Uint8Array(secret)] } },
-      new Binary(secret), { cause: new Error('x', { cause: secret.toString('base64') }) },
+      secret,
+      secret.toString('hex'),
+      secret.toString('base64'),
+      new Error(secret.toString('latin1')),
+      { deep: { er: [new Uint8Array(secret)] } },
+      new Binary(secret),
+      { cause: new Error('x', { cause: secret.toString('base64') }) },
     ]) {
       assert.ok(found(shown(form)).includes(name), `${name} in ${inspect(form).slice(0, 60)}`);
     }
@@ -52,11 +65,16 @@ test('the search itself finds a secret in every form', () => {
 });
 
 let kms;
-before(async () => { kms = await startFakeKms(); });
+before(async () => {
+  kms = await startFakeKms();
+});
 after(() => kms?.stop());
 
 const local = { key: secrets['local master key'] };
-const failing = (error) => padKms('aws', async () => { throw error; });
+const failing = (error) =>
+  padKms('aws', async () => {
+    throw error;
+  });
 
 async function prepare() {
   const store = new MemoryKeyVaultStore();
@@ -111,8 +129,27 @@ async function paths() {
     ['function', () => encryption.encrypt(() => plaintext, byId)],
     ['plaintext as algorithm', () => encryption.encrypt('x', { algorithm: 'AES', keyId: ids.local })],
     ['value with a foreign BSON class', () => encryption.encrypt({ plaintext, id: { _bsontype: 'ObjectId', [Symbol.for('@@mdb.bson.version')]: 5 } }, byId)],
-    ['circular value', () => { const circular = { plaintext }; circular.self = circular; return encryption.encrypt(circular, byId); }],
-    ['value whose toBSON throws', () => encryption.encrypt({ plaintext, toBSON() { throw new Error('no'); } }, byId)],
+    [
+      'circular value',
+      () => {
+        const circular = { plaintext };
+        circular.self = circular;
+        return encryption.encrypt(circular, byId);
+      },
+    ],
+    [
+      'value whose toBSON throws',
+      () =>
+        encryption.encrypt(
+          {
+            plaintext,
+            toBSON() {
+              throw new Error('no');
+            },
+          },
+          byId,
+        ),
+    ],
     ['absent key', () => encryption.encrypt(plaintext, { algorithm: RANDOM, keyId: new UUID() })],
     [
       'document with a bad field',
@@ -125,58 +162,122 @@ async function paths() {
     ['provider not configured', () => over({ local }).decrypt(values.aws)],
     ['callback fails', () => over({ local, aws: failing(new Error('network')) }).decrypt(values.aws)],
     ['callback throws a string', () => over({ local, aws: failing('nothing') }).decrypt(values.aws)],
-    ['callback throws ours', () => over({ local, aws: failing(new CsfleError('KMS_ACCESS_DENIED', 'no')) }).createDataKey(
-      'aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] },
-    )],
-    ['callback times out', () => over(
-      { aws: { encrypt: () => new Promise(() => {}), decrypt: () => new Promise(() => {}) } }, { kmsTimeoutMS: 5 },
-    ).createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] })],
-    ['callback answers too few bytes', () =>
-      over({ aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Uint8Array.from(secrets['key material'].subarray(0, 95)) } }).decrypt(values.aws)],
-    ['callback answers too many bytes', () => over({
-      aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Buffer.concat([secrets['key material'], secrets['key material']]) },
-    }).decrypt(values.aws)],
+    [
+      'callback throws ours',
+      () =>
+        over({ local, aws: failing(new CsfleError('KMS_ACCESS_DENIED', 'no')) }).createDataKey('aws', {
+          masterKey: awsMasterKey,
+          keyMaterial: secrets['key material'],
+        }),
+    ],
+    [
+      'callback times out',
+      () =>
+        over({ aws: { encrypt: () => new Promise(() => {}), decrypt: () => new Promise(() => {}) } }, { kmsTimeoutMS: 5 }).createDataKey('aws', {
+          masterKey: awsMasterKey,
+          keyMaterial: secrets['key material'],
+        }),
+    ],
+    [
+      'callback answers too few bytes',
+      () =>
+        over({ aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Uint8Array.from(secrets['key material'].subarray(0, 95)) } }).decrypt(values.aws),
+    ],
+    [
+      'callback answers too many bytes',
+      () =>
+        over({
+          aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Buffer.concat([secrets['key material'], secrets['key material']]) },
+        }).decrypt(values.aws),
+    ],
     [
       'callback answers text',
       () => over({ aws: { encrypt: padKms('aws').encrypt, decrypt: async () => secrets['key material'].toString('base64') } }).decrypt(values.aws),
     ],
-    ['callback answers the wrong shape', () => over({
-      aws: { encrypt: async (call) => ({ plaintext: call.plaintext }), decrypt: async () => ({ Plaintext: secrets['key material'] }) },
-    }).createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] })],
-    ['callback lies', () => over({
-      local, aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Buffer.from(secrets['other local master key']) },
-    }).rewrapManyDataKey({ _id: ids.local }, { provider: 'aws', masterKey: awsMasterKey })],
-    ['store fails on insert', () => {
-      const failingStore = countingStore(store);
-      failingStore.insert = async () => { throw new Error('disk'); };
-      return new ClientEncryption(null, { keyVaultStore: failingStore, kmsProviders: { local } }).createDataKey(
-        'local', { keyMaterial: secrets['key material'] },
-      );
-    }],
-    ['store gives a bad document', () => {
-      const bad = countingStore(store);
-      bad.find = async () => [{ _id: ids.local, keyMaterial: plaintext }];
-      return new ClientEncryption(null, { keyVaultStore: bad, kmsProviders: { local } }).decrypt(values.local);
-    }],
+    [
+      'callback answers the wrong shape',
+      () =>
+        over({
+          aws: { encrypt: async (call) => ({ plaintext: call.plaintext }), decrypt: async () => ({ Plaintext: secrets['key material'] }) },
+        }).createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] }),
+    ],
+    [
+      'callback lies',
+      () =>
+        over({
+          local,
+          aws: { encrypt: padKms('aws').encrypt, decrypt: async () => Buffer.from(secrets['other local master key']) },
+        }).rewrapManyDataKey({ _id: ids.local }, { provider: 'aws', masterKey: awsMasterKey }),
+    ],
+    [
+      'store fails on insert',
+      () => {
+        const failingStore = countingStore(store);
+        failingStore.insert = async () => {
+          throw new Error('disk');
+        };
+        return new ClientEncryption(null, { keyVaultStore: failingStore, kmsProviders: { local } }).createDataKey('local', {
+          keyMaterial: secrets['key material'],
+        });
+      },
+    ],
+    [
+      'store gives a bad document',
+      () => {
+        const bad = countingStore(store);
+        bad.find = async () => [{ _id: ids.local, keyMaterial: plaintext }];
+        return new ClientEncryption(null, { keyVaultStore: bad, kmsProviders: { local } }).decrypt(values.local);
+      },
+    ],
     ['master key with a secret in a field', () => encryption.createDataKey('aws', { masterKey: { ...awsMasterKey, secretAccessKey: plaintext } })],
-    ['azure without result', () => over({ azure: azureKms({ wrapKey: async (_, bytes) => ({ wrapped: bytes }), unwrapKey: async () => ({}) }) }).createDataKey(
-      'azure', { masterKey: { keyVaultEndpoint: 'a.b', keyName: 'k' }, keyMaterial: secrets['key material'] },
-    )],
-    ['gcp fails', () => over({
-      gcp: gcpKms({ encrypt: async () => { throw Object.assign(new Error('denied'), { code: 7 }); }, decrypt: async () => [] }),
-    }).createDataKey('gcp', { masterKey: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' }, keyMaterial: secrets['key material'] })],
-    ['closed', () => { const closed = over({ local }); closed.close(); return closed.encrypt(plaintext, byId); }],
+    [
+      'azure without result',
+      () =>
+        over({ azure: azureKms({ wrapKey: async (_, bytes) => ({ wrapped: bytes }), unwrapKey: async () => ({}) }) }).createDataKey('azure', {
+          masterKey: { keyVaultEndpoint: 'a.b', keyName: 'k' },
+          keyMaterial: secrets['key material'],
+        }),
+    ],
+    [
+      'gcp fails',
+      () =>
+        over({
+          gcp: gcpKms({
+            encrypt: async () => {
+              throw Object.assign(new Error('denied'), { code: 7 });
+            },
+            decrypt: async () => [],
+          }),
+        }).createDataKey('gcp', { masterKey: { projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' }, keyMaterial: secrets['key material'] }),
+    ],
+    [
+      'closed',
+      () => {
+        const closed = over({ local });
+        closed.close();
+        return closed.encrypt(plaintext, byId);
+      },
+    ],
   ];
   for (const told of [
-    { error: 'AccessDeniedException' }, { error: 'ThrottlingException' }, { drop: true }, { hang: true }, { fields: {} },
+    { error: 'AccessDeniedException' },
+    { error: 'ThrottlingException' },
+    { drop: true },
+    { hang: true },
+    { fields: {} },
     { fields: { Plaintext: secrets['key material'].subarray(0, 90).toString('base64'), CiphertextBlob: '' } },
   ]) {
     for (const operation of ['encrypt', 'decrypt']) {
-      list.push([`the AWS SDK gets ${JSON.stringify(told).slice(0, 40)} on ${operation}`, () => {
-        kms.behave = () => told;
-        const aws = over({ local, aws: awsKms(kmsClient(kms.endpoint)) }, { kmsTimeoutMS: 60 });
-        return operation === 'encrypt' ? aws.createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] }) : aws.decrypt(values.aws);
-      }]);
+      list.push([
+        `the AWS SDK gets ${JSON.stringify(told).slice(0, 40)} on ${operation}`,
+        () => {
+          kms.behave = () => told;
+          const aws = over({ local, aws: awsKms(kmsClient(kms.endpoint)) }, { kmsTimeoutMS: 60 });
+          return operation === 'encrypt'
+            ? aws.createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: secrets['key material'] })
+            : aws.decrypt(values.aws);
+        },
+      ]);
     }
   }
   return { list, objects: { encryption, store, ids, values } };

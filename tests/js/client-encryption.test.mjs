@@ -83,7 +83,10 @@ test('an encrypted field is found again by equality on the server', async () => 
   const keyId = await encryption.createDataKey('local');
   const people = client.db(database).collection('people');
   const ssn = (value) => encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId });
-  await people.insertMany([{ name: 'A', ssn: await ssn('1') }, { name: 'B', ssn: await ssn('2') }]);
+  await people.insertMany([
+    { name: 'A', ssn: await ssn('1') },
+    { name: 'B', ssn: await ssn('2') },
+  ]);
   const found = await people.findOne({ ssn: await ssn('2') });
   assert.equal(found.name, 'B');
   assert.equal(await encryption.decrypt(found.ssn), '2');
@@ -106,7 +109,9 @@ test('getKey, getKeyByAltName and getKeys read key documents, absent ones as nul
   assert.deepEqual(await cursor.toArray(), all.slice(1));
   assert.equal(await cursor.next(), null);
   const visited = [];
-  await encryption.getKeys().forEach((key) => { visited.push(key); });
+  await encryption.getKeys().forEach((key) => {
+    visited.push(key);
+  });
   assert.equal(visited.length, all.length);
   const closed = encryption.getKeys();
   await closed.close();

@@ -12,26 +12,37 @@ import { setUp } from '../../js/dev/setup.mjs';
 import { parseToml } from '../../js/dev/toml.mjs';
 
 let folder;
-beforeEach(() => { folder = mkdtempSync(join(tmpdir(), 'csfle-scripts-')); });
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'csfle-scripts-'));
+});
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 test('a lock lets one through at a time', async () => {
   const path = join(folder, 'lock');
   let inside = 0;
   let most = 0;
-  await Promise.all([1, 2, 3].map(() => withLock(path, async () => {
-    inside += 1;
-    most = Math.max(most, inside);
-    await sleep(20);
-    inside -= 1;
-  })));
+  await Promise.all(
+    [1, 2, 3].map(() =>
+      withLock(path, async () => {
+        inside += 1;
+        most = Math.max(most, inside);
+        await sleep(20);
+        inside -= 1;
+      }),
+    ),
+  );
   assert.equal(most, 1);
   assert.ok(!existsSync(path));
 });
 
 test('a lock goes when its work fails', async () => {
   const path = join(folder, 'lock');
-  await assert.rejects(withLock(path, () => { throw new RangeError('work'); }), RangeError);
+  await assert.rejects(
+    withLock(path, () => {
+      throw new RangeError('work');
+    }),
+    RangeError,
+  );
   assert.ok(!existsSync(path));
 });
 
@@ -45,7 +56,10 @@ test('a lock of a process that is gone is taken over', async () => {
 test('a lock of a live process is waited for', async () => {
   const path = join(folder, 'lock');
   writeFileSync(path, String(process.pid));
-  await assert.rejects(withLock(path, () => {}, 300), /still held/);
+  await assert.rejects(
+    withLock(path, () => {}, 300),
+    /still held/,
+  );
 });
 
 test('toml: tables, strings, numbers, booleans and arrays over several lines', () => {
@@ -59,7 +73,8 @@ for (const text of ['x = { a = 1 }', 'x = 1979-05-27', "x = 'literal'", '[[list]
 
 test('a missing prerequisite is named with the way to get it', () => {
   const { status, stderr } = spawnSync(process.execPath, [join(root, 'js', 'dev', 'setup.mjs')], {
-    encoding: 'utf8', env: { PATH: folder, HOME: folder, CARGO_HOME: folder },
+    encoding: 'utf8',
+    env: { PATH: folder, HOME: folder, CARGO_HOME: folder },
   });
   assert.equal(status, 1);
   for (const way of ['https://rustup.rs', 'https://git-scm.com', 'https://www.python.org']) assert.ok(stderr.includes(way), stderr);
@@ -70,5 +85,8 @@ test('set-up called again finds everything', async () => {
   // What `npm test` itself has brought already.
   await setUp(['rust', 'packages', 'testTools', 'services', 'python', 'chromium'], (text) => said.push(text));
   assert.ok(said.length > 4);
-  assert.deepEqual(said.filter((text) => !/ \(already there\)$|^ready in /.test(text)), []);
+  assert.deepEqual(
+    said.filter((text) => !/ \(already there\)$|^ready in /.test(text)),
+    [],
+  );
 });

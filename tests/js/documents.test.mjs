@@ -2,7 +2,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  Binary, BSONRegExp, BSONSymbol, Code, DBRef, Decimal128, deserialize, Double, Int32, Long, MaxKey, MinKey, ObjectId, serialize, Timestamp, UUID,
+  Binary,
+  BSONRegExp,
+  BSONSymbol,
+  Code,
+  DBRef,
+  Decimal128,
+  deserialize,
+  Double,
+  Int32,
+  Long,
+  MaxKey,
+  MinKey,
+  ObjectId,
+  serialize,
+  Timestamp,
+  UUID,
 } from 'bson';
 import { MemoryKeyVaultStore } from 'csfle-wasm';
 import { DETERMINISTIC, failsWith, localEncryption, RANDOM } from './fixtures.mjs';
@@ -15,17 +30,34 @@ const deterministic = { algorithm: DETERMINISTIC, keyAltName: 'documents' };
 const isEncrypted = (value) => value?._bsontype === 'Binary' && value.sub_type === 6;
 
 const exotic = () => ({
-  int: new Int32(1), double: new Double(1), long: Long.fromString('9223372036854775807'), decimal: Decimal128.fromString('1.50'),
-  symbol: new BSONSymbol('s'), code: new Code('f()', { a: new Int32(1) }), regexp: new BSONRegExp('a', 'x'), id: new ObjectId(),
-  timestamp: new Timestamp({ t: 1, i: 2 }), min: new MinKey(), max: new MaxKey(), uuid: new UUID(), binary: new Binary(Buffer.from('abc'), 0x80),
-  date: new Date(0), js: /a/i, ref: new DBRef('c', new ObjectId()), nothing: null, bytes: Buffer.from('raw'), bool: true, text: 'x', big: 5n,
+  int: new Int32(1),
+  double: new Double(1),
+  long: Long.fromString('9223372036854775807'),
+  decimal: Decimal128.fromString('1.50'),
+  symbol: new BSONSymbol('s'),
+  code: new Code('f()', { a: new Int32(1) }),
+  regexp: new BSONRegExp('a', 'x'),
+  id: new ObjectId(),
+  timestamp: new Timestamp({ t: 1, i: 2 }),
+  min: new MinKey(),
+  max: new MaxKey(),
+  uuid: new UUID(),
+  binary: new Binary(Buffer.from('abc'), 0x80),
+  date: new Date(0),
+  js: /a/i,
+  ref: new DBRef('c', new ObjectId()),
+  nothing: null,
+  bytes: Buffer.from('raw'),
+  bool: true,
+  text: 'x',
+  big: 5n,
 });
 
 test('encryptDocument encrypts the named paths, through arrays, and leaves everything else as it was', async () => {
   const document = { ...exotic(), ssn: '1', medical: [{ code: 'A', note: 'n' }, { code: 'B' }], nested: { deep: { value: [1, 2] } } };
-  const encrypted = await encryption.encryptDocument(
-    document, { fields: { ssn: deterministic, 'medical.code': random, 'nested.deep.value': random, absent: { ...random, optional: true } } },
-  );
+  const encrypted = await encryption.encryptDocument(document, {
+    fields: { ssn: deterministic, 'medical.code': random, 'nested.deep.value': random, absent: { ...random, optional: true } },
+  });
   assert.ok(
     isEncrypted(encrypted.ssn) && isEncrypted(encrypted.medical[0].code) && isEncrypted(encrypted.medical[1].code) && isEncrypted(encrypted.nested.deep.value),
   );
@@ -86,7 +118,8 @@ test('objects that write themselves, maps and odd field names survive', async ()
   const custom = { toBSON: () => ({ a: 1 }) };
   const odd = JSON.parse('{"__proto__": {"ssn": "1"}, "a.b": {"$c": 1}, "": 2}');
   const encrypted = await encryption.encryptDocument(
-    { custom, map: new Map([['k', 'v']]), odd, undef: undefined, ssn: 1 }, { fields: { ssn: random, 'map.k': random, 'custom.a': random } },
+    { custom, map: new Map([['k', 'v']]), odd, undef: undefined, ssn: 1 },
+    { fields: { ssn: random, 'map.k': random, 'custom.a': random } },
   );
   assert.ok(isEncrypted(encrypted.map.k) && isEncrypted(encrypted.custom.a));
   assert.deepEqual(Object.keys(encrypted.odd), ['__proto__', 'a.b', '']);
@@ -115,7 +148,10 @@ test('a document above 16 MiB after encryption is BSON_TOO_LARGE', async () => {
 test('bytes that are no documents are BSON_MALFORMED', async () => {
   const good = Buffer.from(serialize({ a: 1 }));
   for (const bad of [
-    good.subarray(1), good.subarray(0, -1), Buffer.concat([good, Buffer.from([5, 0, 0])]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0]),
+    good.subarray(1),
+    good.subarray(0, -1),
+    Buffer.concat([good, Buffer.from([5, 0, 0])]),
+    Buffer.from([0xff, 0xff, 0xff, 0xff, 0]),
     Buffer.from([6, 0, 0, 0, 1, 0]),
   ]) {
     await failsWith('BSON_MALFORMED', () => encryption.decryptDocument(bad));
@@ -165,7 +201,10 @@ test('fields of a DBRef are encrypted; functions and symbols, which BSON leaves 
 
 test('changes that the caller makes to documents after the call do not affect the result', async () => {
   const fields = { ssn: random, 'visits.note': { ...random, optional: true }, late: { ...random, optional: true } };
-  const people = [{ _id: 1, ssn: 'a', visits: [{ note: 'x' }] }, { _id: 2, ssn: 'b', visits: [] }];
+  const people = [
+    { _id: 1, ssn: 'a', visits: [{ note: 'x' }] },
+    { _id: 2, ssn: 'b', visits: [] },
+  ];
   const pending = encryption.encryptDocuments(people, { fields });
   people[0].ssn = 'other';
   people[0].visits[0].note = 'plain';
@@ -174,34 +213,60 @@ test('changes that the caller makes to documents after the call do not affect th
   people[1].late = 'plain';
   people.reverse().push({ _id: 3, ssn: 'c' });
   const encrypted = await pending;
-  assert.deepEqual(await encryption.decryptDocuments(encrypted), [{ _id: 1, ssn: 'a', visits: [{ note: 'x' }] }, { _id: 2, ssn: 'b', visits: [] }]);
+  assert.deepEqual(await encryption.decryptDocuments(encrypted), [
+    { _id: 1, ssn: 'a', visits: [{ note: 'x' }] },
+    { _id: 2, ssn: 'b', visits: [] },
+  ]);
   assert.ok(isEncrypted(encrypted[0].ssn) && isEncrypted(encrypted[0].visits[0].note) && isEncrypted(encrypted[1].ssn));
   // One object, used again for each document.
   const one = {};
   const jobs = [];
-  for (const [name, ssn] of [['Ada', '1'], ['Grace', '2'], ['Linus', '3']]) {
+  for (const [name, ssn] of [
+    ['Ada', '1'],
+    ['Grace', '2'],
+    ['Linus', '3'],
+  ]) {
     Object.assign(one, { name, ssn });
     jobs.push(encryption.encryptDocument(one, { fields: { ssn: random } }));
   }
-  assert.deepEqual(
-    await encryption.decryptDocuments(await Promise.all(jobs)), [{ name: 'Ada', ssn: '1' }, { name: 'Grace', ssn: '2' }, { name: 'Linus', ssn: '3' }],
-  );
+  assert.deepEqual(await encryption.decryptDocuments(await Promise.all(jobs)), [
+    { name: 'Ada', ssn: '1' },
+    { name: 'Grace', ssn: '2' },
+    { name: 'Linus', ssn: '3' },
+  ]);
   const reading = encryption.decryptDocuments(encrypted);
   encrypted.reverse();
-  assert.deepEqual((await reading).map(({ _id }) => _id), [1, 2]);
+  assert.deepEqual(
+    (await reading).map(({ _id }) => _id),
+    [1, 2],
+  );
 });
 
 test('values that BSON writes as {} are refused, and so are promises, holes, cycles and too deep nesting', async () => {
-  class Hidden { #value = 'secret'; get value() { return this.#value; } }
+  class Hidden {
+    #value = 'secret';
+    get value() {
+      return this.#value;
+    }
+  }
   const lost = [
-    Promise.resolve('x'), new Set(['x']), new ArrayBuffer(3), new URL('http://x/'), new Error('x'), Object('x'), Object(5), new Hidden(),
+    Promise.resolve('x'),
+    new Set(['x']),
+    new ArrayBuffer(3),
+    new URL('http://x/'),
+    new Error('x'),
+    Object('x'),
+    Object(5),
+    new Hidden(),
     { inner: [Promise.resolve(1)] },
   ];
   for (const value of lost) {
     await failsWith('ARGUMENT_INVALID', () => encryption.encrypt(value, random));
     await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: value }, { fields: { ssn: random } }));
   }
-  class Point { x = 1; }
+  class Point {
+    x = 1;
+  }
   for (const value of [{}, [], Object.create(null), new Map([['a', 1]]), new Point(), { a: {} }]) await encryption.encrypt(value, random);
   for (const many of [Promise.resolve({ ssn: '1' }), Promise.resolve([])]) {
     await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocument(many));
@@ -220,10 +285,18 @@ test('values that BSON writes as {} are refused, and so are promises, holes, cyc
 
 test('update operators, dotted names and array indexes on a path are refused, for optional rules too', async () => {
   const optional = { ...random, optional: true };
-  const cases = [[{ $set: { ssn: '1' } }, 'ssn'], [{ 'a.ssn': '1' }, 'a.ssn'], [{ v: [{ note: 'x' }] }, 'v.0.note'], [{ a: ['x'] }, 'a.0']];
+  const cases = [
+    [{ $set: { ssn: '1' } }, 'ssn'],
+    [{ 'a.ssn': '1' }, 'a.ssn'],
+    [{ v: [{ note: 'x' }] }, 'v.0.note'],
+    [{ a: ['x'] }, 'a.0'],
+  ];
   for (const [document, path] of cases)
     for (const rule of [random, optional]) await failsWith('VALUE_PATH_AMBIGUOUS', () => encryption.encryptDocument(document, { fields: { [path]: rule } }));
-  for (const v of [[{ note: 'a' }, { Note: 'b' }], [{ note: 'a' }, 'b']])
+  for (const v of [
+    [{ note: 'a' }, { Note: 'b' }],
+    [{ note: 'a' }, 'b'],
+  ])
     await failsWith('VALUE_PATH_NOT_FOUND', () => encryption.encryptDocument({ v }, { fields: { 'v.note': random } }));
   await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument({ ssn: '1' }, { fields: { '/ssn': optional } }));
 });
@@ -231,7 +304,10 @@ test('update operators, dotted names and array indexes on a path are refused, fo
 // With a clock that advances 20 ms whenever it is read, a batch always counts as long: the result does not depend on the speed of the machine.
 const withSlowClock = (t) => {
   let now = 0;
-  t.mock.method(performance, 'now', () => { now += 20; return now; });
+  t.mock.method(performance, 'now', () => {
+    now += 20;
+    return now;
+  });
 };
 // Each of these documents fills one batch of 1 MiB.
 const oneBatchEach = Array.from({ length: 8 }, (_, n) => ({ _id: n, ssn: `ssn ${n}`, filler: 'x'.repeat(600_000) }));
@@ -251,7 +327,9 @@ test('the four methods for documents let other timers run between two batches', 
   for (const [name, call] of Object.entries(calls)) {
     let runs = 0;
     // Timers of equal delay run in the order in which they were set, so this one runs once in every pause of the library.
-    const timer = setInterval(() => { runs += 1; }, 1);
+    const timer = setInterval(() => {
+      runs += 1;
+    }, 1);
     await call();
     clearInterval(timer);
     assert.ok(runs >= oneBatchEach.length, `${name}: the timer ran ${runs} times`);

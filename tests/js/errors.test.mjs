@@ -48,5 +48,8 @@ test('every code of the JavaScript layer is expected by some test', () => {
     .filter((path) => path.endsWith('.test.mjs') && !path.endsWith('errors.test.mjs'))
     .map((path) => readFileSync(new URL(path, folder), 'utf8'));
   assert.ok(sources.length > 15);
-  assert.deepEqual(released.js.filter((code) => !sources.some((source) => source.includes(`'${code}'`))), []);
+  assert.deepEqual(
+    released.js.filter((code) => !sources.some((source) => source.includes(`'${code}'`))),
+    [],
+  );
 });

@@ -14,7 +14,9 @@ export async function startFakeKms(behave = () => undefined) {
     const chunks = [];
     kms.open += 1;
     kms.mostOpen = Math.max(kms.mostOpen, kms.open);
-    response.on('close', () => { kms.open -= 1; });
+    response.on('close', () => {
+      kms.open -= 1;
+    });
     request.on('data', (chunk) => chunks.push(chunk));
     request.on('end', async () => {
       const call = { operation: request.headers['x-amz-target'].split('.')[1], body: JSON.parse(Buffer.concat(chunks).toString()), count: calls.length };
@@ -28,7 +30,11 @@ export async function startFakeKms(behave = () => undefined) {
   });
   await listening(server);
   kms.endpoint = `http://127.0.0.1:${server.address().port}`;
-  kms.stop = () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); });
+  kms.stop = () =>
+    new Promise((resolve) => {
+      server.close(resolve);
+      server.closeAllConnections();
+    });
   return kms;
 }
 

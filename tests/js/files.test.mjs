@@ -3,8 +3,20 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import {
-  chmodSync, chownSync, existsSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync,
-  symlinkSync, writeFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { createServer } from 'node:net';
@@ -20,9 +32,8 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 const bytes = (text) => new TextEncoder().encode(text);
 const text = async (path, options) => Buffer.from(await readRegularFile(path, { maxBytes: 1 << 20, ...options })).toString();
-const refused = (work, code) => assert.rejects(
-  work, (error) => error.name === 'FileError' && error.code === code || assert.fail(`${error.code}: ${error.message}`),
-);
+const refused = (work, code) =>
+  assert.rejects(work, (error) => (error.name === 'FileError' && error.code === code) || assert.fail(`${error.code}: ${error.message}`));
 const isRoot = process.getuid?.() === 0;
 let count = 0;
 function place() {
@@ -30,7 +41,11 @@ function place() {
   mkdirSync(path);
   return path;
 }
-const withoutTemporaries = (path) => assert.deepEqual(readdirSync(path).filter((name) => name.startsWith('.csfle-')), []);
+const withoutTemporaries = (path) =>
+  assert.deepEqual(
+    readdirSync(path).filter((name) => name.startsWith('.csfle-')),
+    [],
+  );
 
 test('a FIFO, a device, a directory and a socket are refused at once, also behind a symbolic link', async () => {
   const path = place();
@@ -73,7 +88,7 @@ test('a file that others may read is refused where it is to be private', async (
   assert.equal(await text(path, { ownerOnly: true }), 'secret');
 });
 
-test('a new file is its owner\'s alone, and nothing that is there is overwritten', async () => {
+test("a new file is its owner's alone, and nothing that is there is overwritten", async () => {
   const path = place();
   await createFile(join(path, 'new'), bytes('whole'));
   assert.equal(readFileSync(join(path, 'new'), 'utf8'), 'whole');
@@ -115,7 +130,10 @@ test('replacing one of two hard links leaves the other as it was', async () => {
   writeFileSync(join(path, 'one'), 'before');
   linkSync(join(path, 'one'), join(path, 'two'));
   await replaceFile(join(path, 'one'), bytes('after'));
-  assert.deepEqual(['one', 'two'].map((name) => readFileSync(join(path, name), 'utf8')), ['after', 'before']);
+  assert.deepEqual(
+    ['one', 'two'].map((name) => readFileSync(join(path, name), 'utf8')),
+    ['after', 'before'],
+  );
 });
 
 test('a full disk leaves the old file, or no file, and the next attempt works', async (t) => {
@@ -139,19 +157,23 @@ test('a full disk leaves the old file, or no file, and the next attempt works', 
 });
 
 // Another process takes the name at the worst moment: just after this one has published its file, or its empty file.
-const overtaken = (name, original) => function (...given) {
-  const result = original.apply(this, given);
-  const path = name === 'openSync' ? given[0] : given[1];
-  if (!path.endsWith('/new')) return result;
-  rmSync(path);
-  writeFileSync(path, 'of another process');
-  return result;
-};
+const overtaken = (name, original) =>
+  function (...given) {
+    const result = original.apply(this, given);
+    const path = name === 'openSync' ? given[0] : given[1];
+    if (!path.endsWith('/new')) return result;
+    rmSync(path);
+    writeFileSync(path, 'of another process');
+    return result;
+  };
 
 test('a failed write does not remove a file that another process created under the same name', async () => {
-  const noLinks = () => { throw Object.assign(new Error('no links'), { code: 'EPERM' }); };
+  const noLinks = () => {
+    throw Object.assign(new Error('no links'), { code: 'EPERM' });
+  };
   for (const replaced of [
-    { linkSync: overtaken('linkSync', linkSync) }, { linkSync: noLinks, openSync: overtaken('openSync', fs.openSync) },
+    { linkSync: overtaken('linkSync', linkSync) },
+    { linkSync: noLinks, openSync: overtaken('openSync', fs.openSync) },
     { linkSync: noLinks, renameSync: overtaken('renameSync', fs.renameSync) },
   ]) {
     const path = place();
@@ -171,7 +193,11 @@ test('a failed write does not remove a file that another process created under t
 
 test('a passphrase is the bytes of its file without the end of the line', () => {
   const file = join(place(), 'words');
-  const words = (contents, mode = 0o600) => { writeFileSync(file, contents); chmodSync(file, mode); return Buffer.from(readPassphraseFile(file)).toString(); };
+  const words = (contents, mode = 0o600) => {
+    writeFileSync(file, contents);
+    chmodSync(file, mode);
+    return Buffer.from(readPassphraseFile(file)).toString();
+  };
   for (const end of ['', '\n', '\r\n']) assert.equal(words(` correct hörse ${end}`), ' correct hörse ');
   assert.equal(words('one\n\n'), 'one\n');
   assert.equal(words(''), '');

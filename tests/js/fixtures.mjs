@@ -33,7 +33,13 @@ export function awsEncryption(endpoint, { store = new MemoryKeyVaultStore(), ...
 
 // A store that counts its finds and hands everything on to `inner`.
 export function countingStore(inner = new MemoryKeyVaultStore()) {
-  const store = { finds: 0, find: (filter) => { store.finds += 1; return inner.find(filter); } };
+  const store = {
+    finds: 0,
+    find: (filter) => {
+      store.finds += 1;
+      return inner.find(filter);
+    },
+  };
   for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'retiredKeys', 'restoreKey', 'purgeRetiredKey'])
     store[method] = (...args) => inner[method](...args);
   return store;
@@ -66,7 +72,13 @@ export function padKms(label, behave = async () => undefined) {
 // Checks that `work` fails with a CsfleError of `code`, and returns the error.
 export async function failsWith(code, work) {
   let failure;
-  await assert.rejects(async () => work(), (error) => { failure = error; return true; });
+  await assert.rejects(
+    async () => work(),
+    (error) => {
+      failure = error;
+      return true;
+    },
+  );
   assert.ok(failure instanceof CsfleError, `a CsfleError, not ${failure?.stack}`);
   assert.equal(failure.code, code, failure.stack);
   return failure;

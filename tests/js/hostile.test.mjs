@@ -10,7 +10,10 @@ import { awsMasterKey, countingStore, DETERMINISTIC, failsWith, keyBytes, localE
 const never = () => new Promise(() => {});
 const withKms = (kms, options = {}) => localEncryption({ kmsProviders: { local: { key: keyBytes('local') }, aws: kms }, ...options });
 const invert = (bytes) => Uint8Array.from(bytes, (byte) => byte ^ 0xff);
-const handOver = (bytes) => { structuredClone(bytes, { transfer: [bytes.buffer] }); return bytes; };
+const handOver = (bytes) => {
+  structuredClone(bytes, { transfer: [bytes.buffer] });
+  return bytes;
+};
 
 // One element of BSON in a document of its own: { v: <payload of that type> }.
 function document(type, payload) {
@@ -35,7 +38,8 @@ test('what find() of a store returns is checked wherever it is used', async () =
       () => encryption.getKeys().next(),
       () => encryption.encrypt(1, { algorithm: RANDOM, keyId }),
       () => encryption.rewrapManyDataKey({}),
-    ]) await failsWith('HOST_CALLBACK_FAILED', work);
+    ])
+      await failsWith('HOST_CALLBACK_FAILED', work);
     encryption.close();
   }
 });
@@ -89,14 +93,26 @@ test('the signal of a rewrap ends it before the next write, and the error says h
 
 test('bytes that a callback hands over to another thread are no mistake, a reply that is gone is one', async () => {
   const store = new MemoryKeyVaultStore();
-  const worker = withKms({
-    encrypt: async ({ plaintext }) => { const reply = invert(plaintext); handOver(plaintext); return reply; },
-    decrypt: async ({ ciphertext }) => { const reply = invert(ciphertext); handOver(ciphertext); return reply; },
-  }, { store });
+  const worker = withKms(
+    {
+      encrypt: async ({ plaintext }) => {
+        const reply = invert(plaintext);
+        handOver(plaintext);
+        return reply;
+      },
+      decrypt: async ({ ciphertext }) => {
+        const reply = invert(ciphertext);
+        handOver(ciphertext);
+        return reply;
+      },
+    },
+    { store },
+  );
   const keyId = await worker.createDataKey('aws', { masterKey: awsMasterKey });
   assert.equal(await worker.decrypt(await worker.encrypt(5, { algorithm: RANDOM, keyId })), 5);
   const gone = withKms(
-    { encrypt: async ({ plaintext }) => handOver(invert(plaintext)), decrypt: async ({ ciphertext }) => handOver(invert(ciphertext)) }, { store },
+    { encrypt: async ({ plaintext }) => handOver(invert(plaintext)), decrypt: async ({ ciphertext }) => handOver(invert(ciphertext)) },
+    { store },
   );
   await failsWith('KMS_REPLY_LENGTH', () => gone.createDataKey('aws', { masterKey: awsMasterKey }));
   await failsWith('KMS_REPLY_LENGTH', () => gone.encrypt(5, { algorithm: RANDOM, keyId }));
@@ -106,10 +122,26 @@ test('bytes that a callback hands over to another thread are no mistake, a reply
 
 test('an error that fails when it is looked at is kept as the cause', async () => {
   for (const thrown of [
-    new Proxy({}, { get() { throw new Error('trap'); } }),
-    Object.defineProperty(new Error('x'), 'code', { get() { throw new Error('getter'); } }),
+    new Proxy(
+      {},
+      {
+        get() {
+          throw new Error('trap');
+        },
+      },
+    ),
+    Object.defineProperty(new Error('x'), 'code', {
+      get() {
+        throw new Error('getter');
+      },
+    }),
   ]) {
-    const encryption = withKms({ encrypt: () => { throw thrown; }, decrypt: never });
+    const encryption = withKms({
+      encrypt: () => {
+        throw thrown;
+      },
+      decrypt: never,
+    });
     const error = await failsWith('HOST_CALLBACK_FAILED', () => encryption.createDataKey('aws', { masterKey: awsMasterKey }));
     assert.ok(error.cause === thrown);
     encryption.close();
@@ -132,7 +164,10 @@ test('options, signals, stores and visitors of the wrong kind are named', async 
   await failsWith('ARGUMENT_INVALID', () => new ClientEncryption(null, { ...options, keyVaultStore: null }));
   await failsWith('ARGUMENT_INVALID', () => encryption.getKeys().forEach(null));
   await failsWith('ARGUMENT_INVALID', () => new MemoryKeyVaultStore(null));
-  for (const code of ['NO_SUCH_CODE', 'toString', null, undefined]) await failsWith('ARGUMENT_INVALID', () => { throw new CsfleError(code, 'x'); });
+  for (const code of ['NO_SUCH_CODE', 'toString', null, undefined])
+    await failsWith('ARGUMENT_INVALID', () => {
+      throw new CsfleError(code, 'x');
+    });
   encryption.close();
 });
 

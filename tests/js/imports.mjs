@@ -15,14 +15,19 @@ export function importsOf(source) {
 }
 
 // What stands between the keyword and the string: nothing, names, or a star; not the start of a declaration.
-const isImport = (clause) => /^\s*(type\s+)?($|[\w$*{])/.test(
-  clause,
-) && !/^\s*(const|let|function|class|default|interface|async|abstract|declare|enum)\b/.test(clause) && !clause.includes('=');
+const isImport = (clause) =>
+  /^\s*(type\s+)?($|[\w$*{])/.test(clause) &&
+  !/^\s*(const|let|function|class|default|interface|async|abstract|declare|enum)\b/.test(clause) &&
+  !clause.includes('=');
 
 // `import type { A }`, and `import { type A, type B }`.
 function isTypeOnly(clause) {
   if (/^\s*type\b(?!\s*,)/.test(clause)) return true;
-  const names = /^\s*\{([^}]*)\}\s*$/.exec(clause)?.[1].split(',').map((name) => name.trim()).filter(Boolean);
+  const names = /^\s*\{([^}]*)\}\s*$/
+    .exec(clause)?.[1]
+    .split(',')
+    .map((name) => name.trim())
+    .filter(Boolean);
   return names !== undefined && names.length > 0 && names.every((name) => /^type\s/.test(name));
 }
 

@@ -25,7 +25,13 @@ async function fresh(entry) {
 const open = (entry, options = {}) => new entry.ClientEncryption(null, { keyVaultStore: new entry.MemoryKeyVaultStore(), kmsProviders, bson, ...options });
 async function fails(work, code) {
   let failure;
-  await assert.rejects(async () => work(), (error) => { failure = error; return true; });
+  await assert.rejects(
+    async () => work(),
+    (error) => {
+      failure = error;
+      return true;
+    },
+  );
   assert.equal(failure.code, code, failure.stack);
   return failure;
 }
@@ -135,7 +141,11 @@ test('an instance that trapped is dead: INTERNAL now and for every later call, a
   const encrypting = (one) => one.encrypt(1, { keyId: new UUID(), algorithm });
   const creating = (one) => one.createDataKey('local');
   const traps = {
-    machine_step: encrypting, engine_encrypt: encrypting, machine_provideKeys: encrypting, machine_output: creating, engine_createDataKey: creating,
+    machine_step: encrypting,
+    engine_encrypt: encrypting,
+    machine_provideKeys: encrypting,
+    machine_output: creating,
+    engine_createDataKey: creating,
   };
   for (const [trapping, work] of Object.entries(traps)) {
     const slim = await fresh('csfle-wasm/slim');
@@ -144,7 +154,13 @@ test('an instance that trapped is dead: INTERNAL now and for every later call, a
     const other = open(slim);
     const dead = async (work) => {
       let failure;
-      await assert.rejects(async () => work(), (error) => { failure = error; return true; });
+      await assert.rejects(
+        async () => work(),
+        (error) => {
+          failure = error;
+          return true;
+        },
+      );
       assert.equal(failure.code, 'INTERNAL', `${trapping}: ${failure.stack}`);
       return failure;
     };

@@ -5,12 +5,16 @@ import { sourceModule } from './source-module.mjs';
 
 describe('a signal', () => {
   let Interrupt;
-  before(async () => { ({ Interrupt } = await sourceModule('js/cli/interrupt.ts')); });
+  before(async () => {
+    ({ Interrupt } = await sourceModule('js/cli/interrupt.ts'));
+  });
 
   function interrupted(t, signal) {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const exits = [];
-    t.mock.method(process, 'exit', (code) => { exits.push(code); });
+    t.mock.method(process, 'exit', (code) => {
+      exits.push(code);
+    });
     const notes = [];
     const interrupt = new Interrupt((note) => notes.push(note));
     process.emit(signal, signal);

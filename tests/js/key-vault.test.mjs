@@ -37,7 +37,10 @@ async function driverStore(name) {
 }
 
 // Both stores behave the same.
-for (const [kind, open] of [['memory', async () => new MemoryKeyVaultStore()], ['driver', driverStore]]) {
+for (const [kind, open] of [
+  ['memory', async () => new MemoryKeyVaultStore()],
+  ['driver', driverStore],
+]) {
   test(`${kind}: find, insert and retireKey`, async () => {
     const store = await open('basics');
     const [one, two] = [keyDocument(['a', 'b']), keyDocument([])];
@@ -51,15 +54,23 @@ for (const [kind, open] of [['memory', async () => new MemoryKeyVaultStore()], [
     assert.deepEqual(await store.find({ 'masterKey.endpoint': null, _id: { $eq: one._id } }), [one]);
     assert.deepEqual(await store.find({ keyAltNames: ['a', 'b'] }), [one]);
     assert.deepEqual(await store.find({ keyAltNames: ['b', 'a'] }), []);
-    assert.deepEqual(await store.find({
-      creationDate: new Date(1000), updateDate: { $in: [new Date(1000)] }, masterKey: { provider: 'aws', region: 'r', key: 'k' },
-      keyAltNames: { $exists: true },
-    }), [one]);
+    assert.deepEqual(
+      await store.find({
+        creationDate: new Date(1000),
+        updateDate: { $in: [new Date(1000)] },
+        masterKey: { provider: 'aws', region: 'r', key: 'k' },
+        keyAltNames: { $exists: true },
+      }),
+      [one],
+    );
     assert.deepEqual(await store.find({ masterKey: { region: 'r', provider: 'aws', key: 'k' } }), [], 'documents compare with their order');
     const note = { reason: 'a test', requestedBy: 'key-vault.test.mjs' };
     const entry = await store.retireKey(one._id, note);
     assert.deepEqual([entry.keyId, entry.document._id, entry.document.keyMaterial].map(String), [one._id, one._id, one.keyMaterial].map(String));
-    assert.deepEqual((await store.retiredKeys(one._id)).map(({ retiredId }) => String(retiredId)), [String(entry.retiredId)]);
+    assert.deepEqual(
+      (await store.retiredKeys(one._id)).map(({ retiredId }) => String(retiredId)),
+      [String(entry.retiredId)],
+    );
     assert.equal(await store.retireKey(one._id, note), null);
     assert.deepEqual(await store.find({}), [two]);
   });
@@ -136,8 +147,16 @@ test('memory: numbers compare by value, other BSON types by theirs', async () =>
     keyDocument([], { a: new Int32(5), b: Long.fromNumber(7), c: new Double(1.5), d: id, e: Decimal128.fromString('1'), f: true }),
   ]);
   for (const filter of [
-    { a: 5 }, { a: new Double(5) }, { a: Long.fromNumber(5) }, { b: 7 }, { b: new Int32(7) }, { c: 1.5 }, { d: new ObjectId(id.toHexString()) },
-    { e: Decimal128.fromString('1') }, { f: true }, { a: { $exists: true }, z: { $exists: new Int32(0) } },
+    { a: 5 },
+    { a: new Double(5) },
+    { a: Long.fromNumber(5) },
+    { b: 7 },
+    { b: new Int32(7) },
+    { c: 1.5 },
+    { d: new ObjectId(id.toHexString()) },
+    { e: Decimal128.fromString('1') },
+    { f: true },
+    { a: { $exists: true }, z: { $exists: new Int32(0) } },
   ]) {
     assert.equal((await store.find(filter)).length, 1, JSON.stringify(filter));
   }
@@ -149,8 +168,12 @@ test('memory: numbers compare by value, other BSON types by theirs', async () =>
 test('memory: an operator it does not know is refused by name', async () => {
   const store = new MemoryKeyVaultStore([keyDocument(['a'])]);
   for (const [filter, operator] of [
-    [{ status: { $gt: 0 } }, '$gt'], [{ $nor: [{ status: 0 }] }, '$nor'], [{ $where: 'true' }, '$where'], [{ keyAltNames: { $elemMatch: {} } }, '$elemMatch'],
-    [{ keyAltNames: /a/ }, '$regex'], [{ keyAltNames: { $in: [new BSONRegExp('a', '')] } }, '$regex'],
+    [{ status: { $gt: 0 } }, '$gt'],
+    [{ $nor: [{ status: 0 }] }, '$nor'],
+    [{ $where: 'true' }, '$where'],
+    [{ keyAltNames: { $elemMatch: {} } }, '$elemMatch'],
+    [{ keyAltNames: /a/ }, '$regex'],
+    [{ keyAltNames: { $in: [new BSONRegExp('a', '')] } }, '$regex'],
   ]) {
     assert.equal((await failsWith('ARGUMENT_INVALID', () => store.find(filter))).details.operator, operator);
   }
@@ -183,8 +206,15 @@ test('driver: a client that is set to other types or raw bytes reads key documen
 // What a server with users would answer; the one in these tests runs without.
 function clientAnswering(answers) {
   const collection = {
-    indexes: async () => answers.indexes ?? [], find: () => ({ toArray: async () => { throw answers.error; } }),
-    insertOne: async () => { throw answers.error; },
+    indexes: async () => answers.indexes ?? [],
+    find: () => ({
+      toArray: async () => {
+        throw answers.error;
+      },
+    }),
+    insertOne: async () => {
+      throw answers.error;
+    },
   };
   return {
     db: () => ({ collection: () => collection, command: async (command) => (command.hello ? { isWritablePrimary: answers.primary ?? true } : answers.status) }),
@@ -193,7 +223,10 @@ function clientAnswering(answers) {
 const privileges = (actions, resource = { db: 'a', collection: 'b' }) => ({
   authInfo: {
     authenticatedUsers: [{ user: 'u' }],
-    authenticatedUserPrivileges: [{ resource, actions }, { resource: { db: 'other', collection: '' }, actions: ['remove'] }],
+    authenticatedUserPrivileges: [
+      { resource, actions },
+      { resource: { db: 'other', collection: '' }, actions: ['remove'] },
+    ],
   },
 });
 
@@ -233,7 +266,17 @@ test('driver: a namespace that is none, and a client that is none, are refused',
 test('driver: reads and writes are of the majority', async () => {
   const seen = [];
   const collection = { find: () => ({ toArray: async () => [] }), insertOne: async () => ({}) };
-  const store = driverKeyVaultStore({ db: (name) => ({ collection: (...args) => { seen.push([name, ...args]); return collection; } }) }, 'a.b.c');
+  const store = driverKeyVaultStore(
+    {
+      db: (name) => ({
+        collection: (...args) => {
+          seen.push([name, ...args]);
+          return collection;
+        },
+      }),
+    },
+    'a.b.c',
+  );
   await store.find({});
   await store.insert({});
   for (const call of seen)
@@ -244,7 +287,15 @@ test('driver: reads and writes are of the majority', async () => {
 // ---- the unique index on alternate names
 
 const local = { local: { key: Buffer.alloc(96, 5) } };
-const indexOf = (name) => client.db(database).collection(name).indexes().then((all) => all.find(({ key }) => 'keyAltNames' in key), () => undefined);
+const indexOf = (name) =>
+  client
+    .db(database)
+    .collection(name)
+    .indexes()
+    .then(
+      (all) => all.find(({ key }) => 'keyAltNames' in key),
+      () => undefined,
+    );
 
 test('createDataKey creates the unique index once per key vault and client', async (test) => {
   const other = await new MongoClient((await testServices()).mongodbUri, { monitorCommands: true }).connect();
@@ -262,15 +313,23 @@ test('createDataKey creates the unique index once per key vault and client', asy
   await make('made', 'b');
   await make('made');
   await failsWith('KEY_VAULT_DUPLICATE_KEY', () => make('made', 'c', 'a'));
-  assert.deepEqual(['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length), [1, 1]);
+  assert.deepEqual(
+    ['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length),
+    [1, 1],
+  );
   // An existing index is not created again, and each key vault is checked once.
   await make('basics');
-  assert.deepEqual(['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length), [2, 1]);
+  assert.deepEqual(
+    ['listIndexes', 'createIndexes'].map((name) => commands.filter((one) => one === name).length),
+    [2, 1],
+  );
 });
 
 // A client whose user may do what `allows` says.
 function restricted({ allows }) {
-  const refuse = async () => { throw Object.assign(new Error('not authorized'), { name: 'MongoServerError', code: 13, codeName: 'Unauthorized' }); };
+  const refuse = async () => {
+    throw Object.assign(new Error('not authorized'), { name: 'MongoServerError', code: 13, codeName: 'Unauthorized' });
+  };
   return {
     db: (name) => ({
       command: (command) => ('createIndexes' in command && !allows.includes('createIndexes') ? refuse() : client.db(name).command(command)),

@@ -23,10 +23,19 @@ test('Azure wraps with RSA-OAEP-256 through a client per key URL', async () => {
       calls.push(['wrapKey', algorithm, options]);
       return { result: await pad.encrypt({ plaintext: key }), algorithm, keyID: 'id' };
     },
-    unwrapKey: async (algorithm, key, options) => { calls.push(['unwrapKey', algorithm, options]); return { result: await pad.decrypt({ ciphertext: key }) }; },
+    unwrapKey: async (algorithm, key, options) => {
+      calls.push(['unwrapKey', algorithm, options]);
+      return { result: await pad.decrypt({ ciphertext: key }) };
+    },
   };
   const encryption = localEncryption({
-    allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms((target) => { targets.push(target); return client; }) },
+    allowedEndpoints: ['vault.example.net'],
+    kmsProviders: {
+      azure: azureKms((target) => {
+        targets.push(target);
+        return client;
+      }),
+    },
   });
   await roundTrip(encryption, 'azure', azureKey);
   await encryption.createDataKey('azure', { masterKey: { keyVaultEndpoint: 'vault.example.net', keyName: 'other' } });
@@ -46,12 +55,23 @@ test('Azure wraps with RSA-OAEP-256 through a client per key URL', async () => {
 
 test('Google Cloud KMS is asked by resource name, on decrypt never with a version', async () => {
   const pad = padKms('gcp');
-  for (const shape of [(reply) => [reply, undefined, undefined], (reply) => reply, ({ ciphertext, plaintext }) =>
-    [{ ciphertext: ciphertext && Buffer.from(ciphertext).toString('base64'), plaintext: plaintext && Buffer.from(plaintext).toString('base64') }]]) {
+  for (const shape of [
+    (reply) => [reply, undefined, undefined],
+    (reply) => reply,
+    ({ ciphertext, plaintext }) => [
+      { ciphertext: ciphertext && Buffer.from(ciphertext).toString('base64'), plaintext: plaintext && Buffer.from(plaintext).toString('base64') },
+    ],
+  ]) {
     const names = [];
     const client = {
-      encrypt: async ({ name, plaintext }) => { names.push(name); return shape({ ciphertext: await pad.encrypt({ plaintext }) }); },
-      decrypt: async ({ name, ciphertext }) => { names.push(name); return shape({ plaintext: await pad.decrypt({ ciphertext }) }); },
+      encrypt: async ({ name, plaintext }) => {
+        names.push(name);
+        return shape({ ciphertext: await pad.encrypt({ plaintext }) });
+      },
+      decrypt: async ({ name, ciphertext }) => {
+        names.push(name);
+        return shape({ plaintext: await pad.decrypt({ ciphertext }) });
+      },
     };
     const encryption = localEncryption({ kmsProviders: { gcp: gcpKms(client) } });
     await roundTrip(encryption, 'gcp', gcpKey);
@@ -76,7 +96,10 @@ test('KMIP callbacks may name the object they made', async () => {
     kmsProviders: {
       kmip: kmipKms({
         encrypt: async (call) => ({ ciphertext: await pad.encrypt(call), keyId: '42' }),
-        decrypt: async (call) => { seen.push(call.masterKey.keyId); return pad.decrypt(call); },
+        decrypt: async (call) => {
+          seen.push(call.masterKey.keyId);
+          return pad.decrypt(call);
+        },
       }),
     },
   });
@@ -121,7 +144,14 @@ for (const [provider, masterKey, make, cases] of [
   for (const [shape, code] of cases) {
     test(`an error of the ${provider} SDK with ${JSON.stringify(shape)} is ${code}`, async () => {
       const thrown = Object.assign(new Error('told so'), shape);
-      const encryption = localEncryption({ kmsProviders: { [provider]: make(async () => { throw thrown; }) }, kmsRetries: 0 });
+      const encryption = localEncryption({
+        kmsProviders: {
+          [provider]: make(async () => {
+            throw thrown;
+          }),
+        },
+        kmsRetries: 0,
+      });
       const error = await failsWith(code, () => encryption.createDataKey(provider, { masterKey }));
       assert.equal(error.cause, thrown);
       assert.equal(error.details.provider, provider);
@@ -133,14 +163,20 @@ for (const [provider, masterKey, make, cases] of [
 test('a wrapped key that Azure or Google cannot open is KMS_CIPHERTEXT_REFUSED', async () => {
   for (const [provider, masterKey, make, shape] of [
     [
-      'azure', azureKey, (wrap, unwrap) => azureKms({ wrapKey: async (_, key) => ({ result: await wrap({ plaintext: key }) }), unwrapKey: unwrap }),
+      'azure',
+      azureKey,
+      (wrap, unwrap) => azureKms({ wrapKey: async (_, key) => ({ result: await wrap({ plaintext: key }) }), unwrapKey: unwrap }),
       { statusCode: 400, code: 'BadParameter' },
     ],
     ['gcp', gcpKey, (wrap, unwrap) => gcpKms({ encrypt: async (call) => [{ ciphertext: await wrap(call) }], decrypt: unwrap }), { code: 3 }],
   ]) {
     const encryption = localEncryption({
       allowedEndpoints: ['vault.example.net'],
-      kmsProviders: { [provider]: make(padKms('x').encrypt, async () => { throw Object.assign(new Error('no'), shape); }) },
+      kmsProviders: {
+        [provider]: make(padKms('x').encrypt, async () => {
+          throw Object.assign(new Error('no'), shape);
+        }),
+      },
     });
     await failsWith('KMS_CIPHERTEXT_REFUSED', () => encryption.createDataKey(provider, { masterKey }));
     encryption.close();
@@ -149,7 +185,8 @@ test('a wrapped key that Azure or Google cannot open is KMS_CIPHERTEXT_REFUSED',
 
 test('replies without bytes are KMS_REPLY_INVALID, clients without methods ARGUMENT_INVALID', async () => {
   const azure = localEncryption({
-    allowedEndpoints: ['vault.example.net'], kmsProviders: { azure: azureKms({ wrapKey: async () => ({}), unwrapKey: async () => undefined }) },
+    allowedEndpoints: ['vault.example.net'],
+    kmsProviders: { azure: azureKms({ wrapKey: async () => ({}), unwrapKey: async () => undefined }) },
   });
   await failsWith('KMS_REPLY_INVALID', () => azure.createDataKey('azure', { masterKey: azureKey }));
   const gcp = localEncryption({ kmsProviders: { gcp: gcpKms({ encrypt: async () => [{}], decrypt: async () => [] }) } });
@@ -167,10 +204,14 @@ test('answers of a KMS client that are Buffers give the right key material', asy
   const decrypt = async (call) => Buffer.concat([await pad.decrypt(call)]);
   for (const [provider, masterKey, callbacks] of [
     ['kmip', { delegated: true, keyId: 'k' }, kmipKms({ encrypt: async (call) => ({ ciphertext: await encrypt(call), keyId: 'k' }), decrypt })],
-    ['azure', azureKey, azureKms({
-      wrapKey: async (_, key) => ({ result: await encrypt({ plaintext: key }) }),
-      unwrapKey: async (_, key) => ({ result: await decrypt({ ciphertext: key }) }),
-    })],
+    [
+      'azure',
+      azureKey,
+      azureKms({
+        wrapKey: async (_, key) => ({ result: await encrypt({ plaintext: key }) }),
+        unwrapKey: async (_, key) => ({ result: await decrypt({ ciphertext: key }) }),
+      }),
+    ],
     ['gcp', gcpKey, gcpKms({ encrypt: async (call) => [{ ciphertext: await encrypt(call) }], decrypt: async (call) => [{ plaintext: await decrypt(call) }] })],
     ['aws', { region: 'us-east-1', key: 'arn:aws:kms:us-east-1:111122223333:key/1' }, { encrypt, decrypt }],
   ]) {

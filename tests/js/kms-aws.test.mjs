@@ -103,7 +103,9 @@ test('requests are those that other drivers send: no EncryptionContext, KeyId on
 // ---- the real client over HTTP
 
 let kms;
-before(async () => { kms = await startFakeKms(); });
+before(async () => {
+  kms = await startFakeKms();
+});
 after(() => kms?.stop());
 
 const vault = new MemoryKeyVaultStore();
@@ -165,12 +167,22 @@ test('a KMS that is not there is KMS_UNREACHABLE', async () => {
 });
 
 test('a client without credentials is KMS_CREDENTIALS_UNAVAILABLE, one without a region is refused', async () => {
-  const noCredentials = new KMSClient({ endpoint: kms.endpoint, region: awsMasterKey.region, maxAttempts: 1, credentials: async () => {
-    throw Object.assign(new Error('Could not load credentials from any providers'), { name: 'CredentialsProviderError' });
-  } });
+  const noCredentials = new KMSClient({
+    endpoint: kms.endpoint,
+    region: awsMasterKey.region,
+    maxAttempts: 1,
+    credentials: async () => {
+      throw Object.assign(new Error('Could not load credentials from any providers'), { name: 'CredentialsProviderError' });
+    },
+  });
   const one = localEncryption({ kmsProviders: { aws: awsKms(noCredentials) } });
   await failsWith('KMS_CREDENTIALS_UNAVAILABLE', () => one.createDataKey('aws', { masterKey: awsMasterKey }));
-  const noRegion = new KMSClient({ endpoint: kms.endpoint, region: async () => { throw new Error('Region is missing'); } });
+  const noRegion = new KMSClient({
+    endpoint: kms.endpoint,
+    region: async () => {
+      throw new Error('Region is missing');
+    },
+  });
   const two = localEncryption({ kmsProviders: { aws: awsKms(noRegion) } });
   await failsWith('KMS_REQUEST_REFUSED', () => two.createDataKey('aws', { masterKey: awsMasterKey }));
   one.close();

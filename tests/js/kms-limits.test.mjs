@@ -21,18 +21,30 @@ async function keysUnderKms(count) {
 function hurry(t) {
   const { setTimeout: real } = globalThis;
   const durations = [];
-  t.mock.method(globalThis, 'setTimeout', (work, duration, ...more) => { durations.push(duration); return real(work, 0, ...more); });
+  t.mock.method(globalThis, 'setTimeout', (work, duration, ...more) => {
+    durations.push(duration);
+    return real(work, 0, ...more);
+  });
   t.mock.method(Math, 'random', () => 1);
   return durations;
 }
 
 test('with existing keys only kms.decrypt is called, for encryption of values too', async () => {
-  const { store, ids: [keyId], values } = await keysUnderKms(1);
-  const kms = padKms('aws', async ({ operation }) => { if (operation === 'encrypt') throw new CsfleError('KMS_ACCESS_DENIED', 'kms:Decrypt alone'); });
+  const {
+    store,
+    ids: [keyId],
+    values,
+  } = await keysUnderKms(1);
+  const kms = padKms('aws', async ({ operation }) => {
+    if (operation === 'encrypt') throw new CsfleError('KMS_ACCESS_DENIED', 'kms:Decrypt alone');
+  });
   const encryption = withKms(kms, store);
   assert.equal(await encryption.decrypt(values[0]), 0);
   assert.equal(await encryption.decrypt(await encryption.encrypt('new', { algorithm: DETERMINISTIC, keyId })), 'new');
-  assert.deepEqual(kms.calls.map(({ operation }) => operation), ['decrypt']);
+  assert.deepEqual(
+    kms.calls.map(({ operation }) => operation),
+    ['decrypt'],
+  );
   await failsWith('KMS_ACCESS_DENIED', () => encryption.createDataKey('aws', { masterKey: awsMasterKey }));
   encryption.close();
 });
@@ -48,12 +60,17 @@ test('eight KMS calls run at the same time by default', async () => {
 
 test('a failed KMS call is repeated three times, after random pauses of at most 0.2, 0.4 and 0.8 seconds', async (t) => {
   const { store, values } = await keysUnderKms(1);
-  const kms = padKms('aws', async () => { throw new CsfleError('KMS_THROTTLED', 'busy'); });
+  const kms = padKms('aws', async () => {
+    throw new CsfleError('KMS_THROTTLED', 'busy');
+  });
   const encryption = withKms(kms, store);
   const durations = hurry(t);
   await failsWith('KMS_THROTTLED', () => encryption.decrypt(values[0]));
   assert.equal(kms.calls.length, 4);
-  assert.deepEqual(durations.filter((duration) => duration !== 10_000), [200, 400, 800]);
+  assert.deepEqual(
+    durations.filter((duration) => duration !== 10_000),
+    [200, 400, 800],
+  );
   encryption.close();
 });
 

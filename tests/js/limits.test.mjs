@@ -63,10 +63,14 @@ describe('trusted master keys do not', () => {
     };
     const store = new MemoryKeyVaultStore();
     const encryption = new ClientEncryption(null, {
-      keyVaultStore: store, kmsProviders: { azure: azureKms(() => client) }, trustedMasterKeys: ['https://hospital.vault.azure.net/keys/csfle'],
+      keyVaultStore: store,
+      kmsProviders: { azure: azureKms(() => client) },
+      trustedMasterKeys: ['https://hospital.vault.azure.net/keys/csfle'],
     });
     const keyId = await plant(
-      store, { provider: 'azure', keyVaultEndpoint: 'hospital.vault.azure.net', keyName: 'csfle' }, publicEncrypt({ key: publicKey, ...oaep }, known),
+      store,
+      { provider: 'azure', keyVaultEndpoint: 'hospital.vault.azure.net', keyName: 'csfle' },
+      publicEncrypt({ key: publicKey, ...oaep }, known),
     );
     assert.equal(await readWith(known, await encryption.encrypt('secret', { keyId, algorithm: RANDOM })), 'secret');
     encryption.close();
@@ -85,7 +89,8 @@ describe('trusted master keys do not', () => {
     const kms = padKms('aws');
     const store = new MemoryKeyVaultStore();
     const keyId = await plant(
-      store, { provider: 'aws', ...awsMasterKey, key: awsMasterKey.key.replace('111122223333', '999999999999') },
+      store,
+      { provider: 'aws', ...awsMasterKey, key: awsMasterKey.key.replace('111122223333', '999999999999') },
       await kms.encrypt({ plaintext: known }),
     );
     const pinned = (pattern) => new ClientEncryption(null, { keyVaultStore: store, kmsProviders: { aws: kms }, trustedMasterKeys: [pattern] });
@@ -101,7 +106,8 @@ describe('trusted master keys do not', () => {
     const foreign = { provider: 'aws', ...awsMasterKey, key: awsMasterKey.key.replace('111122223333', '999999999999') };
     const own = { provider: 'aws', ...awsMasterKey };
     for (const [more, providers] of [
-      [{ from: { provider: 'aws' } }, ['local', 'local']], [{ from: own }, ['local', 'aws']],
+      [{ from: { provider: 'aws' } }, ['local', 'local']],
+      [{ from: own }, ['local', 'aws']],
       [{ from: { provider: 'aws' }, trustedMasterKeys: [awsMasterKey.key, 'local'] }, ['local', 'aws']],
     ]) {
       const store = new MemoryKeyVaultStore();
@@ -137,7 +143,10 @@ describe('of values that are encrypted, a server', () => {
     const lengths = [];
     for (let length = 0; length < 64; length += 1) lengths.push((await encryption.encrypt('x'.repeat(length), { keyId, algorithm: RANDOM })).buffer.length);
     const steps = [...new Set(lengths)];
-    assert.deepEqual(steps.slice(1).map((length, index) => length - steps[index]), [16, 16, 16, 16]);
+    assert.deepEqual(
+      steps.slice(1).map((length, index) => length - steps[index]),
+      [16, 16, 16, 16],
+    );
     encryption.close();
   });
 
@@ -145,7 +154,8 @@ describe('of values that are encrypted, a server', () => {
     const { encryption, keyId } = await oneKey();
     const rule = { keyId, algorithm: RANDOM };
     const { visits } = await encryption.encryptDocument(
-      { visits: [{ note: 'text', count: new bson.Int32(1) }] }, { fields: { 'visits.note': rule, 'visits.count': rule } },
+      { visits: [{ note: 'text', count: new bson.Int32(1) }] },
+      { fields: { 'visits.note': rule, 'visits.count': rule } },
     );
     assert.deepEqual(Object.keys(visits[0]), ['note', 'count']);
     assert.deepEqual([visits[0].note.buffer[17], visits[0].count.buffer[17]], [2, 16]);

@@ -24,7 +24,8 @@ const cases = {
     ['canary-secret', 'canary%2Btok%2Fen%3D%3D', 'canary+tok/en=='],
   ],
   'a session token with its colon encoded': [
-    'mongodb://h/?authMechanismProperties=ENVIRONMENT:test%2CAWS_SESSION_TOKEN%3Acanary%2Btoken', ['canary+token', 'canary%2Btoken'],
+    'mongodb://h/?authMechanismProperties=ENVIRONMENT:test%2CAWS_SESSION_TOKEN%3Acanary%2Btoken',
+    ['canary+token', 'canary%2Btoken'],
   ],
   'passwords among the options': [
     'mongodb://h/?tls=true&tlsCertificateKeyFilePassword=canary%20tls,x&PROXYPASSWORD=canary+proxy&proxyHost=p',
@@ -37,7 +38,10 @@ for (const [name, [uri, secrets]] of Object.entries(cases)) {
     const redactor = new Redactor();
     redactor.addUri(uri);
     const texts = [
-      redactUri(uri), redactor.clean(uri), redactor.clean(`cannot connect to ${uri} (MongoParseError)`), redactor.clean(`"${uri}"`),
+      redactUri(uri),
+      redactor.clean(uri),
+      redactor.clean(`cannot connect to ${uri} (MongoParseError)`),
+      redactor.clean(`"${uri}"`),
       ...secrets.map((secret) => redactor.clean(`authentication of <${secret}> failed`)),
     ];
     for (const text of texts) for (const secret of secrets) assert.ok(!text.includes(secret), `${text} has ${secret}`);

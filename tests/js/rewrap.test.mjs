@@ -198,7 +198,15 @@ test('a store that fails in the middle says how far it came', async () => {
 test('a filter keeps its types on the way to the store', async () => {
   const filters = [];
   const inner = new MemoryKeyVaultStore();
-  const spying = new Proxy(inner, { get: (target, name) => (name === 'find' ? (filter) => { filters.push(filter); return []; } : target[name]?.bind(target)) });
+  const spying = new Proxy(inner, {
+    get: (target, name) =>
+      name === 'find'
+        ? (filter) => {
+            filters.push(filter);
+            return [];
+          }
+        : target[name]?.bind(target),
+  });
   const encryption = localEncryption({ store: spying });
   const id = new UUID();
   const filter = { $or: [{ _id: id }, { creationDate: { $gt: new Date(5) } }, { keyMaterial: new Binary(Buffer.from('x')) }] };
@@ -215,7 +223,10 @@ test("a wrong answer of a store's rewrapIf() makes the rewrap fail", async () =>
     const lying = new Proxy(store, {
       get: (target, property) => {
         if (property !== 'rewrapIf') return typeof target[property] === 'function' ? target[property].bind(target) : target[property];
-        return async (...args) => { if (writes) await target.rewrapIf(...args); return answer; };
+        return async (...args) => {
+          if (writes) await target.rewrapIf(...args);
+          return answer;
+        };
       },
     });
     const kmsProviders = { local: { key: keyBytes('local') }, 'local:b': { key: keyBytes('b') } };

@@ -25,7 +25,8 @@ test('no more KMS calls run at a time than kmsConcurrency allows, within and acr
   const kms = padKms('aws', () => sleep(5));
   const encryption = withKms(kms, { store, kmsConcurrency: 3 });
   const [document, ...rest] = await Promise.all([
-    encryption.decryptDocument({ values: values.slice(0, 6) }), ...values.slice(6).map((value) => encryption.decrypt(value)),
+    encryption.decryptDocument({ values: values.slice(0, 6) }),
+    ...values.slice(6).map((value) => encryption.decrypt(value)),
   ]);
   assert.deepEqual([...document.values, ...rest], [...Array(12).keys()]);
   assert.equal(kms.mostRunning, 3);
@@ -44,7 +45,10 @@ test('a call gets what it needs to know, and plaintext is overwritten afterwards
   assert.ok(wrap.signal instanceof AbortSignal);
   assert.deepEqual([...wrap.keyAltNames].sort(), ['a', 'b']);
   assert.equal(wrap.plaintext.length, 96);
-  assert.ok(wrap.plaintext.every((byte) => byte === 0), 'wiped after the call');
+  assert.ok(
+    wrap.plaintext.every((byte) => byte === 0),
+    'wiped after the call',
+  );
   await encryption.encrypt(1, { algorithm: RANDOM, keyId });
   const unwrap = kms.calls[1];
   assert.equal(unwrap.operation, 'decrypt');
@@ -58,19 +62,33 @@ test('the reply of decrypt is overwritten after it crossed, also when it is refu
   const replies = [];
   const pad = padKms('aws');
   for (const spoil of [(bytes) => bytes, (bytes) => bytes.slice(0, 95)]) {
-    const kms = { encrypt: pad.encrypt, decrypt: async (call) => { const reply = spoil(await pad.decrypt(call)); replies.push(reply); return reply; } };
+    const kms = {
+      encrypt: pad.encrypt,
+      decrypt: async (call) => {
+        const reply = spoil(await pad.decrypt(call));
+        replies.push(reply);
+        return reply;
+      },
+    };
     const encryption = withKms(kms, { store });
     await encryption.decrypt(values[0]).catch((error) => assert.equal(error.code, 'KMS_REPLY_LENGTH'));
     encryption.close();
   }
-  assert.deepEqual(replies.map((reply) => [reply.length, reply.every((byte) => byte === 0)]), [[96, true], [95, true]]);
+  assert.deepEqual(
+    replies.map((reply) => [reply.length, reply.every((byte) => byte === 0)]),
+    [
+      [96, true],
+      [95, true],
+    ],
+  );
 });
 
 test('retryable failures are repeated up to kmsRetries, each attempt with its own plaintext', async () => {
-  const failing = (times) => padKms('aws', async ({ count, plaintext }) => {
-    if (plaintext !== undefined) assert.ok(plaintext.some((byte) => byte !== 0));
-    if (count <= times) throw new CsfleError('KMS_THROTTLED', 'busy');
-  });
+  const failing = (times) =>
+    padKms('aws', async ({ count, plaintext }) => {
+      if (plaintext !== undefined) assert.ok(plaintext.some((byte) => byte !== 0));
+      if (count <= times) throw new CsfleError('KMS_THROTTLED', 'busy');
+    });
   const twice = failing(2);
   const patient = withKms(twice, { kmsRetries: 2 });
   await patient.createDataKey('aws', { masterKey: awsMasterKey });
@@ -92,7 +110,9 @@ test('other failures are not repeated', async () => {
     ['a string', 'HOST_CALLBACK_FAILED'],
     [new CsfleError('KMS_KEY_UNAVAILABLE', 'pending deletion'), 'KMS_KEY_UNAVAILABLE'],
   ]) {
-    const kms = padKms('aws', async () => { throw thrown; });
+    const kms = padKms('aws', async () => {
+      throw thrown;
+    });
     const encryption = withKms(kms);
     const error = await failsWith(code, () => encryption.createDataKey('aws', { masterKey: awsMasterKey }));
     assert.equal(kms.calls.length, 1);
@@ -122,9 +142,18 @@ test("the SDK's own errors keep their meaning when a plain callback lets them th
     ['kmip', sdk('AccessDeniedException'), 'HOST_CALLBACK_FAILED'],
     ['aws', new TypeError('x is not a function'), 'HOST_CALLBACK_FAILED'],
   ]) {
-    const callbacks = { encrypt: async () => { throw thrown; }, decrypt: async () => { throw thrown; } };
+    const callbacks = {
+      encrypt: async () => {
+        throw thrown;
+      },
+      decrypt: async () => {
+        throw thrown;
+      },
+    };
     const encryption = new ClientEncryption(null, {
-      keyVaultStore: new MemoryKeyVaultStore(), kmsProviders: { [provider]: callbacks }, kmsRetries: 0,
+      keyVaultStore: new MemoryKeyVaultStore(),
+      kmsProviders: { [provider]: callbacks },
+      kmsRetries: 0,
     });
     const error = await failsWith(code, () => encryption.createDataKey(provider, { masterKey: masterKeys[provider] }));
     assert.equal(error.cause, thrown);
@@ -134,11 +163,15 @@ test("the SDK's own errors keep their meaning when a plain callback lets them th
 
 test('a network error of a plain callback is KMS_UNREACHABLE and is repeated', async () => {
   const reset = Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' });
-  const kms = padKms('aws', async ({ count }) => { if (count === 1) throw reset; });
+  const kms = padKms('aws', async ({ count }) => {
+    if (count === 1) throw reset;
+  });
   const encryption = withKms(kms);
   await encryption.createDataKey('aws', { masterKey: awsMasterKey });
   assert.equal(kms.calls.length, 3);
-  const wrapped = padKms('aws', async () => { throw new TypeError('fetch failed', { cause: reset }); });
+  const wrapped = padKms('aws', async () => {
+    throw new TypeError('fetch failed', { cause: reset });
+  });
   const hopeless = withKms(wrapped, { kmsRetries: 0 });
   const error = await failsWith('KMS_UNREACHABLE', () => hopeless.createDataKey('aws', { masterKey: awsMasterKey }));
   assert.equal(error.cause.cause, reset);
@@ -151,7 +184,15 @@ test('a synchronous callback and a callback that throws synchronously are fine',
   const store = new MemoryKeyVaultStore();
   const encryption = withKms({ encrypt: ({ plaintext }) => invert(plaintext), decrypt: ({ ciphertext }) => invert(ciphertext) }, { store });
   const keyId = await encryption.createDataKey('aws', { masterKey: awsMasterKey });
-  const throwing = withKms({ encrypt: never, decrypt: () => { throw new Error('at once'); } }, { store });
+  const throwing = withKms(
+    {
+      encrypt: never,
+      decrypt: () => {
+        throw new Error('at once');
+      },
+    },
+    { store },
+  );
   await failsWith('HOST_CALLBACK_FAILED', () => throwing.encrypt(1, { algorithm: RANDOM, keyId }));
   encryption.close();
   throwing.close();
@@ -171,7 +212,9 @@ test('a callback that returns something else is named, without showing what it r
 
 test('a callback that returns its plaintext is refused, one that wraps in place is fine', async () => {
   for (const encrypt of [
-    async ({ plaintext }) => plaintext, async ({ plaintext }) => plaintext.slice(), async ({ plaintext }) => ({ ciphertext: Buffer.from(plaintext) }),
+    async ({ plaintext }) => plaintext,
+    async ({ plaintext }) => plaintext.slice(),
+    async ({ plaintext }) => ({ ciphertext: Buffer.from(plaintext) }),
   ]) {
     const store = new MemoryKeyVaultStore();
     const encryption = withKms({ encrypt, decrypt: async ({ ciphertext }) => ciphertext.slice() }, { store });
@@ -179,7 +222,10 @@ test('a callback that returns its plaintext is refused, one that wraps in place 
     assert.deepEqual(await store.find({}), []);
     encryption.close();
   }
-  const invert = (bytes) => { for (const index of bytes.keys()) bytes[index] ^= 0xff; return bytes; };
+  const invert = (bytes) => {
+    for (const index of bytes.keys()) bytes[index] ^= 0xff;
+    return bytes;
+  };
   const inPlace = withKms({ encrypt: ({ plaintext }) => invert(plaintext), decrypt: ({ ciphertext }) => invert(ciphertext) });
   const keyId = await inPlace.createDataKey('aws', { masterKey: awsMasterKey, keyMaterial: keyBytes('in place') });
   assert.deepEqual(Buffer.from(invert((await inPlace.getKey(keyId)).keyMaterial.buffer.slice())), keyBytes('in place'));
@@ -191,7 +237,15 @@ test('a call that takes longer than kmsTimeoutMS is given up, its signal aborted
   const signals = [];
   const late = new Uint8Array(96).fill(9);
   let release;
-  const kms = { encrypt: never, decrypt: (call) => { signals.push(call.signal); return new Promise((resolve) => { release = () => resolve(late); }); } };
+  const kms = {
+    encrypt: never,
+    decrypt: (call) => {
+      signals.push(call.signal);
+      return new Promise((resolve) => {
+        release = () => resolve(late);
+      });
+    },
+  };
   const encryption = withKms(kms, { store, kmsTimeoutMS: 20, kmsRetries: 0 });
   const started = performance.now();
   const error = await failsWith('KMS_TIMED_OUT', () => encryption.decrypt(values[0]));
@@ -210,7 +264,12 @@ test('the first failing call stops the others of its operation', async () => {
   const aborted = [];
   const kms = padKms('aws', async ({ count, signal }) => {
     if (count === 3) throw new CsfleError('KMS_ACCESS_DENIED', 'no');
-    await new Promise((resolve) => { signal.addEventListener('abort', () => { aborted.push(count); resolve(); }); });
+    await new Promise((resolve) => {
+      signal.addEventListener('abort', () => {
+        aborted.push(count);
+        resolve();
+      });
+    });
   });
   const encryption = withKms(kms, { store });
   const error = await failsWith('KMS_ACCESS_DENIED', () => encryption.decryptDocument({ values }));
@@ -223,7 +282,12 @@ test('the first failing call stops the others of its operation', async () => {
 
 test('the signal of a ClientEncryption ends what runs, in the queue, in a call and in a pause', async () => {
   const { store, values } = await vaultWithKeys(3);
-  for (const behave of [never, async () => { throw new CsfleError('KMS_THROTTLED', 'busy'); }]) {
+  for (const behave of [
+    never,
+    async () => {
+      throw new CsfleError('KMS_THROTTLED', 'busy');
+    },
+  ]) {
     const controller = new AbortController();
     const kms = padKms('aws', behave);
     const encryption = withKms(kms, { store, kmsConcurrency: 1, signal: controller.signal });
@@ -247,7 +311,11 @@ test('rewrapManyDataKey has a signal of its own', async () => {
   controller.abort();
   await running;
   await failsWith('OPERATION_ABORTED', () => encryption.rewrapManyDataKey({}, { provider: 'local', signal: AbortSignal.abort() }));
-  assert.deepEqual((await store.find({})).map((key) => key.masterKey.provider), ['aws', 'aws'], 'nothing was written');
+  assert.deepEqual(
+    (await store.find({})).map((key) => key.masterKey.provider),
+    ['aws', 'aws'],
+    'nothing was written',
+  );
   encryption.close();
 });
 
@@ -274,7 +342,8 @@ test('close() ends pending work with HOST_CLOSED, in the key vault and in a KMS 
       () => encryption.rewrapManyDataKey({}),
       () => encryption.decryptDocument({}),
       () => encryption.encryptDocument({}, { fields: { a: { algorithm: RANDOM, keyAltName: 'a' } } }),
-    ]) await failsWith('HOST_CLOSED', work);
+    ])
+      await failsWith('HOST_CLOSED', work);
   }
 });
 
@@ -291,7 +360,10 @@ test('closing at any moment between an answer and the next step is HOST_CLOSED t
       turn.then(() => encryption.close());
       return found;
     };
-    encryption = withKms(padKms('aws', () => sleep(5)), { store: closing });
+    encryption = withKms(
+      padKms('aws', () => sleep(5)),
+      { store: closing },
+    );
     await failsWith('HOST_CLOSED', () => encryption.decrypt(values[0]));
   }
 });
@@ -335,13 +407,19 @@ test('a store that fails, or answers nonsense, is HOST_CALLBACK_FAILED with its 
   const store = countingStore();
   const encryption = localEncryption({ store });
   const value = { algorithm: DETERMINISTIC, keyAltName: 'x' };
-  store.find = async () => { throw boom; };
+  store.find = async () => {
+    throw boom;
+  };
   assert.equal((await failsWith('HOST_CALLBACK_FAILED', () => encryption.encrypt(1, value))).cause, boom);
-  store.find = () => { throw boom; };
+  store.find = () => {
+    throw boom;
+  };
   assert.equal((await failsWith('HOST_CALLBACK_FAILED', () => encryption.encrypt(1, value))).cause, boom);
   store.find = async () => 'documents';
   await failsWith('HOST_CALLBACK_FAILED', () => encryption.encrypt(1, value));
-  store.find = async () => { throw new CsfleError('KEY_VAULT_NOT_READABLE', 'mine'); };
+  store.find = async () => {
+    throw new CsfleError('KEY_VAULT_NOT_READABLE', 'mine');
+  };
   await failsWith('KEY_VAULT_NOT_READABLE', () => encryption.encrypt(1, value));
   store.find = async () => [{ _id: 1 }];
   await failsWith('KEY_VAULT_FIELD_INVALID', () => encryption.encrypt(1, value));
@@ -351,7 +429,9 @@ test('a store that fails, or answers nonsense, is HOST_CALLBACK_FAILED with its 
 test('equal unwrapping at the same time is one call, and each operation gets and loses its own copy', async () => {
   const { store, values } = await vaultWithKeys(2);
   let open;
-  const gate = new Promise((resolve) => { open = resolve; });
+  const gate = new Promise((resolve) => {
+    open = resolve;
+  });
   const kms = padKms('aws', () => gate);
   const encryption = withKms(kms, { store });
   const waiting = Promise.all(Array.from({ length: 50 }, (_, index) => encryption.decrypt(values[index % 2])));
@@ -369,7 +449,12 @@ test('an operation that leaves a shared call leaves the others alone, the last o
   const { store, values } = await vaultWithKeys(1);
   const signals = [];
   let open;
-  const kms = padKms('aws', ({ signal }) => { signals.push(signal); return new Promise((resolve) => { open = resolve; }); });
+  const kms = padKms('aws', ({ signal }) => {
+    signals.push(signal);
+    return new Promise((resolve) => {
+      open = resolve;
+    });
+  });
   const encryption = withKms(kms, { store });
   const controller = new AbortController();
   const leaving = failsWith('OPERATION_ABORTED', () => encryption.rewrapManyDataKey({}, { provider: 'local', signal: controller.signal }));
@@ -395,7 +480,9 @@ test('an operation that leaves a shared call leaves the others alone, the last o
 
 test('a shared call that fails fails for everybody, and the next one is asked anew', async () => {
   const { store, values } = await vaultWithKeys(1);
-  const kms = padKms('aws', async ({ count }) => { if (count === 1) throw new CsfleError('KMS_ACCESS_DENIED', 'no'); });
+  const kms = padKms('aws', async ({ count }) => {
+    if (count === 1) throw new CsfleError('KMS_ACCESS_DENIED', 'no');
+  });
   const encryption = withKms(kms, { store });
   await Promise.all([1, 2, 3].map(() => failsWith('KMS_ACCESS_DENIED', () => encryption.decrypt(values[0]))));
   assert.equal(kms.calls.length, 1);
@@ -408,7 +495,10 @@ test('operations that share a call do not share its bytes', async () => {
   const refusing = countingStore(store);
   let writes = 0;
   // The first of two rewraps loses its write, so that what the second one unwrapped ends up in the vault.
-  refusing.rewrapIf = async (...args) => { writes += 1; return writes > 1 && store.rewrapIf(...args); };
+  refusing.rewrapIf = async (...args) => {
+    writes += 1;
+    return writes > 1 && store.rewrapIf(...args);
+  };
   const kms = padKms('aws', () => sleep(5));
   const encryption = withKms(kms, { store: refusing });
   const rewrap = () => encryption.rewrapManyDataKey({}, { provider: 'local' });
@@ -422,7 +512,14 @@ test('operations that share a call do not share its bytes', async () => {
 
 test('the BSON of a value is overwritten after it crossed', async () => {
   const written = [];
-  const library = { ...bson, serialize: (...args) => { const bytes = bson.serialize(...args); written.push(bytes); return bytes; } };
+  const library = {
+    ...bson,
+    serialize: (...args) => {
+      const bytes = bson.serialize(...args);
+      written.push(bytes);
+      return bytes;
+    },
+  };
   const store = new MemoryKeyVaultStore();
   const encryption = localEncryption({ store, bson: library });
   const keyId = await encryption.createDataKey('local');
@@ -431,6 +528,9 @@ test('the BSON of a value is overwritten after it crossed', async () => {
   await failsWith('VALUE_TYPE_NOT_DETERMINISTIC', () => encryption.encrypt({ text: 'CANARY' }, { algorithm: DETERMINISTIC, keyId }));
   await encryption.encryptDocuments([{ a: 'CANARY' }, { a: 'CANARY' }], { fields: { a: { algorithm: RANDOM, keyId } } });
   assert.ok(written.length >= 4);
-  assert.deepEqual(written.filter((bytes) => Buffer.from(bytes).includes('CANARY')), []);
+  assert.deepEqual(
+    written.filter((bytes) => Buffer.from(bytes).includes('CANARY')),
+    [],
+  );
   encryption.close();
 });

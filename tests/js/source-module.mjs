@@ -4,8 +4,15 @@ import { build } from 'esbuild';
 import { root } from '../../js/dev/paths.mjs';
 
 export async function sourceModule(path, url) {
-  const { outputFiles: [{ contents }] } = await build({
-    entryPoints: [join(root, path)], bundle: true, platform: 'node', format: 'esm', write: false, logLevel: 'silent',
+  const {
+    outputFiles: [{ contents }],
+  } = await build({
+    entryPoints: [join(root, path)],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    write: false,
+    logLevel: 'silent',
     // Packages of CommonJS that it bundles ask for modules of Node.
     banner: { js: `import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(${JSON.stringify(join(root, 'package.json'))});` },
     define: url === undefined ? {} : { 'import.meta.url': JSON.stringify(url) },

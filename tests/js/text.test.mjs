@@ -9,8 +9,32 @@ const { visible, visibleJson } = await sourceModule('js/node/text.ts');
 test('what moves the cursor, ends a line, turns its direction or is not seen stands there as its code', () => {
   assert.equal(visible('a\nok    data key'), 'a\\u000aok    data key');
   const unseen = [
-    '\u0000', '\u001b', '\r', '\t', '\u007f', '\u0085', '\u009b', '\u00ad', '\u061c', '\u115f', '\u180e', '\u200b', '\u200d', '\u200e', '\u2028',
-    '\u2029', '\u202e', '\u2066', '\u2060', '\u3164', '\ufe0f', '\ufeff', '\u{e0041}', '\ud800', '\u00a0', '\u3000',
+    '\u0000',
+    '\u001b',
+    '\r',
+    '\t',
+    '\u007f',
+    '\u0085',
+    '\u009b',
+    '\u00ad',
+    '\u061c',
+    '\u115f',
+    '\u180e',
+    '\u200b',
+    '\u200d',
+    '\u200e',
+    '\u2028',
+    '\u2029',
+    '\u202e',
+    '\u2066',
+    '\u2060',
+    '\u3164',
+    '\ufe0f',
+    '\ufeff',
+    '\u{e0041}',
+    '\ud800',
+    '\u00a0',
+    '\u3000',
   ];
   for (const character of unseen) assert.match(visible(`a${character}b`), /^a\\u(?:[0-9a-f]{4}|\{[0-9a-f]+\})b$/, JSON.stringify(character));
   const seen = 'ward B, Größe 5 µm, 患者, \u{1f3e5}, é';
@@ -18,10 +42,12 @@ test('what moves the cursor, ends a line, turns its direction or is not seen sta
 });
 
 test('JSON with escapes is the same JSON, and has no such character', () => {
-  fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => {
-    const json = visibleJson(JSON.stringify({ [text]: text }, null, 2));
-    assert.deepEqual(JSON.parse(json), { [text]: text });
-    assert.doesNotMatch(json.replaceAll('\n', ''), /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/u);
-    assert.doesNotMatch(visible(text), /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/u);
-  }));
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (text) => {
+      const json = visibleJson(JSON.stringify({ [text]: text }, null, 2));
+      assert.deepEqual(JSON.parse(json), { [text]: text });
+      assert.doesNotMatch(json.replaceAll('\n', ''), /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/u);
+      assert.doesNotMatch(visible(text), /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/u);
+    }),
+  );
 });

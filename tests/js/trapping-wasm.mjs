@@ -25,8 +25,12 @@ export function withTrap(wasm, exportName) {
 
 class Reader {
   offset = 0;
-  constructor(bytes) { this.bytes = bytes; }
-  byte() { return this.bytes[this.offset++]; }
+  constructor(bytes) {
+    this.bytes = bytes;
+  }
+  byte() {
+    return this.bytes[this.offset++];
+  }
   number() {
     for (let value = 0, shift = 0; ; shift += 7) {
       const byte = this.byte();

@@ -39,7 +39,8 @@ const foreign = {
   'a region that leads elsewhere': [aws({ region: 'evil.example/#' }), 'KMS_ENDPOINT_NOT_ALLOWED'],
   'a vault outside Azure': [{ provider: 'azure', keyVaultEndpoint: 'vault.evil.example', keyName: 'x' }, 'KMS_ENDPOINT_NOT_ALLOWED'],
   'an endpoint outside Google': [
-    { provider: 'gcp', projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k', endpoint: 'evil.example' }, 'KMS_ENDPOINT_NOT_ALLOWED',
+    { provider: 'gcp', projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k', endpoint: 'evil.example' },
+    'KMS_ENDPOINT_NOT_ALLOWED',
   ],
   'a KMIP server of the attacker': [{ provider: 'kmip', endpoint: 'kmip.evil.example', keyId: '1' }, 'KMS_ENDPOINT_NOT_ALLOWED'],
   'a CMK of the attacker': [aws({ key: EVIL_ARN }), undefined],
@@ -73,7 +74,11 @@ describe('without trusted master keys', () => {
     const made = await encryption().createDataKey('aws', { masterKey: { ...awsMasterKey, endpoint: 'kms.mine.example' } });
     assert.deepEqual(
       called().map(({ operation, masterKey }) => [operation, masterKey.endpoint]),
-      [['decrypt', 'kms.hospital.example:8443'], ['encrypt', 'kms.mine.example'], ['decrypt', 'kms.mine.example']],
+      [
+        ['decrypt', 'kms.hospital.example:8443'],
+        ['encrypt', 'kms.mine.example'],
+        ['decrypt', 'kms.mine.example'],
+      ],
     );
     await failsWith('KMS_ENDPOINT_NOT_ALLOWED', () => encryption().encrypt('x', { keyId: made, algorithm: RANDOM }));
     await failsWith('KMS_ENDPOINT_NOT_ALLOWED', () => encryption({ allowedEndpoints: ['kms.hospital.example'] }).encrypt('x', { keyId, algorithm: RANDOM }));
@@ -92,7 +97,8 @@ describe('with trusted master keys', () => {
         () => one.encrypt('x', { keyId, algorithm: RANDOM }),
         () => one.rewrapManyDataKey({ _id: keyId }, { provider: 'local' }),
         () => one.createDataKey(masterKey.provider, { masterKey: Object.fromEntries(Object.entries(masterKey).filter(([name]) => name !== 'provider')) }),
-      ]) await failsWith('KEY_VAULT_MASTER_KEY_NOT_TRUSTED', attempt);
+      ])
+        await failsWith('KEY_VAULT_MASTER_KEY_NOT_TRUSTED', attempt);
       assert.deepEqual(called(), []);
       assert.equal((await store.find({})).length, 2);
     });
@@ -102,8 +108,8 @@ describe('with trusted master keys', () => {
     const { encryption, planted, called, store, honest } = await place();
     await store.removeKeyAltName(honest, 'patients.ssn');
     await planted(aws({ key: EVIL_ARN }), { keyAltNames: ['patients.ssn'] });
-    const refused = await failsWith(
-      'KEY_VAULT_MASTER_KEY_NOT_TRUSTED', () => encryption({ trustedMasterKeys }).encrypt('x', { keyAltName: 'patients.ssn', algorithm: RANDOM }),
+    const refused = await failsWith('KEY_VAULT_MASTER_KEY_NOT_TRUSTED', () =>
+      encryption({ trustedMasterKeys }).encrypt('x', { keyAltName: 'patients.ssn', algorithm: RANDOM }),
     );
     assert.equal(refused.details.keyAltNames, 'patients.ssn');
     assert.match(refused.message, /999999999999/);
@@ -151,8 +157,18 @@ describe('with trusted master keys', () => {
   it('what is no list of patterns is an error', async () => {
     const { encryption } = await place();
     for (const wrong of [
-      null, 'local', {}, [null], [1], [undefined], [['local']], [{}], [{ provider: 'aws', key: undefined }], ['*'],
-      [{ provider: 'aws', arn: EVIL_ARN }], ['arn:aws:kms:us-*:1:key/*'],
+      null,
+      'local',
+      {},
+      [null],
+      [1],
+      [undefined],
+      [['local']],
+      [{}],
+      [{ provider: 'aws', key: undefined }],
+      ['*'],
+      [{ provider: 'aws', arn: EVIL_ARN }],
+      ['arn:aws:kms:us-*:1:key/*'],
     ]) {
       const { details } = await failsWith('OPTION_INVALID', () => encryption({ trustedMasterKeys: wrong }));
       assert.equal(details.option, 'trustedMasterKeys');
@@ -176,7 +192,10 @@ describe('with trusted master keys', () => {
     const client = {
       send: async () => undefined,
       encrypt: async ({ Plaintext }) => ({ CiphertextBlob: padKms('a').encrypt({ plaintext: Plaintext }) && Plaintext.map((byte) => byte ^ 1) }),
-      decrypt: async (input) => { inputs.push(input.KeyId); return { Plaintext: input.CiphertextBlob.map((byte) => byte ^ 1) }; },
+      decrypt: async (input) => {
+        inputs.push(input.KeyId);
+        return { Plaintext: input.CiphertextBlob.map((byte) => byte ^ 1) };
+      },
     };
     const store = new MemoryKeyVaultStore();
     const masterKey = { region: 'eu-central-1', key: 'alias/csfle' };
@@ -190,7 +209,9 @@ describe('with trusted master keys', () => {
 });
 
 describe('the environment', () => {
-  afterEach(() => { delete process.env.CSFLE_TRUSTED_MASTER_KEYS; });
+  afterEach(() => {
+    delete process.env.CSFLE_TRUSTED_MASTER_KEYS;
+  });
 
   it('holds beside the option, for every object that is made', async () => {
     const { encryption, value, planted } = await place();
@@ -222,13 +243,19 @@ describe('migrate', () => {
     const evil = await planted(aws({ key: EVIL_ARN }));
     const elsewhere = await planted(aws({ endpoint: 'kms.evil.example' }));
     const report = await migrate({ ...options, from: { provider: 'aws', key: awsMasterKey.key }, execute: true });
-    assert.deepEqual(report.failures.map(({ id, code }) => [id, code]), [[elsewhere.toHexString(true), 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']]);
+    assert.deepEqual(
+      report.failures.map(({ id, code }) => [id, code]),
+      [[elsewhere.toHexString(true), 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']],
+    );
     assert.equal(report.ok, false);
     assert.equal(report.keys.migrated, 1);
     assert.ok(called().every(({ masterKey }) => masterKey.key === awsMasterKey.key && masterKey.endpoint === undefined));
     const left = await store.find({});
     assert.deepEqual(
-      left.filter(({ masterKey }) => masterKey.provider === 'aws').map(({ _id }) => _id.toHexString(true)).sort(),
+      left
+        .filter(({ masterKey }) => masterKey.provider === 'aws')
+        .map(({ _id }) => _id.toHexString(true))
+        .sort(),
       [evil, elsewhere].map((id) => id.toHexString(true)).sort(),
     );
   });
@@ -246,11 +273,17 @@ describe('migrate', () => {
   it('refuses a target that is not among the trusted master keys, and writes nothing', async () => {
     const { store, kmsProviders, called } = await place();
     const report = await migrate({
-      keyVault: store, kmsProviders, from, to: { provider: 'azure', ...azureKey }, trustedMasterKeys: [awsMasterKey.key], execute: true,
+      keyVault: store,
+      kmsProviders,
+      from,
+      to: { provider: 'azure', ...azureKey },
+      trustedMasterKeys: [awsMasterKey.key],
+      execute: true,
     });
     assert.equal(report.executed, false);
     assert.deepEqual(
-      report.plan.checks.filter(({ ok }) => !ok).map(({ name, code }) => [name, code]), [['new-master-key', 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']],
+      report.plan.checks.filter(({ ok }) => !ok).map(({ name, code }) => [name, code]),
+      [['new-master-key', 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']],
     );
     assert.ok(called().every(({ provider }) => provider === 'aws'));
   });
@@ -259,9 +292,17 @@ describe('migrate', () => {
     const { store, kmsProviders, planted, called } = await place();
     const evil = await planted(aws({ key: EVIL_ARN }));
     const report = await migrate({
-      keyVault: store, kmsProviders, from: { provider: 'aws' }, to, trustedMasterKeys: [awsMasterKey.key, 'local'], execute: true,
+      keyVault: store,
+      kmsProviders,
+      from: { provider: 'aws' },
+      to,
+      trustedMasterKeys: [awsMasterKey.key, 'local'],
+      execute: true,
     });
-    assert.deepEqual(report.failures.map(({ id, code }) => [id, code]), [[evil.toHexString(true), 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']]);
+    assert.deepEqual(
+      report.failures.map(({ id, code }) => [id, code]),
+      [[evil.toHexString(true), 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED']],
+    );
     assert.ok(called().every(({ masterKey }) => masterKey.key === awsMasterKey.key));
   });
 });

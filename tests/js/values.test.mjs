@@ -35,30 +35,44 @@ const randomOnlyTypes = {
   bool: fc.boolean(),
   decimal128: fc.uint8Array({ minLength: 16, maxLength: 16 }).map((value) => new Decimal128(value)),
   document: fc.dictionary(noNul, fc.oneof(text, fc.boolean(), fc.constant(null)), { maxKeys: 5 }),
-  array: fc.array(fc.oneof(text, fc.boolean(), fc.integer().map((value) => new Int32(value))), { maxLength: 5 }),
+  array: fc.array(
+    fc.oneof(
+      text,
+      fc.boolean(),
+      fc.integer().map((value) => new Int32(value)),
+    ),
+    { maxLength: 5 },
+  ),
   'code with scope': fc.tuple(text, fc.dictionary(noNul, text, { maxKeys: 2 })).map(([code, scope]) => new Code(code, scope)),
 };
 const sameBson = (a, b) => assert.deepEqual(Buffer.from(serialize({ v: a })), Buffer.from(serialize({ v: b })));
 
 for (const [name, arbitrary] of Object.entries({ ...deterministicTypes, ...randomOnlyTypes })) {
   test(`every ${name} comes back as it was, from the random algorithm`, () =>
-    fc.assert(fc.asyncProperty(arbitrary, async (value) => {
-      const encrypted = await encryption.encrypt(value, { algorithm: RANDOM, keyId });
-      assert.equal(encrypted.buffer[0], 2);
-      sameBson(await encryption.decrypt(encrypted), value);
-    }), { numRuns: 60 }));
+    fc.assert(
+      fc.asyncProperty(arbitrary, async (value) => {
+        const encrypted = await encryption.encrypt(value, { algorithm: RANDOM, keyId });
+        assert.equal(encrypted.buffer[0], 2);
+        sameBson(await encryption.decrypt(encrypted), value);
+      }),
+      { numRuns: 60 },
+    ));
 }
 
 for (const [name, arbitrary] of Object.entries(deterministicTypes)) {
   test(`every ${name} comes back as it was, from the deterministic algorithm, which gives equal bytes`, () =>
-    fc.assert(fc.asyncProperty(arbitrary, async (value) => {
-      const [one, two] = [
-        await encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId }), await encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId }),
-      ];
-      assert.equal(one.buffer[0], 1);
-      assert.deepEqual(one.buffer, two.buffer);
-      sameBson(await encryption.decrypt(one), value);
-    }), { numRuns: 40 }));
+    fc.assert(
+      fc.asyncProperty(arbitrary, async (value) => {
+        const [one, two] = [
+          await encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId }),
+          await encryption.encrypt(value, { algorithm: DETERMINISTIC, keyId }),
+        ];
+        assert.equal(one.buffer[0], 1);
+        assert.deepEqual(one.buffer, two.buffer);
+        sameBson(await encryption.decrypt(one), value);
+      }),
+      { numRuns: 40 },
+    ));
 }
 
 for (const [name, arbitrary] of Object.entries(randomOnlyTypes)) {
@@ -95,17 +109,27 @@ test('any flipped bit of an encrypted value is found', async () => {
   }
   // PAYLOAD_VALUE_MALFORMED is for a type byte of the header that no BSON type has.
   const allowed = [
-    'CRYPTO_AUTHENTICATION_FAILED', 'KEY_VAULT_KEY_NOT_FOUND', 'PAYLOAD_KIND_UNKNOWN', 'PAYLOAD_IS_QUERYABLE', 'PAYLOAD_IS_MARKING',
+    'CRYPTO_AUTHENTICATION_FAILED',
+    'KEY_VAULT_KEY_NOT_FOUND',
+    'PAYLOAD_KIND_UNKNOWN',
+    'PAYLOAD_IS_QUERYABLE',
+    'PAYLOAD_IS_MARKING',
     'PAYLOAD_VALUE_MALFORMED',
   ];
-  assert.deepEqual([...codes.keys()].filter((code) => !allowed.includes(code)), []);
+  assert.deepEqual(
+    [...codes.keys()].filter((code) => !allowed.includes(code)),
+    [],
+  );
   assert.ok(codes.get('CRYPTO_AUTHENTICATION_FAILED') > 500);
 });
 
 test('every truncation of an encrypted value is found', async () => {
   const encrypted = await encryption.encrypt('cut', { algorithm: RANDOM, keyId });
   for (let length = 0; length < encrypted.buffer.length; length += 1) {
-    await assert.rejects(() => encryption.decrypt(new Binary(encrypted.buffer.subarray(0, length), 6)), (error) => /^(PAYLOAD|CRYPTO)_/.test(error.code));
+    await assert.rejects(
+      () => encryption.decrypt(new Binary(encrypted.buffer.subarray(0, length), 6)),
+      (error) => /^(PAYLOAD|CRYPTO)_/.test(error.code),
+    );
   }
 });
 
@@ -118,7 +142,11 @@ test('types that are never encrypted are refused by both algorithms', async () =
 
 test('foreign kinds of subtype 6 are refused by name', async () => {
   const kinds = {
-    0: 'PAYLOAD_IS_MARKING', 3: 'PAYLOAD_IS_QUERYABLE', 7: 'PAYLOAD_IS_QUERYABLE', 14: 'PAYLOAD_IS_QUERYABLE', 18: 'PAYLOAD_IS_QUERYABLE',
+    0: 'PAYLOAD_IS_MARKING',
+    3: 'PAYLOAD_IS_QUERYABLE',
+    7: 'PAYLOAD_IS_QUERYABLE',
+    14: 'PAYLOAD_IS_QUERYABLE',
+    18: 'PAYLOAD_IS_QUERYABLE',
     99: 'PAYLOAD_KIND_UNKNOWN',
   };
   for (const [kind, code] of Object.entries(kinds)) {
@@ -140,7 +168,9 @@ test('the worked vector of the format comes out byte for byte', async () => {
   // csfle-format 2.5, which restates specification prose test 1: this key material, key id of zeros, the string "test".
   const material = Buffer.from(
     'c4f4c08c1446e4988f9be7777e3e972e2daae43317512fdfd5ff923009618709210d12f492bf2bf460cb2064c01a5bc2' +
-    'f8756348881d2fe44ac190afa574b2c532025925d3518b1660fcaedc8a076ee059766c367da3375a17112206cc45e539', 'hex');
+      'f8756348881d2fe44ac190afa574b2c532025925d3518b1660fcaedc8a076ee059766c367da3375a17112206cc45e539',
+    'hex',
+  );
   const first = new MemoryKeyVaultStore();
   const setup = localEncryption({ store: first });
   await setup.createDataKey('local', { keyMaterial: material });
@@ -158,9 +188,12 @@ test('the worked vector of the format comes out byte for byte', async () => {
 });
 
 test('the bytes of a decrypted document are those that went in', () =>
-  fc.assert(fc.asyncProperty(fc.dictionary(noNul, fc.oneof(text, fc.integer(), fc.double(), anyInt64), { maxKeys: 8 }), async (fields) => {
-    const document = serialize({ fields });
-    const encrypted = await encryption.encryptDocument(document, { fields: { fields: { algorithm: RANDOM, keyId } } });
-    assert.equal(deserialize(encrypted).fields.sub_type, 6);
-    assert.deepEqual(Buffer.from(await encryption.decryptDocument(encrypted)), Buffer.from(document));
-  }), { numRuns: 60 }));
+  fc.assert(
+    fc.asyncProperty(fc.dictionary(noNul, fc.oneof(text, fc.integer(), fc.double(), anyInt64), { maxKeys: 8 }), async (fields) => {
+      const document = serialize({ fields });
+      const encrypted = await encryption.encryptDocument(document, { fields: { fields: { algorithm: RANDOM, keyId } } });
+      assert.equal(deserialize(encrypted).fields.sub_type, 6);
+      assert.deepEqual(Buffer.from(await encryption.decryptDocument(encrypted)), Buffer.from(document));
+    }),
+    { numRuns: 60 },
+  ));

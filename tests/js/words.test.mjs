@@ -14,21 +14,54 @@ const { inShell } = await sourceModule('js/mongosh/words.ts');
 
 // Options and functions of the library that a host does not have, at least under that name.
 const ofLibrary = [
-  'keyVaultStore', 'createBackup', 'restoreBackup', 'verifyBackup', 'readBackup', 'proveKeys', 'retireKeys', 'restoreRetiredKeys', 'purgeRetiredKeys',
-  'ClientEncryption', 'MongoClient', 'cause`',
+  'keyVaultStore',
+  'createBackup',
+  'restoreBackup',
+  'verifyBackup',
+  'readBackup',
+  'proveKeys',
+  'retireKeys',
+  'restoreRetiredKeys',
+  'purgeRetiredKeys',
+  'ClientEncryption',
+  'MongoClient',
+  'cause`',
 ];
 const notInCommand = [
-  ...ofLibrary, 'callback', 'kmsProviders', 'keyVault', 'keyVaultNamespace', 'keyVaultClient', 'trustedMasterKeys', 'allowedEndpoints',
-  'deleteOldKeys', 'confirmPlaintext', 'createdBefore',
-  'keyIds', 'keyFilter', 'otherCollections', 'dataClients', 'skipNamespaces', 'evidence', 'onBackup', 'batchSize', 'kmsConcurrency', 'kmsTimeoutMS',
-  'kmsRetries', 'allowUnproven',
-  'fromAnotherKeyVault', 'withoutTakenNames', 'awsKms', 'retiredKeys',
+  ...ofLibrary,
+  'callback',
+  'kmsProviders',
+  'keyVault',
+  'keyVaultNamespace',
+  'keyVaultClient',
+  'trustedMasterKeys',
+  'allowedEndpoints',
+  'deleteOldKeys',
+  'confirmPlaintext',
+  'createdBefore',
+  'keyIds',
+  'keyFilter',
+  'otherCollections',
+  'dataClients',
+  'skipNamespaces',
+  'evidence',
+  'onBackup',
+  'batchSize',
+  'kmsConcurrency',
+  'kmsTimeoutMS',
+  'kmsRetries',
+  'allowUnproven',
+  'fromAnotherKeyVault',
+  'withoutTakenNames',
+  'awsKms',
+  'retiredKeys',
 ];
 const word = (names) => new RegExp(`(?<![\\w.])(?:${names.join('|')})(?!\\w)|\`(?:from|to|mode|all|collections|schemas|proof)\``);
 const hosts = [
   { name: 'the command', wording: inCommand, forbidden: word(notInCommand) },
   {
-    name: 'the shell', wording: inShell,
+    name: 'the shell',
+    wording: inShell,
     forbidden: new RegExp(`${word([...ofLibrary, 'onProgress']).source.split('|`')[0]}|--[a-z]|csfle (?:backup|migrate|keys|doctor|decrypt) `),
   },
 ];
@@ -47,10 +80,13 @@ for (const { name, wording, forbidden } of hosts) {
   test(`${name} says every message of the library in its own terms`, () => {
     const all = messages();
     assert.ok(all.length > 200, String(all.length));
-    const left = all.filter(({ text, option }) => forbidden.test(
-      wording.error({ code: 'OPTION_INVALID', message: text, remedy: '', details: option === undefined ? {} : { option } }).message,
-    ));
-    assert.deepEqual(left.map(({ text, path }) => `${path}: ${wording.text(text)}`).filter((one) => !unreachable.some((part) => one.includes(part))), []);
+    const left = all.filter(({ text, option }) =>
+      forbidden.test(wording.error({ code: 'OPTION_INVALID', message: text, remedy: '', details: option === undefined ? {} : { option } }).message),
+    );
+    assert.deepEqual(
+      left.map(({ text, path }) => `${path}: ${wording.text(text)}`).filter((one) => !unreachable.some((part) => one.includes(part))),
+      [],
+    );
   });
 }
 
@@ -60,12 +96,18 @@ const unreachable = ['a MongoClient is needed for the key vault'];
 test('texts of the command name no option of the library, except where they refer to the library', () => {
   const own = messages(/^cli\/(?!words\.ts)/).map(({ text }) => text);
   assert.ok(own.length > 200, String(own.length));
-  assert.deepEqual(own.filter((one) => hosts[0].forbidden.test(one) && !/\bthe library\b/.test(one)), []);
+  assert.deepEqual(
+    own.filter((one) => hosts[0].forbidden.test(one) && !/\bthe library\b/.test(one)),
+    [],
+  );
 });
 
 test('names of collections, keys and files of the caller are not replaced in messages', () => {
   for (const text of [
-    'hospital.collections cannot be read', 'key 6c1f ("kmsProviders") is in use', 'the file /tmp/allowUnproven is there already', '"from" has no key',
+    'hospital.collections cannot be read',
+    'key 6c1f ("kmsProviders") is in use',
+    'the file /tmp/allowUnproven is there already',
+    '"from" has no key',
   ])
     for (const { wording } of hosts) assert.equal(wording.text(text), text);
   const report = { failures: [{ kind: 'key', id: 'deleteOldKeys', code: 'KMS_FAILED', message: 'm', remedy: 'r', keyAltNames: ['createdBefore'] }] };
@@ -84,12 +126,17 @@ test("messages of the command name the flag in place of the library's option, wi
 
 test('a key document that does not open under a local master key names the file of that key', () => {
   const fault = { code: 'CRYPTO_AUTHENTICATION_FAILED', message: 'HMAC validation failure', remedy: 'r' };
-  for (const { wording, step } of [{ wording: inCommand, step: /--local-key-file/ }, { wording: inShell, step: /csfle\.localKeyFile/ }]) {
+  for (const { wording, step } of [
+    { wording: inCommand, step: /--local-key-file/ },
+    { wording: inShell, step: /csfle\.localKeyFile/ },
+  ]) {
     wording.localKeys.set('local', 'new.bin');
     const { message, remedy } = wording.error({ ...fault, details: { provider: 'local', keyId: 'x' } });
     assert.match(message, /key document does not open under the local master key of new\.bin/);
     assert.match(remedy, step);
-    const { checks: [check] } = wording.report({
+    const {
+      checks: [check],
+    } = wording.report({
       checks: [{ name: 'old-keys-unwrap', ok: false, code: fault.code, detail: 'no key opens (x): HMAC validation failure' }],
     });
     assert.match(check.detail, /^no key opens \(x\): the key documents do not open under the local master key of new\.bin/);
@@ -102,11 +149,14 @@ test('a key document that does not open under a local master key names the file 
 // Texts of the library with a blank in them, and the option that an error names beside its text.
 function messages(among = /^(?!cli|mongosh|dev|node|generated|mongocrypt|entry|error-codes)/) {
   const paths = readdirSync(join(root, 'js'), { recursive: true }).map((path) => path.replaceAll('\\', '/'));
-  return paths.filter((path) => path.endsWith('.ts') && among.test(path)).flatMap((path) => {
-    const source = readFileSync(join(root, 'js', path), 'utf8');
-    return literals(source).filter(({ text }) => /\w \w/.test(text)).map(({ text, end }) =>
-      ({ path, text, option: /^[^;]{0,80}?(?:option|argument): '(\w+)'/.exec(source.slice(end))?.[1] }));
-  });
+  return paths
+    .filter((path) => path.endsWith('.ts') && among.test(path))
+    .flatMap((path) => {
+      const source = readFileSync(join(root, 'js', path), 'utf8');
+      return literals(source)
+        .filter(({ text }) => /\w \w/.test(text))
+        .map(({ text, end }) => ({ path, text, option: /^[^;]{0,80}?(?:option|argument): '(\w+)'/.exec(source.slice(end))?.[1] }));
+    });
 }
 
 // The strings and templates of a source, with `x` for what a template puts in.

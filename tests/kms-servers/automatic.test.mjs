@@ -27,12 +27,16 @@ before(async () => {
 const plain = (value) => Object.fromEntries(Object.keys(properties).map((name) => [name, value]));
 const calls = () => Object.fromEntries(types.map((type) => [type, (place.cloud[type].service.requests ?? place.cloud[type].service.operations).length]));
 const difference = (before) => Object.fromEntries(Object.entries(calls()).map(([type, count]) => [type, count - before[type]]));
-const automatic = (more, work) => place.withClient({
-  bypassAutoEncryption: false,
-  schemaMap: { [`${place.database}.people`]: { bsonType: 'object', properties } },
-  extraOptions: { mongocryptdURI: analyser.uri, mongocryptdBypassSpawn: true },
-  ...more,
-}, (db) => work(db.collection('people')));
+const automatic = (more, work) =>
+  place.withClient(
+    {
+      bypassAutoEncryption: false,
+      schemaMap: { [`${place.database}.people`]: { bsonType: 'object', properties } },
+      extraOptions: { mongocryptdURI: analyser.uri, mongocryptdBypassSpawn: true },
+      ...more,
+    },
+    (db) => work(db.collection('people')),
+  );
 
 test('each provider is asked for its keys once, and all are read with one client', async () => {
   await automatic({}, async (people) => {
@@ -49,7 +53,12 @@ test('each provider is asked for its keys once, and all are read with one client
 
 test('credentials are asked for once in a context, however many keys and rounds it has', async () => {
   let asked = 0;
-  const credentialProviders = { aws: async () => { asked += 1; return place.cloud.aws.kmsProvider; } };
+  const credentialProviders = {
+    aws: async () => {
+      asked += 1;
+      return place.cloud.aws.kmsProvider;
+    },
+  };
   const kmsProviders = { ...place.cloud.options().kmsProviders, aws: {}, azure: {}, gcp: {} };
   await automatic({ kmsProviders, credentialProviders }, async (people) => {
     const before = calls();
@@ -72,10 +81,10 @@ test('one that puts us off is asked again, and one that refuses fails the comman
   });
   await automatic({}, async (people) => {
     place.cloud.azure.service.fail(faults.status(403, { error: { code: 'Forbidden' } }), { path: /^\/keys/ });
-    await assert.rejects(
-      people.insertOne({ _id: 4, ...plain('d') }),
-      { name: 'MongoCryptError', message: 'Error in KMS response. HTTP status=403. Response body=\n{"error":{"code":"Forbidden"}}' },
-    );
+    await assert.rejects(people.insertOne({ _id: 4, ...plain('d') }), {
+      name: 'MongoCryptError',
+      message: 'Error in KMS response. HTTP status=403. Response body=\n{"error":{"code":"Forbidden"}}',
+    });
     assert.equal(await place.collection('people').findOne({ _id: 4 }), null);
   });
 });

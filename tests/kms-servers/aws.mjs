@@ -58,17 +58,19 @@ export async function startAws(certificateFile, { hosts = [`kms.${REGION}.amazon
     const token = sessionToken === undefined ? [] : [`X-Amz-Security-Token:${sessionToken}`];
     // The one header with a space after its colon, and the one that is not in its place.
     const last = `Authorization: ${authorization}`;
-    expectHeaders(
-      { ...request, headers: request.headers.slice(0, -1) }, complain,
-      [`Content-Type:${TYPE}`, `X-Amz-Date:${date}`, `X-Amz-Target:${target}`, ...token],
-    );
+    expectHeaders({ ...request, headers: request.headers.slice(0, -1) }, complain, [
+      `Content-Type:${TYPE}`,
+      `X-Amz-Date:${date}`,
+      `X-Amz-Target:${target}`,
+      ...token,
+    ]);
     if (request.headers.at(-1) !== last) complain(`last header ${request.headers.at(-1)}`);
     const signingDate = new Date(date.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
     if (!(Math.abs(signingDate - Date.now()) < MAX_SKEW_MS) || !date.startsWith(day)) complain(`date ${date}, day ${day}`);
     const signer = new SignatureV4({ service: 'kms', region, credentials: account, sha256: Sha256, applyChecksum: false });
     const { headers } = await signer.sign({ method: 'POST', protocol: 'https:', hostname: host, path: '/', query: {}, headers: signed, body }, { signingDate });
     if (headers.authorization !== authorization) complain(`signature\n${authorization}\ninstead of\n${headers.authorization}`);
-    if (region !== REGION || !host.includes(REGION) && host.endsWith('.amazonaws.com'))
+    if (region !== REGION || (!host.includes(REGION) && host.endsWith('.amazonaws.com')))
       return refusal('InvalidSignatureException', 'Credential should be scoped to a valid region.');
     return operate(target, body, complain);
   };
@@ -81,16 +83,23 @@ export async function startAws(certificateFile, { hosts = [`kms.${REGION}.amazon
       const plaintext = Buffer.from(text, 'base64');
       if (plaintext.length !== 96) complain(`body of ${target}, with ${plaintext.length} bytes to encrypt`);
       const masterKey = { region: REGION, key: JSON.parse(key) };
-      return withKey(
-        async () => answered({ KeyId: masterKey.key, CiphertextBlob: base64(await keys.encrypt({ masterKey, plaintext })) }), { missing, invalid },
-      );
+      return withKey(async () => answered({ KeyId: masterKey.key, CiphertextBlob: base64(await keys.encrypt({ masterKey, plaintext })) }), {
+        missing,
+        invalid,
+      });
     }
     // Named only where the master keys are pinned.
     const [, text, named] = /^\{"CiphertextBlob": "([A-Za-z0-9+/]+={0,2})"(?:, "KeyId": ("[^"]*"))?\}$/.exec(body) ?? [];
     if (target !== 'TrentService.Decrypt' || text === undefined) complain(`${target} with its body`);
-    return withKey(async () => answered({ Plaintext: base64(
-      await keys.decrypt({ masterKey: { region: REGION, ...(named && { key: JSON.parse(named) }) }, ciphertext: Buffer.from(text ?? '', 'base64') }),
-    ) }), { missing, invalid });
+    return withKey(
+      async () =>
+        answered({
+          Plaintext: base64(
+            await keys.decrypt({ masterKey: { region: REGION, ...(named && { key: JSON.parse(named) }) }, ciphertext: Buffer.from(text ?? '', 'base64') }),
+          ),
+        }),
+      { missing, invalid },
+    );
   };
 
   aws.kmsProvider = aws.addAccount();

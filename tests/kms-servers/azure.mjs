@@ -14,7 +14,9 @@ const refusal = (status, code, message) => ({ status, body: { error: { code, mes
 function ownKeys() {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const padding = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
-  const held = ({ keyName, keyVersion }) => { if (keyName !== KEY.name || (keyVersion !== '' && keyVersion !== KEY.version)) throw new NoSuchKey(); };
+  const held = ({ keyName, keyVersion }) => {
+    if (keyName !== KEY.name || (keyVersion !== '' && keyVersion !== KEY.version)) throw new NoSuchKey();
+  };
   return {
     encrypt({ masterKey, plaintext }) {
       held(masterKey);
@@ -38,7 +40,10 @@ export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT
     if (request.path !== `/${CLIENT.tenantId}/oauth2/v2.0/token`) complain('path of the token');
     const form = [...new URLSearchParams(request.body)];
     const expected = {
-      client_id: CLIENT.clientId, scope: 'https://vault.azure.net/.default', client_secret: CLIENT.clientSecret, grant_type: 'client_credentials',
+      client_id: CLIENT.clientId,
+      scope: 'https://vault.azure.net/.default',
+      client_secret: CLIENT.clientSecret,
+      grant_type: 'client_credentials',
     };
     const names = form.map(([name]) => name).join();
     if (names !== Object.keys(expected).join()) complain(`form of ${names}`);
@@ -59,11 +64,13 @@ export async function startAzure(certificateFile, { hosts = [IDENTITY, KEY_VAULT
     if (verb === 'wrapkey' && value.length !== 96) complain(`${value.length} bytes to wrap`);
     const masterKey = { keyVaultEndpoint: request.host, keyName: name, keyVersion: version };
     const made = async () => (verb === 'wrapkey' ? keys.encrypt({ masterKey, plaintext: value }) : keys.decrypt({ masterKey, ciphertext: value }));
-    return withKey(async () =>
-      ({ body: { kid: `https://${request.host}/keys/${name}/${version || KEY.version}`, value: Buffer.from(await made()).toString('base64url') } }), {
-      missing: refusal(404, 'KeyNotFound', `A key with (name/id) ${name} was not found in this key vault.`),
-      invalid: refusal(400, 'BadParameter', 'The parameter is incorrect.'),
-    });
+    return withKey(
+      async () => ({ body: { kid: `https://${request.host}/keys/${name}/${version || KEY.version}`, value: Buffer.from(await made()).toString('base64url') } }),
+      {
+        missing: refusal(404, 'KeyNotFound', `A key with (name/id) ${name} was not found in this key vault.`),
+        invalid: refusal(400, 'BadParameter', 'The parameter is incorrect.'),
+      },
+    );
   };
 
   const answer = (request, complain) => {

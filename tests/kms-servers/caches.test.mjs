@@ -19,10 +19,13 @@ const readers = {
     const reader = encryption({}, options);
     return work((value) => reader.decrypt(value));
   },
-  MongoClient: (options, work) => place.withClient(options, (automatic) => work(async (value) => {
-    const { insertedId } = await place.collection('read').insertOne({ value });
-    return (await automatic.collection('read').findOne({ _id: insertedId })).value;
-  })),
+  MongoClient: (options, work) =>
+    place.withClient(options, (automatic) =>
+      work(async (value) => {
+        const { insertedId } = await place.collection('read').insertOne({ value });
+        return (await automatic.collection('read').findOne({ _id: insertedId })).value;
+      }),
+    ),
 };
 
 for (const [kind, open] of Object.entries(readers)) {

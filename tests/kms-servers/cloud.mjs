@@ -9,22 +9,31 @@ import { startGcp } from './gcp.mjs';
 import { startKmip } from './kmip.mjs';
 
 const NAMES = [
-  '*.amazonaws.com', '*.us-east-1.amazonaws.com', '*.us-east-2.amazonaws.com', 'login.microsoftonline.com', '*.vault.azure.net', '*.googleapis.com',
-  '*.example.test', '127.0.0.1',
+  '*.amazonaws.com',
+  '*.us-east-1.amazonaws.com',
+  '*.us-east-2.amazonaws.com',
+  'login.microsoftonline.com',
+  '*.vault.azure.net',
+  '*.googleapis.com',
+  '*.example.test',
+  '127.0.0.1',
 ];
 const starters = { aws: startAws, azure: startAzure, gcp: startGcp };
 const DEFAULT_PORTS = { aws: 443, azure: 443, gcp: 443, kmip: 5696 };
 
 /** A `kmsConnectCallback` that leads `host:port` to a port of this machine, and nowhere else. */
-export const connectBy = (routes) => ({ host, port }) => new Promise((resolve, reject) => {
-  const local = routes.get(`${host}:${port}`);
-  if (local === undefined) {
-    reject(Object.assign(new Error(`getaddrinfo ENOTFOUND ${host}`), { code: 'ENOTFOUND' }));
-    return;
-  }
-  const socket = connect({ host: '127.0.0.1', port: local }, () => resolve(socket));
-  socket.once('error', reject);
-});
+export const connectBy =
+  (routes) =>
+  ({ host, port }) =>
+    new Promise((resolve, reject) => {
+      const local = routes.get(`${host}:${port}`);
+      if (local === undefined) {
+        reject(Object.assign(new Error(`getaddrinfo ENOTFOUND ${host}`), { code: 'ENOTFOUND' }));
+        return;
+      }
+      const socket = connect({ host: '127.0.0.1', port: local }, () => resolve(socket));
+      socket.once('error', reject);
+    });
 
 /**
  * Starts the services of `providers`.

@@ -28,7 +28,12 @@ async function roundTrip(name, options) {
 
 describe('aws', () => {
   const VARIABLES = [
-    'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_EC2_METADATA_DISABLED', 'AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE',
+    'AWS_ACCESS_KEY_ID',
+    'AWS_SECRET_ACCESS_KEY',
+    'AWS_SESSION_TOKEN',
+    'AWS_EC2_METADATA_DISABLED',
+    'AWS_CONFIG_FILE',
+    'AWS_SHARED_CREDENTIALS_FILE',
   ];
   const saved = Object.fromEntries(VARIABLES.map((name) => [name, process.env[name]]));
   const setVariables = (values) => {
@@ -38,8 +43,12 @@ describe('aws', () => {
     }
   };
   const nothing = { AWS_EC2_METADATA_DISABLED: 'true', AWS_CONFIG_FILE: '/nowhere', AWS_SHARED_CREDENTIALS_FILE: '/nowhere' };
-  const variablesOf = ({ accessKeyId, secretAccessKey, sessionToken }) =>
-    ({ ...nothing, AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_SESSION_TOKEN: sessionToken });
+  const variablesOf = ({ accessKeyId, secretAccessKey, sessionToken }) => ({
+    ...nothing,
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: sessionToken,
+  });
   beforeEach(() => setVariables(nothing));
   afterEach(() => setVariables(nothing));
   after(() => setVariables(saved));
@@ -59,28 +68,35 @@ describe('aws', () => {
     const message = /^Can only provide a custom AWS credential provider when the state machine is configured for automatic AWS credential fetching$/;
     const credentialProviders = { aws: async () => place.cloud.aws.kmsProvider };
     assert.throws(() => encryption({}, { credentialProviders }), { name: 'MongoCryptInvalidArgumentError', message });
-    await assert.rejects(place.withClient({ credentialProviders }, () => {}), { name: 'MongoCryptInvalidArgumentError', message });
+    await assert.rejects(
+      place.withClient({ credentialProviders }, () => {}),
+      { name: 'MongoCryptInvalidArgumentError', message },
+    );
   });
 
   test('26.2 and 26.4: a provider of credentials is asked, whatever the environment says', async () => {
     setVariables({ ...nothing, AWS_ACCESS_KEY_ID: 'invalid', AWS_SECRET_ACCESS_KEY: 'invalid' });
     const account = place.cloud.aws.addAccount({ isTemporary: true });
     let asked = 0;
-    const credentialProviders = { aws: async () => { asked += 1; return account; } };
+    const credentialProviders = {
+      aws: async () => {
+        asked += 1;
+        return account;
+      },
+    };
     await roundTrip('aws', { credentialProviders });
     assert.equal(asked, 4, 'once for each operation that does not find its key in a cache');
-    await assert.rejects(
-      make('aws', onDemand('aws')),
-      { message: /^Error in KMS response\. HTTP status=400\. Response body=\n\{"__type":"UnrecognizedClientException"/ },
-    );
+    await assert.rejects(make('aws', onDemand('aws')), {
+      message: /^Error in KMS response\. HTTP status=400\. Response body=\n\{"__type":"UnrecognizedClientException"/,
+    });
   });
 
   test('empty credentials are refused by name', async () => {
     const credentialProviders = { aws: async () => ({}) };
-    await assert.rejects(
-      make('aws', onDemand('aws', { credentialProviders })),
-      { name: 'MongoCryptError', message: 'failed to create KMS message: Access key ID not set' },
-    );
+    await assert.rejects(make('aws', onDemand('aws', { credentialProviders })), {
+      name: 'MongoCryptError',
+      message: 'failed to create KMS message: Access key ID not set',
+    });
   });
 });
 
@@ -111,8 +127,12 @@ describe('gcp', () => {
 describe('azure', () => {
   // The driver keeps one token for the whole process, up to six seconds before its end.
   const SHORT_S = 5;
-  beforeEach(() => { metadata.lifetimeS = SHORT_S; });
-  after(() => { metadata.lifetimeS = 3600; });
+  beforeEach(() => {
+    metadata.lifetimeS = SHORT_S;
+  });
+  after(() => {
+    metadata.lifetimeS = 3600;
+  });
 
   test('19: the metadata service gives a token, and the driver keeps it while it lives', async () => {
     const before = metadata.requests.length;
@@ -122,7 +142,11 @@ describe('azure', () => {
 
   test('18: what is no token is the driver’s own error', async () => {
     for (const [status, body] of [
-      [404, '{"error":"not found"}'], [500, '{}'], [200, 'no JSON'], [200, '{}'], [200, '{"access_token":"x"}'],
+      [404, '{"error":"not found"}'],
+      [500, '{}'],
+      [200, 'no JSON'],
+      [200, '{}'],
+      [200, '{"access_token":"x"}'],
       [200, '{"access_token":"x","expires_in":"soon"}'],
     ]) {
       metadata.fail(status, body);
@@ -145,7 +169,12 @@ test('all three at once: each is asked, whichever of them the keys need', async 
   const account = place.cloud.aws.addAccount();
   const kmsProviders = { aws: {}, azure: {}, gcp: {} };
   let asked = 0;
-  const credentialProviders = { aws: async () => { asked += 1; return account; } };
+  const credentialProviders = {
+    aws: async () => {
+      asked += 1;
+      return account;
+    },
+  };
   const maker = encryption({ kmsProviders }, { credentialProviders });
   const before = metadata.requests.length;
   const ids = [];
@@ -164,8 +193,7 @@ test('all three at once: each is asked, whichever of them the keys need', async 
   });
   assert.ok(metadata.requests.length > before);
   // Named providers have theirs from the start.
-  assert.throws(
-    () => encryption({ kmsProviders: { 'azure:x': {} } }),
-    { message: /^Unexpected empty document for named KMS provider: 'azure:x'\. On-demand credentials are not supported for named KMS providers\.$/ },
-  );
+  assert.throws(() => encryption({ kmsProviders: { 'azure:x': {} } }), {
+    message: /^Unexpected empty document for named KMS provider: 'azure:x'\. On-demand credentials are not supported for named KMS providers\.$/,
+  });
 });

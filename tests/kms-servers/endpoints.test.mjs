@@ -10,19 +10,22 @@ const { encryption } = place;
 
 const REGIONAL = 'kms.us-east-1.amazonaws.com';
 const NOWHERE = 'doesnotexist.invalid';
-const invalid = () => encryption({
-  kmsProviders: {
-    azure: { ...place.cloud.azure.kmsProvider, identityPlatformEndpoint: `${NOWHERE}:443` },
-    gcp: { ...place.cloud.gcp.kmsProvider, endpoint: `${NOWHERE}:443` },
-    kmip: { endpoint: `${NOWHERE}:5698` },
-  },
-});
+const invalid = () =>
+  encryption({
+    kmsProviders: {
+      azure: { ...place.cloud.azure.kmsProvider, identityPlatformEndpoint: `${NOWHERE}:443` },
+      gcp: { ...place.cloud.gcp.kmsProvider, endpoint: `${NOWHERE}:443` },
+      kmip: { endpoint: `${NOWHERE}:5698` },
+    },
+  });
 const hasNoHost = ({ name, message, cause }) => name === 'MongoCryptError' && message === 'KMS request failed' && cause.code === 'ENOTFOUND';
 
 async function works(provider, masterKey, expected = masterKey) {
   const maker = encryption();
   const id = await maker.createDataKey(provider, { masterKey });
-  const { masterKey: { keyId, ...stored } } = await place.vault().findOne({ _id: id });
+  const {
+    masterKey: { keyId, ...stored },
+  } = await place.vault().findOne({ _id: id });
   assert.deepEqual(stored, { provider, ...expected });
   const value = await maker.encrypt('test', { algorithm: RANDOM, keyId: id });
   assert.equal(await encryption().decrypt(value), 'test');
@@ -34,7 +37,9 @@ async function closedPort() {
   const server = createServer();
   await listening(server);
   const { port } = server.address();
-  await new Promise((resolve) => { server.close(resolve); });
+  await new Promise((resolve) => {
+    server.close(resolve);
+  });
   return port;
 }
 
@@ -51,8 +56,9 @@ describe('aws', () => {
   test('5: of another region', async () => {
     await assert.rejects(encryption().createDataKey('aws', { masterKey: { ...key(), endpoint: 'kms.us-east-2.amazonaws.com' } }), {
       name: 'MongoCryptError',
-      message: 'Error in KMS response. HTTP status=400. Response body=\n{"__type":"InvalidSignatureException","message":"Credential '
-        + 'should be scoped to a valid region."}',
+      message:
+        'Error in KMS response. HTTP status=400. Response body=\n{"__type":"InvalidSignatureException","message":"Credential ' +
+        'should be scoped to a valid region."}',
     });
   });
 
@@ -72,7 +78,8 @@ describe('aws', () => {
       ['localhost', 'Invalid endpoint, expected dot separator in host, but got: localhost'],
       [`${REGIONAL}:`, 'Invalid endpoint, expected a port after the colon'],
       [`${REGIONAL}:x`, 'Invalid character in endpoint port: 0x78'],
-    ]) await assert.rejects(encryption().createDataKey('aws', { masterKey: { ...key(), endpoint } }), { name: 'MongoCryptError', message });
+    ])
+      await assert.rejects(encryption().createDataKey('aws', { masterKey: { ...key(), endpoint } }), { name: 'MongoCryptError', message });
   });
 });
 
@@ -89,17 +96,17 @@ describe('azure', () => {
 
   test('a name of a key that holds what splits a path does not leave its segment', async () => {
     for (const keyName of ['../secrets/x?', 'a/b', 'a b\r\nX: y']) {
-      await assert.rejects(
-        encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }),
-        { name: 'MongoCryptError', message: /HTTP status=404\. .*KeyNotFound/s },
-      );
+      await assert.rejects(encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }), {
+        name: 'MongoCryptError',
+        message: /HTTP status=404\. .*KeyNotFound/s,
+      });
       assert.equal(place.cloud.azure.service.paths().at(-1), `/keys/${encodeURIComponent(keyName)}/b2c0f6d4e8/wrapkey?api-version=7.1`);
     }
     const keyName = '..';
-    await assert.rejects(
-      encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }),
-      { name: 'MongoCryptError', message: /dot segment/ },
-    );
+    await assert.rejects(encryption().createDataKey('azure', { masterKey: { ...place.cloud.masterKeys.azure, keyName } }), {
+      name: 'MongoCryptError',
+      message: /dot segment/,
+    });
   });
 });
 
@@ -120,7 +127,10 @@ describe('gcp', () => {
 
   test('a version of the key is named to encrypt, and never to decrypt', async () => {
     await works('gcp', { ...key(), keyVersion: '3' });
-    const [encrypting, decrypting, again] = place.cloud.gcp.service.paths().filter((path) => path !== '/token').slice(-3);
+    const [encrypting, decrypting, again] = place.cloud.gcp.service
+      .paths()
+      .filter((path) => path !== '/token')
+      .slice(-3);
     assert.match(encrypting, /\/cryptoKeys\/key-one\/cryptoKeyVersions\/3:encrypt$/);
     for (const path of [decrypting, again]) assert.match(path, /\/cryptoKeys\/key-one:decrypt$/);
   });
@@ -156,21 +166,22 @@ describe('kmip', () => {
 
   test('PyKMIP itself, over the connection of the driver, wants the certificate of the client', async () => {
     const { service } = place.cloud.kmip;
-    const direct = (options) => encryption(
-      { kmsProviders: { kmip: { endpoint: `127.0.0.1:${service.directPort}` } }, ...options }, { kmsConnectCallback: undefined },
-    );
+    const direct = (options) =>
+      encryption({ kmsProviders: { kmip: { endpoint: `127.0.0.1:${service.directPort}` } }, ...options }, { kmsConnectCallback: undefined });
     await direct().createDataKey('kmip');
     const { tlsCAFile } = place.cloud.tlsOptions.kmip;
-    await assert.rejects(
-      direct({ tlsOptions: { kmip: { tlsCAFile } } }).createDataKey('kmip'), { name: 'MongoCryptError', message: /^KMS request (failed|closed)$/ },
-    );
+    await assert.rejects(direct({ tlsOptions: { kmip: { tlsCAFile } } }).createDataKey('kmip'), {
+      name: 'MongoCryptError',
+      message: /^KMS request (failed|closed)$/,
+    });
   });
 
   test('an object that is not there', async () => {
     await assert.rejects(encryption().createDataKey('kmip', { masterKey: { keyId: '9999' } }), {
       name: 'MongoCryptError',
-      message: 'Error getting SecretData from KMIP Get response: KMIP response error. Result Status (1): Operation Failed. '
-        + 'Result Reason (1): Item Not Found. Result Message: Could not locate object: 9999',
+      message:
+        'Error getting SecretData from KMIP Get response: KMIP response error. Result Status (1): Operation Failed. ' +
+        'Result Reason (1): Item Not Found. Result Message: Could not locate object: 9999',
     });
     // PyKMIP refuses what it does not know, as it has to.
     assert.equal(place.cloud.takeViolations().length, 1);

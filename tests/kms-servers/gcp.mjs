@@ -4,8 +4,7 @@ import { bearerTokens } from './bearer-tokens.mjs';
 import { symmetricKeys, withKey } from './held-keys.mjs';
 import { expectHeaders, startHttpsService } from './https-service.mjs';
 
-const KEY_PATH =
-  /^\/v1\/projects\/([^/]+)\/locations\/([^/]+)\/keyRings\/([^/]+)\/cryptoKeys\/([^/:]+)(\/cryptoKeyVersions\/[^/:]+)?:(encrypt|decrypt)$/;
+const KEY_PATH = /^\/v1\/projects\/([^/]+)\/locations\/([^/]+)\/keyRings\/([^/]+)\/cryptoKeys\/([^/:]+)(\/cryptoKeyVersions\/[^/:]+)?:(encrypt|decrypt)$/;
 
 const TOKEN_HOST = 'oauth2.googleapis.com';
 const KMS_HOST = 'cloudkms.googleapis.com';
@@ -76,8 +75,10 @@ export async function startGcp(certificateFile, { hosts = [TOKEN_HOST, KMS_HOST]
     return { name: `${pathOf(masterKey)}${version}`, ciphertext, ciphertextCrc32c: '1', protectionLevel: 'SOFTWARE' };
   };
 
-  const decrypted = async (masterKey, ciphertext) =>
-    ({ plaintext: Buffer.from(await keys.decrypt({ masterKey, ciphertext })).toString('base64'), usedPrimary: true });
+  const decrypted = async (masterKey, ciphertext) => ({
+    plaintext: Buffer.from(await keys.decrypt({ masterKey, ciphertext })).toString('base64'),
+    usedPrimary: true,
+  });
 
   const answer = (request, complain) => {
     if (!hosts.includes(request.host.split(':')[0])) complain(`host ${request.host}`);

@@ -22,9 +22,9 @@ export function symmetricKeys(nameOf) {
       return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
     },
     decrypt({ masterKey, ciphertext }) {
-      const cipher = createDecipheriv('aes-256-gcm', secret, ciphertext.subarray(0, IV_BYTES)).setAAD(bound(masterKey)).setAuthTag(
-        ciphertext.subarray(-TAG_BYTES),
-      );
+      const cipher = createDecipheriv('aes-256-gcm', secret, ciphertext.subarray(0, IV_BYTES))
+        .setAAD(bound(masterKey))
+        .setAuthTag(ciphertext.subarray(-TAG_BYTES));
       return Buffer.concat([cipher.update(ciphertext.subarray(IV_BYTES, -TAG_BYTES)), cipher.final()]);
     },
   };

@@ -25,10 +25,11 @@ export async function startHttpsService(name, certificateFile, answer) {
       faults.push({ fault, times, path });
     },
     paths: () => service.requests.map(({ path }) => path),
-    stop: () => new Promise((resolve) => {
-      server.close(resolve);
-      server.closeAllConnections();
-    }),
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
   };
   const server = createServer({ key: pem, cert: pem });
   server.on('secureConnection', (socket) => {
@@ -37,7 +38,9 @@ export async function startHttpsService(name, certificateFile, answer) {
     socket.on('data', (bytes) => socket.received.push(bytes));
   });
   server.on('request', async (incoming, response) => {
-    const complain = (text) => { service.violations.push(`${name}: ${incoming.method} ${incoming.url}: ${text}`); };
+    const complain = (text) => {
+      service.violations.push(`${name}: ${incoming.method} ${incoming.url}: ${text}`);
+    };
     const chunks = [];
     for await (const chunk of incoming) chunks.push(chunk);
     const request = readRequest(incoming, Buffer.concat(chunks), complain);

@@ -48,7 +48,9 @@ for (const [name, { provider = name, masterKey, make, use }] of Object.entries(c
       const [value, using] = await asked(() => encryption().encrypt('secret', { algorithm: RANDOM, keyAltName: `${name}-2` }));
       assert.deepEqual(using, use);
       const reader = encryption();
-      const [, reading] = await asked(async () => { for (let n = 0; n < 3; n += 1) assert.equal(await reader.decrypt(value), 'secret'); });
+      const [, reading] = await asked(async () => {
+        for (let n = 0; n < 3; n += 1) assert.equal(await reader.decrypt(value), 'secret');
+      });
       assert.deepEqual(reading, use);
       // The same material under a local key reads it too: what was wrapped is what was given.
       const local = await encryption().createDataKey('local', { keyMaterial });
@@ -104,10 +106,10 @@ for (const provider of ['azure', 'gcp']) {
       const withToken = (accessToken) => encryption({ kmsProviders: { [provider]: { accessToken } } });
       await make(withToken(place.cloud[provider].issueToken()));
       assert.equal(place.cloud[provider].issued, before + 1);
-      await assert.rejects(
-        make(withToken(place.cloud[provider].issueToken(-1))),
-        { name: 'MongoCryptError', message: /^Error in KMS response\. HTTP status=401\. Response body=\n\{"error":/ },
-      );
+      await assert.rejects(make(withToken(place.cloud[provider].issueToken(-1))), {
+        name: 'MongoCryptError',
+        message: /^Error in KMS response\. HTTP status=401\. Response body=\n\{"error":/,
+      });
     });
   });
 }

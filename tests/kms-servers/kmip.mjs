@@ -19,10 +19,14 @@ export async function startKmip(python, certificates, { hosts = ['kmip.example.t
     name: 'KMIP server',
     command: (port, folder) => [python, script, String(port), certificates.file('kmip'), certificates.caFile, join(folder, 'objects.db')],
     url: (port) => `tcp://127.0.0.1:${port}`,
-    isReady: (url) => new Promise((resolve, reject) => {
-      const socket = connect({ host: '127.0.0.1', port: Number(new URL(url).port) }, () => { socket.destroy(); resolve(true); });
-      socket.on('error', reject);
-    }),
+    isReady: (url) =>
+      new Promise((resolve, reject) => {
+        const socket = connect({ host: '127.0.0.1', port: Number(new URL(url).port) }, () => {
+          socket.destroy();
+          resolve(true);
+        });
+        socket.on('error', reject);
+      }),
   });
   const [own, client, ca] = [certificates.file('kmip'), certificates.file('kmip-client'), certificates.caFile].map((file) => readFileSync(file));
   const faults = [];
@@ -36,7 +40,9 @@ export async function startKmip(python, certificates, { hosts = ['kmip.example.t
     /** The next request gets what `fault(socket, answer)` does, `answer` being PyKMIP's. */
     fail: (fault) => faults.push(fault),
     async stop() {
-      await new Promise((resolve) => { front.close(resolve); });
+      await new Promise((resolve) => {
+        front.close(resolve);
+      });
       await server.stop();
     },
   };
@@ -46,8 +52,8 @@ export async function startKmip(python, certificates, { hosts = ['kmip.example.t
     const request = await messageOf(socket);
     const operation = request.readUInt32BE(request.indexOf(Buffer.from('42005c05', 'hex')) + HEADER_LEN);
     service.operations.push(OPERATIONS[operation] ?? operation);
-    const upstream = connectTls(
-      { host: '127.0.0.1', port: service.directPort, servername: hosts[0], ca, key: client, cert: client }, () => upstream.write(request),
+    const upstream = connectTls({ host: '127.0.0.1', port: service.directPort, servername: hosts[0], ca, key: client, cert: client }, () =>
+      upstream.write(request),
     );
     const answer = await messageOf(upstream);
     upstream.destroy();

@@ -31,12 +31,17 @@ export async function startMetadata(cloud) {
     if (isAzure) {
       if (headers.metadata !== 'true' || headers.host !== ADDRESS) complain(JSON.stringify(headers));
     } else if (url !== GOOGLE || headers['metadata-flavor'] !== 'Google') complain(JSON.stringify(headers));
-    const [status, body] = failures.shift() ?? [200, isAzure
-      ? {
-        access_token: cloud.azure.issueToken(metadata.lifetimeS), expires_in: String(metadata.lifetimeS), resource: 'https://vault.azure.net',
-        token_type: 'Bearer',
-      }
-      : { access_token: cloud.gcp.issueToken(metadata.lifetimeS), expires_in: metadata.lifetimeS, token_type: 'Bearer' }];
+    const [status, body] = failures.shift() ?? [
+      200,
+      isAzure
+        ? {
+            access_token: cloud.azure.issueToken(metadata.lifetimeS),
+            expires_in: String(metadata.lifetimeS),
+            resource: 'https://vault.azure.net',
+            token_type: 'Bearer',
+          }
+        : { access_token: cloud.gcp.issueToken(metadata.lifetimeS), expires_in: metadata.lifetimeS, token_type: 'Bearer' },
+    ];
     response.writeHead(status, { 'Content-Type': 'application/json', 'Metadata-Flavor': 'Google' });
     response.end(typeof body === 'string' ? body : JSON.stringify(body));
   });
@@ -53,7 +58,9 @@ export async function startMetadata(cloud) {
     http.globalAgent = agent;
     delete process.env.GCE_METADATA_HOST;
     server.closeAllConnections();
-    await new Promise((resolve) => { server.close(resolve); });
+    await new Promise((resolve) => {
+      server.close(resolve);
+    });
   };
   return metadata;
 }

@@ -21,9 +21,22 @@ const MEBIBYTE = 1024 * 1024;
 const TOKEN = /token$/;
 const KEY = /\/(keys|projects)\/|^\/$/;
 const passing = {
-  aws: [[429, 'slow'], [503, ''], [500, { __type: 'KMSInternalException' }], [509, '']].map(([status, body]) => faults.status(status, body)),
-  azure: [[429, { error: { code: 'Throttled' } }, { 'Retry-After': '1' }], [503, '', { 'Retry-After': '1' }], [504, '']].map((args) => faults.status(...args)),
-  gcp: [[429, { error: { status: 'RESOURCE_EXHAUSTED' } }], [503, '', { 'Retry-After': '1' }], [599, '']].map((args) => faults.status(...args)),
+  aws: [
+    [429, 'slow'],
+    [503, ''],
+    [500, { __type: 'KMSInternalException' }],
+    [509, ''],
+  ].map(([status, body]) => faults.status(status, body)),
+  azure: [
+    [429, { error: { code: 'Throttled' } }, { 'Retry-After': '1' }],
+    [503, '', { 'Retry-After': '1' }],
+    [504, ''],
+  ].map((args) => faults.status(...args)),
+  gcp: [
+    [429, { error: { status: 'RESOURCE_EXHAUSTED' } }],
+    [503, '', { 'Retry-After': '1' }],
+    [599, ''],
+  ].map((args) => faults.status(...args)),
 };
 passing.aws.push(throttled('ThrottlingException'), throttled('com.amazonaws.kms#ThrottlingException'));
 
@@ -35,7 +48,12 @@ for (const [provider, answers] of Object.entries(passing)) {
         await make(provider, maker);
         fail(provider, fault, { path: KEY });
         let id;
-        assert.equal(await counted(provider, async () => { id = await make(provider, maker); }), 2);
+        assert.equal(
+          await counted(provider, async () => {
+            id = await make(provider, maker);
+          }),
+          2,
+        );
         fail(provider, fault, { path: KEY });
         assert.equal(await counted(provider, () => maker.encrypt('x', { algorithm: RANDOM, keyId: id })), 2);
       }
@@ -114,9 +132,9 @@ for (const provider of ['azure', 'gcp']) {
     fail(provider, faults.status(503, 'down'), { times: 2, path: TOKEN });
     assert.equal(await counted(provider, () => make(provider)), 4);
     fail(provider, faults.status(429, 'slow'), { times: 4, path: TOKEN });
-    await assert.rejects(
-      make(provider), { message: 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=429. Response body=\nslow' },
-    );
+    await assert.rejects(make(provider), {
+      message: 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=429. Response body=\nslow',
+    });
     const ids = [await make(provider), await make(provider)];
     const values = await Promise.all(ids.map((keyId) => encryption().encrypt('x', { algorithm: RANDOM, keyId })));
     await place.withClient({}, async (automatic) => {
@@ -127,12 +145,16 @@ for (const provider of ['azure', 'gcp']) {
     fail(provider, faults.status(400, { error: 'invalid_client' }), { path: TOKEN });
     await assert.rejects(make(provider), { message: 'Error in KMS response. HTTP status=400. Response body=\n{"error":"invalid_client"}' });
     for (const body of [
-      {}, { access_token: 'x' }, { access_token: 'x', expires_in: -1 }, { access_token: 'x', expires_in: 1e300 },
+      {},
+      { access_token: 'x' },
+      { access_token: 'x', expires_in: -1 },
+      { access_token: 'x', expires_in: 1e300 },
       { access_token: 'a\r\nb', expires_in: 3600 },
     ]) {
       fail(provider, faults.status(200, body), { path: TOKEN });
       await assert.rejects(
-        make(provider), ({ name, message }) => name === 'MongoCryptError' && /^(Invalid KMS response\.|OAuth response invalid)/.test(message),
+        make(provider),
+        ({ name, message }) => name === 'MongoCryptError' && /^(Invalid KMS response\.|OAuth response invalid)/.test(message),
         JSON.stringify(body),
       );
     }

@@ -19,12 +19,14 @@ const names = Object.keys(kinds);
 // A key of each kind, and a value that it encrypted.
 async function oneOfEach() {
   const made = {};
-  await Promise.all(names.map(async (name) => {
-    const [provider, masterKey] = kinds[name];
-    const maker = encryption();
-    const id = await maker.createDataKey(provider, { masterKey: masterKey(), keyAltNames: [`${name}-${Math.random()}`] });
-    made[name] = { id, value: await maker.encrypt(`by ${name}`, { algorithm: RANDOM, keyId: id }), before: await place.vault().findOne({ _id: id }) };
-  }));
+  await Promise.all(
+    names.map(async (name) => {
+      const [provider, masterKey] = kinds[name];
+      const maker = encryption();
+      const id = await maker.createDataKey(provider, { masterKey: masterKey(), keyAltNames: [`${name}-${Math.random()}`] });
+      made[name] = { id, value: await maker.encrypt(`by ${name}`, { algorithm: RANDOM, keyId: id }), before: await place.vault().findOne({ _id: id }) };
+    }),
+  );
   return made;
 }
 
@@ -68,15 +70,16 @@ describe('without a new master key', () => {
     const made = await oneOfEach();
     await assert.rejects(encryption().rewrapManyDataKey(idsOf(made), { masterKey: {} }), { name: 'MongoCryptError', message: 'expected UTF-8 provider' });
     const foreign = { ...place.cloud.masterKeys.gcp, keyName: 'key-two' };
-    await assert.rejects(
-      encryption().rewrapManyDataKey(idsOf(made), { provider: 'gcp', masterKey: foreign }),
-      { name: 'MongoCryptError', message: /^Error in KMS response\. HTTP status=404\. Response body=\n/ },
-    );
+    await assert.rejects(encryption().rewrapManyDataKey(idsOf(made), { provider: 'gcp', masterKey: foreign }), {
+      name: 'MongoCryptError',
+      message: /^Error in KMS response\. HTTP status=404\. Response body=\n/,
+    });
     const unreadable = { ...made.azure.before.masterKey, keyName: 'gone' };
     await place.vault().updateOne({ _id: made.azure.id }, { $set: { masterKey: unreadable } });
-    await assert.rejects(
-      encryption().rewrapManyDataKey(idsOf(made), { provider: 'local' }), { name: 'MongoCryptError', message: /HTTP status=404\. .*KeyNotFound/s },
-    );
+    await assert.rejects(encryption().rewrapManyDataKey(idsOf(made), { provider: 'local' }), {
+      name: 'MongoCryptError',
+      message: /HTTP status=404\. .*KeyNotFound/s,
+    });
     for (const { id, before } of Object.values(made).filter(({ id: one }) => one !== made.azure.id))
       assert.deepEqual(await place.vault().findOne({ _id: id }), before);
   });

@@ -51,7 +51,10 @@ const counted = () => services.map((requests) => requests.length);
 async function refusedInSilence(work, code = 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED') {
   const before = counted();
   connections.length = 0;
-  const error = await work().then(() => assert.fail('it was not refused'), (reason) => reason);
+  const error = await work().then(
+    () => assert.fail('it was not refused'),
+    (reason) => reason,
+  );
   assert.equal(error.name, 'MongoCryptError', error.stack);
   assert.match(error.message, /is not among the trusted master keys/);
   if (error.cause?.code !== undefined) assert.equal(error.cause.code, code);
@@ -68,7 +71,12 @@ afterEach(async () => {
 const ways = {
   'the option of ClientEncryption': { options: { trustedMasterKeys: trusted }, begin() {} },
   'our export': { options: {}, begin: () => alias.setTrustedMasterKeys(trusted) },
-  'the environment': { options: {}, begin: () => { process.env.CSFLE_TRUSTED_MASTER_KEYS = JSON.stringify(trusted); } },
+  'the environment': {
+    options: {},
+    begin: () => {
+      process.env.CSFLE_TRUSTED_MASTER_KEYS = JSON.stringify(trusted);
+    },
+  },
 };
 
 for (const [way, { options, begin }] of Object.entries(ways)) {
@@ -99,9 +107,9 @@ for (const [way, { options, begin }] of Object.entries(ways)) {
     test('a rewrap towards a master key that is not trusted is refused before keys are read', async () => {
       begin();
       const keyId = await encryption(options).createDataKey('local');
-      await refusedInSilence(() => encryption(options).rewrapManyDataKey(
-        { _id: keyId }, { provider: 'aws', masterKey: { ...masterKeys.aws, endpoint: 'kms.evil.example.test' } },
-      ));
+      await refusedInSilence(() =>
+        encryption(options).rewrapManyDataKey({ _id: keyId }, { provider: 'aws', masterKey: { ...masterKeys.aws, endpoint: 'kms.evil.example.test' } }),
+      );
     });
   });
 }
@@ -177,8 +185,16 @@ describe('without pins', () => {
 describe('what is wrong is refused, not passed over', () => {
   test('misspelt options', () => {
     for (const name of [
-      'trustedMasterKey', 'trustedMasterkeys', 'trustedmasterkeys', 'TrustedMasterKeys', 'trusted_master_keys', 'trustMasterKeys',
-      'masterKeysTrusted', 'trutsedMasterKeys', 'allowedEndpoints', 'allowedEndpoint',
+      'trustedMasterKey',
+      'trustedMasterkeys',
+      'trustedmasterkeys',
+      'TrustedMasterKeys',
+      'trusted_master_keys',
+      'trustMasterKeys',
+      'masterKeysTrusted',
+      'trutsedMasterKeys',
+      'allowedEndpoints',
+      'allowedEndpoint',
     ]) {
       assert.throws(() => encryption({ [name]: ['local'] }), { name: 'TypeError', code: 'OPTION_INVALID' }, name);
     }

@@ -6,7 +6,9 @@ import { hospital, openLab } from './fixtures.mjs';
 
 describe('the proof of rewrapManyDataKey', { timeout: 60_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   it('a connection that encrypts automatically is not searched for proof, unless another client names the collections', async () => {
@@ -17,14 +19,21 @@ describe('the proof of rewrapManyDataKey', { timeout: 60_000 }, () => {
       options: { autoEncryption: {} },
       db: (name) => {
         const database = lab.client.db(name);
-        return { collection: (one) => { read.push(one); return database.collection(one); }, command: (...given) => database.command(...given) };
+        return {
+          collection: (one) => {
+            read.push(one);
+            return database.collection(one);
+          },
+          command: (...given) => database.command(...given),
+        };
       },
     };
     const rewrap = async (client, proof) => {
       read.length = 0;
       const encryption = new ClientEncryption(client, { keyVaultNamespace: place.namespace, kmsProviders: place.kmsProviders });
       const { bulkWriteResult } = await encryption.rewrapManyDataKey(
-        { _id: place.keys.ssn }, { provider: 'aws', masterKey: lab.to, ...(proof === undefined ? {} : { proof }) },
+        { _id: place.keys.ssn },
+        { provider: 'aws', masterKey: lab.to, ...(proof === undefined ? {} : { proof }) },
       );
       encryption.close();
       return [bulkWriteResult.modifiedCount, read.includes('patients')];

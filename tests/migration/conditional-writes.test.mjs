@@ -23,7 +23,8 @@ for (const mode of ['reencrypt', 'decrypt']) {
       place = await hospital(lab, { documents: 0 });
       const encrypt = (value, algorithm, keyId) => place.encryption.encrypt(value, { algorithm, keyId });
       values = {
-        X: await encrypt('x', DETERMINISTIC, place.keys.ssn), Y: await encrypt('y', RANDOM, place.keys.plain),
+        X: await encrypt('x', DETERMINISTIC, place.keys.ssn),
+        Y: await encrypt('y', RANDOM, place.keys.plain),
         Z: await encrypt({ z: 1 }, RANDOM, place.keys.notes),
       };
     });
@@ -48,7 +49,9 @@ for (const mode of ['reencrypt', 'decrypt']) {
           },
         };
         const report = await place.migrate({
-          mode, collections: [interfered], execute: true,
+          mode,
+          collections: [interfered],
+          execute: true,
           ...(mode === 'decrypt' ? { confirmPlaintext: true, from: undefined } : { keyFilter: { 'masterKey.provider': 'local' } }),
         });
         assert.deepEqual(report.failures, []);
@@ -61,7 +64,11 @@ for (const mode of ['reencrypt', 'decrypt']) {
           const wanted = await decrypted({ _id: index + 1, ...expected });
           assert.equal(Buffer.from(is).toString('hex'), Buffer.from(wanted).toString('hex'), `document ${index + 1}`);
           const left = census(bson.deserialize(stored[index], { promoteValues: false })).filter((value) => value.sub_type === 6);
-          for (const key of Object.values(place.keys)) assert.equal(left.some((value) => Buffer.from(value.buffer).includes(key.buffer)), false);
+          for (const key of Object.values(place.keys))
+            assert.equal(
+              left.some((value) => Buffer.from(value.buffer).includes(key.buffer)),
+              false,
+            );
         }
       });
     }

@@ -8,7 +8,9 @@ const mode = 'decrypt';
 
 describe('decrypt', { timeout: 240_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   const collectionOf = (place) => ({ client: lab.client, namespace: place.patientsNamespace });
@@ -55,13 +57,34 @@ describe('decrypt', { timeout: 240_000 }, () => {
   it('every BSON type comes back as it was', async () => {
     const place = await hospital(lab, { documents: 0 });
     const values = {
-      double: new bson.Double(1), string: 'text', document: new Map([['z', new bson.Int32(1)], ['2', 'b'], ['1', 'a']]), array: [1, [2, { x: null }]],
-      binary: new bson.Binary(
-        Buffer.from([1, 2, 3]), 0,
-      ), old: new bson.Binary(Buffer.from([1, 2, 3]), 2), user: new bson.Binary(Buffer.from([4]), 128), uuid: new bson.UUID(),
-      objectId: new bson.ObjectId(), bool: true, date: new Date(-5), regex: new bson.BSONRegExp('a.b', 'ims'), code: new bson.Code('return 1'),
-      codeWithScope: new bson.Code('return x', new Map([['b', 1], ['7', 2]])), int32: new bson.Int32(7),
-      timestamp: new bson.Timestamp({ t: 5, i: 6 }), int64: bson.Long.fromNumber(7), decimal: bson.Decimal128.fromString('1.10'),
+      double: new bson.Double(1),
+      string: 'text',
+      document: new Map([
+        ['z', new bson.Int32(1)],
+        ['2', 'b'],
+        ['1', 'a'],
+      ]),
+      array: [1, [2, { x: null }]],
+      binary: new bson.Binary(Buffer.from([1, 2, 3]), 0),
+      old: new bson.Binary(Buffer.from([1, 2, 3]), 2),
+      user: new bson.Binary(Buffer.from([4]), 128),
+      uuid: new bson.UUID(),
+      objectId: new bson.ObjectId(),
+      bool: true,
+      date: new Date(-5),
+      regex: new bson.BSONRegExp('a.b', 'ims'),
+      code: new bson.Code('return 1'),
+      codeWithScope: new bson.Code(
+        'return x',
+        new Map([
+          ['b', 1],
+          ['7', 2],
+        ]),
+      ),
+      int32: new bson.Int32(7),
+      timestamp: new bson.Timestamp({ t: 5, i: 6 }),
+      int64: bson.Long.fromNumber(7),
+      decimal: bson.Decimal128.fromString('1.10'),
     };
     const encrypted = {};
     const bytesOf = (value) => Buffer.from(bson.serialize({ v: value }));
@@ -79,11 +102,14 @@ describe('decrypt', { timeout: 240_000 }, () => {
   it('a server that does not keep what was written is found out', async () => {
     const place = await hospital(lab, { documents: 2 });
     const inner = driverMigrationCollection(collectionOf(place));
-    const collection = { ...inner, write: async (changes) => {
-      const outcome = await inner.write(changes);
-      await place.patients.updateOne({ _id: 1 }, { $set: { ssn: 'altered' } });
-      return outcome;
-    } };
+    const collection = {
+      ...inner,
+      write: async (changes) => {
+        const outcome = await inner.write(changes);
+        await place.patients.updateOne({ _id: 1 }, { $set: { ssn: 'altered' } });
+        return outcome;
+      },
+    };
     const report = await run(place, { collections: [collection] });
     assert.deepEqual(failuresOf(report), [{ kind: 'document', id: '1', code: 'MIGRATION_VERIFICATION_FAILED' }]);
   });
@@ -141,8 +167,14 @@ describe('decrypt', { timeout: 240_000 }, () => {
     const place = await hospital(lab, { documents: 9 });
     const inner = driverMigrationCollection(collectionOf(place));
     let left = 1;
-    const collection = { ...inner, write: async (changes) => { if (left === 0)
-      throw Object.assign(new Error('killed'), { name: 'MongoNetworkError' }); left -= 1; return inner.write(changes); } };
+    const collection = {
+      ...inner,
+      write: async (changes) => {
+        if (left === 0) throw Object.assign(new Error('killed'), { name: 'MongoNetworkError' });
+        left -= 1;
+        return inner.write(changes);
+      },
+    };
     const stopped = await run(place, { collections: [collection], batchSize: 4 });
     assert.equal(stopped.ok, false);
     await place.readsAs(place.kmsProviders);

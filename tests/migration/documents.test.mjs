@@ -8,7 +8,9 @@ const mode = 'reencrypt';
 
 describe('documents of a re-encryption', { timeout: 300_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   const collectionOf = (place) => ({ client: lab.client, namespace: place.patientsNamespace });
@@ -46,7 +48,10 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
       ...inner,
       async write(changes) {
         const outcome = await inner.write(changes);
-        const [first, second] = await place.patients.find({ _id: { $in: [0, 1] } }).sort({ _id: 1 }).toArray();
+        const [first, second] = await place.patients
+          .find({ _id: { $in: [0, 1] } })
+          .sort({ _id: 1 })
+          .toArray();
         first.ssn.buffer[40] ^= 1;
         await place.patients.updateOne({ _id: 0 }, { $set: { ssn: first.ssn } });
         await place.patients.updateOne({ _id: 2 }, { $set: { ssn: second.ssn } });
@@ -186,7 +191,8 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
       if (mode === 'decrypt') continue;
       const other = await hospital(lab, { documents: 2 });
       await other.patients.insertOne({
-        _id: 77, run: new bson.Code('run()', { value: await other.encryption.encrypt('secret', { algorithm: RANDOM, keyId: other.keys.ssn }) }),
+        _id: 77,
+        run: new bson.Code('run()', { value: await other.encryption.encrypt('secret', { algorithm: RANDOM, keyId: other.keys.ssn }) }),
       });
       const byId = await run(other, { keyIds: [other.keys.plain], createdBefore: undefined });
       assert.deepEqual([byId.ok, byId.remaining.unproven], [true, []]);
@@ -224,7 +230,10 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
     for (const name of ['absent', 'view']) {
       const report = await run(place, { collections: [{ client: lab.client, namespace: `${place.database}.${name}` }] });
       assert.equal(report.executed, false);
-      assert.deepEqual(failedChecks(report).map(({ name: check, code }) => [check, code]), [['collection-writable', 'MIGRATION_COLLECTION_FAILED']]);
+      assert.deepEqual(
+        failedChecks(report).map(({ name: check, code }) => [check, code]),
+        [['collection-writable', 'MIGRATION_COLLECTION_FAILED']],
+      );
     }
   });
 
@@ -240,7 +249,10 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
     await second.insertMany(await place.patients.find({}, { promoteValues: false }).toArray());
     const report = await run(place, { collections: [collectionOf(place), { client: lab.client, namespace: `${place.database}.second` }] });
     assert.equal(report.ok, true, JSON.stringify(report.failures));
-    assert.deepEqual(report.collections.map(({ documentsRewritten }) => documentsRewritten), [3, 3]);
+    assert.deepEqual(
+      report.collections.map(({ documentsRewritten }) => documentsRewritten),
+      [3, 3],
+    );
     const keyIdsOf = async (collection) => [...new Set((await collection.find().toArray()).map(({ ssn }) => ssn.buffer.subarray(1, 17).toString('hex')))];
     assert.deepEqual(await keyIdsOf(second), await keyIdsOf(place.patients));
   });
@@ -253,7 +265,9 @@ describe('documents of a re-encryption', { timeout: 300_000 }, () => {
     const collection = {
       namespace: 'memory.rows',
       estimatedCount: async () => rows.size,
-      async *scan() { yield [...rows.values()]; },
+      async *scan() {
+        yield [...rows.values()];
+      },
       read: async (ids) => ids.map((id) => rows.get(Number(id))),
       async write(changes) {
         for (const { filter, update } of changes) {

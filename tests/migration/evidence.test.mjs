@@ -13,15 +13,18 @@ const encrypted = (bytes) => new bson.Binary(Buffer.from(bytes), 6);
 // Values of Queryable Encryption by their layout: kind, key id, original type, ciphertext; or kind and a BSON document.
 const stored = (kind, id) => encrypted([kind, ...id.buffer, 2, ...randomBytes(64)]);
 const payload = (kind, document) => encrypted([kind, ...bson.serialize(document)]);
-const insertPayload = (id) => payload(
-  11, { d: new bson.Binary(randomBytes(32)), u: new bson.UUID(), t: 2, v: new bson.Binary(Buffer.concat([id.buffer, randomBytes(48)])) },
-);
+const insertPayload = (id) =>
+  payload(11, { d: new bson.Binary(randomBytes(32)), u: new bson.UUID(), t: 2, v: new bson.Binary(Buffer.concat([id.buffer, randomBytes(48)])) });
 
 describe('evidence before a key is removed', { timeout: 300_000 }, () => {
   let lab;
   const made = [];
-  before(async () => { lab = await openLab({ ownServer: true }); });
-  afterEach(async () => { for (const name of made.splice(0)) await lab.client.db(name).dropDatabase(); });
+  before(async () => {
+    lab = await openLab({ ownServer: true });
+  });
+  afterEach(async () => {
+    for (const name of made.splice(0)) await lab.client.db(name).dropDatabase();
+  });
   after(() => lab.close());
 
   async function scene(options = {}) {
@@ -57,9 +60,9 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
   it('keeps a key that a value of Queryable Encryption needs, by the key id in the value', async () => {
     const place = await scene();
     const kinds = [6, 7, 9, 14, 15, 16, 17];
-    await place.other.collection('queryable').insertMany([
-      ...kinds.map((kind) => ({ x: stored(kind, place.keys.plain) })), { x: insertPayload(place.keys.plain) },
-    ]);
+    await place.other
+      .collection('queryable')
+      .insertMany([...kinds.map((kind) => ({ x: stored(kind, place.keys.plain) })), { x: insertPayload(place.keys.plain) }]);
     const report = await place.run({ deleteOldKeys: true });
     assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.id('plain'), code: 'MIGRATION_OLD_KEYS_IN_USE' }]);
     assert.deepEqual(usesOf(report, place.id('plain')), [[`${place.otherName}.queryable`, 'reference', 8]]);
@@ -71,7 +74,9 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
   it('keeps every key while a value does not tell which one it needs', async () => {
     const place = await scene();
     await place.other.collection('unknown').insertOne({
-      x: payload(12, { d: new bson.Binary(randomBytes(32)) }), y: encrypted([99, 1, 2, 3]), z: payload(0, { a: 2, ka: 'ssn', v: 1 }),
+      x: payload(12, { d: new bson.Binary(randomBytes(32)) }),
+      y: encrypted([99, 1, 2, 3]),
+      z: payload(0, { a: 2, ka: 'ssn', v: 1 }),
     });
     const report = await place.run({ deleteOldKeys: true });
     assert.equal(report.keys.deleted, 0);
@@ -112,7 +117,8 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     await place.patients.deleteMany({});
     assert.equal((await place.retire('plain')).keys[0].outcome, 'unused');
     await closed.insertMany([
-      { x: await elsewhere.encrypt({ a: 1 }, { algorithm: RANDOM, keyId }) }, { x: await elsewhere.encrypt([1], { algorithm: RANDOM, keyId }) },
+      { x: await elsewhere.encrypt({ a: 1 }, { algorithm: RANDOM, keyId }) },
+      { x: await elsewhere.encrypt([1], { algorithm: RANDOM, keyId }) },
     ]);
     elsewhere.close();
     const report = await place.retire('plain', { execute: true });
@@ -137,8 +143,9 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     });
     const retire = (name, options) => place.retire(name, { keyVault: { client: listing(options), namespace: place.namespace } });
     await place.other.collection('listed').insertOne({});
-    const validator = (keyId) =>
-      ({ validator: { $jsonSchema: { bsonType: 'object', properties: { x: { encrypt: { bsonType: 'string', algorithm: RANDOM, keyId } } } } } });
+    const validator = (keyId) => ({
+      validator: { $jsonSchema: { bsonType: 'object', properties: { x: { encrypt: { bsonType: 'string', algorithm: RANDOM, keyId } } } } },
+    });
     const named = [[`${place.otherName}.listed`, 'schema', 1]];
     for (const options of [validator([place.keys.plain]), { encryptedFields: { fields: [{ path: 'x', bsonType: 'string', keyId: place.keys.plain }] } }]) {
       assert.deepEqual(usesOf(await retire('plain', options), place.id('plain')), named);
@@ -147,11 +154,23 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.deepEqual(usesOf(await retire('notes', { encryptedFields: { fields: [{ path: 'x', keyAltName: 'notes' }] } }), place.id('notes')), named);
     assert.deepEqual(usesOf(await retire('plain', validator('/key')), place.id('plain')), [[`${place.otherName}.listed`, 'unattributed', 1]]);
     await place.other.dropDatabase();
-    const schemas = [{
-      name: 'encryptedFields of a file', read: async () => ({ 'a.b': { fields: [{ path: 'x', keyId: place.keys.notes }] } }), write: async () => {},
-    }];
+    const schemas = [
+      {
+        name: 'encryptedFields of a file',
+        read: async () => ({ 'a.b': { fields: [{ path: 'x', keyId: place.keys.notes }] } }),
+        write: async () => {},
+      },
+    ];
     assert.deepEqual(usesOf(await place.retire('notes', { schemas }), place.id('notes')), [['encryptedFields of a file', 'schema', 1]]);
-    const broken = [{ name: 'lost.json', read: async () => { throw new Error('gone'); }, write: async () => {} }];
+    const broken = [
+      {
+        name: 'lost.json',
+        read: async () => {
+          throw new Error('gone');
+        },
+        write: async () => {},
+      },
+    ];
     assert.deepEqual(usesOf(await place.retire('notes', { schemas: broken }), place.id('notes')), [['lost.json', 'unreadable', 0]]);
   });
 
@@ -165,7 +184,10 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
       [place.otherName]: ['system.profile', 'system.views'],
     };
     const searched = {
-      local: ['w', 'oplog', 'system.other'], config: ['w', 'cache', 'transactions2'], admin: ['w', 'users'], [place.otherName]: ['w', 'transactions'],
+      local: ['w', 'oplog', 'system.other'],
+      config: ['w', 'cache', 'transactions2'],
+      admin: ['w', 'users'],
+      [place.otherName]: ['w', 'transactions'],
     };
     const namesOf = (names) => Object.entries(names).flatMap(([database, list]) => list.map((name) => `${database}.${name}`));
     // The test server refuses some of these names and does not list others: this client lists all of them, with the value in each.
@@ -177,8 +199,9 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
         command: async (given, options) => {
           if ('listDatabases' in given) return { databases: [...new Set(all.map((one) => one.split('.')[0]))].map((one) => ({ name: one })), ok: 1 };
           if (!('listCollections' in given)) return inner.db(name).command(given, options);
-          const firstBatch = all.filter((one) => one.startsWith(`${name}.`)).map((one) =>
-            ({ name: one.slice(name.length + 1), type: 'collection', options: {}, info: {} }));
+          const firstBatch = all
+            .filter((one) => one.startsWith(`${name}.`))
+            .map((one) => ({ name: one.slice(name.length + 1), type: 'collection', options: {}, info: {} }));
           return { cursor: { id: 0, ns: `${name}.$cmd.listCollections`, firstBatch }, ok: 1 };
         },
         collection: (one) => {
@@ -191,7 +214,12 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     await place.other.collection('w').insertOne({ value });
     const report = await place.retire('plain', { keyVault: { client, namespace: place.namespace } });
     assert.deepEqual(
-      usesOf(report, place.id('plain')).map(([namespace, kind]) => [namespace, kind]).sort(), namesOf(searched).map((name) => [name, 'value']).sort(),
+      usesOf(report, place.id('plain'))
+        .map(([namespace, kind]) => [namespace, kind])
+        .sort(),
+      namesOf(searched)
+        .map((name) => [name, 'value'])
+        .sort(),
     );
     assert.deepEqual([...asked].sort(), namesOf(searched).sort());
     assert.equal(report.keys[0].outcome, 'kept');
@@ -214,11 +242,17 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.equal((await place.retire('plain')).keys[0].outcome, 'unused');
     const fail = (data, mode = 'alwaysOn') =>
       lab.client.db('admin').command({ configureFailPoint: 'failCommand', mode, ...(data === undefined ? {} : { data }) });
-    for (const [command, refused] of [['listDatabases', '*'], ['listCollections', `${place.otherName}.*`]]) {
+    for (const [command, refused] of [
+      ['listDatabases', '*'],
+      ['listCollections', `${place.otherName}.*`],
+    ]) {
       await fail({ failCommands: [command], errorCode: 13 });
       try {
         const report = await place.retire('plain', { execute: true });
-        assert.ok(usesOf(report, place.id('plain')).some(([namespace, kind]) => namespace === refused && kind === 'unreadable'), command);
+        assert.ok(
+          usesOf(report, place.id('plain')).some(([namespace, kind]) => namespace === refused && kind === 'unreadable'),
+          command,
+        );
         assert.equal(report.ok, false);
       } finally {
         await fail(undefined, 'off');
@@ -227,17 +261,23 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     assert.equal(await place.inVault('plain'), true);
     // A client whose other collection answers with an error, as one does whose shard is down.
     const dead = {
-      namespace: 'far.away', estimatedCount: async () => 1,
-      scan: () => { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [],
+      namespace: 'far.away',
+      estimatedCount: async () => 1,
+      scan: () => {
+        throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 });
+      },
+      read: async () => [],
       write: async () => ({ refused: [] }),
     };
     const report = await place.retire('plain', { otherCollections: [dead], execute: true });
-    assert.deepEqual(
-      report.keys[0].uses, [{ namespace: 'far.away', kind: 'unreadable', count: 0, reason: 'it cannot be read (MongoServerError, server code 133)' }],
-    );
-    const skipped = await place.retire(
-      'plain', { otherCollections: [dead], evidence: { skipNamespaces: ['far.away'], reason: 'it was never encrypted' }, execute: true },
-    );
+    assert.deepEqual(report.keys[0].uses, [
+      { namespace: 'far.away', kind: 'unreadable', count: 0, reason: 'it cannot be read (MongoServerError, server code 133)' },
+    ]);
+    const skipped = await place.retire('plain', {
+      otherCollections: [dead],
+      evidence: { skipNamespaces: ['far.away'], reason: 'it was never encrypted' },
+      execute: true,
+    });
     assert.equal(skipped.keys[0].outcome, 'retired');
     assert.match((await place.retired())[0].reason, /far\.away \(it was never encrypted\)$/);
   });
@@ -279,13 +319,18 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     const place = await scene();
     const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
     let retiring = false;
-    const onProgress = ({ phase }) => { retiring ||= phase === 'delete-keys'; };
+    const onProgress = ({ phase }) => {
+      retiring ||= phase === 'delete-keys';
+    };
     // Written between the first search and the second: when the copy of the first key is made.
-    const store = { ...place.store, retireKey: async (id, note) => {
-      assert.equal(retiring, true);
-      await place.other.collection('late').updateOne({ _id: 1 }, { $set: { value } }, { upsert: true });
-      return place.store.retireKey(id, note);
-    } };
+    const store = {
+      ...place.store,
+      retireKey: async (id, note) => {
+        assert.equal(retiring, true);
+        await place.other.collection('late').updateOne({ _id: 1 }, { $set: { value } }, { upsert: true });
+        return place.store.retireKey(id, note);
+      },
+    };
     const report = await place.run({ keyVault: store, deleteOldKeys: true, onProgress });
     assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.id('plain'), code: 'MIGRATION_OLD_KEYS_IN_USE' }]);
     assert.deepEqual(report.oldKeys.map(({ outcome }) => outcome).sort(), ['restored', 'retired', 'retired']);
@@ -301,14 +346,21 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     const report = await place.run();
     assert.equal(report.ok, false);
     const expected = ['ssn', 'notes'].map((name) => ({ kind: 'key', id: place.id(name), code: 'MIGRATION_COLLECTION_MISSING' }));
-    assert.deepEqual(failuresOf(report).sort((a, b) => a.id.localeCompare(b.id)), expected.sort((a, b) => a.id.localeCompare(b.id)));
+    assert.deepEqual(
+      failuresOf(report).sort((a, b) => a.id.localeCompare(b.id)),
+      expected.sort((a, b) => a.id.localeCompare(b.id)),
+    );
     assert.deepEqual([report.keys.namesMoved, report.keys.migrated, report.keys.failed], [0, 1, 2]);
     assert.equal((await place.vault.findOne({ keyAltNames: 'ssn' }))._id.toHexString(true), place.id('ssn'));
     const after = await place.patients.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray();
-    assert.deepEqual(after.map(({ ssn }) => ssn), before.map(({ ssn }) => ssn));
+    assert.deepEqual(
+      after.map(({ ssn }) => ssn),
+      before.map(({ ssn }) => ssn),
+    );
     await place.readsAs(place.kmsProviders);
     const both = await place.run({
-      collections: [place.patientsNamespace, `${place.otherName}.copy`].map((namespace) => ({ client: lab.client, namespace })), deleteOldKeys: true,
+      collections: [place.patientsNamespace, `${place.otherName}.copy`].map((namespace) => ({ client: lab.client, namespace })),
+      deleteOldKeys: true,
     });
     assert.equal(both.ok, true, JSON.stringify(both.failures));
     assert.equal(both.keys.deleted, 3);
@@ -317,15 +369,24 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
   it('alternate names stay at the old key while a collection that may hold its values cannot be read', async () => {
     const place = await scene();
     const dead = {
-      namespace: 'far.away', estimatedCount: async () => 1,
-      scan: () => { throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 }); }, read: async () => [],
+      namespace: 'far.away',
+      estimatedCount: async () => 1,
+      scan: () => {
+        throw Object.assign(new Error('no shard'), { name: 'MongoServerError', code: 133 });
+      },
+      read: async () => [],
       write: async () => ({ refused: [] }),
     };
     const report = await place.run({ otherCollections: [dead] });
     assert.equal(report.ok, false);
     const expected = ['ssn', 'notes'].map((name) => ({ kind: 'key', id: place.id(name), code: 'MIGRATION_EVIDENCE_INCOMPLETE' }));
-    const ofKeys = failuresOf(report).filter(({ kind }) => kind === 'key').sort((a, b) => a.id.localeCompare(b.id));
-    assert.deepEqual(ofKeys, expected.sort((a, b) => a.id.localeCompare(b.id)));
+    const ofKeys = failuresOf(report)
+      .filter(({ kind }) => kind === 'key')
+      .sort((a, b) => a.id.localeCompare(b.id));
+    assert.deepEqual(
+      ofKeys,
+      expected.sort((a, b) => a.id.localeCompare(b.id)),
+    );
     assert.equal(report.keys.namesMoved, 0);
     assert.equal((await place.vault.findOne({ keyAltNames: 'ssn' }))._id.toHexString(true), place.id('ssn'));
   });
@@ -334,7 +395,11 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     const place = await scene({ documents: 0 });
     await assert.rejects(place.run({ witnesses: [] }), (error) => error.code === 'OPTION_INVALID' && /otherCollections/.test(error.message));
     for (const evidence of [
-      { skipNamespaces: ['a.b'] }, { skipNamespaces: ['a.b'], reason: ' ' }, { reason: 'x' }, { skipNamespaces: ['a'], reason: 'x' }, null,
+      { skipNamespaces: ['a.b'] },
+      { skipNamespaces: ['a.b'], reason: ' ' },
+      { reason: 'x' },
+      { skipNamespaces: ['a'], reason: 'x' },
+      null,
     ])
       await assert.rejects(place.retire('plain', { evidence }), { code: 'OPTION_INVALID' });
     await assert.rejects(place.retire('plain', { dataClients: [{}] }), { code: 'ARGUMENT_INVALID' });
@@ -346,26 +411,34 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
       const place = await scene({ documents: 0 });
       const controller = new AbortController();
       let isRetired = false;
-      const store = { ...place.store, retireKey: async (...args) => {
-        const entry = await place.store.retireKey(...args);
-        isRetired = true;
-        if (isAbort) controller.abort();
-        return entry;
-      } };
+      const store = {
+        ...place.store,
+        retireKey: async (...args) => {
+          const entry = await place.store.retireKey(...args);
+          isRetired = true;
+          if (isAbort) controller.abort();
+          return entry;
+        },
+      };
       // BSON cannot hold this value, and the error has no namespace in its details.
       const options = { odd: { _bsontype: 'Odd' } };
-      const client = { db: (name) => {
-        const database = lab.client.db(name);
-        const command = async (given) => {
-          const answer = await database.command(given);
-          if (!isRetired || isAbort || !('listCollections' in given)) return answer;
-          return { ...answer, cursor: { ...answer.cursor, firstBatch: [{ name: 'c', type: 'collection', options, info: {} }] } };
-        };
-        return { collection: (one) => database.collection(one), command };
-      } };
+      const client = {
+        db: (name) => {
+          const database = lab.client.db(name);
+          const command = async (given) => {
+            const answer = await database.command(given);
+            if (!isRetired || isAbort || !('listCollections' in given)) return answer;
+            return { ...answer, cursor: { ...answer.cursor, firstBatch: [{ name: 'c', type: 'collection', options, info: {} }] } };
+          };
+          return { collection: (one) => database.collection(one), command };
+        },
+      };
       const report = await place.retire('plain', { keyVault: store, dataClients: [client], execute: true, signal: controller.signal });
       assert.deepEqual([report.ok, report.interrupted, report.keys.map(({ outcome }) => outcome)], [false, isAbort, ['restored']]);
-      assert.deepEqual(report.failures.map(({ kind, id }) => [kind, id]), isAbort ? [] : [['key', place.id('plain')]]);
+      assert.deepEqual(
+        report.failures.map(({ kind, id }) => [kind, id]),
+        isAbort ? [] : [['key', place.id('plain')]],
+      );
       assert.deepEqual([isRetired, await place.inVault('plain')], [true, true]);
     }
   });
@@ -374,13 +447,19 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     for (const isUsed of [true, false]) {
       const place = await scene({ documents: 0 });
       const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
-      const store = { ...place.store, retireKey: async (...args) => {
-        await place.store.retireKey(...args);
-        if (isUsed) await place.other.collection('late').insertOne({ value });
-        throw new Error('the connection broke');
-      } };
+      const store = {
+        ...place.store,
+        retireKey: async (...args) => {
+          await place.store.retireKey(...args);
+          if (isUsed) await place.other.collection('late').insertOne({ value });
+          throw new Error('the connection broke');
+        },
+      };
       const report = await place.retire('plain', { keyVault: store, dataClients: [lab.client], execute: true });
-      assert.deepEqual(report.keys.map(({ outcome }) => outcome), [isUsed ? 'restored' : 'retired']);
+      assert.deepEqual(
+        report.keys.map(({ outcome }) => outcome),
+        [isUsed ? 'restored' : 'retired'],
+      );
       assert.deepEqual([report.ok, await place.inVault('plain')], [!isUsed, isUsed]);
     }
   });
@@ -389,16 +468,28 @@ describe('evidence before a key is removed', { timeout: 300_000 }, () => {
     const place = await scene({ documents: 0 });
     const value = await place.encryption.encrypt('late', { algorithm: RANDOM, keyId: place.keys.plain });
     const before = await place.vault.findOne({ _id: place.keys.plain });
-    await lab.client.db(place.database).collection('__keyVault.retired').insertOne({
-      key: { ...before, status: 7 }, keyId: place.keys.plain, retiredAt: new Date(Date.now() + 3_600_000), reason: 'an earlier one',
-      requestedBy: 'a clock that is ahead',
-    });
-    const store = { ...place.store, retireKey: async (...args) => {
-      await place.other.collection('late').insertOne({ value });
-      return place.store.retireKey(...args);
-    } };
+    await lab.client
+      .db(place.database)
+      .collection('__keyVault.retired')
+      .insertOne({
+        key: { ...before, status: 7 },
+        keyId: place.keys.plain,
+        retiredAt: new Date(Date.now() + 3_600_000),
+        reason: 'an earlier one',
+        requestedBy: 'a clock that is ahead',
+      });
+    const store = {
+      ...place.store,
+      retireKey: async (...args) => {
+        await place.other.collection('late').insertOne({ value });
+        return place.store.retireKey(...args);
+      },
+    };
     const report = await place.retire('plain', { keyVault: store, dataClients: [lab.client], execute: true });
-    assert.deepEqual(report.keys.map(({ outcome }) => outcome), ['restored']);
+    assert.deepEqual(
+      report.keys.map(({ outcome }) => outcome),
+      ['restored'],
+    );
     assert.deepEqual(await place.vault.findOne({ _id: place.keys.plain }), before);
   });
 });

@@ -34,8 +34,10 @@ export async function openLab({ ownServer = false } = {}) {
       return name;
     },
     // What other tests of the file left does not concern a test: evidence is looked for in its own database alone.
-    elsewhere: (...own) =>
-      ({ skipNamespaces: ['admin', ...databases].filter((name) => !own.includes(name)).map((name) => `${name}.*`), reason: 'databases of other tests' }),
+    elsewhere: (...own) => ({
+      skipNamespaces: ['admin', ...databases].filter((name) => !own.includes(name)).map((name) => `${name}.*`),
+      reason: 'databases of other tests',
+    }),
     async close() {
       for (const name of databases) await client.db(name).dropDatabase();
       await client.close();
@@ -78,13 +80,15 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
   // createDataKey made it.
   if (!index) await vault.dropIndex('keyAltNames_1');
   if (documents > 0) {
-    await patients.insertMany(await encryption.encryptDocuments(originals, {
-      fields: {
-        ssn: { algorithm: DETERMINISTIC, keyId: keys.ssn },
-        'records.note': { algorithm: RANDOM, keyAltName: 'notes' },
-        'insurance.policy': { algorithm: RANDOM, keyId: keys.plain },
-      },
-    }));
+    await patients.insertMany(
+      await encryption.encryptDocuments(originals, {
+        fields: {
+          ssn: { algorithm: DETERMINISTIC, keyId: keys.ssn },
+          'records.note': { algorithm: RANDOM, keyAltName: 'notes' },
+          'insurance.policy': { algorithm: RANDOM, keyId: keys.plain },
+        },
+      }),
+    );
   }
   // Every key is made before it, every key of a migration after it.
   await new Promise((resolve) => setTimeout(resolve, 2));
@@ -94,7 +98,18 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
     patients: () => patients.find({}, { promoteValues: false }).sort({ _id: 1 }).toArray(),
   };
   return {
-    database, namespace, cutOff, masterKey, local, kmsProviders, keys, originals, vault, patients, encryption, lookAt,
+    database,
+    namespace,
+    cutOff,
+    masterKey,
+    local,
+    kmsProviders,
+    keys,
+    originals,
+    vault,
+    patients,
+    encryption,
+    lookAt,
     patientsNamespace: `${database}.patients`,
     store: driverKeyVaultStore(lab.client, namespace),
     // Everything in the database, as bytes: what a dry run must not change.
@@ -106,15 +121,20 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
       }
       return lines.sort();
     },
-    migrate: (options = {}) => migrate({
-      keyVault: { client: lab.client, namespace }, kmsProviders,
-      // A re-encryption goes by the age of the keys, unless the test says otherwise.
-      ...(options.mode === 'reencrypt'
-        ? (['createdBefore', 'keyIds', 'all'].some((name) => name in options) ? {} : { createdBefore: cutOff })
-        : { from: { provider: 'local' } }),
-      ...(options.mode === 'decrypt' ? {} : { to: lab.to }),
-      ...(options.mode === 'reencrypt' ? { evidence: lab.elsewhere(database) } : {}), ...options,
-    }),
+    migrate: (options = {}) =>
+      migrate({
+        keyVault: { client: lab.client, namespace },
+        kmsProviders,
+        // A re-encryption goes by the age of the keys, unless the test says otherwise.
+        ...(options.mode === 'reencrypt'
+          ? ['createdBefore', 'keyIds', 'all'].some((name) => name in options)
+            ? {}
+            : { createdBefore: cutOff }
+          : { from: { provider: 'local' } }),
+        ...(options.mode === 'decrypt' ? {} : { to: lab.to }),
+        ...(options.mode === 'reencrypt' ? { evidence: lab.elsewhere(database) } : {}),
+        ...options,
+      }),
     // Decrypts with these providers alone and compares with what was encrypted.
     async readsAs(providers) {
       const reader = new ClientEncryption(lab.client, { keyVaultNamespace: namespace, kmsProviders: providers });
@@ -122,7 +142,10 @@ export async function hospital(lab, { documents = 12, index = true, masterKey = 
         const stored = await patients.find({}, { raw: true }).sort({ _id: 1 }).toArray();
         const decrypted = [];
         for (const document of stored) decrypted.push(textOf(await reader.decryptDocument(Uint8Array.from(document))));
-        assert.deepEqual(decrypted, originals.map((original) => textOf(bson.serialize(original))));
+        assert.deepEqual(
+          decrypted,
+          originals.map((original) => textOf(bson.serialize(original))),
+        );
       } finally {
         reader.close();
       }
@@ -149,15 +172,18 @@ export function textOf(bytes) {
 export function mortalStore(inner, writes) {
   let left = writes;
   let dead = false;
-  const dying = (isWrite) => (method) => async (...args) => {
-    if (dead) throw new Error('killed');
-    const result = await inner[method](...args);
-    if (isWrite) {
-      left -= 1;
-      if (left <= 0) dead = true;
-    }
-    return result;
-  };
+  const dying =
+    (isWrite) =>
+    (method) =>
+    async (...args) => {
+      if (dead) throw new Error('killed');
+      const result = await inner[method](...args);
+      if (isWrite) {
+        left -= 1;
+        if (left <= 0) dead = true;
+      }
+      return result;
+    };
   const store = { writes: () => writes - left };
   for (const method of ['find', 'capabilities', 'retiredKeys']) store[method] = dying(false)(method);
   for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'restoreKey', 'purgeRetiredKey'])
@@ -170,7 +196,10 @@ export function countingStore(inner) {
   const store = { writes: 0 };
   for (const method of ['find', 'capabilities', 'retiredKeys']) store[method] = (...args) => inner[method](...args);
   for (const method of ['insert', 'rewrapIf', 'addKeyAltName', 'removeKeyAltName', 'retireKey', 'restoreKey', 'purgeRetiredKey']) {
-    store[method] = (...args) => { store.writes += 1; return inner[method](...args); };
+    store[method] = (...args) => {
+      store.writes += 1;
+      return inner[method](...args);
+    };
   }
   return store;
 }

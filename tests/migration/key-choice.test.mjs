@@ -9,7 +9,9 @@ const mode = 'reencrypt';
 
 describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   const run = (place, options = {}) =>
@@ -47,7 +49,13 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
       assert.deepEqual(await exposed(place), []);
       assert.equal(await total(place), 12);
       assert.deepEqual(report.remaining, {
-        keys: [], values: [{ namespace: place.patientsNamespace, values: 0 }], elsewhere: [], unproven: [], keyAltNames: 0, schemas: [], notChosen: [],
+        keys: [],
+        values: [{ namespace: place.patientsNamespace, values: 0 }],
+        elsewhere: [],
+        unproven: [],
+        keyAltNames: 0,
+        schemas: [],
+        notChosen: [],
       });
       await place.readsAs({ aws: lab.aws });
     }
@@ -105,13 +113,23 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     const choice = { keyIds: idsOf(place), deleteOldKeys: true };
     // As when the process ends after the first key: no call of the store is answered any more.
     let isDead = false;
-    const call = (method) => async (...args) => {
-      if (isDead) throw new Error('killed');
-      return place.store[method](...args);
-    };
-    const store = Object.fromEntries(Object.keys(place.store).filter((name) => typeof place.store[name] === 'function').map((name) => [name, call(name)]));
+    const call =
+      (method) =>
+      async (...args) => {
+        if (isDead) throw new Error('killed');
+        return place.store[method](...args);
+      };
+    const store = Object.fromEntries(
+      Object.keys(place.store)
+        .filter((name) => typeof place.store[name] === 'function')
+        .map((name) => [name, call(name)]),
+    );
     const { retireKey } = store;
-    store.retireKey = async (...args) => { const count = await retireKey(...args); isDead = true; return count; };
+    store.retireKey = async (...args) => {
+      const count = await retireKey(...args);
+      isDead = true;
+      return count;
+    };
     await run(place, { ...choice, keyVault: store, dataClients: [lab.client] });
     assert.equal(await place.vault.countDocuments({ _id: { $in: Object.values(place.keys) } }), 2);
     const again = await run(place, choice);
@@ -127,9 +145,17 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     const report = await run(place, { keyIds: [notes.toUpperCase()] });
     assert.equal(report.ok, true, JSON.stringify(report.failures));
     assert.deepEqual(report.choice, { keyIds: [notes] });
-    assert.deepEqual((await exposed(place)).map(([id]) => id).sort(), idsOf(place).filter((id) => id !== notes).sort());
+    assert.deepEqual(
+      (await exposed(place)).map(([id]) => id).sort(),
+      idsOf(place)
+        .filter((id) => id !== notes)
+        .sort(),
+    );
     const stay = ({ keyId, values, reason }) => [keyId, values, reason];
-    const expected = [[place.keys.ssn.toHexString(true), 3, 'not-named'], [place.keys.plain.toHexString(true), 3, 'not-named']].sort();
+    const expected = [
+      [place.keys.ssn.toHexString(true), 3, 'not-named'],
+      [place.keys.plain.toHexString(true), 3, 'not-named'],
+    ].sort();
     assert.deepEqual(report.remaining.notChosen.map(stay).sort(), expected);
     assert.deepEqual(report.plan.notChosen.map(stay).sort(), expected);
     // They are under the target, by the rewrap, with the data key of before.
@@ -169,12 +195,21 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     const check = async ({ place, before }) => {
       assert.deepEqual(await exposed(place, before), []);
       await place.readsAs({ aws: lab.aws });
-      const holders = await Promise.all((await place.lookAt.vault()).map(async ({ _id }) => [
-        new bson.UUID(_id.buffer).toHexString(true), await namesOf(place, new bson.UUID(_id.buffer).toHexString(true)),
-      ]));
+      const holders = await Promise.all(
+        (await place.lookAt.vault()).map(async ({ _id }) => [
+          new bson.UUID(_id.buffer).toHexString(true),
+          await namesOf(place, new bson.UUID(_id.buffer).toHexString(true)),
+        ]),
+      );
       assert.deepEqual(
-        holders.filter(([, names]) => names.length > 0).map(([id, names]) => [before.includes(id), names]).sort(),
-        [[false, ['notes']], [false, ['patients.ssn', 'ssn']]],
+        holders
+          .filter(([, names]) => names.length > 0)
+          .map(([id, names]) => [before.includes(id), names])
+          .sort(),
+        [
+          [false, ['notes']],
+          [false, ['patients.ssn', 'ssn']],
+        ],
       );
     };
     const whole = await firstRun();
@@ -224,7 +259,10 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     const expected = [{ kind: 'check', id: 'keys-chosen', code: 'MIGRATION_NO_KEYS_CHOSEN' }];
     assert.deepEqual(await nothing({ keyVault: { client: lab.client, namespace: other.namespace }, createdBefore: new Date(0) }), expected);
     const empty = await nothing({ keyVault: { client: lab.client, namespace: `${place.database}.nowhere` } });
-    assert.deepEqual(empty.filter(({ id }) => id === 'keys-chosen'), expected);
+    assert.deepEqual(
+      empty.filter(({ id }) => id === 'keys-chosen'),
+      expected,
+    );
   });
 
   it('choices that make no sense are refused at once', async () => {
@@ -232,13 +270,26 @@ describe('the keys of a re-encryption', { timeout: 300_000 }, () => {
     const before = await place.dump();
     const none = { createdBefore: undefined };
     for (const options of [
-      {}, { all: false }, { all: 1 }, { all: true, deleteOldKeys: true }, { all: true, createdBefore: place.cutOff }, { all: true, keyIds: [place.keys.ssn] },
+      {},
+      { all: false },
+      { all: 1 },
+      { all: true, deleteOldKeys: true },
+      { all: true, createdBefore: place.cutOff },
+      { all: true, keyIds: [place.keys.ssn] },
       {
         createdBefore: new Date(Date.now() + 60_000),
-      }, { createdBefore: new Date('never') }, { createdBefore: place.cutOff.toISOString() }, { createdBefore: place.cutOff.getTime() },
-      { keyIds: [] }, { keyIds: place.keys.ssn }, { keyIds: ['ssn'] }, { keyIds: [5] }, { keyIds: [new bson.Binary(Buffer.alloc(16), 0)] },
+      },
+      { createdBefore: new Date('never') },
+      { createdBefore: place.cutOff.toISOString() },
+      { createdBefore: place.cutOff.getTime() },
+      { keyIds: [] },
+      { keyIds: place.keys.ssn },
+      { keyIds: ['ssn'] },
+      { keyIds: [5] },
+      { keyIds: [new bson.Binary(Buffer.alloc(16), 0)] },
       { all: true, collections: [] },
-    ]) await assert.rejects(run(place, { ...none, ...options }), { name: 'CsfleError', code: 'OPTION_INVALID' }, JSON.stringify(options));
+    ])
+      await assert.rejects(run(place, { ...none, ...options }), { name: 'CsfleError', code: 'OPTION_INVALID' }, JSON.stringify(options));
     for (const options of [{ createdBefore: place.cutOff }, { keyIds: [place.keys.ssn] }, { all: true }]) {
       await assert.rejects(place.migrate(options), { code: 'OPTION_INVALID' });
       await assert.rejects(run(place, { mode: 'decrypt', ...options }), { code: 'OPTION_INVALID' });

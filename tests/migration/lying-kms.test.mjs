@@ -37,11 +37,19 @@ function honestKms() {
 
 // What a lying KMS makes of a right answer. `others` are right answers it gave before, for other keys.
 const lies = {
-  'flipped bit': (bytes) => { const wrong = bytes.slice(); wrong[17] ^= 4; return wrong; },
+  'flipped bit': (bytes) => {
+    const wrong = bytes.slice();
+    wrong[17] ^= 4;
+    return wrong;
+  },
   "another key's bytes": (bytes, others) => others.find((other) => !Buffer.from(other).equals(Buffer.from(bytes))) ?? randomBytes(96),
   'other bytes': () => Uint8Array.from(randomBytes(96)),
   // Values still authenticate; only deterministic encryption gives other bytes.
-  'flipped bit of the last third': (bytes) => { const wrong = bytes.slice(); wrong[bytes.length - 1] ^= 4; return wrong; },
+  'flipped bit of the last third': (bytes) => {
+    const wrong = bytes.slice();
+    wrong[bytes.length - 1] ^= 4;
+    return wrong;
+  },
 };
 const OF_QUERIES = 'flipped bit of the last third';
 
@@ -82,7 +90,9 @@ function memoryCollection(documents) {
     namespace: 'memory.rows',
     rows,
     estimatedCount: async () => rows.size,
-    async *scan() { yield [...rows.values()]; },
+    async *scan() {
+      yield [...rows.values()];
+    },
     read: async (ids) => ids.map((id) => rows.get(Number(id))),
     async write(changes) {
       for (const { filter, before, after } of changes) {
@@ -106,24 +116,35 @@ async function ward(from) {
     ids.push(await encryption.createDataKey(from, { keyAltNames: [`k${n}`], ...(masterKey === undefined ? {} : { masterKey }) }));
   const probes = await Promise.all(ids.map((keyId, n) => encryption.encrypt(`probe ${n}`, { algorithm: DETERMINISTIC, keyId })));
   const documents = [];
-  for (let n = 0; n < 2 * KEYS; n += 1) documents.push(await encryption.encryptDocument(
-    bson.serialize({ _id: n, v: `value ${n}` }), { fields: { v: { algorithm: n < KEYS ? algorithm : DETERMINISTIC, keyId: ids[n % KEYS] } } },
-  ));
+  for (let n = 0; n < 2 * KEYS; n += 1)
+    documents.push(
+      await encryption.encryptDocument(bson.serialize({ _id: n, v: `value ${n}` }), {
+        fields: { v: { algorithm: n < KEYS ? algorithm : DETERMINISTIC, keyId: ids[n % KEYS] } },
+      }),
+    );
   encryption.close();
   const collection = memoryCollection(documents);
   return {
-    honest, local, store, collection, providers, ids,
+    honest,
+    local,
+    store,
+    collection,
+    providers,
+    ids,
     // With an honest KMS and nothing cached.
     async loses() {
       const reader = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: providers });
       const lost = [];
       for (const [n, value] of probes.entries()) {
-        if (await reader.decrypt(value).catch(() => undefined) !== `probe ${n}`) lost.push(`key ${n}`);
+        if ((await reader.decrypt(value).catch(() => undefined)) !== `probe ${n}`) lost.push(`key ${n}`);
         else if (!(await reader.encrypt(`probe ${n}`, { algorithm: DETERMINISTIC, keyId: ids[n] })).buffer.equals(value.buffer))
           lost.push(`queries under key ${n}`);
       }
       for (const [n, bytes] of collection.rows) {
-        const plain = await reader.decryptDocument(bytes).then((document) => bson.deserialize(document).v, () => undefined);
+        const plain = await reader.decryptDocument(bytes).then(
+          (document) => bson.deserialize(document).v,
+          () => undefined,
+        );
         if (plain !== `value ${n}`) lost.push(`document ${n}`);
       }
       reader.close();
@@ -150,7 +171,13 @@ async function perform({ from, run, witnessed }, behaviour) {
   const chosen = run.mode === 'reencrypt' ? { keyIds: place.ids, evidence: IN_MEMORY } : {};
   const reading = run.mode === 'rewrap' ? (witnessed ? { otherCollections: [place.collection] } : {}) : { collections: [place.collection] };
   const report = await migrate({
-    keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, kmsRetries: 0, kmsConcurrency: 1, execute: true, ...chosen, ...reading,
+    keyVault: place.store,
+    kmsProviders: { local: place.local, aws: kms },
+    kmsRetries: 0,
+    kmsConcurrency: 1,
+    execute: true,
+    ...chosen,
+    ...reading,
     ...run,
   });
   assert.deepEqual(await place.loses(), [], JSON.stringify(report.failures));
@@ -181,7 +208,10 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     it(`loses nothing in a ${name}: the same lie about one key each time`, async () => {
       for (const lie of Object.keys(lies)) {
         let victim;
-        const when = (_, { ciphertext }) => { victim ??= Buffer.from(ciphertext).toString('hex'); return Buffer.from(ciphertext).toString('hex') === victim; };
+        const when = (_, { ciphertext }) => {
+          victim ??= Buffer.from(ciphertext).toString('hex');
+          return Buffer.from(ciphertext).toString('hex') === victim;
+        };
         const { report, state } = await perform(given, { operation: 'decrypt', lie, when, consistent: true });
         assert.ok(state.lies > 0);
         // What replaces a key is made here; the old one only has to open its values.
@@ -192,15 +222,24 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
 
   it('a rewrap names the key whose material opens none of its values, and does the others', async () => {
     let victim;
-    const when = (_, { dataKeyId }) => { victim ??= dataKeyId; return dataKeyId === victim; };
+    const when = (_, { dataKeyId }) => {
+      victim ??= dataKeyId;
+      return dataKeyId === victim;
+    };
     const { report, place } = await perform(runs['rewrap from a KMS, values at hand'], { operation: 'decrypt', lie: 'other bytes', when, consistent: true });
-    assert.deepEqual(report.failures.map(({ kind, code }) => [kind, code]), [['key', 'CRYPTO_AUTHENTICATION_FAILED']]);
+    assert.deepEqual(
+      report.failures.map(({ kind, code }) => [kind, code]),
+      [['key', 'CRYPTO_AUTHENTICATION_FAILED']],
+    );
     assert.equal(report.keys.migrated, KEYS - 1);
     const left = (await place.store.find({})).filter(({ masterKey }) => masterKey.provider === 'aws');
     assert.equal(left.length, 1);
   });
 
-  for (const [operation, calls] of [['encrypt', 1], ['decrypt', 1]]) {
+  for (const [operation, calls] of [
+    ['encrypt', 1],
+    ['decrypt', 1],
+  ]) {
     it(`createDataKey stores nothing when the KMS lies at ${operation}`, async () => {
       for (const lie of Object.keys(lies)) {
         const { kms, state } = lyingKms(honestKms(), { operation, lie, when: () => true });
@@ -261,11 +300,21 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
   it('the proof of rewrapManyDataKey is collections or none', async () => {
     const place = await ward('aws');
     const encryption = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders: place.providers });
-    const code = (proof) => encryption.rewrapManyDataKey({}, { proof }).then(() => 'done', (error) => error.code);
+    const code = (proof) =>
+      encryption.rewrapManyDataKey({}, { proof }).then(
+        () => 'done',
+        (error) => error.code,
+      );
     for (const proof of [true, null, 5, {}, { collections: place.collection }, { collections: [place.collection], more: 1 }])
       assert.equal(await code(proof), 'OPTION_INVALID');
     for (const proof of [{ collections: [] }, { collections: ['a.b'] }]) assert.equal(await code(proof), 'ARGUMENT_INVALID');
-    const broken = { ...place.collection, namespace: 'a.b', scan() { throw new Error('no'); } };
+    const broken = {
+      ...place.collection,
+      namespace: 'a.b',
+      scan() {
+        throw new Error('no');
+      },
+    };
     assert.equal(await code({ collections: [broken] }), 'MIGRATION_COLLECTION_FAILED');
     assert.equal(await code(false), 'done');
     assert.equal(await code(undefined), 'done');
@@ -283,13 +332,24 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     const when = (_, { dataKeyId }) => dataKeyId === place.ids[2].toHexString(true);
     const { kms, state } = lyingKms(place.honest, { operation: 'decrypt', lie: OF_QUERIES, when, consistent: true });
     const report = await migrate({
-      keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, otherCollections: [place.collection], from: { provider: 'aws' },
-      to: { provider: 'local' }, batchSize: 2, execute: true,
+      keyVault: place.store,
+      kmsProviders: { local: place.local, aws: kms },
+      otherCollections: [place.collection],
+      from: { provider: 'aws' },
+      to: { provider: 'local' },
+      batchSize: 2,
+      execute: true,
     });
     assert.ok(state.lies > 0);
-    assert.deepEqual(report.failures.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
+    assert.deepEqual(
+      report.failures.map(({ code }) => code),
+      ['CRYPTO_AUTHENTICATION_FAILED'],
+    );
     const { keys } = await proveKeys({ keyVault: place.store, kmsProviders: { local: place.local, aws: kms }, collections: [place.collection] });
-    assert.deepEqual(keys.filter(({ tried }) => tried > 0).map(({ tried, opened }) => [tried, opened]), [[1, 0]]);
+    assert.deepEqual(
+      keys.filter(({ tried }) => tried > 0).map(({ tried, opened }) => [tried, opened]),
+      [[1, 0]],
+    );
   });
 
   const onlyValueAt = {
@@ -324,16 +384,24 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
         if (way === 'migrate') {
           const phases = new Set();
           const report = await migrate({
-            keyVault: place.store, kmsProviders, otherCollections: [collection], from: { provider: 'aws' }, to: { provider: 'local' }, execute: true,
+            keyVault: place.store,
+            kmsProviders,
+            otherCollections: [collection],
+            from: { provider: 'aws' },
+            to: { provider: 'local' },
+            execute: true,
             onProgress: ({ phase }) => phases.add(phase),
           });
-          assert.deepEqual(report.failures.map(({ code }) => code), ['CRYPTO_AUTHENTICATION_FAILED']);
+          assert.deepEqual(
+            report.failures.map(({ code }) => code),
+            ['CRYPTO_AUTHENTICATION_FAILED'],
+          );
           assert.ok(phases.has('prove-keys'));
         } else {
           const encryption = new ClientEncryption(null, { keyVaultStore: place.store, kmsProviders });
-          await assert.rejects(
-            encryption.rewrapManyDataKey({}, { provider: 'local', proof: { collections: [collection] } }), { code: 'CRYPTO_AUTHENTICATION_FAILED' },
-          );
+          await assert.rejects(encryption.rewrapManyDataKey({}, { provider: 'local', proof: { collections: [collection] } }), {
+            code: 'CRYPTO_AUTHENTICATION_FAILED',
+          });
           encryption.close();
         }
         assert.ok(state.lies > 0);
@@ -345,7 +413,12 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
   it('a replacement that no KMS opens any more is replaced, unless values are under it', async () => {
     const place = await ward('local');
     const options = {
-      keyVault: place.store, mode: 'reencrypt', keyIds: place.ids, evidence: IN_MEMORY, to: cmk('new'), collections: [place.collection],
+      keyVault: place.store,
+      mode: 'reencrypt',
+      keyIds: place.ids,
+      evidence: IN_MEMORY,
+      to: cmk('new'),
+      collections: [place.collection],
       execute: true,
     };
     const marker = `csfle-migrate:${place.ids[0].toHexString(true)}`;
@@ -366,7 +439,10 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
     place.collection.rows.set(99, bson.serialize({ _id: 99, value }));
     const blocked = await migrate({ ...options, kmsProviders });
     assert.equal(blocked.ok, false);
-    assert.deepEqual(blocked.failures.filter(({ kind }) => kind === 'key').map(({ code }) => code), ['KMS_CIPHERTEXT_REFUSED']);
+    assert.deepEqual(
+      blocked.failures.filter(({ kind }) => kind === 'key').map(({ code }) => code),
+      ['KMS_CIPHERTEXT_REFUSED'],
+    );
     place.collection.rows.delete(99);
     const report = await migrate({ ...options, kmsProviders });
     assert.equal(report.ok, true, JSON.stringify(report.failures));
@@ -380,18 +456,34 @@ describe('a KMS that lies', { timeout: 600_000 }, () => {
   it('proveKeys tells a key that opens its values from one that only unwraps', async () => {
     const place = await ward('aws');
     let victim;
-    const when = (_, { ciphertext }) => { const name = Buffer.from(ciphertext).toString('hex'); victim ??= name; return name === victim; };
+    const when = (_, { ciphertext }) => {
+      const name = Buffer.from(ciphertext).toString('hex');
+      victim ??= name;
+      return name === victim;
+    };
     const { kms } = lyingKms(place.honest, { operation: 'decrypt', lie: 'other bytes', when, consistent: true });
-    const prove = async (aws, collections) => (await proveKeys({ keyVault: place.store, kmsProviders: { aws }, collections, kmsConcurrency: 1 })).keys.map(({
-      unwraps, tried, opened,
-    }) => [unwraps, tried, opened]);
+    const prove = async (aws, collections) =>
+      (await proveKeys({ keyVault: place.store, kmsProviders: { aws }, collections, kmsConcurrency: 1 })).keys.map(({ unwraps, tried, opened }) => [
+        unwraps,
+        tried,
+        opened,
+      ]);
     assert.deepEqual(await prove(place.honest, [place.collection]), Array(KEYS).fill([true, 1, 1]));
     assert.deepEqual(await prove(place.honest, []), Array(KEYS).fill([true, 0, 0]));
     const told = await prove(kms, [place.collection]);
     assert.equal(told.filter(([unwraps, tried, opened]) => unwraps && tried === 1 && opened === 0).length, 1);
-    const broken = { ...place.collection, namespace: 'a.b', scan() { throw new Error('no'); } };
+    const broken = {
+      ...place.collection,
+      namespace: 'a.b',
+      scan() {
+        throw new Error('no');
+      },
+    };
     const { found, unread } = await proveKeys({ keyVault: place.store, kmsProviders: {}, collections: [broken] });
     assert.deepEqual([found, unread], [[], ['a.b']]);
-    assert.deepEqual((await proveKeys({ keyVault: place.store, kmsProviders: {}, collections: [] })).keys.map(({ code }) => code), Array(KEYS).fill('KMS_PROVIDER_NOT_CONFIGURED'));
+    assert.deepEqual(
+      (await proveKeys({ keyVault: place.store, kmsProviders: {}, collections: [] })).keys.map(({ code }) => code),
+      Array(KEYS).fill('KMS_PROVIDER_NOT_CONFIGURED'),
+    );
   });
 });

@@ -21,7 +21,9 @@ function memoryCollection(namespace, documents) {
     namespace,
     rows,
     estimatedCount: async () => rows.size,
-    async *scan() { yield [...rows.values()]; },
+    async *scan() {
+      yield [...rows.values()];
+    },
     read: async (ids) => ids.map((id) => rows.get(Number(id))),
     async write(changes) {
       for (const { filter, update } of changes) {
@@ -40,9 +42,10 @@ async function ward() {
   const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
   await encryption.createDataKey('local', { keyAltNames: ['notes'] });
   const documents = [];
-  for (let n = 0; n < 3; n += 1) documents.push(
-    await encryption.encryptDocument(bson.serialize({ _id: n, note: `note ${n}` }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } }),
-  );
+  for (let n = 0; n < 3; n += 1)
+    documents.push(
+      await encryption.encryptDocument(bson.serialize({ _id: n, note: `note ${n}` }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } }),
+    );
   const collection = memoryCollection('memory.notes', documents);
   const notes = async (providers) => {
     const reader = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: providers });
@@ -59,7 +62,12 @@ describe('migration in memory', () => {
   it('rewraps, and restores from what onBackup was given', async () => {
     const { store, kmsProviders, notes, run } = await ward();
     let documents;
-    const report = await run({ to, onBackup: (given) => { documents = given; } });
+    const report = await run({
+      to,
+      onBackup: (given) => {
+        documents = given;
+      },
+    });
     assert.equal(report.ok, true, JSON.stringify(report));
     assert.deepEqual(await notes({ aws: kmsProviders.aws }), ['note 0', 'note 1', 'note 2']);
     const replaced = { key: { passphrase: 'correct horse', argon2: { memoryKiB: 19_456, iterations: 2 } }, write: () => {} };
@@ -78,7 +86,10 @@ describe('migration in memory', () => {
     const report = await run({ to, mode: 'reencrypt', createdBefore, collections: [collection], deleteOldKeys: true, evidence });
     assert.equal(report.ok, true, JSON.stringify(report));
     assert.deepEqual([report.keys.namesMoved, report.keys.deleted, report.collections[0].valuesLeft], [1, 1, 0]);
-    assert.deepEqual((await store.find({})).map(({ keyAltNames, masterKey }) => [keyAltNames, masterKey.provider]), [[['notes'], 'aws']]);
+    assert.deepEqual(
+      (await store.find({})).map(({ keyAltNames, masterKey }) => [keyAltNames, masterKey.provider]),
+      [[['notes'], 'aws']],
+    );
     assert.deepEqual(await notes({ aws: kmsProviders.aws }), ['note 0', 'note 1', 'note 2']);
     const [retired] = await store.retiredKeys();
     assert.deepEqual([retired.document.masterKey.provider, retired.requestedBy], ['local', 'migrate deleteOldKeys']);
@@ -89,16 +100,19 @@ describe('migration in memory', () => {
     const { collection, run } = await ward();
     const report = await run({ mode: 'decrypt', collections: [collection], confirmPlaintext: true });
     assert.equal(report.ok, true, JSON.stringify(report));
-    assert.deepEqual([...collection.rows.values()].map((bytes) => bson.deserialize(bytes).note), ['note 0', 'note 1', 'note 2']);
+    assert.deepEqual(
+      [...collection.rows.values()].map((bytes) => bson.deserialize(bytes).note),
+      ['note 0', 'note 1', 'note 2'],
+    );
   });
 
   it('a search for uses wipes every array with decrypted values', async () => {
     const { store, kmsProviders, collection } = await ward();
     const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders });
     const secret = 'a secret that is long enough to be found';
-    const sealed = await encryption.encryptDocument(
-      bson.serialize({ _id: 9, note: { secret } }), { fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } } },
-    );
+    const sealed = await encryption.encryptDocument(bson.serialize({ _id: 9, note: { secret } }), {
+      fields: { note: { algorithm: RANDOM, keyAltName: 'notes' } },
+    });
     collection.rows.set(9, sealed);
     const keyId = await encryption.createDataKey('local');
     encryption.close();
@@ -118,14 +132,20 @@ describe('migration in memory', () => {
     }
     assert.equal(isDecrypted, true);
     assert.ok(copies.size > 0);
-    assert.equal([...copies].some((bytes) => Buffer.from(bytes).includes(secret)), false);
+    assert.equal(
+      [...copies].some((bytes) => Buffer.from(bytes).includes(secret)),
+      false,
+    );
   });
 
   it('an abort before the plan is whole leaves no plan', async () => {
     const { kmsProviders, run } = await ward();
     for (const reason of [undefined, new CsfleError('HOST_CLOSED', 'the page was closed')]) {
       const controller = new AbortController();
-      const decrypt = (call) => { controller.abort(reason); return kmsProviders.aws.decrypt(call); };
+      const decrypt = (call) => {
+        controller.abort(reason);
+        return kmsProviders.aws.decrypt(call);
+      };
       const report = await run({ to, signal: controller.signal, kmsProviders: { ...kmsProviders, aws: { ...kmsProviders.aws, decrypt } } });
       assert.deepEqual([report.interrupted, report.ok, report.executed, report.failures, report.plan.checks], [true, false, false, [], []]);
     }
@@ -153,9 +173,15 @@ describe('migration in memory', () => {
     it(`refuses a scan that gives ${what}`, async () => {
       const { kmsProviders, collection, notes, run } = await ward();
       await new Promise((resolve) => setTimeout(resolve, 2));
-      const given = { ...collection, async *scan() { yield* scanOf([...collection.rows.values()]); } };
+      const given = {
+        ...collection,
+        async *scan() {
+          yield* scanOf([...collection.rows.values()]);
+        },
+      };
       for (const options of [
-        { mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, deleteOldKeys: true }, { mode: 'decrypt', confirmPlaintext: true },
+        { mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, deleteOldKeys: true },
+        { mode: 'decrypt', confirmPlaintext: true },
       ]) {
         const report = await run({ ...options, collections: [given] });
         assert.deepEqual([report.ok, report.executed, report.failures.map(({ code }) => code)], [false, false, ['HOST_CALLBACK_FAILED']], options.mode);
@@ -170,6 +196,9 @@ describe('migration in memory', () => {
     const once = collection.scan();
     const report = await run({ mode: 'reencrypt', to, createdBefore: new Date(), evidence: everywhere, collections: [{ ...collection, scan: () => once }] });
     assert.equal(report.ok, false);
-    assert.ok(report.failures.some(({ code }) => code === 'HOST_CALLBACK_FAILED'), JSON.stringify(report.failures));
+    assert.ok(
+      report.failures.some(({ code }) => code === 'HOST_CALLBACK_FAILED'),
+      JSON.stringify(report.failures),
+    );
   });
 });

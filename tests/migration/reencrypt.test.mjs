@@ -9,16 +9,17 @@ const mode = 'reencrypt';
 
 describe('reencrypt', { timeout: 300_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   const collectionOf = (place) => ({ client: lab.client, namespace: place.patientsNamespace });
   const run = (place, options = {}) => place.migrate({ mode, collections: [collectionOf(place)], execute: true, ...options });
 
   // Names by key id, markers included.
-  const namesOf = async (place) => Object.fromEntries(
-    (await place.lookAt.vault()).map(({ _id, keyAltNames = [] }) => [new bson.UUID(_id.buffer).toHexString(true), [...keyAltNames].sort()]),
-  );
+  const namesOf = async (place) =>
+    Object.fromEntries((await place.lookAt.vault()).map(({ _id, keyAltNames = [] }) => [new bson.UUID(_id.buffer).toHexString(true), [...keyAltNames].sort()]));
   const providersOf = async (place) => (await place.lookAt.vault()).map(({ masterKey }) => masterKey.provider).sort();
 
   it('a plan writes nothing and counts what is there', async () => {
@@ -31,16 +32,33 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     assert.equal(collection.documents, 12);
     assert.equal(collection.values, 48);
     assert.equal(collection.valuesToMigrate, 48);
-    assert.deepEqual(collection.paths.map(({ path, values }) => [path, values]).sort(), [['insurance.policy', 12], ['records.$[].note', 24], ['ssn', 12]]);
+    assert.deepEqual(collection.paths.map(({ path, values }) => [path, values]).sort(), [
+      ['insurance.policy', 12],
+      ['records.$[].note', 24],
+      ['ssn', 12],
+    ]);
     assert.deepEqual(Object.fromEntries(collection.byKey.map(({ keyId, ...counts }) => [keyId, counts])), {
       [place.keys.ssn.toHexString(true)]: { deterministic: 12, random: 0 },
       [place.keys.notes.toHexString(true)]: { deterministic: 0, random: 24 },
       [place.keys.plain.toHexString(true)]: { deterministic: 0, random: 12 },
     });
-    assert.deepEqual(report.plan.checks.map(({ name }) => name), [
-      'vault-readable', 'vault-writable', 'alt-name-index', 'collection-readable', 'collection-writable', 'key-documents',
-      'keys-chosen', 'keys-under-target', 'old-keys-unwrap', 'new-master-key', 'documents-decryptable', 'schema-rewritable',
-    ]);
+    assert.deepEqual(
+      report.plan.checks.map(({ name }) => name),
+      [
+        'vault-readable',
+        'vault-writable',
+        'alt-name-index',
+        'collection-readable',
+        'collection-writable',
+        'key-documents',
+        'keys-chosen',
+        'keys-under-target',
+        'old-keys-unwrap',
+        'new-master-key',
+        'documents-decryptable',
+        'schema-rewritable',
+      ],
+    );
     assert.deepEqual(failedChecks(report), []);
   });
 
@@ -52,7 +70,8 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     assert.deepEqual(report.keys, { planned: 3, migrated: 3, alreadyDone: 0, failed: 0, namesMoved: 3, deleted: 0, verified: 3 });
     const [collection] = report.collections;
     assert.deepEqual(
-      { ...collection, namespace: '' }, { namespace: '', passes: 1, documentsRewritten: 12, valuesRewritten: 48, documentsFailed: 0, valuesLeft: 0 },
+      { ...collection, namespace: '' },
+      { namespace: '', passes: 1, documentsRewritten: 12, valuesRewritten: 48, documentsFailed: 0, valuesLeft: 0 },
     );
     // No ciphertext of before is left anywhere.
     const after = await place.lookAt.patients();
@@ -60,11 +79,24 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     await place.readsAs({ aws: lab.aws });
     const names = await namesOf(place);
     for (const id of Object.values(place.keys)) assert.deepEqual(names[id.toHexString(true)], []);
-    const ofNew = Object.entries(names).filter(([id]) => !Object.values(place.keys).some((key) => key.toHexString(true) === id)).map(([, list]) => list);
-    assert.deepEqual(ofNew.flat().filter((name) => !name.startsWith('csfle-migrate:')).sort(), ['notes', 'patients.ssn', 'ssn']);
+    const ofNew = Object.entries(names)
+      .filter(([id]) => !Object.values(place.keys).some((key) => key.toHexString(true) === id))
+      .map(([, list]) => list);
     assert.deepEqual(
-      ofNew.flat().filter((name) => name.startsWith('csfle-migrate:')).sort(),
-      Object.values(place.keys).map((id) => `csfle-migrate:${id.toHexString(true)}`).sort(),
+      ofNew
+        .flat()
+        .filter((name) => !name.startsWith('csfle-migrate:'))
+        .sort(),
+      ['notes', 'patients.ssn', 'ssn'],
+    );
+    assert.deepEqual(
+      ofNew
+        .flat()
+        .filter((name) => name.startsWith('csfle-migrate:'))
+        .sort(),
+      Object.values(place.keys)
+        .map((id) => `csfle-migrate:${id.toHexString(true)}`)
+        .sort(),
     );
   });
 
@@ -90,7 +122,13 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     const place = await hospital(lab, { documents: 5 });
     const inner = driverMigrationCollection(collectionOf(place));
     const written = [];
-    const collection = { ...inner, write: (changes) => { written.push(...changes); return inner.write(changes); } };
+    const collection = {
+      ...inner,
+      write: (changes) => {
+        written.push(...changes);
+        return inner.write(changes);
+      },
+    };
     const report = await run(place, { collections: [collection] });
     assert.equal(report.ok, true);
     assert.equal(written.length, 5);
@@ -106,9 +144,13 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     const other = { kmsProviders: { ...place.kmsProviders, 'local:other': { key: randomBytes(96) } }, to: { provider: 'local:other' }, deleteOldKeys: true };
     const report = await run(place, other);
     assert.equal(report.ok, false);
-    assert.deepEqual(report.failures.map(({ kind, code }) => [kind, code]), Array(3).fill(['key', 'MIGRATION_TARGET_INVALID']));
     assert.deepEqual(
-      report.plan.keys.filter(({ disposition }) => disposition === 'migrate').map(({ code }) => code), Array(3).fill('MIGRATION_TARGET_INVALID'),
+      report.failures.map(({ kind, code }) => [kind, code]),
+      Array(3).fill(['key', 'MIGRATION_TARGET_INVALID']),
+    );
+    assert.deepEqual(
+      report.plan.keys.filter(({ disposition }) => disposition === 'migrate').map(({ code }) => code),
+      Array(3).fill('MIGRATION_TARGET_INVALID'),
     );
     assert.deepEqual(await place.dump(), before);
     // Wrapped anew under that master key first, they are what was asked for.
@@ -146,7 +188,13 @@ describe('reencrypt', { timeout: 300_000 }, () => {
       assert.equal(next.ok, true, `after ${writes}: ${JSON.stringify(next.failures)}`);
       await place.readsAs({ aws: lab.aws });
       assert.deepEqual(await providersOf(place), ['aws', 'aws', 'aws'], `after ${writes}`);
-      assert.deepEqual(Object.values(await namesOf(place)).flat().sort(), ['notes', 'patients.ssn', 'ssn'], `after ${writes}`);
+      assert.deepEqual(
+        Object.values(await namesOf(place))
+          .flat()
+          .sort(),
+        ['notes', 'patients.ssn', 'ssn'],
+        `after ${writes}`,
+      );
     }
   });
 
@@ -158,11 +206,16 @@ describe('reencrypt', { timeout: 300_000 }, () => {
       await place.encryption.addKeyAltName(place.keys.ssn, 'late');
       const stopped = await run(place, { keyVault: mortalStore(place.store, writes) });
       assert.equal(stopped.keys.alreadyDone, 3);
-      const names = Object.values(await namesOf(place)).flat().join(' ');
+      const names = Object.values(await namesOf(place))
+        .flat()
+        .join(' ');
       for (const name of ['late', 'ssn', 'patients.ssn', 'notes']) assert.match(names, new RegExp(`(^| |:name:)${name}( |$)`), `${name} after ${writes}`);
       assert.equal((await run(place)).ok, true);
       const after = Object.entries(await namesOf(place)).find(([, list]) => list.includes('late'));
-      assert.deepEqual(after[1].filter((name) => !name.startsWith('csfle-migrate:')), ['late', 'patients.ssn', 'ssn']);
+      assert.deepEqual(
+        after[1].filter((name) => !name.startsWith('csfle-migrate:')),
+        ['late', 'patients.ssn', 'ssn'],
+      );
       assert.notEqual(after[0], place.keys.ssn.toHexString(true));
     }
   });
@@ -187,7 +240,10 @@ describe('reencrypt', { timeout: 300_000 }, () => {
       };
       const report = await run(place, { kmsProviders: { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } } });
       assert.equal(report.ok, false);
-      assert.deepEqual(report.failures.map(({ code }) => code), codes);
+      assert.deepEqual(
+        report.failures.map(({ code }) => code),
+        codes,
+      );
       assert.equal(report.collections[0].documentsRewritten, 0);
       assert.equal(await place.vault.countDocuments(), lie === 0 ? 3 : 6);
       assert.deepEqual(await place.lookAt.patients(), before);
@@ -199,8 +255,14 @@ describe('reencrypt', { timeout: 300_000 }, () => {
       const place = await hospital(lab, { documents: 9 });
       const inner = driverMigrationCollection(collectionOf(place));
       let left = writes;
-      const collection = { ...inner, write: async (changes) => { if (left === 0)
-        throw Object.assign(new Error('killed'), { name: 'MongoNetworkError' }); left -= 1; return inner.write(changes); } };
+      const collection = {
+        ...inner,
+        write: async (changes) => {
+          if (left === 0) throw Object.assign(new Error('killed'), { name: 'MongoNetworkError' });
+          left -= 1;
+          return inner.write(changes);
+        },
+      };
       const stopped = await run(place, { collections: [collection], batchSize: 3 });
       assert.equal(stopped.ok, false);
       assert.deepEqual(failuresOf(stopped), [{ kind: 'collection', id: place.patientsNamespace, code: 'MIGRATION_COLLECTION_FAILED' }]);
@@ -218,7 +280,13 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     const place = await hospital(lab, { documents: 9 });
     const controller = new AbortController();
     const inner = driverMigrationCollection(collectionOf(place));
-    const collection = { ...inner, write: (changes) => { controller.abort(); return inner.write(changes); } };
+    const collection = {
+      ...inner,
+      write: (changes) => {
+        controller.abort();
+        return inner.write(changes);
+      },
+    };
     const report = await run(place, { collections: [collection], batchSize: 3, signal: controller.signal });
     assert.equal(report.interrupted, true);
     assert.equal(report.ok, false);
@@ -247,9 +315,14 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     const report = await run(place, {
       deleteOldKeys: true,
       kmsProviders: { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } },
-      onProgress: ({ phase }) => { verifying ||= phase === 'verify-keys'; },
+      onProgress: ({ phase }) => {
+        verifying ||= phase === 'verify-keys';
+      },
     });
-    assert.deepEqual(report.failures.map(({ kind, code }) => [kind, code]), [['key', 'KMS_ACCESS_DENIED']]);
+    assert.deepEqual(
+      report.failures.map(({ kind, code }) => [kind, code]),
+      [['key', 'KMS_ACCESS_DENIED']],
+    );
     assert.equal(report.keys.deleted, 2);
     assert.equal(await place.vault.countDocuments({ _id: place.keys.notes }), 1);
   });
@@ -262,9 +335,10 @@ describe('reencrypt', { timeout: 300_000 }, () => {
     assert.deepEqual(failuresOf(kept), [{ kind: 'key', id: place.keys.plain.toHexString(true), code: 'MIGRATION_OLD_KEYS_IN_USE' }]);
     // Each key is judged by itself.
     assert.equal(kept.keys.deleted, 2);
-    assert.deepEqual(kept.oldKeys.filter(({ outcome }) => outcome === 'kept').map(({ id, uses }) => [id, uses]), [
-      [place.keys.plain.toHexString(true), [{ namespace: `${place.database}.archive`, kind: 'value', count: 1 }]],
-    ]);
+    assert.deepEqual(
+      kept.oldKeys.filter(({ outcome }) => outcome === 'kept').map(({ id, uses }) => [id, uses]),
+      [[place.keys.plain.toHexString(true), [{ namespace: `${place.database}.archive`, kind: 'value', count: 1 }]]],
+    );
     await archive.deleteMany({});
     const gone = await run(place, { deleteOldKeys: true });
     assert.equal(gone.ok, true, JSON.stringify(gone.failures));

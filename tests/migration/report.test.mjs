@@ -7,7 +7,9 @@ import { countingStore, failedChecks, failuresOf, hospital, openLab, RANDOM } fr
 
 describe('the report of a migration', { timeout: 240_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   const collectionOf = (place) => ({ client: lab.client, namespace: place.patientsNamespace });
@@ -22,15 +24,27 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     await lab.client.db(place.database).collection('second').insertOne({ _id: 1 });
     const controller = new AbortController();
     const inner = driverMigrationCollection(collectionOf(place));
-    const collection = { ...inner, write: (changes) => { controller.abort(); return inner.write(changes); } };
-    const report = await reencrypt(
-      place, { collections: [collection, { client: lab.client, namespace: `${place.database}.second` }], batchSize: 3, signal: controller.signal },
-    );
+    const collection = {
+      ...inner,
+      write: (changes) => {
+        controller.abort();
+        return inner.write(changes);
+      },
+    };
+    const report = await reencrypt(place, {
+      collections: [collection, { client: lab.client, namespace: `${place.database}.second` }],
+      batchSize: 3,
+      signal: controller.signal,
+    });
     assert.deepEqual([report.interrupted, report.ok, report.remaining], [true, false, null]);
     // The first was changed after its only census; the second was not come to, and nothing has changed there.
-    assert.deepEqual(report.collections.map(({ passes, documentsRewritten, valuesLeft }) => ({ passes, documentsRewritten, valuesLeft })), [
-      { passes: 1, documentsRewritten: 3, valuesLeft: null }, { passes: 0, documentsRewritten: 0, valuesLeft: 0 },
-    ]);
+    assert.deepEqual(
+      report.collections.map(({ passes, documentsRewritten, valuesLeft }) => ({ passes, documentsRewritten, valuesLeft })),
+      [
+        { passes: 1, documentsRewritten: 3, valuesLeft: null },
+        { passes: 0, documentsRewritten: 0, valuesLeft: 0 },
+      ],
+    );
   });
 
   it('rewrap: a second run says how many were done, and no key under the source is no success', async () => {
@@ -40,12 +54,16 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     assert.deepEqual([again.ok, again.keys.planned, again.keys.migrated, again.keys.alreadyDone], [true, 3, 0, 3]);
     const before = await place.dump();
     for (const options of [
-      { to: { ...lab.to, key: `${lab.to.key}0` } }, { keyFilter: { keyAltNames: 'nobody' } },
+      { to: { ...lab.to, key: `${lab.to.key}0` } },
+      { keyFilter: { keyAltNames: 'nobody' } },
       { keyVault: { client: lab.client, namespace: `${place.database}.nowhere` } },
     ]) {
       const report = await place.migrate({ execute: true, ...options });
       assert.deepEqual([report.ok, report.executed], [false, false]);
-      assert.deepEqual(failuresOf(report).filter(({ id }) => id === 'keys-chosen'), nothingChosen);
+      assert.deepEqual(
+        failuresOf(report).filter(({ id }) => id === 'keys-chosen'),
+        nothingChosen,
+      );
     }
     assert.deepEqual(await place.dump(), before);
   });
@@ -57,9 +75,15 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     for (const run of [place.migrate, (options) => reencrypt(place, options), (options) => decrypt(place, options)]) {
       const refused = await run({ execute: true, keyVault });
       assert.deepEqual([refused.ok, refused.executed, refused.backup], [false, false, null], refused.mode);
-      assert.deepEqual(failuresOf(refused).filter(({ id }) => id === 'keys-chosen'), nothingChosen);
+      assert.deepEqual(
+        failuresOf(refused).filter(({ id }) => id === 'keys-chosen'),
+        nothingChosen,
+      );
       const plan = await run({ execute: false, keyVault, allowEmpty: true });
-      assert.deepEqual(plan.plan.checks.filter(({ name }) => name === 'keys-chosen').map(({ ok, detail }) => [ok, detail]), [[true, 'the key vault has no data key']]);
+      assert.deepEqual(
+        plan.plan.checks.filter(({ name }) => name === 'keys-chosen').map(({ ok, detail }) => [ok, detail]),
+        [[true, 'the key vault has no data key']],
+      );
       const allowed = await run({ execute: true, keyVault, allowEmpty: true });
       // The collection has values under keys of another vault: they are still failures, or left.
       assert.deepEqual([allowed.mode, allowed.executed, allowed.ok], [allowed.mode, true, allowed.mode === 'rewrap']);
@@ -73,7 +97,11 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     let late;
     const store = {
       ...countingStore(place.store),
-      rewrapIf: async (...args) => { late ??= place.encryption.createDataKey('local'); await late; return place.store.rewrapIf(...args); },
+      rewrapIf: async (...args) => {
+        late ??= place.encryption.createDataKey('local');
+        await late;
+        return place.store.rewrapIf(...args);
+      },
     };
     const report = await place.migrate({ execute: true, keyVault: store });
     assert.deepEqual([report.ok, report.keys.migrated, report.failures], [false, 3, []]);
@@ -98,11 +126,19 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     const inner = driverMigrationCollection(collectionOf(place));
     // The plan, the pass, its census; then the names move, and the last look fails.
     let scans = 0;
-    const collection = { ...inner, scan: (batch) => { scans += 1; if (scans > 3) throw new Error('down'); return inner.scan(batch); } };
+    const collection = {
+      ...inner,
+      scan: (batch) => {
+        scans += 1;
+        if (scans > 3) throw new Error('down');
+        return inner.scan(batch);
+      },
+    };
     const report = await reencrypt(place, { collections: [collection] });
     assert.equal(report.keys.namesMoved, 3);
     assert.deepEqual(
-      [report.ok, report.collections[0].valuesLeft, report.remaining?.values], [false, null, [{ namespace: place.patientsNamespace, values: null }]],
+      [report.ok, report.collections[0].valuesLeft, report.remaining?.values],
+      [false, null, [{ namespace: place.patientsNamespace, values: null }]],
     );
   });
 
@@ -117,7 +153,10 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     const report = await reencrypt(place, { collections: [collection], schemas });
     assert.equal(report.ok, false);
     assert.deepEqual([report.remaining.keyAltNames, report.remaining.schemas, report.remaining.keys], [3, ['schema of ours'], []]);
-    assert.deepEqual(report.schemas, [`validator of ${place.patientsNamespace}`, 'schema of ours'].map((name) => ({ name, changes: 0, written: false })));
+    assert.deepEqual(
+      report.schemas,
+      [`validator of ${place.patientsNamespace}`, 'schema of ours'].map((name) => ({ name, changes: 0, written: false })),
+    );
   });
 
   it('reencrypt is not ok while another collection holds values of the chosen keys, also without deleteOldKeys', async () => {
@@ -148,7 +187,13 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     for (let level = 0; level < 300; level += 1) deep = wrapped(deep);
     const nested = bson.serialize({ _id: 99 });
     const document = Buffer.concat([sizeOf(nested.length + deep.length + 3), nested.subarray(4, -1), Buffer.from([3, 0x64, 0]), deep, Buffer.from([0])]);
-    const collection = { ...inner, async *scan(batch) { yield* inner.scan(batch); yield [document]; } };
+    const collection = {
+      ...inner,
+      async *scan(batch) {
+        yield* inner.scan(batch);
+        yield [document];
+      },
+    };
     const report = await reencrypt(place, { collections: [collection] });
     assert.equal(report.plan.collections[0].unreadable, 1);
     assert.equal(report.ok, false);
@@ -166,14 +211,21 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     const schema = {
       properties: { ssn: { encrypt: { bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic', keyId: [place.keys.ssn] } } },
     };
-    const schemas = [{ name: 'locked', read: async () => schema, write: async () => { throw new Error('read-only'); } }];
+    const schemas = [
+      {
+        name: 'locked',
+        read: async () => schema,
+        write: async () => {
+          throw new Error('read-only');
+        },
+      },
+    ];
     const report = await decrypt(place, { schemas });
     assert.equal(report.ok, false);
     assert.deepEqual(failuresOf(report), [{ kind: 'schema', id: 'locked', code: 'MIGRATION_SCHEMA_FAILED' }]);
-    assert.deepEqual(
-      report.collections,
-      [{ namespace: place.patientsNamespace, passes: 0, documentsRewritten: 0, valuesRewritten: 0, documentsFailed: 0, valuesLeft: 8 }],
-    );
+    assert.deepEqual(report.collections, [
+      { namespace: place.patientsNamespace, passes: 0, documentsRewritten: 0, valuesRewritten: 0, documentsFailed: 0, valuesLeft: 8 },
+    ]);
     assert.deepEqual(report.remaining.schemas, ['locked']);
   });
 
@@ -204,7 +256,10 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     assert.equal(report.ok, true, JSON.stringify(report.failures));
     assert.deepEqual(
       report.remaining.notChosen.map(({ keyId, values, reason }) => [keyId, values, reason]).sort(),
-      [[place.keys.notes.toHexString(true), 4, 'left-out'], [place.keys.plain.toHexString(true), 2, 'left-out']].sort(),
+      [
+        [place.keys.notes.toHexString(true), 4, 'left-out'],
+        [place.keys.plain.toHexString(true), 2, 'left-out'],
+      ].sort(),
     );
   });
 
@@ -214,7 +269,8 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     const { facts: _unknown, ...collection } = driverMigrationCollection(collectionOf(place));
     const report = await reencrypt(place, { keyVault: store, collections: [collection] });
     assert.deepEqual(
-      failedChecks(report), ['vault-writable', 'alt-name-index', 'collection-writable'].map((name) => ({ name, code: undefined, required: false })),
+      failedChecks(report),
+      ['vault-writable', 'alt-name-index', 'collection-writable'].map((name) => ({ name, code: undefined, required: false })),
     );
     assert.equal(report.ok, true, JSON.stringify(report.failures));
   });
@@ -234,7 +290,10 @@ describe('the report of a migration', { timeout: 240_000 }, () => {
     const before = await place.lookAt.patients();
     const report = await reencrypt(place, { keyVault: store, kmsConcurrency: 1 });
     assert.equal(report.ok, false);
-    assert.deepEqual(report.failures.map(({ kind, code }) => [kind, code]), [['key', 'MIGRATION_INDEX_MISSING']]);
+    assert.deepEqual(
+      report.failures.map(({ kind, code }) => [kind, code]),
+      [['key', 'MIGRATION_INDEX_MISSING']],
+    );
     const again = await reencrypt(place, { keyVault: store });
     assert.deepEqual([again.ok, again.failures.map(({ kind, code }) => [kind, code])], [false, [['key', 'MIGRATION_INDEX_MISSING']]]);
     const [failed] = report.failures;

@@ -4,7 +4,14 @@ import { after, before, describe, it } from 'node:test';
 import { runInNewContext } from 'node:vm';
 import * as bson from 'bson';
 import {
-  ClientEncryption, driverKeyVaultStore, MemoryKeyVaultStore, proveKeys, purgeRetiredKeys, restoreRetiredKeys, retiredKeys, retireKeys,
+  ClientEncryption,
+  driverKeyVaultStore,
+  MemoryKeyVaultStore,
+  proveKeys,
+  purgeRetiredKeys,
+  restoreRetiredKeys,
+  retiredKeys,
+  retireKeys,
 } from 'csfle-wasm';
 import { DETERMINISTIC, failuresOf, hospital, openLab, RANDOM } from './fixtures.mjs';
 
@@ -12,7 +19,9 @@ const note = { reason: 'a test', requestedBy: 'retired-keys.test.mjs' };
 
 describe('retired keys', { timeout: 300_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   async function scene(options = { documents: 0 }) {
@@ -22,11 +31,15 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const keyVault = { client: lab.client, namespace: place.namespace };
     const evidence = lab.elsewhere(place.database);
     return {
-      ...place, collection, raw, keyVault,
+      ...place,
+      collection,
+      raw,
+      keyVault,
       // The key documents among the retired keys, as bytes.
-      copies: async () => (await collection('__keyVault.retired').find({}, { promoteValues: false, bsonRegExp: true }).sort({ retiredAt: 1 }).toArray()).map(({
-        key,
-      }) => Buffer.from(bson.serialize(key))),
+      copies: async () =>
+        (await collection('__keyVault.retired').find({}, { promoteValues: false, bsonRegExp: true }).sort({ retiredAt: 1 }).toArray()).map(({ key }) =>
+          Buffer.from(bson.serialize(key)),
+        ),
       retire: (...keys) => retireKeys({ keyVault, kmsProviders: place.kmsProviders, keys, evidence, execute: true }),
       restore: (keys, more = {}) => restoreRetiredKeys({ keyVault, keys, ...more }),
       purge: (more = {}) => purgeRetiredKeys({ keyVault, kmsProviders: place.kmsProviders, evidence, before: new Date(), ...more }),
@@ -54,8 +67,9 @@ describe('retired keys', { timeout: 300_000 }, () => {
   it('a store that reports a retirement without a copy gets KEY_VAULT_COPY_MISMATCH, and the key is restored', async () => {
     const evidence = { skipNamespaces: ['*'], reason: 'everything is in memory' };
     const lies = {
-      'nothing moved': (store) =>
-        ({ retireKey: async (id) => ({ keyId: id, document: (await store.find({ _id: id }))[0], retiredAt: new Date(), reason: '', requestedBy: '' }) }),
+      'nothing moved': (store) => ({
+        retireKey: async (id) => ({ keyId: id, document: (await store.find({ _id: id }))[0], retiredAt: new Date(), reason: '', requestedBy: '' }),
+      }),
       'said to be gone': () => ({ retireKey: async () => null }),
       'moved without a copy': (store) => ({ retiredKeys: async () => [], retireKey: (id, why) => store.retireKey(id, why) }),
     };
@@ -66,10 +80,9 @@ describe('retired keys', { timeout: 300_000 }, () => {
       const id = await encryption.createDataKey('local', { keyAltNames: ['a'] });
       encryption.close();
       const [before] = await store.find({});
-      const lying = new Proxy(
-        store,
-        { get: (target, property) => lie(target)[property] ?? (typeof target[property] === 'function' ? target[property].bind(target) : target[property]) },
-      );
+      const lying = new Proxy(store, {
+        get: (target, property) => lie(target)[property] ?? (typeof target[property] === 'function' ? target[property].bind(target) : target[property]),
+      });
       const report = await retireKeys({ keyVault: lying, kmsProviders, keys: [id], evidence, execute: true });
       assert.deepEqual([report.ok, failuresOf(report).map(({ code }) => code)], [false, ['KEY_VAULT_COPY_MISMATCH']], name);
       assert.deepEqual(await store.find({}), [before], name);
@@ -79,8 +92,13 @@ describe('retired keys', { timeout: 300_000 }, () => {
   it('deleteKey moves the document byte for byte, and restoring brings the same bytes back', async () => {
     const place = await scene();
     const odd = {
-      status: new bson.Long(0), masterKey: { provider: 'local' }, keyMaterial: new bson.Binary(Buffer.alloc(160, 7)), updateDate: new Date(5),
-      extra: { 10: new bson.Double(1), a: new bson.BSONRegExp('(?i)x', 'i') }, creationDate: new Date(4), keyAltNames: ['$odd', 'a.b'],
+      status: new bson.Long(0),
+      masterKey: { provider: 'local' },
+      keyMaterial: new bson.Binary(Buffer.alloc(160, 7)),
+      updateDate: new Date(5),
+      extra: { 10: new bson.Double(1), a: new bson.BSONRegExp('(?i)x', 'i') },
+      creationDate: new Date(4),
+      keyAltNames: ['$odd', 'a.b'],
     };
     const id = new bson.UUID();
     await place.vault.insertOne({ _id: id, ...odd });
@@ -111,12 +129,19 @@ describe('retired keys', { timeout: 300_000 }, () => {
   });
 
   it('a stop after any step leaves a copy, and a repetition ends where it should', async () => {
-    const steps = [['__keyVault.retired', 'insertOne'], ['__keyVault.retired', 'updateOne'], ['__keyVault', 'deleteOne']];
+    const steps = [
+      ['__keyVault.retired', 'insertOne'],
+      ['__keyVault.retired', 'updateOne'],
+      ['__keyVault', 'deleteOne'],
+    ];
     for (const [collection, method] of steps) {
       for (const isDone of [false, true]) {
         const place = await scene();
         const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
-        const killed = intercepted(collection, method, async (call) => { if (isDone) await call(); throw new Error('killed'); });
+        const killed = intercepted(collection, method, async (call) => {
+          if (isDone) await call();
+          throw new Error('killed');
+        });
         await assert.rejects(driverKeyVaultStore(killed, place.namespace).retireKey(place.keys.ssn, note), { code: 'KEY_VAULT_NOT_WRITABLE' });
         const kept = [...(await place.raw('__keyVault', { _id: place.keys.ssn })), ...(await place.copies())];
         assert.ok(kept.length >= 1 && kept.every((bytes) => bytes.equals(before)), `${collection} ${method} ${isDone}`);
@@ -144,9 +169,17 @@ describe('retired keys', { timeout: 300_000 }, () => {
   it('a copy that does not arrive as it is keeps the key in the vault', async () => {
     const place = await scene();
     const before = await place.raw('__keyVault');
-    for (const around of [async () => ({}), async (_, entry) => lab.client.db(place.database).collection('__keyVault.retired').insertOne({
-      ...entry, key: { ...entry.key, keyMaterial: new bson.Binary(Buffer.alloc(160)) },
-    })]) {
+    for (const around of [
+      async () => ({}),
+      async (_, entry) =>
+        lab.client
+          .db(place.database)
+          .collection('__keyVault.retired')
+          .insertOne({
+            ...entry,
+            key: { ...entry.key, keyMaterial: new bson.Binary(Buffer.alloc(160)) },
+          }),
+    ]) {
       const lossy = intercepted('__keyVault.retired', 'insertOne', around);
       await assert.rejects(driverKeyVaultStore(lossy, place.namespace).retireKey(place.keys.ssn, note), { code: 'KEY_VAULT_COPY_MISMATCH' });
       assert.deepEqual(await place.raw('__keyVault'), before);
@@ -172,13 +205,19 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const taker = await place.encryption.createDataKey('local', { keyAltNames: ['ssn'] });
     const before = await place.raw('__keyVault');
     const refused = await place.restore([place.keys.ssn, new bson.UUID()]);
-    assert.deepEqual(refused.failures.map(({ code }) => code), ['KEY_VAULT_DUPLICATE_KEY', 'KEY_VAULT_KEY_NOT_FOUND']);
+    assert.deepEqual(
+      refused.failures.map(({ code }) => code),
+      ['KEY_VAULT_DUPLICATE_KEY', 'KEY_VAULT_KEY_NOT_FOUND'],
+    );
     assert.deepEqual(await place.raw('__keyVault'), before);
     assert.equal((await place.restore([place.keys.ssn], { withoutTakenNames: true })).ok, true);
     assert.deepEqual((await place.vault.findOne({ _id: place.keys.ssn })).keyAltNames, ['patients.ssn']);
     assert.deepEqual((await place.vault.findOne({ _id: taker })).keyAltNames, ['ssn']);
     // Now the id is there, and not as it was retired.
-    assert.deepEqual((await place.restore([place.keys.ssn])).failures.map(({ code }) => code), ['KEY_VAULT_DUPLICATE_KEY']);
+    assert.deepEqual(
+      (await place.restore([place.keys.ssn])).failures.map(({ code }) => code),
+      ['KEY_VAULT_DUPLICATE_KEY'],
+    );
   });
 
   it('purging asks for the time, for evidence again, and destroys only then', async () => {
@@ -195,7 +234,10 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const report = await place.purge({ execute: true });
     assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.plain.toHexString(true), code: 'KEY_VAULT_KEY_IN_USE' }]);
     const left = await retiredKeys({ keyVault: place.keyVault });
-    assert.deepEqual(left.map(({ keyId }) => keyId.toString()), [place.keys.plain.toString()]);
+    assert.deepEqual(
+      left.map(({ keyId }) => keyId.toString()),
+      [place.keys.plain.toString()],
+    );
     // The copy of a key that is in the vault again is not the last one.
     assert.equal(await place.vault.countDocuments({ _id: place.keys.notes }), 1);
     for (const before of [undefined, '2026-01-01', new Date(Number.NaN), new Date(Date.now() + 60_000)])
@@ -235,7 +277,11 @@ describe('retired keys', { timeout: 300_000 }, () => {
 
   it('a purge of an earlier copy at any step of a retirement does not destroy the last copy', async () => {
     const RETIRED = '__keyVault.retired';
-    for (const [name, method, isDone] of [[RETIRED, 'updateOne', false], [RETIRED, 'updateOne', true], ['__keyVault', 'deleteOne', true]]) {
+    for (const [name, method, isDone] of [
+      [RETIRED, 'updateOne', false],
+      [RETIRED, 'updateOne', true],
+      ['__keyVault', 'deleteOne', true],
+    ]) {
       const place = await scene();
       const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
       await place.store.retireKey(place.keys.ssn, note);
@@ -260,10 +306,13 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const [before] = await place.raw('__keyVault', { _id: place.keys.ssn });
     await place.store.retireKey(place.keys.ssn, note);
     await place.restore([place.keys.ssn]);
-    const store = { ...place.store, purgeRetiredKey: async (entry) => {
-      await place.vault.deleteOne({ _id: place.keys.ssn });
-      return place.store.purgeRetiredKey(entry);
-    } };
+    const store = {
+      ...place.store,
+      purgeRetiredKey: async (entry) => {
+        await place.vault.deleteOne({ _id: place.keys.ssn });
+        return place.store.purgeRetiredKey(entry);
+      },
+    };
     await new Promise((resolve) => setTimeout(resolve, 2));
     const report = await place.purge({ keyVault: store, dataClients: [lab.client], execute: true });
     assert.deepEqual([report.ok, report.keys.map(({ outcome }) => outcome)], [false, ['restored']]);
@@ -277,10 +326,16 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const before = runInNewContext('new Date()');
     const schemas = [{ name: 'a.json', read: async () => ({ fields: [{ path: 'x', keyAltName: 'notes' }] }), write: async () => {} }];
     const kept = await place.purge({ before, schemas, execute: true });
-    assert.deepEqual(kept.keys.map(({ outcome, uses }) => [outcome, uses]), [['kept', [{ namespace: 'a.json', kind: 'schema', count: 1 }]]]);
+    assert.deepEqual(
+      kept.keys.map(({ outcome, uses }) => [outcome, uses]),
+      [['kept', [{ namespace: 'a.json', kind: 'schema', count: 1 }]]],
+    );
     // Now another key has the name.
     await place.encryption.createDataKey('local', { keyAltNames: ['notes'] });
-    assert.deepEqual((await place.purge({ before, schemas, execute: true })).keys.map(({ outcome }) => outcome), ['purged']);
+    assert.deepEqual(
+      (await place.purge({ before, schemas, execute: true })).keys.map(({ outcome }) => outcome),
+      ['purged'],
+    );
     await assert.rejects(place.purge({ schemas: {} }), { code: 'ARGUMENT_INVALID' });
   });
 
@@ -292,12 +347,21 @@ describe('retired keys', { timeout: 300_000 }, () => {
     const late = new Date(Date.now() + 3_600_000);
     const planted = await place.collection('__keyVault.retired').insertMany([
       { key: { ...other, _id: new bson.UUID() }, keyId: place.keys.ssn, retiredAt: late, reason: 'x', requestedBy: 'y' },
-      { keyId: place.keys.ssn, retiredAt: late }, {
-        key: other, keyId: place.keys.ssn,
-      }, { key: other, keyId: 5, retiredAt: late }, { key: other, keyId: place.keys.notes, retiredAt: 'soon' }, { key: 1 }, {},
+      { keyId: place.keys.ssn, retiredAt: late },
+      {
+        key: other,
+        keyId: place.keys.ssn,
+      },
+      { key: other, keyId: 5, retiredAt: late },
+      { key: other, keyId: place.keys.notes, retiredAt: 'soon' },
+      { key: 1 },
+      {},
     ]);
     const entries = await retiredKeys({ keyVault: place.keyVault });
-    assert.deepEqual(entries.map(({ retiredId }) => String(retiredId)), [String(own.retiredId)]);
+    assert.deepEqual(
+      entries.map(({ retiredId }) => String(retiredId)),
+      [String(own.retiredId)],
+    );
     await assert.rejects(place.store.restoreKey({ ...own, retiredId: planted.insertedIds[0] }), { code: 'KEY_VAULT_COPY_MISMATCH' });
     assert.deepEqual((await place.restore([place.keys.ssn])).restored, [place.keys.ssn.toHexString(true)]);
     assert.deepEqual(await place.raw('__keyVault', { _id: place.keys.ssn }), [before]);

@@ -8,7 +8,9 @@ import { countingStore, failedChecks, failuresOf, hospital, mortalStore, openLab
 
 describe('rewrap', { timeout: 240_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   it('a plan writes nothing and says what executing would do', async () => {
@@ -98,7 +100,10 @@ describe('rewrap', { timeout: 240_000 }, () => {
     const report = await place.migrate({ execute: true, from: lab.to, to: { provider: 'local' } });
     assert.equal(report.ok, true, JSON.stringify(report.failures));
     assert.equal(report.keys.migrated, 3);
-    assert.deepEqual((await place.lookAt.vault()).map(({ masterKey }) => masterKey), Array(3).fill({ provider: 'local' }));
+    assert.deepEqual(
+      (await place.lookAt.vault()).map(({ masterKey }) => masterKey),
+      Array(3).fill({ provider: 'local' }),
+    );
     await place.readsAs({ local: place.local });
   });
 
@@ -154,9 +159,10 @@ describe('rewrap', { timeout: 240_000 }, () => {
     assert.equal(proven(await place.migrate({ ...back, otherCollections: [] })), undefined);
     const before = await place.dump();
     const other = new Uint8Array(randomBytes(96));
-    const decrypt = async (call) => (call.dataKeyId === place.keys.ssn.toHexString(true) || Buffer.from(call.dataKeyId ?? []).equals(
-      Buffer.from(place.keys.ssn.buffer),
-    ) ? other.slice() : lab.aws.decrypt(call));
+    const decrypt = async (call) =>
+      call.dataKeyId === place.keys.ssn.toHexString(true) || Buffer.from(call.dataKeyId ?? []).equals(Buffer.from(place.keys.ssn.buffer))
+        ? other.slice()
+        : lab.aws.decrypt(call);
     const lying = { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } };
     const report = await place.migrate({ ...back, kmsProviders: lying, execute: true, keyFilter: { _id: place.keys.ssn } });
     assert.equal(report.ok, false);
@@ -186,7 +192,9 @@ describe('rewrap', { timeout: 240_000 }, () => {
   it('a CMK that denies access is found by the probe', async () => {
     const place = await hospital(lab, { documents: 0 });
     const before = await place.dump();
-    const denied = async () => { throw new CsfleError('KMS_ACCESS_DENIED', 'not for you'); };
+    const denied = async () => {
+      throw new CsfleError('KMS_ACCESS_DENIED', 'not for you');
+    };
     const report = await place.migrate({ execute: true, kmsProviders: { local: place.local, aws: { encrypt: denied, decrypt: denied } } });
     assert.deepEqual(failedChecks(report), [{ name: 'new-master-key', code: 'KMS_ACCESS_DENIED', required: true }]);
     assert.equal(report.executed, false);
@@ -195,7 +203,9 @@ describe('rewrap', { timeout: 240_000 }, () => {
 
   it('a CMK that may wrap but not unwrap is found by the probe', async () => {
     const place = await hospital(lab, { documents: 0 });
-    const decrypt = async () => { throw new CsfleError('KMS_ACCESS_DENIED', 'not for you'); };
+    const decrypt = async () => {
+      throw new CsfleError('KMS_ACCESS_DENIED', 'not for you');
+    };
     const report = await place.migrate({ execute: true, kmsProviders: { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } } });
     assert.deepEqual(failedChecks(report), [{ name: 'new-master-key', code: 'KMS_ACCESS_DENIED', required: true }]);
   });
@@ -212,7 +222,10 @@ describe('rewrap', { timeout: 240_000 }, () => {
     };
     const report = await place.migrate({ execute: true, kmsProviders: { local: place.local, aws: { encrypt: (call) => lab.aws.encrypt(call), decrypt } } });
     assert.equal(report.ok, false);
-    assert.deepEqual(report.failures.map(({ code }) => code), Array(3).fill('KMS_REPLY_MISMATCH'));
+    assert.deepEqual(
+      report.failures.map(({ code }) => code),
+      Array(3).fill('KMS_REPLY_MISMATCH'),
+    );
     assert.deepEqual(await place.dump(), before);
   });
 
@@ -226,7 +239,12 @@ describe('rewrap', { timeout: 240_000 }, () => {
 
   it('a vault that cannot be read is a failed check', async () => {
     const place = await hospital(lab, { documents: 0 });
-    const store = { ...countingStore(place.store), find: async () => { throw new CsfleError('KEY_VAULT_NOT_READABLE', 'no'); } };
+    const store = {
+      ...countingStore(place.store),
+      find: async () => {
+        throw new CsfleError('KEY_VAULT_NOT_READABLE', 'no');
+      },
+    };
     const report = await place.migrate({ execute: true, keyVault: store });
     assert.deepEqual(failedChecks(report), [{ name: 'vault-readable', code: 'KEY_VAULT_NOT_READABLE', required: true }]);
   });
@@ -239,42 +257,44 @@ describe('rewrap', { timeout: 240_000 }, () => {
   });
 
   // Under another CMK, it is neither under the source nor under the target: it is refused unless that CMK is trusted.
-  for (const isTrusted of [
-    true, false,
-  ]) it(`a key that another process wraps meanwhile is not overwritten, its CMK ${isTrusted ? 'being' : 'not being'} trusted`, async () => {
-    const place = await hospital(lab, { documents: 0 });
-    const { KeyMetadata } = await new KMSClient({ region: lab.region, endpoint: lab.kmsEndpoint }).send(new CreateKeyCommand({}));
-    const theirs = { provider: 'aws', region: lab.region, key: KeyMetadata.Arn };
-    const store = countingStore(place.store);
-    let interfered = false;
-    const rewrapIf = store.rewrapIf;
-    store.rewrapIf = async (id, expected, next) => {
-      if (!interfered && id.toString('hex') === place.keys.ssn.toString('hex')) {
-        interfered = true;
-        const other = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: place.kmsProviders });
-        await other.rewrapManyDataKey({ _id: place.keys.ssn }, { provider: 'aws', masterKey: { region: theirs.region, key: theirs.key } });
-        other.close();
+  for (const isTrusted of [true, false])
+    it(`a key that another process wraps meanwhile is not overwritten, its CMK ${isTrusted ? 'being' : 'not being'} trusted`, async () => {
+      const place = await hospital(lab, { documents: 0 });
+      const { KeyMetadata } = await new KMSClient({ region: lab.region, endpoint: lab.kmsEndpoint }).send(new CreateKeyCommand({}));
+      const theirs = { provider: 'aws', region: lab.region, key: KeyMetadata.Arn };
+      const store = countingStore(place.store);
+      let interfered = false;
+      const rewrapIf = store.rewrapIf;
+      store.rewrapIf = async (id, expected, next) => {
+        if (!interfered && id.toString('hex') === place.keys.ssn.toString('hex')) {
+          interfered = true;
+          const other = new ClientEncryption(lab.client, { keyVaultNamespace: place.namespace, kmsProviders: place.kmsProviders });
+          await other.rewrapManyDataKey({ _id: place.keys.ssn }, { provider: 'aws', masterKey: { region: theirs.region, key: theirs.key } });
+          other.close();
+        }
+        return rewrapIf(id, expected, next);
+      };
+      const trustedMasterKeys = isTrusted ? ['local', lab.to.key, theirs.key] : undefined;
+      const report = await place.migrate({ execute: true, keyVault: store, trustedMasterKeys });
+      assert.equal(interfered, true);
+      if (!isTrusted) {
+        assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED' }]);
+        assert.deepEqual((await place.vault.findOne({ _id: place.keys.ssn })).masterKey, theirs);
+        return;
       }
-      return rewrapIf(id, expected, next);
-    };
-    const trustedMasterKeys = isTrusted ? ['local', lab.to.key, theirs.key] : undefined;
-    const report = await place.migrate({ execute: true, keyVault: store, trustedMasterKeys });
-    assert.equal(interfered, true);
-    if (!isTrusted) {
-      assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'KEY_VAULT_MASTER_KEY_NOT_TRUSTED' }]);
-      assert.deepEqual((await place.vault.findOne({ _id: place.keys.ssn })).masterKey, theirs);
-      return;
-    }
-    // Wrapped by them under another CMK: taken up from there, on the value they wrote.
-    assert.equal(report.ok, true, JSON.stringify(report.failures));
-    assert.deepEqual((await place.vault.findOne({ _id: place.keys.ssn })).masterKey, lab.to);
-    await place.readsAs({ aws: lab.aws });
-  });
+      // Wrapped by them under another CMK: taken up from there, on the value they wrote.
+      assert.equal(report.ok, true, JSON.stringify(report.failures));
+      assert.deepEqual((await place.vault.findOne({ _id: place.keys.ssn })).masterKey, lab.to);
+      await place.readsAs({ aws: lab.aws });
+    });
 
   it('a key that loses every attempt is named as a conflict', async () => {
     const place = await hospital(lab, { documents: 0 });
     let attempts = 0;
-    const lose = () => { attempts += 1; return false; };
+    const lose = () => {
+      attempts += 1;
+      return false;
+    };
     const store = {
       ...countingStore(place.store),
       rewrapIf: async (id, expected, next) => (id.toString('hex') === place.keys.ssn.toString('hex') ? lose() : place.store.rewrapIf(id, expected, next)),
@@ -289,7 +309,10 @@ describe('rewrap', { timeout: 240_000 }, () => {
     const place = await hospital(lab, { documents: 0 });
     const store = { ...countingStore(place.store), rewrapIf: async () => true };
     const report = await place.migrate({ execute: true, keyVault: store });
-    assert.deepEqual(report.failures.map(({ code }) => code), Array(3).fill('MIGRATION_VERIFICATION_FAILED'));
+    assert.deepEqual(
+      report.failures.map(({ code }) => code),
+      Array(3).fill('MIGRATION_VERIFICATION_FAILED'),
+    );
     assert.equal(report.keys.migrated, 0);
   });
 
@@ -300,7 +323,10 @@ describe('rewrap', { timeout: 240_000 }, () => {
       rewrapIf: (id, expected, next) => place.store.rewrapIf(id, expected, { ...next, masterKey: { ...next.masterKey, key: 'another' } }),
     };
     const report = await place.migrate({ execute: true, keyVault: store });
-    assert.deepEqual(report.failures.map(({ code }) => code), Array(3).fill('MIGRATION_VERIFICATION_FAILED'));
+    assert.deepEqual(
+      report.failures.map(({ code }) => code),
+      Array(3).fill('MIGRATION_VERIFICATION_FAILED'),
+    );
   });
 
   it('a store that keeps the master key and other key material is found out', async () => {
@@ -322,14 +348,22 @@ describe('rewrap', { timeout: 240_000 }, () => {
       const [{ keyMaterial, masterKey }] = await place.store.find({ _id: place.keys.notes });
       return found.map((key) => ({ ...key, keyMaterial, masterKey }));
     };
-    const report = await place.migrate({ execute: true, keyVault: store, onProgress: ({ phase }) => { verifying = phase === 'verify-keys'; } });
+    const report = await place.migrate({
+      execute: true,
+      keyVault: store,
+      onProgress: ({ phase }) => {
+        verifying = phase === 'verify-keys';
+      },
+    });
     assert.deepEqual(failuresOf(report), [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'MIGRATION_VERIFICATION_FAILED' }]);
     assert.equal(report.keys.verified, 2);
   });
 
   it('a key that another run wrapped under the same master key after the plan counts as done', async () => {
     const place = await hospital(lab, { documents: 0 });
-    const onBackup = async () => { assert.equal((await place.migrate({ execute: true, keyFilter: { keyAltNames: 'ssn' } })).keys.migrated, 1); };
+    const onBackup = async () => {
+      assert.equal((await place.migrate({ execute: true, keyFilter: { keyAltNames: 'ssn' } })).keys.migrated, 1);
+    };
     const report = await place.migrate({ execute: true, onBackup });
     assert.equal(report.ok, true);
     assert.deepEqual([report.keys.migrated, report.keys.alreadyDone], [2, 1]);
@@ -345,7 +379,9 @@ describe('rewrap', { timeout: 240_000 }, () => {
       return calls < 3 ? lab.aws.encrypt(call) : new Promise(() => {});
     };
     const report = await place.migrate({
-      execute: true, kmsConcurrency: 1, signal: controller.signal,
+      execute: true,
+      kmsConcurrency: 1,
+      signal: controller.signal,
       kmsProviders: { local: place.local, aws: { encrypt, decrypt: (call) => lab.aws.decrypt(call) } },
     });
     assert.deepEqual([report.interrupted, report.failures, report.keys.migrated, report.keys.failed], [true, [], 1, 0]);
@@ -405,7 +441,9 @@ describe('rewrap', { timeout: 240_000 }, () => {
     const text = JSON.stringify({ report, progress });
     assert.deepEqual(JSON.parse(JSON.stringify(report)), report);
     for (const secret of [place.masterKey.toString('base64'), place.masterKey.toString('hex')]) assert.ok(!text.includes(secret));
-    assert.throws(() => { report.plan.checks.push({}); }, TypeError);
+    assert.throws(() => {
+      report.plan.checks.push({});
+    }, TypeError);
     assert.ok(progress.every(Object.isFrozen));
     assert.deepEqual([...new Set(progress.map(({ phase }) => phase))], ['check-keys', 'keys', 'verify-keys']);
     const last = progress.at(-1);
@@ -431,7 +469,10 @@ describe('rewrap', { timeout: 240_000 }, () => {
       return encryption.rewrapManyDataKey({}, { provider: 'local', ...more }).finally(() => encryption.close());
     };
     const refused = { code: 'CRYPTO_AUTHENTICATION_FAILED', details: { provider: 'aws', keyId: place.keys.ssn.toHexString(true), tried: '5' } };
-    await assert.rejects(rewrap(lying), (error) => { assert.deepEqual({ code: error.code, details: { ...error.details } }, refused); return true; });
+    await assert.rejects(rewrap(lying), (error) => {
+      assert.deepEqual({ code: error.code, details: { ...error.details } }, refused);
+      return true;
+    });
     await assert.rejects(rewrap(lying, { proof: { collections: [{ client: lab.client, namespace: place.patientsNamespace }] } }), { code: refused.code });
     assert.deepEqual(await place.dump(), before);
     assert.equal((await rewrap(lab.aws)).bulkWriteResult.modifiedCount, 3);
@@ -447,7 +488,10 @@ describe('rewrap', { timeout: 240_000 }, () => {
     const report = await place.migrate({ execute: true });
     assert.equal(report.ok, false);
     // What the emulator calls a damaged ciphertext depends on the byte.
-    assert.deepEqual(report.failures.map(({ kind, id }) => [kind, id]), [['key', place.keys.notes.toHexString(true)]]);
+    assert.deepEqual(
+      report.failures.map(({ kind, id }) => [kind, id]),
+      [['key', place.keys.notes.toHexString(true)]],
+    );
     assert.equal(report.kmsCalls.unwrap + report.kmsCalls.wrap, report.plan.kmsCalls);
   });
 

@@ -8,7 +8,9 @@ const ALGORITHM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic';
 
 describe('schemas', { timeout: 240_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   const schemaOf = (place) => ({
@@ -20,13 +22,18 @@ describe('schemas', { timeout: 240_000 }, () => {
   const validated = (place, state) => ({
     ...driverMigrationCollection({ client: lab.client, namespace: place.patientsNamespace }),
     readSchema: async () => structured(state.schema),
-    writeSchema: async (schema) => { state.writes += 1; state.schema = structured(schema); state.onWrite?.(); },
+    writeSchema: async (schema) => {
+      state.writes += 1;
+      state.schema = structured(schema);
+      state.onWrite?.();
+    },
   });
   const structured = (schema) => (schema === null ? null : bson.deserialize(bson.serialize(schema), { promoteValues: false }));
   const keyIds = (schema) => [schema.encryptMetadata.keyId[0], schema.properties.ssn.encrypt.keyId[0]].map((id) => new bson.UUID(id.buffer).toHexString(true));
-  const newKeys = async (place) => Object.fromEntries(
-    (await place.lookAt.vault()).flatMap(({ _id, keyAltNames = [] }) => keyAltNames.map((name) => [name, new bson.UUID(_id.buffer).toHexString(true)])),
-  );
+  const newKeys = async (place) =>
+    Object.fromEntries(
+      (await place.lookAt.vault()).flatMap(({ _id, keyAltNames = [] }) => keyAltNames.map((name) => [name, new bson.UUID(_id.buffer).toHexString(true)])),
+    );
 
   it('reencrypt puts the new key ids into the validator, after the documents', async () => {
     const place = await hospital(lab, { documents: 3 });
@@ -52,7 +59,9 @@ describe('schemas', { timeout: 240_000 }, () => {
     const place = await hospital(lab, { documents: 3 });
     const state = { schema: schemaOf(place), writes: 0 };
     let encryptedAtWrite;
-    state.onWrite = () => { encryptedAtWrite = place.patients.countDocuments({ ssn: { $type: 'binData' } }); };
+    state.onWrite = () => {
+      encryptedAtWrite = place.patients.countDocuments({ ssn: { $type: 'binData' } });
+    };
     const report = await place.migrate({ mode: 'decrypt', from: undefined, collections: [validated(place, state)], execute: true, confirmPlaintext: true });
     assert.equal(report.ok, true, JSON.stringify(report.failures));
     assert.deepEqual(state.schema, { bsonType: 'object', properties: { ssn: { bsonType: 'string' }, name: { bsonType: 'string' } } });
@@ -62,8 +71,14 @@ describe('schemas', { timeout: 240_000 }, () => {
   it('a schema kept elsewhere, or a map of namespaces, is handed back rewritten', async () => {
     const place = await hospital(lab, { documents: 1 });
     const stored = { single: schemaOf(place), map: { [place.patientsNamespace]: schemaOf(place), 'other.things': { bsonType: 'object' } } };
-    const schemas = Object.keys(stored).map((name) =>
-      ({ name, read: async () => structured(stored[name]), write: async (after, before) => { assert.ok(before); stored[name] = structured(after); } }));
+    const schemas = Object.keys(stored).map((name) => ({
+      name,
+      read: async () => structured(stored[name]),
+      write: async (after, before) => {
+        assert.ok(before);
+        stored[name] = structured(after);
+      },
+    }));
     const collections = [{ client: lab.client, namespace: place.patientsNamespace }];
     const report = await place.migrate({ mode: 'reencrypt', collections, schemas, execute: true });
     assert.equal(report.ok, true, JSON.stringify(report.failures));
@@ -79,8 +94,20 @@ describe('schemas', { timeout: 240_000 }, () => {
     let reads = 0;
     let writes = 0;
     const schemas = [
-      { name: 'locked', read: async () => structured(schemaOf(place)), write: async () => { throw new Error('read-only'); } },
-      { name: 'busy', read: async () => ({ ...structured(schemaOf(place)), title: `version ${reads++}` }), write: async () => { writes += 1; } },
+      {
+        name: 'locked',
+        read: async () => structured(schemaOf(place)),
+        write: async () => {
+          throw new Error('read-only');
+        },
+      },
+      {
+        name: 'busy',
+        read: async () => ({ ...structured(schemaOf(place)), title: `version ${reads++}` }),
+        write: async () => {
+          writes += 1;
+        },
+      },
       { name: 'forgetful', read: async () => structured(schemaOf(place)), write: async () => {} },
     ];
     const report = await place.migrate({ mode: 'reencrypt', collections, schemas, execute: true });

@@ -13,14 +13,24 @@ const hex = (bytes) => Buffer.from(bytes).toString('hex');
 // A file in memory.
 function memoryFile() {
   const file = { bytes: undefined, writes: 0 };
-  file.backup = (settings = {}) =>
-    ({ key, file: 'memory', read: () => file.bytes, write: ({ bytes }) => { file.writes += 1; file.bytes = bytes; }, ...settings });
+  file.backup = (settings = {}) => ({
+    key,
+    file: 'memory',
+    read: () => file.bytes,
+    write: ({ bytes }) => {
+      file.writes += 1;
+      file.bytes = bytes;
+    },
+    ...settings,
+  });
   return file;
 }
 
 describe('sealed backups', { timeout: 240_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   const keyVaultOf = (place) => ({ client: lab.client, namespace: place.namespace });
@@ -29,10 +39,17 @@ describe('sealed backups', { timeout: 240_000 }, () => {
   it('holds key documents as the server sent them, indexes, validators and encryptedFields', async () => {
     const place = await hospital(lab, { documents: 0 });
     // Types that a driver would promote, and an unusual order of fields.
-    await place.vault.insertOne({
-      status: new bson.Double(0), _id: new bson.UUID(), keyMaterial: new bson.Binary(randomBytes(160), 0), masterKey: { provider: 'local' },
-      creationDate: new Date(), updateDate: new Date(),
-    }, { forceServerObjectId: true });
+    await place.vault.insertOne(
+      {
+        status: new bson.Double(0),
+        _id: new bson.UUID(),
+        keyMaterial: new bson.Binary(randomBytes(160), 0),
+        masterKey: { provider: 'local' },
+        creationDate: new Date(),
+        updateDate: new Date(),
+      },
+      { forceServerObjectId: true },
+    );
     const data = lab.client.db(place.database);
     const validator = { $jsonSchema: { required: ['name'], properties: { age: { minimum: new bson.Double(18) } } } };
     await data.createCollection('people', { validator, validationLevel: 'moderate' });
@@ -85,7 +102,10 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     const before = await stored(place);
     const file = memoryFile();
     let vaultAtBackup;
-    const write = async (backup) => { vaultAtBackup = await stored(place); await file.backup().write(backup); };
+    const write = async (backup) => {
+      vaultAtBackup = await stored(place);
+      await file.backup().write(backup);
+    };
     const report = await place.migrate({ execute: true, backup: file.backup({ write }) });
     assert.equal(report.ok, true);
     assert.deepEqual(vaultAtBackup, before);
@@ -118,7 +138,11 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     const place = await hospital(lab, { documents: 0 });
     const before = await place.dump();
     const failing = [
-      { write: async () => { throw new Error('disk full'); } },
+      {
+        write: async () => {
+          throw new Error('disk full');
+        },
+      },
       { read: () => undefined, write: () => undefined },
       { key: { passphrase: 'short' } },
     ];
@@ -139,9 +163,17 @@ describe('sealed backups', { timeout: 240_000 }, () => {
       const before = await stored(place);
       const file = memoryFile();
       const controller = new AbortController();
-      const onProgress = ({ phase, done }) => { if (!phase.startsWith('check') && done === 1) controller.abort(); };
+      const onProgress = ({ phase, done }) => {
+        if (!phase.startsWith('check') && done === 1) controller.abort();
+      };
       const first = await place.migrate({
-        execute: true, mode, ...collections, backup: file.backup(), signal: controller.signal, onProgress, kmsConcurrency: 1,
+        execute: true,
+        mode,
+        ...collections,
+        backup: file.backup(),
+        signal: controller.signal,
+        onProgress,
+        kmsConcurrency: 1,
       });
       assert.deepEqual([first.interrupted, file.writes, first.backup.kept], [true, 1, false], mode);
       const kept = file.bytes;
@@ -184,12 +216,29 @@ describe('sealed backups', { timeout: 240_000 }, () => {
     };
     const order = [];
     let schema = encrypted;
-    const schemas = [{ name: 'kept elsewhere', read: async () => schema, write: async (rewritten) => { order.push('schema'); schema = rewritten; } }];
+    const schemas = [
+      {
+        name: 'kept elsewhere',
+        read: async () => schema,
+        write: async (rewritten) => {
+          order.push('schema');
+          schema = rewritten;
+        },
+      },
+    ];
     const backup = file.backup({
-      key: { kmsProviders: place.kmsProviders, masterKey: lab.to }, write: async (made) => { order.push('backup'); await file.backup().write(made); },
+      key: { kmsProviders: place.kmsProviders, masterKey: lab.to },
+      write: async (made) => {
+        order.push('backup');
+        await file.backup().write(made);
+      },
     });
     const options = {
-      mode: 'decrypt', from: undefined, collections: [{ client: lab.client, namespace: place.patientsNamespace }], schemas, confirmPlaintext: true,
+      mode: 'decrypt',
+      from: undefined,
+      collections: [{ client: lab.client, namespace: place.patientsNamespace }],
+      schemas,
+      confirmPlaintext: true,
     };
     const { plan } = await place.migrate({ ...options, backup });
     assert.deepEqual([plan.kmsCalls, plan.counts.migrate], [2, 0]);
@@ -209,14 +258,21 @@ describe('sealed backups', { timeout: 240_000 }, () => {
   });
 
   // A client that hears from its server of these collections alone, in replies as long as it asks for.
-  const listing = (client, answer) => new Proxy(client, {
-    get: (target, name) => {
-      if (name !== 'db') return typeof target[name] === 'function' ? target[name].bind(target) : target[name];
-      return (database) => new Proxy(target.db(database), { get: (db, method) => (method === 'command'
-        ? (command, options) => answer(database, command) ?? db.command(command, options)
-        : typeof db[method] === 'function' ? db[method].bind(db) : db[method]) });
-    },
-  });
+  const listing = (client, answer) =>
+    new Proxy(client, {
+      get: (target, name) => {
+        if (name !== 'db') return typeof target[name] === 'function' ? target[name].bind(target) : target[name];
+        return (database) =>
+          new Proxy(target.db(database), {
+            get: (db, method) =>
+              method === 'command'
+                ? (command, options) => answer(database, command) ?? db.command(command, options)
+                : typeof db[method] === 'function'
+                  ? db[method].bind(db)
+                  : db[method],
+          });
+      },
+    });
 
   it('lists the collections of a database in one reply, and what it cannot read is in the report of a migration', async () => {
     const place = await hospital(lab, { documents: 0 });

@@ -10,7 +10,9 @@ const never = () => new Promise(() => {});
 
 describe('key vault stores that misbehave', { timeout: 120_000 }, () => {
   let lab;
-  before(async () => { lab = await openLab(); });
+  before(async () => {
+    lab = await openLab();
+  });
   after(() => lab.close());
 
   it('a store that lies about its documents fails the check, and nothing is written', async () => {
@@ -19,7 +21,10 @@ describe('key vault stores that misbehave', { timeout: 120_000 }, () => {
       const store = { ...countingStore(place.store), find: async () => lie };
       const report = await place.migrate({ keyVault: store, execute: true });
       assert.equal(report.executed, false);
-      assert.deepEqual(failedChecks(report).filter(({ required }) => required), [{ name: 'vault-readable', code: 'HOST_CALLBACK_FAILED', required: true }]);
+      assert.deepEqual(
+        failedChecks(report).filter(({ required }) => required),
+        [{ name: 'vault-readable', code: 'HOST_CALLBACK_FAILED', required: true }],
+      );
     }
   });
 
@@ -28,7 +33,13 @@ describe('key vault stores that misbehave', { timeout: 120_000 }, () => {
     const documents = await place.vault.find({ _id: place.keys.ssn }).toArray();
     let finds = 0;
     // The plan reads the vault, what the filter matches of it, and then each key to unwrap it.
-    const store = { ...countingStore(place.store), find: async (filter) => { finds += 1; return finds <= 3 ? place.store.find(filter) : {}; } };
+    const store = {
+      ...countingStore(place.store),
+      find: async (filter) => {
+        finds += 1;
+        return finds <= 3 ? place.store.find(filter) : {};
+      },
+    };
     const report = await place.migrate({ keyVault: store, execute: true, keyFilter: { _id: place.keys.ssn } });
     const expected = [{ kind: 'key', id: place.keys.ssn.toHexString(true), code: 'HOST_CALLBACK_FAILED' }];
     assert.deepEqual(failuresOf(report), expected);
@@ -41,12 +52,24 @@ describe('key vault stores that misbehave', { timeout: 120_000 }, () => {
     const documents = await place.vault.find().toArray();
     for (const method of ['find', 'capabilities']) {
       const controller = new AbortController();
-      const store = { ...countingStore(place.store), [method]: () => { setTimeout(() => controller.abort(), 10); return never(); } };
+      const store = {
+        ...countingStore(place.store),
+        [method]: () => {
+          setTimeout(() => controller.abort(), 10);
+          return never();
+        },
+      };
       const report = await place.migrate({ keyVault: store, execute: true, signal: controller.signal });
       assert.deepEqual([report.interrupted, report.executed, report.failures], [true, false, []], method);
     }
     const controller = new AbortController();
-    const store = { ...countingStore(place.store), find: () => { setTimeout(() => controller.abort(), 10); return never(); } };
+    const store = {
+      ...countingStore(place.store),
+      find: () => {
+        setTimeout(() => controller.abort(), 10);
+        return never();
+      },
+    };
     const report = await restoreBackup({ keyVault: store, documents, execute: true, signal: controller.signal });
     assert.deepEqual([report.interrupted, report.ok, report.failures], [true, false, []]);
   });

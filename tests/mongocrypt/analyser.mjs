@@ -18,16 +18,23 @@ export async function startAnalyser({ port = 0 } = {}) {
     sockets.add(socket);
     socket.on('error', () => {});
     socket.on('close', () => sockets.delete(socket));
-    socket.on('data', messageSplitter((message) => {
-      const reply = answer(analyser, message, socket);
-      if (reply) socket.write(replyTo(message, reply));
-    }));
+    socket.on(
+      'data',
+      messageSplitter((message) => {
+        const reply = answer(analyser, message, socket);
+        if (reply) socket.write(replyTo(message, reply));
+      }),
+    );
   });
-  await new Promise((resolve) => { server.listen(port, '127.0.0.1', resolve); });
+  await new Promise((resolve) => {
+    server.listen(port, '127.0.0.1', resolve);
+  });
   analyser.uri = `mongodb://127.0.0.1:${server.address().port}/?directConnection=true`;
   analyser.stop = async () => {
     for (const socket of sockets) socket.destroy();
-    await new Promise((resolve) => { server.close(resolve); });
+    await new Promise((resolve) => {
+      server.close(resolve);
+    });
   };
   return analyser;
 }
@@ -37,8 +44,15 @@ function answer(analyser, message, socket) {
   const [name] = Object.keys(command);
   if (/^(hello|ismaster)$/i.test(name)) {
     return {
-      ismaster: true, helloOk: true, maxBsonObjectSize: 16777216, maxMessageSizeBytes: 48000000, maxWriteBatchSize: 100000, minWireVersion: 0,
-      maxWireVersion: new Int32(26), iscryptd: true, ok: 1,
+      ismaster: true,
+      helloOk: true,
+      maxBsonObjectSize: 16777216,
+      maxMessageSizeBytes: 48000000,
+      maxWriteBatchSize: 100000,
+      minWireVersion: 0,
+      maxWireVersion: new Int32(26),
+      iscryptd: true,
+      ok: 1,
     };
   }
   if (name === 'endSessions') return { ok: 1 };

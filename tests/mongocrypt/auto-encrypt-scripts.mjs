@@ -16,15 +16,62 @@ const analysed = (...replies) => [['operation'], ...replies.map((reply) => ['fee
 const whole = (command, ...more) => [encrypt(command), ...collections(collinfo('c')), ...more];
 
 const commandNames = [
-  'aggregate', 'count', 'distinct', 'delete', 'find', 'findAndModify', 'insert', 'update', 'create', 'createIndexes', 'collMod',
+  'aggregate',
+  'count',
+  'distinct',
+  'delete',
+  'find',
+  'findAndModify',
+  'insert',
+  'update',
+  'create',
+  'createIndexes',
+  'collMod',
   'compactStructuredEncryptionData',
-  'cleanupStructuredEncryptionData', 'getMore', 'authenticate', 'getnonce', 'logout', 'isMaster', 'ismaster', 'ISMASTER', 'hello', 'Hello',
-  'abortTransaction', 'commitTransaction', 'endSessions',
-  'startSession', 'drop', 'dropDatabase', 'dropIndexes', 'killCursors', 'listCollections', 'listDatabases', 'listIndexes', 'renameCollection',
-  'ping', 'saslStart', 'saslContinue',
-  'killAllSessions', 'killSessions', 'killAllSessionsByPattern', 'refreshSessions', 'buildInfo', 'buildinfo', 'getCmdLineOpts', 'getLog',
-  'createSearchIndexes', 'listSearchIndexes',
-  'dropSearchIndex', 'updateSearchIndex', 'serverStatus', 'mapreduce', 'mapReduce', 'findandmodify', 'validate', 'x', '',
+  'cleanupStructuredEncryptionData',
+  'getMore',
+  'authenticate',
+  'getnonce',
+  'logout',
+  'isMaster',
+  'ismaster',
+  'ISMASTER',
+  'hello',
+  'Hello',
+  'abortTransaction',
+  'commitTransaction',
+  'endSessions',
+  'startSession',
+  'drop',
+  'dropDatabase',
+  'dropIndexes',
+  'killCursors',
+  'listCollections',
+  'listDatabases',
+  'listIndexes',
+  'renameCollection',
+  'ping',
+  'saslStart',
+  'saslContinue',
+  'killAllSessions',
+  'killSessions',
+  'killAllSessionsByPattern',
+  'refreshSessions',
+  'buildInfo',
+  'buildinfo',
+  'getCmdLineOpts',
+  'getLog',
+  'createSearchIndexes',
+  'listSearchIndexes',
+  'dropSearchIndex',
+  'updateSearchIndex',
+  'serverStatus',
+  'mapreduce',
+  'mapReduce',
+  'findandmodify',
+  'validate',
+  'x',
+  '',
 ];
 
 function* commands() {
@@ -40,8 +87,10 @@ function* commands() {
   for (const nsInfo of [undefined, [], [{ ns: 'db.c' }], [{ ns: 1 }], [{ ns: 'c' }], [{ ns: 'db.c' }, { ns: 'db.d' }], [{}], 1]) {
     yield script(`bulkWrite ${JSON.stringify(nsInfo)}`, providers.local, [encrypt({ bulkWrite: 1, ops: [], nsInfo }, 'admin'), ['operation']]);
     yield script(
-      `bulkWrite ${JSON.stringify(nsInfo)}, local schema`, providers.local,
-      [encrypt({ bulkWrite: 1, ops: [], nsInfo, z: 1 }, 'admin'), ['operation']], { schemaMap: bson({ 'db.c': schema }) },
+      `bulkWrite ${JSON.stringify(nsInfo)}, local schema`,
+      providers.local,
+      [encrypt({ bulkWrite: 1, ops: [], nsInfo, z: 1 }, 'admin'), ['operation']],
+      { schemaMap: bson({ 'db.c': schema }) },
     );
   }
 }
@@ -53,17 +102,20 @@ function* schemas() {
   yield script('local schema of another collection', providers.local, [encrypt(find), ['operation']], { schemaMap: bson({ 'db.d': schema }) });
   yield script('local schema that is none', providers.local, [encrypt(find)], { schemaMap: bson({ 'db.c': 1 }) });
   for (const fields of [{}, { escCollection: 'x' }, { fields: 1 }, { fields: {} }, { fields: null }, 1]) {
-    yield script(
-      `encryptedFieldsMap ${JSON.stringify(fields)}`, providers.local, [encrypt(find), encrypt({ insert: 'c', documents: [{ ssn: 'test' }] })],
-      { encryptedFieldsMap: bson({ 'db.c': fields }) },
-    );
+    yield script(`encryptedFieldsMap ${JSON.stringify(fields)}`, providers.local, [encrypt(find), encrypt({ insert: 'c', documents: [{ ssn: 'test' }] })], {
+      encryptedFieldsMap: bson({ 'db.c': fields }),
+    });
   }
   const infos = {
-    view: collinfo('c', { type: 'view' }), unnamed: bson({ type: 'collection' }), 'another one': collinfo('d'), garbage, 'without options': bson({ name: 'c' }),
-    'other validators': collinfo('c', { options: { validator: { $or: [], $jsonSchema: schema } } }), 'no schema': collinfo('c', { options: {} }),
-    'schema that is none': collinfo(
-      'c', { options: { validator: { $jsonSchema: 1 } } },
-    ), 'validator that is none': collinfo('c', { options: { validator: 1 } }),
+    view: collinfo('c', { type: 'view' }),
+    unnamed: bson({ type: 'collection' }),
+    'another one': collinfo('d'),
+    garbage,
+    'without options': bson({ name: 'c' }),
+    'other validators': collinfo('c', { options: { validator: { $or: [], $jsonSchema: schema } } }),
+    'no schema': collinfo('c', { options: {} }),
+    'schema that is none': collinfo('c', { options: { validator: { $jsonSchema: 1 } } }),
+    'validator that is none': collinfo('c', { options: { validator: 1 } }),
   };
   for (const [name, info] of Object.entries(infos))
     yield script(`collinfo: ${name}`, providers.local, [encrypt(find), ...collections(info), ['operation'], encrypt(find), ['operation']]);
@@ -71,47 +123,77 @@ function* schemas() {
   for (const command of ['create', 'collMod']) {
     for (const validator of [undefined, { $jsonSchema: schema }, { x: 1 }, { $jsonSchema: 1 }]) {
       for (const schemaMap of [undefined, bson({ 'db.c': {} })]) {
-        yield script(`${command} ${JSON.stringify(validator)} ${schemaMap}`, providers.local, [
-          encrypt({ [command]: 'c', validator }), [
-            'operation',
-          ], ['feed', bson({ maxWireVersion: new Int32(21) })], ['finishOperation'], ['operation'], encrypt({ find: 'c' }), ['operation'],
-        ], schemaMap && { schemaMap });
+        yield script(
+          `${command} ${JSON.stringify(validator)} ${schemaMap}`,
+          providers.local,
+          [
+            encrypt({ [command]: 'c', validator }),
+            ['operation'],
+            ['feed', bson({ maxWireVersion: new Int32(21) })],
+            ['finishOperation'],
+            ['operation'],
+            encrypt({ find: 'c' }),
+            ['operation'],
+          ],
+          schemaMap && { schemaMap },
+        );
       }
     }
   }
   for (const hello of [{ maxWireVersion: new Int32(16) }, { maxWireVersion: new Int32(17) }, {}, { maxWireVersion: '17' }]) {
-    yield script(
-      `create with analyser ${JSON.stringify(hello)}`, providers.local,
-      [encrypt({ create: 'c' }), ['operation'], ['feed', bson(hello)], ['finishOperation'], ['operation'], ['finalize']],
-    );
-    yield script(
-      `createIndexes with analyser ${JSON.stringify(hello)}`, providers.local,
-      [encrypt({ createIndexes: 'c' }), ['operation'], ['feed', bson(hello)], ['finishOperation'], ['operation']],
-    );
+    yield script(`create with analyser ${JSON.stringify(hello)}`, providers.local, [
+      encrypt({ create: 'c' }),
+      ['operation'],
+      ['feed', bson(hello)],
+      ['finishOperation'],
+      ['operation'],
+      ['finalize'],
+    ]);
+    yield script(`createIndexes with analyser ${JSON.stringify(hello)}`, providers.local, [
+      encrypt({ createIndexes: 'c' }),
+      ['operation'],
+      ['feed', bson(hello)],
+      ['finishOperation'],
+      ['operation'],
+    ]);
   }
 }
 
 function* pipelines() {
   const version = (number) => [['operation'], ['feed', bson({ maxWireVersion: new Int32(number) })], ['finishOperation'], ['operation']];
   const stages = {
-    lookup: [{
-      $lookup: { from: 'd', as: 'x' },
-    }], nested: [{ $lookup: { from: 'd', pipeline: [{ $unionWith: { coll: 'e', pipeline: [{ $lookup: { from: 'f' } }] } }] } }],
-    facet: [{ $facet: { one: [{ $lookup: { from: 'd' } }], two: [] } }], graph: [{ $graphLookup: { from: 'd' } }], self: [{ $lookup: { from: 'c' } }],
-    'union as text': [{ $unionWith: 'd' }], 'from document': [{ $lookup: { from: { db: 'x', coll: 'y' } } }], 'coll number': [{ $unionWith: { coll: 1 } }],
-    'stage number': [1], 'stage empty': [{}], 'lookup number': [{ $lookup: 1 }], 'facet number': [{ $facet: 1 }], 'facet of numbers': [{ $facet: { a: 1 } }],
+    lookup: [
+      {
+        $lookup: { from: 'd', as: 'x' },
+      },
+    ],
+    nested: [{ $lookup: { from: 'd', pipeline: [{ $unionWith: { coll: 'e', pipeline: [{ $lookup: { from: 'f' } }] } }] } }],
+    facet: [{ $facet: { one: [{ $lookup: { from: 'd' } }], two: [] } }],
+    graph: [{ $graphLookup: { from: 'd' } }],
+    self: [{ $lookup: { from: 'c' } }],
+    'union as text': [{ $unionWith: 'd' }],
+    'from document': [{ $lookup: { from: { db: 'x', coll: 'y' } } }],
+    'coll number': [{ $unionWith: { coll: 1 } }],
+    'stage number': [1],
+    'stage empty': [{}],
+    'lookup number': [{ $lookup: 1 }],
+    'facet number': [{ $facet: 1 }],
+    'facet of numbers': [{ $facet: { a: 1 } }],
     'pipeline number': [{ $lookup: { from: 'd', pipeline: 1 } }],
   };
   for (const [name, pipeline] of Object.entries(stages)) {
-    yield script(
-      `pipeline ${name}`, providers.local,
-      [encrypt({ aggregate: 'c', pipeline }), ...version(26), ...collections(collinfo('c'), collinfo('d')), ['operation']],
-    );
+    yield script(`pipeline ${name}`, providers.local, [
+      encrypt({ aggregate: 'c', pipeline }),
+      ...version(26),
+      ...collections(collinfo('c'), collinfo('d')),
+      ['operation'],
+    ]);
   }
   yield script('pipeline that is none', providers.local, [encrypt({ aggregate: 'c', pipeline: 1 })]);
   yield script('old analyser', providers.local, [encrypt({ aggregate: 'c', pipeline: stages.lookup }), ...version(21)]);
   yield script(
-    'local schema for one', providers.local,
+    'local schema for one',
+    providers.local,
     [encrypt({ aggregate: 'c', pipeline: stages.nested }), ...version(26), ['feed', collinfo('d')], ['finishOperation'], ['operation']],
     { schemaMap: bson({ 'db.c': schema }) },
   );
@@ -119,26 +201,38 @@ function* pipelines() {
 
 function* analyses() {
   yield script('whole way', providers.local, [...whole(find), ...analysed(analysis(result())), ...keys(keyDocument(1)), ['finalize'], ['finalize']]);
-  yield script(
-    'whole way without $db', providers.local,
-    [...whole({ ...find, $db: undefined }), ...analysed(analysis(result())), ...keys(keyDocument(1)), ['finalize']],
-  );
+  yield script('whole way without $db', providers.local, [
+    ...whole({ ...find, $db: undefined }),
+    ...analysed(analysis(result())),
+    ...keys(keyDocument(1)),
+    ['finalize'],
+  ]);
   yield script('key by name', providers.local, [
-    ...whole({ ...find, filter: { ...find.filter, b: 1 } }), ...analysed(analysis(result({ b: marking({ v: 1, a: new Int32(1), ka: 'n' }) }))),
-    ...keys(keyDocument(1), keyDocument(2, { keyAltNames: ['n'] })), ['finalize'],
+    ...whole({ ...find, filter: { ...find.filter, b: 1 } }),
+    ...analysed(analysis(result({ b: marking({ v: 1, a: new Int32(1), ka: 'n' }) }))),
+    ...keys(keyDocument(1), keyDocument(2, { keyAltNames: ['n'] })),
+    ['finalize'],
   ]);
   yield script('key at a KMS', providers.both, [...whole(find), ...analysed(analysis(result())), ...keys(awsKeyDocument(1)), ['nextRequest']]);
-  yield script(
-    'credentials', providers.onDemand,
-    [...whole(find), ...analysed(analysis(result())), ['provide', bson(providers.aws)], ...keys(keyDocument(1)), ['finalize']],
-  );
+  yield script('credentials', providers.onDemand, [
+    ...whole(find),
+    ...analysed(analysis(result())),
+    ['provide', bson(providers.aws)],
+    ...keys(keyDocument(1)),
+    ['finalize'],
+  ]);
   const replies = {
     'nothing required': {
-      schemaRequiresEncryption: false, result: { find: 'x' },
-    }, 'no placeholders': { hasEncryptedPlaceholders: false, result: { find: 'x' } },
+      schemaRequiresEncryption: false,
+      result: { find: 'x' },
+    },
+    'no placeholders': { hasEncryptedPlaceholders: false, result: { find: 'x' } },
     'result without markings': {
       result: { find: 'x' },
-    }, 'no result': {}, 'result number': { result: 1 }, 'flag as number': { schemaRequiresEncryption: new Int32(0) },
+    },
+    'no result': {},
+    'result number': { result: 1 },
+    'flag as number': { schemaRequiresEncryption: new Int32(0) },
     'flag as text': { schemaRequiresEncryption: '', result: { find: 'x' } },
   };
   for (const [name, reply] of Object.entries(replies)) {
@@ -147,26 +241,39 @@ function* analyses() {
   }
   const queryable = new Binary(Buffer.concat([Buffer.from([4]), Buffer.from(bson({ v: 'test' }), 'base64')]), 6);
   const lies = {
-    'a value of Queryable Encryption': result({ ssn: queryable }), 'one beside a marking': result({ also: queryable }),
-    'another value': result({ ssn: marking(marked({ v: 'other' })) }), 'a field more': { ...result(), comment: 'test' },
+    'a value of Queryable Encryption': result({ ssn: queryable }),
+    'one beside a marking': result({ also: queryable }),
+    'another value': result({ ssn: marking(marked({ v: 'other' })) }),
+    'a field more': { ...result(), comment: 'test' },
   };
   for (const [name, lie] of Object.entries(lies))
     yield script(`analysis that lies: ${name}`, providers.local, [...whole(find), ...analysed(analysis(lie)), ...keys(keyDocument(1)), ['finalize']]);
   yield script('analysis: garbage', providers.local, [...whole(find), ...analysed(garbage)]);
   const markings = {
     'no v': marking({
-      a: new Int32(1), ki: keyId(1),
-    }), 'no a': marking({ v: 1, ki: keyId(1) }), 'no key': marking({ v: 1, a: new Int32(1) }), 'both keys': marking(marked({ ka: 'n' })),
-    'algorithm 3': marking(
-      marked({ a: new Int32(3) }),
-    ), 'algorithm text': marking(marked({ a: '1' })), 'id text': marking(marked({ ki: 'x' })), 'name number': marking({ v: 1, a: new Int32(1), ka: 1 }),
-    'more fields': marking(marked({ z: 1 })), short: new Binary(Buffer.from([0, 5, 0, 0, 0]), 6), garbage: new Binary(Buffer.from([0, 9, 0, 0, 0, 0]), 6),
+      a: new Int32(1),
+      ki: keyId(1),
+    }),
+    'no a': marking({ v: 1, ki: keyId(1) }),
+    'no key': marking({ v: 1, a: new Int32(1) }),
+    'both keys': marking(marked({ ka: 'n' })),
+    'algorithm 3': marking(marked({ a: new Int32(3) })),
+    'algorithm text': marking(marked({ a: '1' })),
+    'id text': marking(marked({ ki: 'x' })),
+    'name number': marking({ v: 1, a: new Int32(1), ka: 1 }),
+    'more fields': marking(marked({ z: 1 })),
+    short: new Binary(Buffer.from([0, 5, 0, 0, 0]), 6),
+    garbage: new Binary(Buffer.from([0, 9, 0, 0, 0, 0]), 6),
   };
   for (const [name, value] of Object.entries(markings))
     yield script(`marking: ${name}`, providers.local, [...whole(find), ...analysed(analysis({ find: 'c', a: value }))]);
   yield script('nested explain', providers.local, [
-    encrypt({ explain: { find: 'c', a: 'test' }, $db: 'db' }), ...collections(collinfo('c')), ['operation'],
-    ...analysed(analysis({ explain: { find: 'c', a: marking(marked()) } })), ...keys(keyDocument(1)), ['finalize'],
+    encrypt({ explain: { find: 'c', a: 'test' }, $db: 'db' }),
+    ...collections(collinfo('c')),
+    ['operation'],
+    ...analysed(analysis({ explain: { find: 'c', a: marking(marked()) } })),
+    ...keys(keyDocument(1)),
+    ['finalize'],
   ]);
 }
 

@@ -29,15 +29,22 @@ describe('new MongoCrypt()', () => {
     for (const keyExpirationMS of [-1e30, '-2', -1.5])
       assert.throws(() => open({ keyExpirationMS }), typeError('Option `keyExpirationMS` must be a non-negative number'));
     for (const keyExpirationMS of [1n, Symbol('x')]) assert.throws(() => open({ keyExpirationMS }), TypeError);
-    assert.throws(() => open({ kmsProviders: serialize({ x: {} }) }), ({ name, code }) => name === 'TypeError' && code === 'KMS_PROVIDER_UNRECOGNIZED');
+    assert.throws(
+      () => open({ kmsProviders: serialize({ x: {} }) }),
+      ({ name, code }) => name === 'TypeError' && code === 'KMS_PROVIDER_UNRECOGNIZED',
+    );
   });
 
   test('takes every option there is', () => {
     const options = {
-      schemaMap: serialize({}), encryptedFieldsMap: serialize({}), logger: () => {}, cryptoCallbacks, cryptSharedLibSearchPaths: [
-        '$SYSTEM',
-      ], cryptSharedLibPath: '/x',
-      bypassQueryAnalysis: true, keyExpirationMS: '1000',
+      schemaMap: serialize({}),
+      encryptedFieldsMap: serialize({}),
+      logger: () => {},
+      cryptoCallbacks,
+      cryptSharedLibSearchPaths: ['$SYSTEM'],
+      cryptSharedLibPath: '/x',
+      bypassQueryAnalysis: true,
+      keyExpirationMS: '1000',
     };
     assert.ok(open(options) instanceof MongoCrypt);
     assert.ok(open({ schemaMap: undefined, encryptedFieldsMap: undefined, keyExpirationMS: undefined }) instanceof MongoCrypt);
@@ -80,16 +87,26 @@ describe('contexts', () => {
 
   test('that cannot be made throw through errorWrapper, with our code on the error', () => {
     const seen = [];
-    const crypt = open({ errorWrapper: (error) => { seen.push(error); return new Error('wrapped', { cause: error }); } });
+    const crypt = open({
+      errorWrapper: (error) => {
+        seen.push(error);
+        return new Error('wrapped', { cause: error });
+      },
+    });
     for (const call of [
-      () => crypt.makeEncryptionContext('db', serialize({ x: 1 })), () => crypt.makeDecryptionContext(1),
+      () => crypt.makeEncryptionContext('db', serialize({ x: 1 })),
+      () => crypt.makeDecryptionContext(1),
       () => explicit(crypt).provideKMSProviders(1),
     ]) {
       assert.throws(call, { message: 'wrapped' });
     }
     assert.deepEqual(
       seen.map(({ name, code }) => [name, code]),
-      [['TypeError', 'AUTO_ENCRYPTION_COMMAND_UNSUPPORTED'], ['TypeError', undefined], ['TypeError', undefined]],
+      [
+        ['TypeError', 'AUTO_ENCRYPTION_COMMAND_UNSUPPORTED'],
+        ['TypeError', undefined],
+        ['TypeError', undefined],
+      ],
     );
   });
 
@@ -146,7 +163,7 @@ describe('requests to a KMS', () => {
     assert.deepEqual([request.kmsProvider, request.endpoint, request.bytesNeeded, request.uSleep], ['aws:eu', 'kms.eu-central-1.amazonaws.com:443', 1024, 0]);
     assert.ok(Buffer.isBuffer(request.message) && request.message.toString().startsWith('POST / HTTP/1.1\r\n'));
     const answer = reply(200, JSON.stringify({ CiphertextBlob: Buffer.alloc(184, 1).toString('base64') }));
-    for (let offset = 0; request.bytesNeeded > 0;) {
+    for (let offset = 0; request.bytesNeeded > 0; ) {
       const part = answer.subarray(offset, offset + Math.min(request.bytesNeeded, 7));
       request.addResponse(part);
       offset += part.length;
@@ -212,10 +229,13 @@ describe('requests to a KMS', () => {
     const der = (type, options, format = 'pkcs8') => crypto.generateKeyPairSync(type, options).privateKey.export({ format: 'der', type: format });
     const rsa = crypto.generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey;
     const keys = {
-      'nothing of the kind': Buffer.alloc(9), 'elliptic curve': der(
-        'ec', { namedCurve: 'P-256' },
-      ), ed25519: der('ed25519'), 'RSA-PSS': der('rsa-pss', { modulusLength: 1024 }), 'PKCS#1': der('rsa', { modulusLength: 1024 }, 'pkcs1'),
-      PEM: Buffer.from(rsa.export({ format: 'pem', type: 'pkcs8' })), 'half a key': rsa.export({ format: 'der', type: 'pkcs8' }).subarray(0, 300),
+      'nothing of the kind': Buffer.alloc(9),
+      'elliptic curve': der('ec', { namedCurve: 'P-256' }),
+      ed25519: der('ed25519'),
+      'RSA-PSS': der('rsa-pss', { modulusLength: 1024 }),
+      'PKCS#1': der('rsa', { modulusLength: 1024 }, 'pkcs1'),
+      PEM: Buffer.from(rsa.export({ format: 'pem', type: 'pkcs8' })),
+      'half a key': rsa.export({ format: 'der', type: 'pkcs8' }).subarray(0, 300),
     };
     for (const [name, key] of Object.entries(keys)) {
       const context = open({ kmsProviders: account(new Binary(key)) }).makeDataKeyContext(gcpKey, {});
@@ -225,7 +245,8 @@ describe('requests to a KMS', () => {
     }
     const pem = rsa.export({ format: 'pem', type: 'pkcs8' });
     assert.throws(
-      () => open({ kmsProviders: account(pem) }), typeError('Failed to parse KMS provider `gcp`: unable to parse base64 from UTF-8 field privateKey'),
+      () => open({ kmsProviders: account(pem) }),
+      typeError('Failed to parse KMS provider `gcp`: unable to parse base64 from UTF-8 field privateKey'),
     );
     const text = open({ kmsProviders: account(rsa.export({ format: 'der', type: 'pkcs8' }).toString('base64')) }).makeDataKeyContext(gcpKey, {});
     assert.equal(text.nextKMSRequest().endpoint, 'oauth2.googleapis.com:443');
@@ -241,10 +262,19 @@ test('cryptoCallbacks write into the buffer they are given', () => {
     assert.deepEqual(opened, input);
     assert.notDeepEqual(sealed, input);
   }
-  for (const [name, length] of [['hmacSha512Hook', 64], ['hmacSha256Hook', 32]]) {
+  for (const [name, length] of [
+    ['hmacSha512Hook', 64],
+    ['hmacSha256Hook', 32],
+  ]) {
     const output = Buffer.alloc(length);
     assert.equal(cryptoCallbacks[name](key, input, output), length);
-    assert.deepEqual(output, crypto.createHmac(`sha${length * 8}`, key).update(input).digest());
+    assert.deepEqual(
+      output,
+      crypto
+        .createHmac(`sha${length * 8}`, key)
+        .update(input)
+        .digest(),
+    );
   }
   const digest = Buffer.alloc(32);
   assert.equal(cryptoCallbacks.sha256Hook(input, digest), 32);

@@ -9,9 +9,8 @@ const START = 1_700_000_000_000;
 const errorWrapper = (error) => error;
 const key = Buffer.from(keyDocument(1), 'base64');
 const open = (more = {}) => new MongoCrypt({ kmsProviders: serialize({ local: { key: new Binary(localKey) } }), errorWrapper, ...more });
-const encrypt = (crypt) => crypt.makeExplicitEncryptionContext(
-  serialize({ v: 'x' }), { keyId: Buffer.alloc(16, 1), algorithm: DETERMINISTIC, expressionMode: false },
-);
+const encrypt = (crypt) =>
+  crypt.makeExplicitEncryptionContext(serialize({ v: 'x' }), { keyId: Buffer.alloc(16, 1), algorithm: DETERMINISTIC, expressionMode: false });
 
 /** A clock that stands where it is put. */
 function clock(context) {
@@ -108,9 +107,13 @@ test('descriptions of collections are kept for a minute, whatever keyExpirationM
 
 describe('tokens', () => {
   const kmsProviders = serialize({
-    azure: { tenantId: 't', clientId: 'c', clientSecret: 's' }, 'azure:b': {
-      tenantId: 't', clientId: 'c', clientSecret: 's',
-    }, 'azure:c': { tenantId: 't', clientId: 'c', clientSecret: 's', identityPlatformEndpoint: 'login.test:444' },
+    azure: { tenantId: 't', clientId: 'c', clientSecret: 's' },
+    'azure:b': {
+      tenantId: 't',
+      clientId: 'c',
+      clientSecret: 's',
+    },
+    'azure:c': { tenantId: 't', clientId: 'c', clientSecret: 's', identityPlatformEndpoint: 'login.test:444' },
   });
   const vault = (provider, host = 'a.vault.azure.net') => serialize({ provider, keyVaultEndpoint: host, keyName: 'k' });
   const asksForToken = (crypt, masterKey) => crypt.makeDataKeyContext(masterKey, {}).nextKMSRequest().message.includes('grant_type');

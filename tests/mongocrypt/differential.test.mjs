@@ -36,7 +36,9 @@ const world = {
 };
 
 let reference;
-before(async () => { reference = new Reference(await testPython()); });
+before(async () => {
+  reference = new Reference(await testPython());
+});
 after(() => reference.stop());
 
 async function compared(script) {

@@ -32,7 +32,9 @@ after(async () => {
 
 const encryption = (kmsProviders, more = {}) => {
   const tlsOptions = Object.fromEntries(
-    Object.keys(kmsProviders).filter((name) => name.startsWith('aws')).map((name) => [name, { tlsCAFile: front.certificateFile }]),
+    Object.keys(kmsProviders)
+      .filter((name) => name.startsWith('aws'))
+      .map((name) => [name, { tlsCAFile: front.certificateFile }]),
   );
   return new ClientEncryption(client, { keyVaultNamespace, kmsProviders, tlsOptions, ...more });
 };
@@ -72,7 +74,12 @@ test('rewraps from a local key to the KMS and back', async () => {
 
 test('asks for credentials when they are needed', async () => {
   const asked = [];
-  const credentialProviders = { aws: async () => { asked.push('aws'); return credentials; } };
+  const credentialProviders = {
+    aws: async () => {
+      asked.push('aws');
+      return credentials;
+    },
+  };
   const onDemand = () => encryption({ aws: {} }, { credentialProviders });
   const id = await onDemand().createDataKey('aws', { masterKey });
   const one = onDemand();
@@ -85,9 +92,9 @@ test('decrypts what a client reads', async () => {
   const id = await encryption({ aws: credentials }).createDataKey('aws', { masterKey });
   const value = await encryption({ aws: credentials }).encrypt({ nested: [1] }, { algorithm: RANDOM, keyId: id });
   const tlsOptions = { aws: { tlsCAFile: front.certificateFile } };
-  const automatic = new MongoClient(
-    mongodbUri, { autoEncryption: { keyVaultNamespace, kmsProviders: { aws: credentials }, tlsOptions, bypassAutoEncryption: true } },
-  );
+  const automatic = new MongoClient(mongodbUri, {
+    autoEncryption: { keyVaultNamespace, kmsProviders: { aws: credentials }, tlsOptions, bypassAutoEncryption: true },
+  });
   const people = automatic.db(database).collection('people');
   await people.insertOne({ _id: 1, value });
   assert.deepEqual(await people.findOne({ _id: 1 }), { _id: 1, value: { nested: [1] } });
@@ -105,11 +112,14 @@ test('says what the KMS said', async () => {
   // What may pass is asked for again, up to three times.
   front.intercept = answer(429, 'slow down');
   const before = front.connections;
-  await assert.rejects(
-    create(), { message: 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=429. Response body=\nslow down' },
-  );
+  await assert.rejects(create(), {
+    message: 'KMS request failed after maximum of 3 retries: Error in KMS response. HTTP status=429. Response body=\nslow down',
+  });
   assert.equal(front.connections, before + 4);
-  front.intercept = (socket) => { socket.destroy(); return true; };
+  front.intercept = (socket) => {
+    socket.destroy();
+    return true;
+  };
   await assert.rejects(create(), { message: /^KMS request (closed|failed)$/ });
   front.intercept = undefined;
   await create();

@@ -41,8 +41,8 @@ const commands = {
   createIndex: (people) => people.createIndex({ ssn: 1 }, { partialFilterExpression: { ssn: canary } }),
 };
 const REFUSED = new RegExp(
-  '^collection queryable_\\w+\\.\\w+ uses Queryable Encryption \\(encryptedFields\\), which is not supported: '
-    + 'commands on it are refused rather than sent unencrypted$',
+  '^collection queryable_\\w+\\.\\w+ uses Queryable Encryption \\(encryptedFields\\), which is not supported: ' +
+    'commands on it are refused rather than sent unencrypted$',
 );
 const isRefused = ({ name, message }) => ['MongoCryptError', 'MongoBulkWriteError'].includes(name) && REFUSED.test(message);
 
@@ -78,28 +78,41 @@ test('no collection of the kind is made through a client that encrypts', async (
   await withDatabase({ bypassQueryAnalysis: true }, async (db, encrypting) => {
     await assert.rejects(db.createCollection('made', { encryptedFields }), isRefused);
     const encryption = encryptionOf(encrypting);
-    const asked = encryption.createEncryptedCollection(
-      db, 'made', { provider: 'local', createCollectionOptions: { encryptedFields: { fields: [{ path: 'ssn', bsonType: 'string', keyId: null }] } } },
-    );
+    const asked = encryption.createEncryptedCollection(db, 'made', {
+      provider: 'local',
+      createCollectionOptions: { encryptedFields: { fields: [{ path: 'ssn', bsonType: 'string', keyId: null }] } },
+    });
     await assert.rejects(asked, ({ name, cause }) => name === 'MongoCryptCreateEncryptedCollectionError' && isRefused(cause));
   });
-  const created = requests.filter(isCommand).map(readDocument).filter(({ create }) => create === 'made');
+  const created = requests
+    .filter(isCommand)
+    .map(readDocument)
+    .filter(({ create }) => create === 'made');
   assert.deepEqual(created, []);
 });
 
 test('values of the kind are refused where they are read, with a name for programs', async () => {
-  await client.db(database).collection('others').insertMany([
-    { _id: 1, ssn: new Binary(Buffer.alloc(90, 14), 6) }, { _id: 2, sent: new Binary(Buffer.alloc(90, 12), 6) },
-  ]);
+  await client
+    .db(database)
+    .collection('others')
+    .insertMany([
+      { _id: 1, ssn: new Binary(Buffer.alloc(90, 14), 6) },
+      { _id: 2, sent: new Binary(Buffer.alloc(90, 12), 6) },
+    ]);
   await withDatabase({ bypassAutoEncryption: true }, async (db, encrypting) => {
-    await assert.rejects(db.collection('others').findOne({ _id: 1 }), ({ name, message, cause }) =>
-      name === 'MongoCryptError' && cause.code === 'PAYLOAD_IS_QUERYABLE'
-        && message === 'unsupported FLE blob subtype: 14, of Queryable Encryption, which is not supported');
+    await assert.rejects(
+      db.collection('others').findOne({ _id: 1 }),
+      ({ name, message, cause }) =>
+        name === 'MongoCryptError' &&
+        cause.code === 'PAYLOAD_IS_QUERYABLE' &&
+        message === 'unsupported FLE blob subtype: 14, of Queryable Encryption, which is not supported',
+    );
     assert.equal((await db.collection('others').findOne({ _id: 2 })).sent.buffer[0], 12);
     const encryption = encryptionOf(encrypting);
     const keyId = await encryption.createDataKey('local');
     for (const options of [
-      { algorithm: 'Indexed', contentionFactor: 0 }, { algorithm: 'Unindexed' },
+      { algorithm: 'Indexed', contentionFactor: 0 },
+      { algorithm: 'Unindexed' },
       { algorithm: 'Range', contentionFactor: 0, rangeOptions: { sparsity: 1 } },
     ]) {
       await assert.rejects(encryption.encrypt('x', { keyId, ...options }), ({ cause }) => cause.code === 'ALGORITHM_QUERYABLE');

@@ -33,7 +33,9 @@ const { client, database, encryptionOf, kmsProviders, withClient } = await encry
   },
 });
 let keyId;
-before(async () => { keyId = await encryptionOf(client).createDataKey('local'); });
+before(async () => {
+  keyId = await encryptionOf(client).createDataKey('local');
+});
 
 /** Runs `work` with a collection, an analyser and a plaintext of its own. */
 async function scene(work) {
@@ -69,36 +71,46 @@ async function everyCommandFails({ canary, leaks, stored, withPeople }, expected
   assert.deepEqual(await stored(), []);
 }
 
-test('the witness sees plaintext where there is no encryption, and none where there is', () => scene(async ({ canary, leaks, stored, withPeople }) => {
-  await withPeople({}, async (people) => { for (const command of Object.values(commands)) await command(people, canary); });
-  assert.equal(leaks(), 0);
-  const found = await stored();
-  assert.ok(found.some(({ ssn }) => ssn?.sub_type === 6));
-  await withPeople({ bypassAutoEncryption: true }, (people) => people.insertOne({ ssn: canary }));
-  assert.equal(leaks(), 1);
-}));
+test('the witness sees plaintext where there is no encryption, and none where there is', () =>
+  scene(async ({ canary, leaks, stored, withPeople }) => {
+    await withPeople({}, async (people) => {
+      for (const command of Object.values(commands)) await command(people, canary);
+    });
+    assert.equal(leaks(), 0);
+    const found = await stored();
+    assert.ok(found.some(({ ssn }) => ssn?.sub_type === 6));
+    await withPeople({ bypassAutoEncryption: true }, (people) => people.insertOne({ ssn: canary }));
+    assert.equal(leaks(), 1);
+  }));
 
 describe('nothing is sent unencrypted when mongocryptd', { concurrency: true }, () => {
   const GONE = /closed|cleared|interrupted|Topology|ECONNREFUSED|ECONNRESET/;
 
-  test('cannot be reached', () => scene(async (one) => {
-    const closed = createServer();
-    await listening(closed);
-    const { port } = closed.address();
-    await new Promise((resolve) => { closed.close(resolve); });
-    const extraOptions = { mongocryptdURI: `mongodb://127.0.0.1:${port}/?directConnection=true`, mongocryptdBypassSpawn: true };
-    await everyCommandFails(one, /^Unable to connect to `mongocryptd`|^Topology is closed$/, { extraOptions });
-  }));
+  test('cannot be reached', () =>
+    scene(async (one) => {
+      const closed = createServer();
+      await listening(closed);
+      const { port } = closed.address();
+      await new Promise((resolve) => {
+        closed.close(resolve);
+      });
+      const extraOptions = { mongocryptdURI: `mongodb://127.0.0.1:${port}/?directConnection=true`, mongocryptdBypassSpawn: true };
+      await everyCommandFails(one, /^Unable to connect to `mongocryptd`|^Topology is closed$/, { extraOptions });
+    }));
 
-  test('goes away after the first command', () => scene(async ({ analyser, canary, leaks, stored, withPeople }) => {
-    await withPeople({}, async (people) => {
-      await people.insertOne({ _id: 1, ssn: canary });
-      await analyser.stop();
-      for (const message of messagesOf(await endsOf(people, canary))) assert.match(message, GONE);
-    });
-    assert.equal(leaks(), 0);
-    assert.deepEqual((await stored()).map(({ _id, ssn }) => [_id, ssn.sub_type]), [[1, 6]]);
-  }));
+  test('goes away after the first command', () =>
+    scene(async ({ analyser, canary, leaks, stored, withPeople }) => {
+      await withPeople({}, async (people) => {
+        await people.insertOne({ _id: 1, ssn: canary });
+        await analyser.stop();
+        for (const message of messagesOf(await endsOf(people, canary))) assert.match(message, GONE);
+      });
+      assert.equal(leaks(), 0);
+      assert.deepEqual(
+        (await stored()).map(({ _id, ssn }) => [_id, ssn.sub_type]),
+        [[1, 6]],
+      );
+    }));
 
   const marked = (change) => (command) => {
     const reply = analyse(command);
@@ -107,11 +119,19 @@ describe('nothing is sent unencrypted when mongocryptd', { concurrency: true }, 
   const requiring = { schemaRequiresEncryption: true, hasEncryptionPlaceholders: true, ok: 1 };
   const faults = {
     'answers an error': [() => ({ ok: 0, errmsg: 'no analysis today', code: new Int32(2) }), /^no analysis today$/],
-    'closes the connection': [(_command, socket) => { socket.destroy(); }, GONE],
-    'dies in the middle of its answer': [(command, socket, message) => {
-      const reply = replyTo(message, { ...analyse(command), ok: 1 });
-      socket.end(reply.subarray(0, reply.length - 9));
-    }, GONE],
+    'closes the connection': [
+      (_command, socket) => {
+        socket.destroy();
+      },
+      GONE,
+    ],
+    'dies in the middle of its answer': [
+      (command, socket, message) => {
+        const reply = replyTo(message, { ...analyse(command), ok: 1 });
+        socket.end(reply.subarray(0, reply.length - 9));
+      },
+      GONE,
+    ],
     'does not answer': [() => {}, /timed out|cleared|interrupted/],
     'answers without a result': [() => requiring, /^malformed marking, no 'result'$/],
     'answers a result that is no document': [() => ({ ...requiring, result: new Int32(5) }), /^malformed marking, 'result' must be a document$/],
@@ -120,7 +140,8 @@ describe('nothing is sent unencrypted when mongocryptd', { concurrency: true }, 
     'names an algorithm that there is not': [marked((marking) => ({ ...marking, a: new Int32(7) })), /^invalid algorithm value: 7$/],
     'marks no value': [marked(({ v: _v, ...rest }) => rest), /^no 'v' specified$/],
     'marks another value': [
-      marked((marking) => ({ ...marking, v: 1.5 })), /^the command was not sent: the query analyser returned another command than it was asked about/,
+      marked((marking) => ({ ...marking, v: 1.5 })),
+      /^the command was not sent: the query analyser returned another command than it was asked about/,
     ],
     'says that nothing is encrypted': [
       () => ({ hasEncryptionPlaceholders: false, schemaRequiresEncryption: false, ok: 1 }),
@@ -129,35 +150,34 @@ describe('nothing is sent unencrypted when mongocryptd', { concurrency: true }, 
     'says more in a marking than is known': [marked((marking) => ({ ...marking, x: 1 })), /^unrecognized field 'x'$/],
   };
   for (const [fault, [behave, expected]] of Object.entries(faults)) {
-    test(fault, () => scene(async (one) => {
-      one.analyser.behave = behave;
-      await everyCommandFails(one, expected);
-    }));
+    test(fault, () =>
+      scene(async (one) => {
+        one.analyser.behave = behave;
+        await everyCommandFails(one, expected);
+      }),
+    );
   }
 });
 
 describe('nothing is sent unencrypted when the key', () => {
-  test(
-    'does not open under the master key',
-    () => scene((one) => everyCommandFails(one, /^HMAC validation failure$/, { kmsProviders: { local: { key: randomBytes(96) } } })),
-  );
+  test('does not open under the master key', () =>
+    scene((one) => everyCommandFails(one, /^HMAC validation failure$/, { kmsProviders: { local: { key: randomBytes(96) } } })));
 
-  test(
-    'is under a master key that is not configured',
-    () => scene((one) => everyCommandFails(one, /^KMS provider `local` is not configured$/, { kmsProviders: { 'local:other': kmsProviders.local } })),
-  );
+  test('is under a master key that is not configured', () =>
+    scene((one) => everyCommandFails(one, /^KMS provider `local` is not configured$/, { kmsProviders: { 'local:other': kmsProviders.local } })));
 
-  test(
-    'is in another vault',
-    () => scene((one) => everyCommandFails(one, /^not all keys requested were satisfied/, { keyVaultNamespace: `${database}.others` })),
-  );
+  test('is in another vault', () =>
+    scene((one) => everyCommandFails(one, /^not all keys requested were satisfied/, { keyVaultNamespace: `${database}.others` })));
 });
 
 describe('nothing is sent unencrypted when the server breaks off', () => {
-  const cutAt = (of, more) => scene(async (one) => {
-    cuts = of;
-    await everyCommandFails(one, /closed|cleared|interrupted/, more).finally(() => { cuts = () => false; });
-  });
+  const cutAt = (of, more) =>
+    scene(async (one) => {
+      cuts = of;
+      await everyCommandFails(one, /closed|cleared|interrupted/, more).finally(() => {
+        cuts = () => false;
+      });
+    });
 
   test('the list of collections', () => cutAt((command) => 'listCollections' in command, { schemaMap: undefined }));
 

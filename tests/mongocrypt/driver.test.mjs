@@ -17,7 +17,9 @@ const keyVaultNamespace = `${database}.keys`;
 const kmsProviders = { local: { key: randomBytes(96) }, 'local:other': { key: randomBytes(96) } };
 
 let client;
-before(async () => { client = await new MongoClient(uri).connect(); });
+before(async () => {
+  client = await new MongoClient(uri).connect();
+});
 after(async () => {
   await client.db(database).dropDatabase();
   await client.close();
@@ -81,11 +83,17 @@ describe('ClientEncryption', () => {
 
   test('keeps keys for as long as keyExpirationMS says', async () => {
     const id = await encryption().createDataKey('local');
-    for (const [keyExpirationMS, isKept] of [[1, false], [60_000, true], [0, true]]) {
+    for (const [keyExpirationMS, isKept] of [
+      [1, false],
+      [60_000, true],
+      [0, true],
+    ]) {
       const one = encryption({ keyExpirationMS });
       const value = await one.encrypt('x', { algorithm: RANDOM, keyId: id });
       await vault().updateOne({ _id: id }, { $set: { hidden: 1 } });
-      await new Promise((resolve) => { setTimeout(resolve, 5); });
+      await new Promise((resolve) => {
+        setTimeout(resolve, 5);
+      });
       // An unknown field makes the key document unusable: only the cache can help.
       const decrypted = await one.decrypt(value).catch((error) => error.message);
       await vault().updateOne({ _id: id }, { $unset: { hidden: 1 } });
@@ -97,14 +105,16 @@ describe('ClientEncryption', () => {
     const id = await encryption().createDataKey('local');
     const isQueryable = ({ name, cause }) => name === 'MongoCryptError' && cause.code === 'ALGORITHM_QUERYABLE';
     const refused = { name: 'MongoCryptError', message: 'BSON type invalid for deterministic encryption' };
-    const error = await encryption().encrypt(1.5, { algorithm: DETERMINISTIC, keyId: id }).catch((one) => one);
+    const error = await encryption()
+      .encrypt(1.5, { algorithm: DETERMINISTIC, keyId: id })
+      .catch((one) => one);
     assert.deepEqual({ name: error.name, message: error.message }, refused);
     assert.equal(error.cause.code, 'VALUE_TYPE_NOT_DETERMINISTIC');
     await assert.rejects(encryption().encrypt(1, { algorithm: 'Indexed', keyId: id }), isQueryable);
     await assert.rejects(encryption().encryptExpression({ a: 1 }, { algorithm: RANDOM, keyId: id }), isQueryable);
-    await assert.rejects(
-      encryption().createDataKey('aws', { masterKey: { region: 'r', key: 'k' } }), { message: /^requested kms provider required by datakey/ },
-    );
+    await assert.rejects(encryption().createDataKey('aws', { masterKey: { region: 'r', key: 'k' } }), {
+      message: /^requested kms provider required by datakey/,
+    });
     await assert.rejects(encryption().encrypt(1, { algorithm: RANDOM, keyAltName: 'nobody' }), { message: /^not all keys requested were satisfied/ });
     assert.throws(() => new ClientEncryption(client, { keyVaultNamespace, kmsProviders: {} }), TypeError);
   });
@@ -151,14 +161,14 @@ describe('MongoClient with automatic decryption', () => {
   test('asks for automatic encryption get one clear error while there is no analyser', async () => {
     const away = { mongocryptdBypassSpawn: true, mongocryptdURI: 'mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100' };
     await withClient(options({ bypassAutoEncryption: false, extraOptions: away }), (people) =>
-      assert.rejects(people.insertOne({ ssn: 'x' }), { message: /mongocryptd/ }));
-    assert.throws(
-      () => new MongoClient(uri, options({ bypassAutoEncryption: false, extraOptions: { cryptSharedLibRequired: true } })),
-      { message: /no crypt_shared library loaded/ },
+      assert.rejects(people.insertOne({ ssn: 'x' }), { message: /mongocryptd/ }),
     );
-    assert.throws(
-      () => new MongoClient(uri, options({ bypassAutoEncryption: false, extraOptions: { cryptSharedLibPath: 'mongo_crypt_v1.so' } })),
-      { name: 'TypeError', message: /loads no native library/ },
-    );
+    assert.throws(() => new MongoClient(uri, options({ bypassAutoEncryption: false, extraOptions: { cryptSharedLibRequired: true } })), {
+      message: /no crypt_shared library loaded/,
+    });
+    assert.throws(() => new MongoClient(uri, options({ bypassAutoEncryption: false, extraOptions: { cryptSharedLibPath: 'mongo_crypt_v1.so' } })), {
+      name: 'TypeError',
+      message: /loads no native library/,
+    });
   });
 });

@@ -44,5 +44,7 @@ export async function encryptingPlace(name, { onRequest } = {}) {
 }
 
 /** A schema whose field `ssn` is encrypted under a key, such that it can be searched for. */
-export const schemaOf = (keyId) =>
-  ({ bsonType: 'object', properties: { ssn: { encrypt: { keyId: [keyId], bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' } } } });
+export const schemaOf = (keyId) => ({
+  bsonType: 'object',
+  properties: { ssn: { encrypt: { keyId: [keyId], bsonType: 'string', algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' } } },
+});

@@ -28,7 +28,10 @@ const masterKeys = [
   { provider: 'azure', keyVaultEndpoint: 'v.vault.azure.net', keyName: 'k' },
   { provider: 'azure:given', keyVaultEndpoint: 'v.vault.azure.net', keyName: 'k' },
   { provider: 'gcp', projectId: 'p', location: 'l', keyRing: 'r', keyName: 'k' },
-  { provider: 'kmip' }, { provider: 'kmip', keyId: 'id' }, { provider: 'kmip', delegated: true }, { provider: 'kmip', keyId: 'id', delegated: true },
+  { provider: 'kmip' },
+  { provider: 'kmip', keyId: 'id' },
+  { provider: 'kmip', delegated: true },
+  { provider: 'kmip', keyId: 'id', delegated: true },
 ];
 const material = materialOf(1);
 const wrapped = Buffer.alloc(160, 7);
@@ -53,36 +56,86 @@ function likely(random, request) {
   const isWrapping = /TrentService\.Encrypt|\/wrapkey|:encrypt/.test(request.message.toString());
   const value = pick([isWrapping ? wrapped : material, wrapped, Buffer.alloc(95, 2), Buffer.alloc(0)]);
   const members = {
-    Plaintext: value.toString('base64'), CiphertextBlob: value.toString('base64'), plaintext: value.toString('base64'),
-    ciphertext: value.toString('base64'), value: value.toString('base64url'),
+    Plaintext: value.toString('base64'),
+    CiphertextBlob: value.toString('base64'),
+    plaintext: value.toString('base64'),
+    ciphertext: value.toString('base64'),
+    value: value.toString('base64url'),
   };
   return pick([json, json, (of) => chunked(JSON.stringify(of))])(members);
 }
 
 const heads = [
-  'Content-Length: -1\r\n', 'Content-Length: +5\r\n', 'Content-Length: 99999999999999999999\r\n', 'Content-Length: 4294967296\r\n',
-  'Content-Length: 16777217\r\n', 'Content-Length: 16777216\r\n', 'Content-Length: 5\r\nContent-Length: 6\r\n', 'Content-Length: 0x10\r\n',
-  'Content-Length:\r\n', 'Transfer-Encoding: gzip\r\n', 'Transfer-Encoding: chunked\r\nContent-Length: 3\r\n', 'no colon\r\n', ': x\r\n',
-  `X: ${'y'.repeat(70_000)}\r\n`, 'X: y\r\n'.repeat(
-    12_000,
-  ), 'A\0: \0\r\n', '',
+  'Content-Length: -1\r\n',
+  'Content-Length: +5\r\n',
+  'Content-Length: 99999999999999999999\r\n',
+  'Content-Length: 4294967296\r\n',
+  'Content-Length: 16777217\r\n',
+  'Content-Length: 16777216\r\n',
+  'Content-Length: 5\r\nContent-Length: 6\r\n',
+  'Content-Length: 0x10\r\n',
+  'Content-Length:\r\n',
+  'Transfer-Encoding: gzip\r\n',
+  'Transfer-Encoding: chunked\r\nContent-Length: 3\r\n',
+  'no colon\r\n',
+  ': x\r\n',
+  `X: ${'y'.repeat(70_000)}\r\n`,
+  'X: y\r\n'.repeat(12_000),
+  'A\0: \0\r\n',
+  '',
 ];
 const chunks = [
-  'ffffffffffffffff\r\n', 'ffffffff\r\n', '1000001\r\nx', '-1\r\n', '+1\r\nx\r\n', '0x1\r\nx\r\n', '\r\n', '1\r\nxx', '1\r\nx\r\n'.repeat(3000),
-  '0\r\nTrailer: x\r\n\r\n', `1;${'x'.repeat(5000)}\r\n`, '0\r\n\r\nmore',
+  'ffffffffffffffff\r\n',
+  'ffffffff\r\n',
+  '1000001\r\nx',
+  '-1\r\n',
+  '+1\r\nx\r\n',
+  '0x1\r\nx\r\n',
+  '\r\n',
+  '1\r\nxx',
+  '1\r\nx\r\n'.repeat(3000),
+  '0\r\nTrailer: x\r\n\r\n',
+  `1;${'x'.repeat(5000)}\r\n`,
+  '0\r\n\r\nmore',
 ];
 const bodies = [
-  '', '{', '{}', '[]', 'null', '"', '{"Plaintext":', '{"Plaintext":"AA==","Plaintext":1}', '{"value":"\\ud800"}', '[['.repeat(
-    20_000,
-  ), `${'{"a":'.repeat(40)}1${'}'.repeat(40)}`, '{"access_token":"a\\r\\nb","expires_in":9}', '{"access_token":"","expires_in":9}',
-  '{"access_token":{},"expires_in":9}', '{"access_token":"x","expires_in":9223372036854775807}',
-  '{"access_token":"x","expires_in":-9223372036854775808}', '{"__type":"ThrottlingException"}', '\0'.repeat(
-    50,
-  ), '\uFEFF{}', `{"value":"${'='.repeat(100)}"}`, '{"plaintext":"%%"}', '{"CiphertextBlob":"QQ="}',
+  '',
+  '{',
+  '{}',
+  '[]',
+  'null',
+  '"',
+  '{"Plaintext":',
+  '{"Plaintext":"AA==","Plaintext":1}',
+  '{"value":"\\ud800"}',
+  '[['.repeat(20_000),
+  `${'{"a":'.repeat(40)}1${'}'.repeat(40)}`,
+  '{"access_token":"a\\r\\nb","expires_in":9}',
+  '{"access_token":"","expires_in":9}',
+  '{"access_token":{},"expires_in":9}',
+  '{"access_token":"x","expires_in":9223372036854775807}',
+  '{"access_token":"x","expires_in":-9223372036854775808}',
+  '{"__type":"ThrottlingException"}',
+  '\0'.repeat(50),
+  '\uFEFF{}',
+  `{"value":"${'='.repeat(100)}"}`,
+  '{"plaintext":"%%"}',
+  '{"CiphertextBlob":"QQ="}',
 ];
 const lines = [
-  'HTTP/1.0 200 OK', 'HTTP/1.1 100 Continue', 'HTTP/1.1 204 x', 'HTTP/1.1 301 x', 'HTTP/1.1 99999 x', 'HTTP/1.1 -1 x', 'HTTP/1.1  200', 'HTTP/2 200',
-  'http/1.1 200 OK', 'HTTP/1.1 000 x', '', 'SSH-2.0-x', 'HTTP/1.1 200',
+  'HTTP/1.0 200 OK',
+  'HTTP/1.1 100 Continue',
+  'HTTP/1.1 204 x',
+  'HTTP/1.1 301 x',
+  'HTTP/1.1 99999 x',
+  'HTTP/1.1 -1 x',
+  'HTTP/1.1  200',
+  'HTTP/2 200',
+  'http/1.1 200 OK',
+  'HTTP/1.1 000 x',
+  '',
+  'SSH-2.0-x',
+  'HTTP/1.1 200',
 ];
 const statuses = [200, 400, 401, 403, 404, 408, 429, 500, 502, 503, 504, 509, 599, 999];
 const lengths = [0, 1, 7, 8, 96, 0xff, 0xffff, 0xffffff, 0x1000000, 0x1000001, 0x7fffffff, 0x80000000, 0xfffffff0, 0xffffffff];
@@ -100,7 +153,13 @@ function answerTo(random, request, goodwill) {
       lying.writeUInt32BE(pick(lengths), pick([4, 12, 20, 36, 44, 60, 76].filter((at) => at + 4 <= lying.length)));
     const deep = Array.from({ length: 300 }).reduce((inner) => structure(pick([0x42007b, 0x42000f, 0x42007c]), inner), Buffer.alloc(0));
     return pick([
-      lying, lying, lying, deep, kmip(), kmip(bytes(0x420094, material)), structure(0x420078),
+      lying,
+      lying,
+      lying,
+      deep,
+      kmip(),
+      kmip(bytes(0x420094, material)),
+      structure(0x420078),
       structure(0x42007b, structure(0x42000f, number(0x42007f, TYPE.enumeration, pick(lengths)), text(0x42007d, 'x'.repeat(5000)))),
     ]);
   }
@@ -128,9 +187,10 @@ function begin(random, crypt) {
   const kind = random();
   if (kind < 0.5) return crypt.makeDataKeyContext(serialize(masterKey), {});
   const documents = [masterKey, other].map((key, index) => Buffer.from(keyDocument(index + 1, { keyMaterial: new Binary(wrapped), masterKey: key }), 'base64'));
-  const context = kind < 0.75
-    ? crypt.makeDecryptionContext(serialize({ a: encrypted(1), b: encrypted(2) }))
-    : crypt.makeRewrapManyDataKeyContext(serialize({}), serialize(other));
+  const context =
+    kind < 0.75
+      ? crypt.makeDecryptionContext(serialize({ a: encrypted(1), b: encrypted(2) }))
+      : crypt.makeRewrapManyDataKeyContext(serialize({}), serialize(other));
   for (const document of documents) context.addMongoOperationResponse(document);
   context.finishMongoOperation();
   return context;
@@ -140,7 +200,7 @@ function begin(random, crypt) {
 function feed(random, request, answer) {
   const isCareless = random() < 0.1;
   const piece = random() < 0.5 ? Infinity : 1 + Math.floor(random() * 700);
-  for (let rest = answer; rest.length > 0 && (request.bytesNeeded > 0 || isCareless);) {
+  for (let rest = answer; rest.length > 0 && (request.bytesNeeded > 0 || isCareless); ) {
     const needed = request.bytesNeeded;
     assert.ok(Number.isInteger(needed) && needed >= 0 && needed <= MAX_NEEDED, `bytesNeeded ${needed}`);
     const taken = Math.max(1, Math.min(piece, isCareless ? 2000 : needed, rest.length));
@@ -154,7 +214,10 @@ function feed(random, request, answer) {
 }
 
 const credentials = [
-  secrets.accessKey, secrets.session, secrets.client, secrets.given,
+  secrets.accessKey,
+  secrets.session,
+  secrets.client,
+  secrets.given,
   privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64').slice(60, 100),
 ];
 const answered = [secrets.token, material.toString('base64')];
@@ -168,9 +231,11 @@ function checkStatus({ type, code, message }) {
 }
 
 function checkWorks(crypt) {
-  const value = crypt.makeExplicitEncryptionContext(
-    serialize({ v: 'still' }), { keyId: keyId(9).buffer, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', expressionMode: false },
-  );
+  const value = crypt.makeExplicitEncryptionContext(serialize({ v: 'still' }), {
+    keyId: keyId(9).buffer,
+    algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random',
+    expressionMode: false,
+  });
   if (value.state === 3) {
     value.addMongoOperationResponse(local);
     value.finishMongoOperation();
@@ -224,7 +289,9 @@ export async function runHostileAnswers({ cases, seed, note = () => {} }) {
     if (at % 50 === 0) {
       crypt = new MongoCrypt({ kmsProviders, errorWrapper: (error) => error });
       // What was dropped is freed between turns of the event loop.
-      await new Promise((resolve) => { setImmediate(resolve); });
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
     }
     try {
       const state = runCase(fractions(seed + at), crypt);

@@ -9,7 +9,11 @@ const MIB = 1024 * 1024;
 const now = 1_700_000_000_000;
 const head = (lines) => Buffer.from(`HTTP/1.1 200 X\r\n${lines}\r\n`);
 const endless = (unit) => ({ unit: Buffer.from(unit.repeat(Math.ceil(4096 / unit.length))) });
-const announced = (length) => { const bytes = Buffer.from('42007b0100000000', 'hex'); bytes.writeUInt32BE(length, 4); return bytes; };
+const announced = (length) => {
+  const bytes = Buffer.from('42007b0100000000', 'hex');
+  bytes.writeUInt32BE(length, 4);
+  return bytes;
+};
 
 // `growth`: most the instance may grow by, in MiB. `message`: how it ends; absent where it waits for more.
 const aws = { provider: 'aws', region: 'r', key: 'k' };
@@ -21,26 +25,36 @@ const cases = {
   'a header without end': { growth: 1, parts: [head('').subarray(0, -2), Buffer.from('X: '), endless('y')], message: tooLarge(200) },
   'much that is announced': { growth: 1, parts: [head(`Content-Length: ${16 * MIB}\r\n`), Buffer.from('{')] },
   'more than may be announced': {
-    growth: 1, parts: [head(`Content-Length: ${16 * MIB + 1}\r\n`)],
+    growth: 1,
+    parts: [head(`Content-Length: ${16 * MIB + 1}\r\n`)],
     message: "KMS response parser error with status 200, error: 'Could not parse Content-Length header.'",
   },
   'a chunk that is announced': { growth: 1, parts: [head('Transfer-Encoding: chunked\r\n'), Buffer.from('1000000\r\nx')] },
   'a chunk line without end': {
-    growth: 1, parts: [head('Transfer-Encoding: chunked\r\n'), endless('0')],
+    growth: 1,
+    parts: [head('Transfer-Encoding: chunked\r\n'), endless('0')],
     message: "KMS response parser error with status 200, error: 'Failed to parse hex chunk length.'",
   },
   'tiny chunks without end': { growth: 40, parts: [head('Transfer-Encoding: chunked\r\n'), endless('1\r\nx\r\n')], message: tooLarge(200) },
   'chunks without end': { growth: 64, parts: [head('Transfer-Encoding: chunked\r\n'), endless(`1000\r\n${'x'.repeat(4096)}\r\n`)], message: tooLarge(200) },
   'a body as long as may be': { growth: 64, parts: [head(`Content-Length: ${16 * MIB}\r\n`), endless('[')], message: /nested deeper than 32 levels/ },
   'a text as long as may be': {
-    growth: 96, parts: [head(`Content-Length: ${16 * MIB}\r\n`), Buffer.from('{"CiphertextBlob":"'), endless('QUFB')], message: /Incomplete JSON/,
+    growth: 96,
+    parts: [head(`Content-Length: ${16 * MIB}\r\n`), Buffer.from('{"CiphertextBlob":"'), endless('QUFB')],
+    message: /Incomplete JSON/,
   },
   'KMIP: much that is announced': { growth: 1, masterKey: kmip, parts: [announced(16 * MIB), Buffer.alloc(100)] },
   'KMIP: more than may be announced': {
-    growth: 1, masterKey: kmip, parts: [announced(16 * MIB + 1)], message: "KMS response parser error with error: 'KMS KMIP response too large'",
+    growth: 1,
+    masterKey: kmip,
+    parts: [announced(16 * MIB + 1)],
+    message: "KMS response parser error with error: 'KMS KMIP response too large'",
   },
   'KMIP: all that can be announced': {
-    growth: 1, masterKey: kmip, parts: [announced(0xffffffff)], message: "KMS response parser error with error: 'KMS KMIP response too large'",
+    growth: 1,
+    masterKey: kmip,
+    parts: [announced(0xffffffff)],
+    message: "KMS response parser error with error: 'KMS KMIP response too large'",
   },
   'KMIP: as much as may be': { growth: 64, masterKey: kmip, parts: [announced(16 * MIB), endless('\0')], message: /unable to find tag/ },
 };
@@ -51,7 +65,11 @@ describe('the memory of the instance', { timeout: 120_000 }, () => {
   before(async () => {
     boundary = await openBoundary();
     crypt = boundary.newMongoCrypt(
-      serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' }, kmip: { endpoint: 'k' } }), undefined, undefined, false, 60_000,
+      serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' }, kmip: { endpoint: 'k' } }),
+      undefined,
+      undefined,
+      false,
+      60_000,
     );
   });
   const size = () => boundary.memory.buffer.byteLength / MIB;
@@ -96,10 +114,7 @@ describe('the memory of the instance', { timeout: 120_000 }, () => {
   test('is given back by contexts that failed, though the host keeps them', () => {
     const local = boundary.newMongoCrypt(serialize({ local: { key: Buffer.alloc(96) } }), undefined, undefined, false, 60_000);
     const reply = serialize({ a: encrypted(1), text: Buffer.alloc(8 * MIB) });
-    const makers = [
-      () => local.decrypt(reply, now),
-      () => local.encrypt('db', serialize({ insert: 'c', documents: [{ text: Buffer.alloc(8 * MIB) }] }), now),
-    ];
+    const makers = [() => local.decrypt(reply, now), () => local.encrypt('db', serialize({ insert: 'c', documents: [{ text: Buffer.alloc(8 * MIB) }] }), now)];
     for (const make of makers) {
       const first = make();
       first.finalize(now);

@@ -37,7 +37,18 @@ function loadAgain() {
 /** As Jest loads a module: a function of the sandbox's realm, which has its own Uint8Array and its own Error. */
 function loadInRealm() {
   const sandbox = createContext({
-    Buffer, console, process, setTimeout, clearTimeout, TextEncoder, TextDecoder, WebAssembly, crypto, performance, queueMicrotask, URL,
+    Buffer,
+    console,
+    process,
+    setTimeout,
+    clearTimeout,
+    TextEncoder,
+    TextDecoder,
+    WebAssembly,
+    crypto,
+    performance,
+    queueMicrotask,
+    URL,
     FinalizationRegistry,
   });
   const module = { exports: {} };
@@ -94,11 +105,17 @@ test('threads have an instance each, and bytes of shared memory do', async () =>
   `;
   const shared = new SharedArrayBuffer(stored.length);
   new Uint8Array(shared).set(stored);
-  const results = await Promise.all(Array.from({ length: 4 }, () => new Promise((resolve, reject) => {
-    const worker = new Worker(code, { eval: true, workerData: { file, kmsProviders, key, stored: shared } });
-    worker.once('message', resolve);
-    worker.once('error', reject);
-  })));
+  const results = await Promise.all(
+    Array.from(
+      { length: 4 },
+      () =>
+        new Promise((resolve, reject) => {
+          const worker = new Worker(code, { eval: true, workerData: { file, kmsProviders, key, stored: shared } });
+          worker.once('message', resolve);
+          worker.once('error', reject);
+        }),
+    ),
+  );
   for (const result of results) assert.deepEqual(deserialize(result), { v: 'test' });
 });
 
@@ -115,11 +132,12 @@ test('trusted master keys that are set hold for one thread, those of the variabl
     }
   `;
   const local = serialize({ provider: 'local' });
-  const inThread = (env, patterns) => new Promise((resolve, reject) => {
-    const worker = new Worker(code, { eval: true, env: { ...process.env, ...env }, workerData: { file, kmsProviders, local, patterns } });
-    worker.once('message', resolve);
-    worker.once('error', reject);
-  });
+  const inThread = (env, patterns) =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker(code, { eval: true, env: { ...process.env, ...env }, workerData: { file, kmsProviders, local, patterns } });
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
   const makeHere = () => new imported.MongoCrypt({ kmsProviders, errorWrapper: (error) => error }).makeDataKeyContext(local, {});
   t.after(() => imported.setTrustedMasterKeys(undefined));
   imported.setTrustedMasterKeys([]);

@@ -12,14 +12,23 @@ const local = serialize({ local: { key: Buffer.alloc(96) } });
 const errorWrapper = (error) => error;
 const open = (more = {}) => new MongoCrypt({ kmsProviders: local, errorWrapper, ...more });
 const keyId = Buffer.alloc(16, 1);
-const explicit = (crypt, more = {}) => crypt.makeExplicitEncryptionContext(
-  serialize({ v: 'x' }), { keyId, algorithm: DETERMINISTIC, expressionMode: false, ...more },
-);
+const explicit = (crypt, more = {}) =>
+  crypt.makeExplicitEncryptionContext(serialize({ v: 'x' }), { keyId, algorithm: DETERMINISTIC, expressionMode: false, ...more });
 const methods = [
-  'nextMongoOperation', 'addMongoOperationResponse', 'finishMongoOperation', 'nextKMSRequest', 'provideKMSProviders', 'finishKMSRequests', 'finalize',
+  'nextMongoOperation',
+  'addMongoOperationResponse',
+  'finishMongoOperation',
+  'nextKMSRequest',
+  'provideKMSProviders',
+  'finishKMSRequests',
+  'finalize',
 ];
 const makers = [
-  'makeEncryptionContext', 'makeExplicitEncryptionContext', 'makeDecryptionContext', 'makeExplicitDecryptionContext', 'makeDataKeyContext',
+  'makeEncryptionContext',
+  'makeExplicitEncryptionContext',
+  'makeDecryptionContext',
+  'makeExplicitDecryptionContext',
+  'makeDataKeyContext',
   'makeRewrapManyDataKeyContext',
 ];
 const ownNames = (object) => Object.getOwnPropertyNames(object).toSorted();
@@ -29,8 +38,15 @@ describe('shape', () => {
     assert.deepEqual([typeof MongoCrypt, typeof MongoCryptContext], ['function', 'function']);
     assert.equal('MongoCryptKMSRequestCtor' in package_ || 'MongoCryptKMSRequest' in package_, false);
     assert.deepEqual(Object.keys(cryptoCallbacks), [
-      'randomHook', 'sha256Hook', 'signRsaSha256Hook', 'aes256CbcEncryptHook', 'aes256CbcDecryptHook', 'aes256CtrEncryptHook',
-      'aes256CtrDecryptHook', 'hmacSha512Hook', 'hmacSha256Hook',
+      'randomHook',
+      'sha256Hook',
+      'signRsaSha256Hook',
+      'aes256CbcEncryptHook',
+      'aes256CbcDecryptHook',
+      'aes256CtrEncryptHook',
+      'aes256CtrDecryptHook',
+      'hmacSha512Hook',
+      'hmacSha256Hook',
     ]);
   });
 
@@ -53,44 +69,97 @@ describe('shape', () => {
     const crypt = new MongoCrypt({ kmsProviders: serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' } }), errorWrapper });
     const request = crypt.makeDataKeyContext(serialize({ provider: 'aws', region: 'r', key: 'k' }), {}).nextKMSRequest();
     assert.deepEqual(Object.keys(request), []);
-    assert.deepEqual(
-      ownNames(Object.getPrototypeOf(request)),
-      ['addResponse', 'bytesNeeded', 'constructor', 'endpoint', 'fail', 'kmsProvider', 'message', 'status', 'uSleep'],
-    );
+    assert.deepEqual(ownNames(Object.getPrototypeOf(request)), [
+      'addResponse',
+      'bytesNeeded',
+      'constructor',
+      'endpoint',
+      'fail',
+      'kmsProvider',
+      'message',
+      'status',
+      'uSleep',
+    ]);
   });
 });
 
 describe('stand-ins', () => {
   const wrapping = (error) => new RangeError('wrapped', { cause: error });
-  const broken = (names, getters) => Object.defineProperties({}, Object.fromEntries([
-    ...names.map((name) => [name, { value() { throw new Error(name); } }]),
-    ...getters.map((name) => [name, { get() { throw new Error(name); } }]),
-  ]));
+  const broken = (names, getters) =>
+    Object.defineProperties(
+      {},
+      Object.fromEntries([
+        ...names.map((name) => [
+          name,
+          {
+            value() {
+              throw new Error(name);
+            },
+          },
+        ]),
+        ...getters.map((name) => [
+          name,
+          {
+            get() {
+              throw new Error(name);
+            },
+          },
+        ]),
+      ]),
+    );
 
   test('in the place of the inner context have their errors wrapped', () => {
     const context = new MongoCryptContext(broken(methods, ['status', 'state']), wrapping);
     for (const name of methods)
-      assert.throws(() => context[name](new Uint8Array(3)), ({ message, cause }) => message === 'wrapped' && cause.message === name, name);
-    for (const name of ['status', 'state']) assert.throws(() => context[name], ({ message, cause }) => message === 'wrapped' && cause.message === name, name);
+      assert.throws(
+        () => context[name](new Uint8Array(3)),
+        ({ message, cause }) => message === 'wrapped' && cause.message === name,
+        name,
+      );
+    for (const name of ['status', 'state'])
+      assert.throws(
+        () => context[name],
+        ({ message, cause }) => message === 'wrapped' && cause.message === name,
+        name,
+      );
   });
 
   test('in the place of the inner object have their errors wrapped', () => {
     const crypt = open({ errorWrapper: wrapping });
     crypt.mc = broken(makers, ['status']);
     for (const name of makers)
-      assert.throws(() => crypt[name](new Uint8Array(3), new Uint8Array(3)), ({ message, cause }) => message === 'wrapped' && cause.message === name, name);
-    assert.throws(() => crypt.status, ({ message, cause }) => message === 'wrapped' && cause.message === 'status');
+      assert.throws(
+        () => crypt[name](new Uint8Array(3), new Uint8Array(3)),
+        ({ message, cause }) => message === 'wrapped' && cause.message === name,
+        name,
+      );
+    assert.throws(
+      () => crypt.status,
+      ({ message, cause }) => message === 'wrapped' && cause.message === 'status',
+    );
   });
 
   test('get what was handed in, and their results are handed out', () => {
-    const context = new MongoCryptContext({ addMongoOperationResponse(...given) { this.seen = given; }, finalize: () => 'result', state: 5 }, errorWrapper);
+    const context = new MongoCryptContext(
+      {
+        addMongoOperationResponse(...given) {
+          this.seen = given;
+        },
+        finalize: () => 'result',
+        state: 5,
+      },
+      errorWrapper,
+    );
     context.addMongoOperationResponse('anything');
     assert.deepEqual([context.context.seen, context.finalize(), context.state], [['anything'], 'result', 5]);
   });
 
   test('may be proxies and subclasses', () => {
     class Observed extends MongoCrypt {
-      makeDecryptionContext(buffer) { this.made = (this.made ?? 0) + 1; return super.makeDecryptionContext(buffer); }
+      makeDecryptionContext(buffer) {
+        this.made = (this.made ?? 0) + 1;
+        return super.makeDecryptionContext(buffer);
+      }
     }
     const crypt = new Observed({ kmsProviders: local, errorWrapper });
     assert.equal(new Proxy(crypt, {}).makeDecryptionContext(serialize({ a: 1 })).state, 5);
@@ -110,13 +179,20 @@ describe('stand-ins', () => {
 });
 
 describe('options', () => {
-  test('count when they are the object\'s own', () => {
+  test("count when they are the object's own", () => {
     assert.throws(() => new MongoCrypt(Object.create({ kmsProviders: local, errorWrapper })), { name: 'TypeError', message: 'no kms provider set' });
     assert.ok(new MongoCrypt(Object.create({ logger: 1, keyExpirationMS: -1 }, { kmsProviders: { value: local, enumerable: true } })));
   });
 
-  test('are complained about in the binding\'s order', () => {
-    const message = (options) => { try { new MongoCrypt(options); } catch (error) { return error.message; } return undefined; };
+  test("are complained about in the binding's order", () => {
+    const message = (options) => {
+      try {
+        new MongoCrypt(options);
+      } catch (error) {
+        return error.message;
+      }
+      return undefined;
+    };
     assert.equal(message({ schemaMap: 1, logger: 1 }), 'Parameter `options.schemaMap` must be a Uint8Array.');
     assert.equal(message({ logger: 1, cryptSharedLibSearchPaths: 1, keyExpirationMS: -1 }), 'Storing non-function as callback logger');
     assert.equal(message({ cryptSharedLibSearchPaths: 1, keyExpirationMS: -1 }), 'Option `cryptSharedLibSearchPaths` must be an array');
@@ -130,10 +206,10 @@ describe('options', () => {
     const value = serialize({ v: 'x' });
     for (const options of [undefined, null]) {
       assert.throws(() => crypt.makeExplicitEncryptionContext(value, options), { name: 'TypeError', message: 'Cannot convert undefined or null to object' });
-      assert.throws(
-        () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), options),
-        { name: 'TypeError', message: 'Cannot convert undefined or null to object' },
-      );
+      assert.throws(() => crypt.makeDataKeyContext(serialize({ provider: 'local' }), options), {
+        name: 'TypeError',
+        message: 'Cannot convert undefined or null to object',
+      });
     }
     assert.throws(() => crypt.makeExplicitEncryptionContext(value, 1), { message: 'option `expressionMode` is required.' });
     assert.throws(() => explicit(crypt, { expressionMode: 1 }), { message: 'option `expressionMode` is required.' });
@@ -155,7 +231,9 @@ describe('bytes', () => {
 
   test('may be any Uint8Array: a part, shared, of a subclass, of another realm', () => {
     class Mine extends Uint8Array {
-      get [Symbol.toStringTag]() { return 'Mine'; }
+      get [Symbol.toStringTag]() {
+        return 'Mine';
+      }
     }
     const crypt = open();
     const reply = serialize({ a: 1 });
@@ -177,8 +255,17 @@ describe('bytes', () => {
     const crypt = open();
     const spoof = Object.defineProperty([5, 0, 0, 0, 0], Symbol.toStringTag, { value: 'Uint8Array' });
     for (const other of [
-      new Uint8ClampedArray(5), new Int8Array(5), new Uint16Array(5), new DataView(new ArrayBuffer(5)), new ArrayBuffer(5), spoof,
-      Object.create(Uint8Array.prototype), 'x', null, undefined, 1,
+      new Uint8ClampedArray(5),
+      new Int8Array(5),
+      new Uint16Array(5),
+      new DataView(new ArrayBuffer(5)),
+      new ArrayBuffer(5),
+      spoof,
+      Object.create(Uint8Array.prototype),
+      'x',
+      null,
+      undefined,
+      1,
     ]) {
       assert.throws(() => crypt.makeDecryptionContext(other), { name: 'TypeError', message: 'Parameter `value` must be a Uint8Array.' });
     }
@@ -196,18 +283,21 @@ describe('bytes', () => {
     const empty = new Uint8Array(0);
     const crypt = open();
     for (const make of [
-      () => crypt.makeEncryptionContext(
-        'db', empty,
-      ), () => crypt.makeDecryptionContext(empty), () => crypt.makeExplicitDecryptionContext(empty), () => crypt.makeDataKeyContext(empty, {}),
-      () => crypt.makeExplicitEncryptionContext(
-        empty, { keyId, algorithm: DETERMINISTIC, expressionMode: false },
-      ), () => explicit(crypt, { keyId: empty }), () => explicit(crypt, { keyId: undefined, keyAltName: empty }),
-      () => crypt.makeDataKeyContext(
-        serialize({ provider: 'local' }), { keyMaterial: empty },
-      ), () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyAltNames: [empty] }),
-      () => open({ kmsProviders: empty }), () =>
-        open({ schemaMap: empty }), () => open({ encryptedFieldsMap: empty }), () => crypt.makeRewrapManyDataKeyContext(serialize({}), empty),
-    ]) assert.throws(make, { name: 'TypeError' }, String(make));
+      () => crypt.makeEncryptionContext('db', empty),
+      () => crypt.makeDecryptionContext(empty),
+      () => crypt.makeExplicitDecryptionContext(empty),
+      () => crypt.makeDataKeyContext(empty, {}),
+      () => crypt.makeExplicitEncryptionContext(empty, { keyId, algorithm: DETERMINISTIC, expressionMode: false }),
+      () => explicit(crypt, { keyId: empty }),
+      () => explicit(crypt, { keyId: undefined, keyAltName: empty }),
+      () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyMaterial: empty }),
+      () => crypt.makeDataKeyContext(serialize({ provider: 'local' }), { keyAltNames: [empty] }),
+      () => open({ kmsProviders: empty }),
+      () => open({ schemaMap: empty }),
+      () => open({ encryptedFieldsMap: empty }),
+      () => crypt.makeRewrapManyDataKeyContext(serialize({}), empty),
+    ])
+      assert.throws(make, { name: 'TypeError' }, String(make));
     for (const method of ['addMongoOperationResponse', 'provideKMSProviders']) {
       const context = explicit(crypt);
       context[method](empty);
@@ -233,18 +323,23 @@ describe('lifetime', () => {
   const collect = async () => {
     for (let round = 0; round < 4; round += 1) {
       runInNewContext('gc')();
-      await new Promise((resolve) => { setImmediate(resolve); });
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
     }
   };
 
   test('a context outlives its MongoCrypt, and a request its context', async () => {
     const parts = (() => {
       const crypt = new MongoCrypt({
-        kmsProviders: serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' }, local: { key: Buffer.alloc(96) } }), errorWrapper,
+        kmsProviders: serialize({ aws: { accessKeyId: 'a', secretAccessKey: 'b' }, local: { key: Buffer.alloc(96) } }),
+        errorWrapper,
       });
       const remote = crypt.makeDataKeyContext(serialize({ provider: 'aws', region: 'r', key: 'k' }), {});
       return {
-        crypt: new WeakRef(crypt), remote: new WeakRef(remote), request: remote.nextKMSRequest(),
+        crypt: new WeakRef(crypt),
+        remote: new WeakRef(remote),
+        request: remote.nextKMSRequest(),
         context: crypt.makeDataKeyContext(serialize({ provider: 'local' }), {}),
       };
     })();

@@ -21,10 +21,16 @@ const token = (more = {}) => httpReply(200, JSON.stringify({ access_token: 'toke
 const azureValue = (bytes) => httpReply(200, JSON.stringify({ value: Buffer.from(bytes).toString('base64url') }));
 const gcpValue = (name, bytes) => httpReply(200, JSON.stringify({ [name]: Buffer.from(bytes).toString('base64') }));
 const round = (...replies) => [
-  ...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', index, reply]), ['finishRequests'],
+  ...replies.map(() => ['nextRequest']),
+  ['nextRequest'],
+  ...replies.map((reply, index) => ['answer', index, reply]),
+  ['finishRequests'],
 ];
 const nextRound = (first, ...replies) => [
-  ...replies.map(() => ['nextRequest']), ['nextRequest'], ...replies.map((reply, index) => ['answer', first + index, reply]), ['finishRequests'],
+  ...replies.map(() => ['nextRequest']),
+  ['nextRequest'],
+  ...replies.map((reply, index) => ['answer', first + index, reply]),
+  ['finishRequests'],
 ];
 
 const [registered, activated] = [OPERATION.register, OPERATION.activate].map((operation) => toBase64(named(operation, 'id')));
@@ -41,20 +47,29 @@ const kmipMasterKey = { provider: 'kmip', keyId: 'id' };
 const kmipKey = keyDocument(1, { keyMaterial: new Binary(seal(kmipSecret, Buffer.alloc(0), Buffer.alloc(16, 1), materialOf(1))), masterKey: kmipMasterKey });
 
 export const kmsConversations = [
-  script(
-    'azure: data key', azure,
-    [dataKey(azureMasterKey), ...round(token()), ...nextRound(1, azureValue(Buffer.alloc(256, 1))), dataKey(azureMasterKey), ['nextRequest']],
-  ),
+  script('azure: data key', azure, [
+    dataKey(azureMasterKey),
+    ...round(token()),
+    ...nextRound(1, azureValue(Buffer.alloc(256, 1))),
+    dataKey(azureMasterKey),
+    ['nextRequest'],
+  ]),
   script('azure: token given', azureToken, [dataKey({ ...azureMasterKey, keyVersion: 'v' }), ...round(azureValue(Buffer.alloc(256, 1)))]),
   script('azure: one token for two keys', azure, [
-    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(remote(1, azureMasterKey), remote(2, azureMasterKey)), ...round(token()),
-    ...nextRound(1, azureValue(materialOf(2)), azureValue(materialOf(1))), ['finalize'],
+    decrypt({ a: encrypted(1), b: encrypted(2) }),
+    ...keys(remote(1, azureMasterKey), remote(2, azureMasterKey)),
+    ...round(token()),
+    ...nextRound(1, azureValue(materialOf(2)), azureValue(materialOf(1))),
+    ['finalize'],
   ]),
   script('azure: token refused, and local keys are not cached again', { ...azure, ...providers.local }, [
-    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(remote(1, azureMasterKey), keyDocument(2, { keyAltNames: ['n'] })),
-    explicitDecrypt(
-      encrypted(3),
-    ), ...keys(keyDocument(3, { keyAltNames: ['n'] })), ['use', 0], ...round(httpReply(401, '{"error":"no"}')), ['cached', [2, 3].map(rawId), []],
+    decrypt({ a: encrypted(1), b: encrypted(2) }),
+    ...keys(remote(1, azureMasterKey), keyDocument(2, { keyAltNames: ['n'] })),
+    explicitDecrypt(encrypted(3)),
+    ...keys(keyDocument(3, { keyAltNames: ['n'] })),
+    ['use', 0],
+    ...round(httpReply(401, '{"error":"no"}')),
+    ['cached', [2, 3].map(rawId), []],
   ]),
   script('azure: token refused', azure, [dataKey(azureMasterKey), ...round(httpReply(401, '{"error":"no"}'))]),
   script('azure: no token', azure, [dataKey(azureMasterKey), ...round(httpReply(200, '{"x":1}'))]),
@@ -62,30 +77,45 @@ export const kmsConversations = [
   script('azure: end of another type', azure, [dataKey(azureMasterKey), ...round(token({ expires_in: '3600' }))]),
   script('azure: empty answer', azure, [dataKey(azureMasterKey), ...round(httpReply(200, ''))]),
   script('azure: key refused', azureToken, [explicitDecrypt(encrypted(1)), ...keys(remote(1, azureMasterKey)), ...round(httpReply(403, '{"error":"no"}'))]),
-  script(
-    'gcp: data key', gcp,
-    [dataKey(gcpMasterKey), ...round(token()), ...nextRound(1, gcpValue('ciphertext', Buffer.alloc(120, 1))), dataKey(gcpMasterKey), ['nextRequest']],
-  ),
+  script('gcp: data key', gcp, [
+    dataKey(gcpMasterKey),
+    ...round(token()),
+    ...nextRound(1, gcpValue('ciphertext', Buffer.alloc(120, 1))),
+    dataKey(gcpMasterKey),
+    ['nextRequest'],
+  ]),
   script('gcp: token given', gcpToken, [dataKey(gcpMasterKey), ...round(gcpValue('ciphertext', Buffer.alloc(120, 1)))]),
-  script(
-    'gcp: key', gcp,
-    [explicitDecrypt(encrypted(1)), ...keys(remote(1, gcpMasterKey)), ...round(token()), ...nextRound(1, gcpValue('plaintext', materialOf(1))), ['finalize']],
-  ),
+  script('gcp: key', gcp, [
+    explicitDecrypt(encrypted(1)),
+    ...keys(remote(1, gcpMasterKey)),
+    ...round(token()),
+    ...nextRound(1, gcpValue('plaintext', materialOf(1))),
+    ['finalize'],
+  ]),
   script('gcp: bad character', gcpToken, [dataKey({ ...gcpMasterKey, keyRing: 'a/b' })]),
-  script(
-    'gcp: bad character in a key document', gcpToken,
-    [explicitDecrypt(encrypted(1)), ['operation'], ['feed', remote(1, { ...gcpMasterKey, keyRing: 'a/b' })]],
-  ),
+  script('gcp: bad character in a key document', gcpToken, [
+    explicitDecrypt(encrypted(1)),
+    ['operation'],
+    ['feed', remote(1, { ...gcpMasterKey, keyRing: 'a/b' })],
+  ]),
   script('gcp: nobody was told of the request for a token', gcp, [dataKey(gcpMasterKey), ['finishRequests']]),
   script('azure: tokens of two providers', { ...azure, 'azure:two': azure.azure }, [
     decrypt({
-      a: encrypted(1), b: encrypted(2),
-    }), ...keys(remote(1, azureMasterKey), remote(2, { ...azureMasterKey, provider: 'azure:two' })), ...round(token(), token()),
-    ...nextRound(2, azureValue(materialOf(2)), azureValue(materialOf(1))), ['finalize'],
+      a: encrypted(1),
+      b: encrypted(2),
+    }),
+    ...keys(remote(1, azureMasterKey), remote(2, { ...azureMasterKey, provider: 'azure:two' })),
+    ...round(token(), token()),
+    ...nextRound(2, azureValue(materialOf(2)), azureValue(materialOf(1))),
+    ['finalize'],
   ]),
   script('gcp: endpoint', gcpToken, [dataKey({ ...gcpMasterKey, endpoint: 'a.b:1' }), ['nextRequest']]),
   script('kmip: data key under a new object', kmip, [
-    dataKey({ provider: 'kmip' }), ...round(registered), ...nextRound(1, activated), ...nextRound(2, secretOf(kmipSecret)), ['finalize'],
+    dataKey({ provider: 'kmip' }),
+    ...round(registered),
+    ...nextRound(1, activated),
+    ...nextRound(2, secretOf(kmipSecret)),
+    ['finalize'],
   ]),
   script('kmip: an answer with a tag that is none', kmip, [dataKey(kmipMasterKey), ...round(foreignTag(secret(kmipSecret)))]),
   script('kmip: data key under a known object', kmip, [dataKey(kmipMasterKey), ...round(secretOf(kmipSecret)), ['finalize']]),
@@ -96,16 +126,23 @@ export const kmsConversations = [
   script('kmip: key without id', kmip, [explicitDecrypt(encrypted(1)), ...keys(keyDocument(1, { masterKey: { provider: 'kmip' } }))]),
   script('kmip: not sent again', kmip, [dataKey({ provider: 'kmip' }), ['nextRequest'], ['fail', 0], ['nextRequest']]),
   script('mixed providers, no tokens to fetch', { ...providers.both, ...azureToken }, [
-    decrypt({ a: encrypted(1), b: encrypted(2), c: encrypted(3) }), ...keys(awsKeyDocument(1), remote(2, azureMasterKey), keyDocument(3)),
-    ...round(azureValue(materialOf(2)), awsPlaintext(1)), ['finalize'],
+    decrypt({ a: encrypted(1), b: encrypted(2), c: encrypted(3) }),
+    ...keys(awsKeyDocument(1), remote(2, azureMasterKey), keyDocument(3)),
+    ...round(azureValue(materialOf(2)), awsPlaintext(1)),
+    ['finalize'],
   ]),
   script('mixed providers, a token first', { ...providers.both, ...azure }, [
-    decrypt({ a: encrypted(1), b: encrypted(2) }), ...keys(awsKeyDocument(1), remote(2, azureMasterKey)), ['nextRequest'], ['nextRequest'], ['nextRequest'],
+    decrypt({ a: encrypted(1), b: encrypted(2) }),
+    ...keys(awsKeyDocument(1), remote(2, azureMasterKey)),
+    ['nextRequest'],
+    ['nextRequest'],
+    ['nextRequest'],
   ]),
   script('rewrap between clouds', { ...azureToken, ...gcpToken }, [
-    ['make', { kind: 'rewrap', input: bson({}), masterKey: bson(gcpMasterKey) }], ...keys(remote(1, azureMasterKey), remote(2, azureMasterKey)),
-    ...round(
-      azureValue(materialOf(2)), azureValue(materialOf(1)),
-    ), ...nextRound(2, gcpValue('ciphertext', Buffer.alloc(120, 1)), gcpValue('ciphertext', Buffer.alloc(120, 2))), ['finalize'],
+    ['make', { kind: 'rewrap', input: bson({}), masterKey: bson(gcpMasterKey) }],
+    ...keys(remote(1, azureMasterKey), remote(2, azureMasterKey)),
+    ...round(azureValue(materialOf(2)), azureValue(materialOf(1))),
+    ...nextRound(2, gcpValue('ciphertext', Buffer.alloc(120, 1)), gcpValue('ciphertext', Buffer.alloc(120, 2))),
+    ['finalize'],
   ]),
 ];

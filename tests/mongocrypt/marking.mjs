@@ -27,9 +27,9 @@ export function analyse({ jsonSchema, isRemoteSchema, csfleEncryptionSchemas, ls
 
 const isDocument = (item) =>
   typeof item === 'object' && item !== null && !Array.isArray(item) && item._bsontype === undefined && !(item instanceof Date) && !(item instanceof RegExp);
-const hasLeaf = (schema) => isDocument(
-  schema,
-) && ('encrypt' in schema || 'encryptMetadata' in schema || Object.values(schema).some((item) => (Array.isArray(item) ? item.some(hasLeaf) : hasLeaf(item))));
+const hasLeaf = (schema) =>
+  isDocument(schema) &&
+  ('encrypt' in schema || 'encryptMetadata' in schema || Object.values(schema).some((item) => (Array.isArray(item) ? item.some(hasLeaf) : hasLeaf(item))));
 
 /**
  * The rules of the encrypted fields of a schema that consists of objects, their properties and `encrypt` alone: a map of names to
@@ -43,14 +43,18 @@ function rulesOf(schema, isRemote) {
   }
   if (schema.bsonType !== 'object' || Object.keys(schema).some((keyword) => keyword !== 'bsonType' && keyword !== 'properties'))
     throw new NeedsAnalysis('a schema of more than objects and their properties');
-  return new Map(Object.entries(schema.properties).filter(([, property]) => hasLeaf(property)).map(([name, property]) => {
-    const { encrypt, ...siblings } = property;
-    if (encrypt === undefined) return [name, rulesOf(property, isRemote)];
-    const { algorithm, keyId, bsonType, ...unknown } = encrypt;
-    if (Object.keys({ ...siblings, ...unknown }).length > 0 || name === '_id' || !(algorithm in KIND) || (Array.isArray(keyId) && keyId.length !== 1))
-      throw new NeedsAnalysis(`the schema of ${name}`);
-    return [name, { algorithm, keyId, bsonType }];
-  }));
+  return new Map(
+    Object.entries(schema.properties)
+      .filter(([, property]) => hasLeaf(property))
+      .map(([name, property]) => {
+        const { encrypt, ...siblings } = property;
+        if (encrypt === undefined) return [name, rulesOf(property, isRemote)];
+        const { algorithm, keyId, bsonType, ...unknown } = encrypt;
+        if (Object.keys({ ...siblings, ...unknown }).length > 0 || name === '_id' || !(algorithm in KIND) || (Array.isArray(keyId) && keyId.length !== 1))
+          throw new NeedsAnalysis(`the schema of ${name}`);
+        return [name, { algorithm, keyId, bsonType }];
+      }),
+  );
 }
 
 class Marker {
@@ -64,16 +68,22 @@ class Marker {
     for (const field of CAREFUL) if (field in command) throw new NeedsAnalysis(`${field} of ${name}`);
     const { filter, query, update, documents, updates, deletes, validator, indexes } = command;
     switch (name) {
-      case 'find': return { ...command, ...(filter && { filter: this.filter(filter) }) };
+      case 'find':
+        return { ...command, ...(filter && { filter: this.filter(filter) }) };
       case 'count':
       case 'distinct':
         if (name === 'distinct' && typeof this.rules.get(command.key)?.keyId === 'string') throw new NeedsAnalysis('distinct of a field with a key by pointer');
         return { ...command, ...(query && { query: this.filter(query) }) };
-      case 'insert': return { ...command, documents: documents.map((document) => this.document(document)) };
-      case 'delete': return { ...command, deletes: deletes.map((one) => ({ ...one, q: this.filter(one.q) })) };
-      case 'update': return { ...command, updates: updates.map((one) => this.statement(one)) };
-      case 'findAndModify': return { ...command, ...(query && { query: this.filter(query) }), ...(update && { update: this.update(update) }) };
-      case 'explain': return this.explain(command);
+      case 'insert':
+        return { ...command, documents: documents.map((document) => this.document(document)) };
+      case 'delete':
+        return { ...command, deletes: deletes.map((one) => ({ ...one, q: this.filter(one.q) })) };
+      case 'update':
+        return { ...command, updates: updates.map((one) => this.statement(one)) };
+      case 'findAndModify':
+        return { ...command, ...(query && { query: this.filter(query) }), ...(update && { update: this.update(update) }) };
+      case 'explain':
+        return this.explain(command);
       case 'create':
       case 'collMod':
         if (validator) this.untouched(validator, 'a validator');
@@ -82,7 +92,8 @@ class Marker {
       case 'createIndexes':
         for (const index of indexes) if (index.partialFilterExpression) this.untouched(index.partialFilterExpression, 'a partial filter');
         return command;
-      default: throw new NeedsAnalysis(name);
+      default:
+        throw new NeedsAnalysis(name);
     }
   }
 
@@ -116,14 +127,16 @@ class Marker {
   }
 
   document(document, rules = this.rules, owner = document) {
-    return Object.fromEntries(Object.entries(document).map(([name, value]) => {
-      if (name.includes('.')) throw new NeedsAnalysis('a dotted field name');
-      const rule = rules.get(name);
-      if (rule === undefined) return [name, value];
-      if (!(rule instanceof Map)) return [name, this.placeholder(rule, value, owner)];
-      if (Array.isArray(value)) throw new NeedsAnalysis('an array in the place of a document with encrypted fields');
-      return [name, isDocument(value) ? this.document(value, rule, owner) : value];
-    }));
+    return Object.fromEntries(
+      Object.entries(document).map(([name, value]) => {
+        if (name.includes('.')) throw new NeedsAnalysis('a dotted field name');
+        const rule = rules.get(name);
+        if (rule === undefined) return [name, value];
+        if (!(rule instanceof Map)) return [name, this.placeholder(rule, value, owner)];
+        if (Array.isArray(value)) throw new NeedsAnalysis('an array in the place of a document with encrypted fields');
+        return [name, isDocument(value) ? this.document(value, rule, owner) : value];
+      }),
+    );
   }
 
   /** The rule of a field that is encrypted as a whole, and at the top level. */
@@ -142,19 +155,23 @@ class Marker {
     if (Array.isArray(update)) throw new NeedsAnalysis('an update by pipeline');
     const [first] = Object.keys(update);
     if (!first?.startsWith('$')) return this.fields(update);
-    return Object.fromEntries(Object.entries(update).map(([operator, fields]) => {
-      if (operator === '$set') return [operator, this.fields(fields)];
-      if (operator !== '$unset' && (operator === '$rename' || Object.keys(fields).some((path) => this.touches(path))))
-        throw new NeedsAnalysis(`${operator} on an encrypted field`);
-      return [operator, fields];
-    }));
+    return Object.fromEntries(
+      Object.entries(update).map(([operator, fields]) => {
+        if (operator === '$set') return [operator, this.fields(fields)];
+        if (operator !== '$unset' && (operator === '$rename' || Object.keys(fields).some((path) => this.touches(path))))
+          throw new NeedsAnalysis(`${operator} on an encrypted field`);
+        return [operator, fields];
+      }),
+    );
   }
 
   /** Values that an update stores: their keys are named by id alone. */
   fields(fields) {
-    return Object.fromEntries(Object.entries(fields).map(([path, value]) => {
-      return [path, this.touches(path) ? this.placeholder(this.rule(path), value) : value];
-    }));
+    return Object.fromEntries(
+      Object.entries(fields).map(([path, value]) => {
+        return [path, this.touches(path) ? this.placeholder(this.rule(path), value) : value];
+      }),
+    );
   }
 
   /** A filter as it is, or in its explicit form when something in it was marked. */
@@ -172,11 +189,13 @@ class Marker {
     if (!this.touches(path)) return operators;
     const rule = this.rule(path);
     if (rule.algorithm === RANDOM) throw new NeedsAnalysis('a query on a randomly encrypted field');
-    return Object.fromEntries(Object.entries(operators).map(([operator, operand]) => {
-      if (operator === '$eq') return [operator, this.placeholder(rule, operand)];
-      if (operator === '$in') return [operator, operand.map((item) => this.placeholder(rule, item))];
-      throw new NeedsAnalysis(`the operator ${operator} on an encrypted field`);
-    }));
+    return Object.fromEntries(
+      Object.entries(operators).map(([operator, operand]) => {
+        if (operator === '$eq') return [operator, this.placeholder(rule, operand)];
+        if (operator === '$in') return [operator, operand.map((item) => this.placeholder(rule, item))];
+        throw new NeedsAnalysis(`the operator ${operator} on an encrypted field`);
+      }),
+    );
   }
 
   explicit(filter) {
@@ -187,21 +206,35 @@ class Marker {
 
 const NOT_DETERMINISTIC = new Set(['double', 'decimal', 'bool', 'object', 'array', 'javascriptWithScope', undefined]);
 const ALIAS = {
-  Int32: 'int', Long: 'long', Double: 'double', Decimal128: 'decimal', ObjectId: 'objectId', Timestamp: 'timestamp', BSONSymbol: 'symbol',
-  Symbol: 'symbol', BSONRegExp: 'regex', DBRef: 'object',
+  Int32: 'int',
+  Long: 'long',
+  Double: 'double',
+  Decimal128: 'decimal',
+  ObjectId: 'objectId',
+  Timestamp: 'timestamp',
+  BSONSymbol: 'symbol',
+  Symbol: 'symbol',
+  BSONRegExp: 'regex',
+  DBRef: 'object',
 };
 
 /** The name of a value's type; undefined for values that are never encrypted. */
 function aliasOf(value) {
   if (value === null || value === undefined) return undefined;
   switch (value._bsontype) {
-    case undefined: break;
-    case 'Binary': return value.sub_type === 6 ? undefined : 'binData';
-    case 'Code': return value.scope ? 'javascriptWithScope' : 'javascript';
-    case 'Timestamp': return value.isZero() ? undefined : 'timestamp';
+    case undefined:
+      break;
+    case 'Binary':
+      return value.sub_type === 6 ? undefined : 'binData';
+    case 'Code':
+      return value.scope ? 'javascriptWithScope' : 'javascript';
+    case 'Timestamp':
+      return value.isZero() ? undefined : 'timestamp';
     case 'MinKey':
-    case 'MaxKey': return undefined;
-    default: return ALIAS[value._bsontype];
+    case 'MaxKey':
+      return undefined;
+    default:
+      return ALIAS[value._bsontype];
   }
   if (typeof value === 'string') return 'string';
   if (typeof value === 'boolean') return 'bool';

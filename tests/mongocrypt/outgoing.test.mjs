@@ -16,7 +16,13 @@ const open = (more = { schemaMap: serialize({ 'db.c': schema }) }) =>
   new MongoCrypt({ kmsProviders: serialize({ local: { key: localKey } }), errorWrapper: (error) => error, ...more });
 const marked = (v) => marking({ a: new Int32(2), ki: keyId(1), v });
 const queryable = (v) => new Binary(Buffer.concat([Buffer.from([3]), serialize({ v })]), 6);
-const codeOf = (work) => { try { return work(); } catch ({ code }) { return code; } };
+const codeOf = (work) => {
+  try {
+    return work();
+  } catch ({ code }) {
+    return code;
+  }
+};
 
 /** What is sent, or the message of the refusal. */
 function run(crypt, command, reply) {
@@ -63,18 +69,41 @@ function mutate(rng, command) {
   const all = places(command);
   if (all.length === 0) return;
   const [holder, name] = rng.pick(all);
-  const hidden = () => rng.pick([
-    TOKEN, `x${TOKEN}`, queryable(TOKEN), { $eq: TOKEN }, [TOKEN], { [TOKEN]: 1 }, new Binary(Buffer.from(TOKEN)),
-    new Binary(Buffer.concat([Buffer.alloc(18, 2), Buffer.from(TOKEN.padEnd(64))]), 6), marked(TOKEN), marked('x'), new RegExp(TOKEN),
-  ]);
+  const hidden = () =>
+    rng.pick([
+      TOKEN,
+      `x${TOKEN}`,
+      queryable(TOKEN),
+      { $eq: TOKEN },
+      [TOKEN],
+      { [TOKEN]: 1 },
+      new Binary(Buffer.from(TOKEN)),
+      new Binary(Buffer.concat([Buffer.alloc(18, 2), Buffer.from(TOKEN.padEnd(64))]), 6),
+      marked(TOKEN),
+      marked('x'),
+      new RegExp(TOKEN),
+    ]);
   rng.pick([
-    () => { holder[name] = hidden(); },
-    () => { holder[name] = { [name]: holder[name] }; },
-    () => { delete holder[name]; },
-    () => { if (Array.isArray(holder)) holder.push(hidden()); else holder[rng.pick(['name', 'comment', 'x', '$comment', 'ssn', 'lsid', TOKEN])] = hidden(); },
-    () => { const [other, there] = rng.pick(places(command)); [holder[name], other[there]] = [other[there], holder[name]]; },
-    () => { if (holder[name]?._bsontype === 'Binary')
-      holder[name] = new Binary(Buffer.concat([Buffer.from([rng.below(24)]), holder[name].buffer.subarray(1)]), 6); },
+    () => {
+      holder[name] = hidden();
+    },
+    () => {
+      holder[name] = { [name]: holder[name] };
+    },
+    () => {
+      delete holder[name];
+    },
+    () => {
+      if (Array.isArray(holder)) holder.push(hidden());
+      else holder[rng.pick(['name', 'comment', 'x', '$comment', 'ssn', 'lsid', TOKEN])] = hidden();
+    },
+    () => {
+      const [other, there] = rng.pick(places(command));
+      [holder[name], other[there]] = [other[there], holder[name]];
+    },
+    () => {
+      if (holder[name]?._bsontype === 'Binary') holder[name] = new Binary(Buffer.concat([Buffer.from([rng.below(24)]), holder[name].buffer.subarray(1)]), 6);
+    },
   ])();
 }
 
@@ -97,7 +126,11 @@ describe('whatever the analyser replies', () => {
       for (let times = rng.between(0, 2); times >= 0; times -= 1) mutate(rng, result);
       const flags = rng.pick([{}, {}, {}, { schemaRequiresEncryption: false }, { hasEncryptedPlaceholders: false }]);
       let reply;
-      try { reply = serialize({ ...flags, result }); } catch { continue; } // Circular.
+      try {
+        reply = serialize({ ...flags, result });
+      } catch {
+        continue;
+      } // Circular.
       const { sent, refused } = run(crypt, command, deserialize(reply, { promoteValues: false, bsonRegExp: true }));
       if (sent) assert.ok(!sent.includes(TOKEN), `reply ${at}`);
       else assert.ok(!refused.includes(TOKEN));

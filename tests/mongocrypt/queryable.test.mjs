@@ -8,7 +8,14 @@ const RANDOM = 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 const keyId = Buffer.alloc(16, 1);
 const fields = [{ path: 'a', bsonType: 'string', keyId: new Binary(keyId, 4) }];
 const open = (more = {}) => new MongoCrypt({ kmsProviders: serialize({ local: { key: Buffer.alloc(96) } }), errorWrapper: (error) => error, ...more });
-const refusal = (make) => { try { make(); } catch (error) { return [error.name, error.code, error.message]; } return undefined; };
+const refusal = (make) => {
+  try {
+    make();
+  } catch (error) {
+    return [error.name, error.code, error.message];
+  }
+  return undefined;
+};
 
 describe('explicit encryption', () => {
   const encrypt = (options) => open().makeExplicitEncryptionContext(serialize({ v: 'x' }), { keyId, expressionMode: false, algorithm: RANDOM, ...options });
@@ -18,10 +25,13 @@ describe('explicit encryption', () => {
     ...['Indexed', 'indexed', 'Unindexed', 'String'].map((algorithm) => [{ algorithm }, 'ALGORITHM_QUERYABLE', belongs(algorithm)]),
     [{ algorithm: 'Indexed', contentionFactor: 0, queryType: 'equality' }, 'ALGORITHM_QUERYABLE', belongs('Indexed')],
     ...['Range', 'rAnGe'].map((algorithm) => [
-      { algorithm, rangeOptions: serialize({ sparsity: Long.fromNumber(1) }), contentionFactor: 1n }, 'ALGORITHM_QUERYABLE', belongs(algorithm),
+      { algorithm, rangeOptions: serialize({ sparsity: Long.fromNumber(1) }), contentionFactor: 1n },
+      'ALGORITHM_QUERYABLE',
+      belongs(algorithm),
     ]),
     [
-      { algorithm: 'String', textOptions: serialize({ caseSensitive: true, diacriticSensitive: true }), contentionFactor: 1 }, 'ALGORITHM_QUERYABLE',
+      { algorithm: 'String', textOptions: serialize({ caseSensitive: true, diacriticSensitive: true }), contentionFactor: 1 },
+      'ALGORITHM_QUERYABLE',
       belongs('String'),
     ],
     [{ algorithm: 'RangePreview' }, 'ALGORITHM_QUERYABLE', "Algorithm 'rangePreview' is deprecated, please use 'range'"],
@@ -43,7 +53,12 @@ describe('explicit encryption', () => {
     [{ expressionMode: true, algorithm: 'Range', rangeOptions: serialize({}) }, 'ALGORITHM_QUERYABLE', belongs('Range')],
   ];
   for (const [options, code, message] of cases) {
-    test(message, () => assert.deepEqual(refusal(() => encrypt(options)), ['TypeError', code, message]));
+    test(message, () =>
+      assert.deepEqual(
+        refusal(() => encrypt(options)),
+        ['TypeError', code, message],
+      ),
+    );
   }
 
   test('passes over range options where the binding does', () => {
@@ -53,13 +68,23 @@ describe('explicit encryption', () => {
 
 describe('commands', () => {
   const names = [
-    'aggregate', 'count', 'distinct', 'delete', 'find', 'findAndModify', 'insert', 'update', 'create', 'createIndexes', 'collMod',
-    'compactStructuredEncryptionData', 'cleanupStructuredEncryptionData',
+    'aggregate',
+    'count',
+    'distinct',
+    'delete',
+    'find',
+    'findAndModify',
+    'insert',
+    'update',
+    'create',
+    'createIndexes',
+    'collMod',
+    'compactStructuredEncryptionData',
+    'cleanupStructuredEncryptionData',
   ];
   const commands = [...names.map((name) => ({ [name]: 'c', ...(name === 'aggregate' && { pipeline: [] }) })), { explain: { find: 'c' } }];
   const refused = new RegExp(
-    '^collection db\\.c uses Queryable Encryption \\(encryptedFields\\), which is not supported: '
-      + 'commands on it are refused rather than sent unencrypted$',
+    '^collection db\\.c uses Queryable Encryption \\(encryptedFields\\), which is not supported: ' + 'commands on it are refused rather than sent unencrypted$',
   );
   const collinfo = (options, more = {}) => serialize({ name: 'c', type: 'collection', options, ...more });
   const ended = (context) => [context.state, refused.test(context.status.message), context.nextMongoOperation().length, context.finalize().length];
@@ -82,7 +107,9 @@ describe('commands', () => {
         let found;
         try {
           found = ended(past(crypt.makeEncryptionContext('db', serialize(command))));
-        } catch ({ name, code, message }) { found = [name, code, refused.test(message)]; }
+        } catch ({ name, code, message }) {
+          found = [name, code, refused.test(message)];
+        }
         const asksFirst = !bypassQueryAnalysis && ('create' in command || 'createIndexes' in command);
         assert.deepEqual(found, asksFirst ? NOTHING_GOES_OUT : ['TypeError', 'AUTO_ENCRYPTION_QUERYABLE', true], JSON.stringify(command));
       }
@@ -113,9 +140,15 @@ describe('commands', () => {
           const crypt = open({ bypassQueryAnalysis, ...map });
           const command = serialize({ [name]: 'c', validator: { $jsonSchema: {} }, encryptedFields: { fields } });
           let found;
-          try { found = ended(past(crypt.makeEncryptionContext('db', command))); } catch ({ code, message }) { found = [code, refused.test(message)]; }
+          try {
+            found = ended(past(crypt.makeEncryptionContext('db', command)));
+          } catch ({ code, message }) {
+            found = [code, refused.test(message)];
+          }
           assert.deepEqual(
-            found, name === 'create' && !bypassQueryAnalysis ? NOTHING_GOES_OUT : ['AUTO_ENCRYPTION_QUERYABLE', true], `${name} ${Object.keys(map)}`,
+            found,
+            name === 'create' && !bypassQueryAnalysis ? NOTHING_GOES_OUT : ['AUTO_ENCRYPTION_QUERYABLE', true],
+            `${name} ${Object.keys(map)}`,
           );
         }
       }
@@ -124,7 +157,8 @@ describe('commands', () => {
 
   test('that join such a collection are refused', () => {
     const pipelines = [
-      [{ $lookup: { from: 'c' } }], [{ $unionWith: { coll: 'c' } }],
+      [{ $lookup: { from: 'c' } }],
+      [{ $unionWith: { coll: 'c' } }],
       [{ $facet: { x: [{ $lookup: { from: 'd', pipeline: [{ $lookup: { from: 'c' } }] } }] } }],
     ];
     for (const pipeline of pipelines) {

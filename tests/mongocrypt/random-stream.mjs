@@ -8,7 +8,9 @@ import { createHash } from 'node:crypto';
 class Stream {
   #counts = new Map();
 
-  constructor(seed) { this.seed = seed; }
+  constructor(seed) {
+    this.seed = seed;
+  }
 
   fill(out) {
     const { length } = out;

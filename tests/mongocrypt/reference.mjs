@@ -37,16 +37,22 @@ export class Reference {
     const child = spawn(this.#python, ['-u', SCRIPT], { stdio: ['pipe', 'pipe', 'pipe', 'pipe'] });
     this.#child = child;
     this.#stderr = '';
-    child.stderr.on('data', (text) => { this.#stderr += text; });
+    child.stderr.on('data', (text) => {
+      this.#stderr += text;
+    });
     // Numbers of steps, four bytes each: the last one is where it is.
-    child.stdio[3].on('data', (bytes) => { this.#progress = Buffer.concat([this.#progress, bytes]).subarray(-4); });
+    child.stdio[3].on('data', (bytes) => {
+      this.#progress = Buffer.concat([this.#progress, bytes]).subarray(-4);
+    });
     child.stdin.on('error', () => {}); // It ended; `close` follows.
     createInterface({ input: child.stdout }).on('line', (line) => {
       const { id, ...answer } = JSON.parse(line);
       this.#waiting.get(id)?.resolve(answer);
       this.#waiting.delete(id);
     });
-    child.on('close', (status, signal) => { if (child === this.#child) this.#ended(signal ?? status); });
+    child.on('close', (status, signal) => {
+      if (child === this.#child) this.#ended(signal ?? status);
+    });
   }
 
   // Scripts are run in turn, so the first one without an answer is the one that did it.
@@ -76,7 +82,9 @@ export class Reference {
     const child = this.#child;
     this.#child = undefined;
     child.stdin.end();
-    await new Promise((resolve) => { child.once('close', resolve); });
+    await new Promise((resolve) => {
+      child.once('close', resolve);
+    });
   }
 }
 
@@ -86,10 +94,11 @@ const makers = {
   explicitDecrypt: (crypt, how) => crypt.makeExplicitDecryptionContext(bytes(how.input)),
   decrypt: (crypt, how) => crypt.makeDecryptionContext(bytes(how.input)),
   encrypt: (crypt, how) => crypt.makeEncryptionContext(how.database, bytes(how.input)),
-  dataKey: (crypt, how) => crypt.makeDataKeyContext(bytes(how.masterKey), {
-    keyAltNames: (how.keyAltNames ?? []).map(bytes),
-    ...(how.keyMaterial && { keyMaterial: bytes(how.keyMaterial) }),
-  }),
+  dataKey: (crypt, how) =>
+    crypt.makeDataKeyContext(bytes(how.masterKey), {
+      keyAltNames: (how.keyAltNames ?? []).map(bytes),
+      ...(how.keyMaterial && { keyMaterial: bytes(how.keyMaterial) }),
+    }),
   rewrap: (crypt, how) => crypt.makeRewrapManyDataKeyContext(bytes(how.input), how.masterKey && bytes(how.masterKey)),
 };
 
@@ -114,10 +123,18 @@ class OurContext {
   }
 
   look() {}
-  operation() { return toBase64(this.context.nextMongoOperation()); }
-  feed(data) { this.context.addMongoOperationResponse(bytes(data)); }
-  finishOperation() { this.context.finishMongoOperation(); }
-  provide(data) { this.context.provideKMSProviders(bytes(data)); }
+  operation() {
+    return toBase64(this.context.nextMongoOperation());
+  }
+  feed(data) {
+    this.context.addMongoOperationResponse(bytes(data));
+  }
+  finishOperation() {
+    this.context.finishMongoOperation();
+  }
+  provide(data) {
+    this.context.provideKMSProviders(bytes(data));
+  }
 
   nextRequest() {
     const request = this.context.nextKMSRequest();
@@ -127,14 +144,16 @@ class OurContext {
     return { provider, endpoint, message: toBase64(request.message), sleep, ...this.#progress(request) };
   }
 
-  #progress({ bytesNeeded: needed, status }) { return { needed, status }; }
+  #progress({ bytesNeeded: needed, status }) {
+    return { needed, status };
+  }
 
   /** Feeds as many bytes as are wanted. */
   answer(index, data) {
     const request = this.#requests[index];
     if (request === undefined) return null;
     const needs = [];
-    for (let reply = bytes(data); reply.length > 0 && request.bytesNeeded > 0;) {
+    for (let reply = bytes(data); reply.length > 0 && request.bytesNeeded > 0; ) {
       const needed = request.bytesNeeded;
       needs.push(needed);
       request.addResponse(reply.slice(0, needed));
@@ -157,8 +176,12 @@ class OurContext {
     return request === undefined ? null : { again: request.fail(), ...this.#progress(request) };
   }
 
-  finishRequests() { this.context.finishKMSRequests(); }
-  finalize() { return toBase64(this.context.finalize()); }
+  finishRequests() {
+    this.context.finishKMSRequests();
+  }
+  finalize() {
+    return toBase64(this.context.finalize());
+  }
 }
 
 const PROBE = bytes('EgAAAAJ2AAYAAABwcm9iZQAA'); // {v: 'probe'}

@@ -30,22 +30,30 @@ export async function startReplyProxy({ host, port, onRequest = () => false }, r
     port: server.address().port,
     async stop() {
       for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => { server.close(resolve); });
+      await new Promise((resolve) => {
+        server.close(resolve);
+      });
     },
   };
 }
 
 function relay({ rewriterOf, onRequest }, client, upstream) {
   const rewriters = new Map();
-  client.on('data', messageSplitter((message) => {
-    const rewrite = isCommand(message) ? rewriterOf(readDocument(message)) : undefined;
-    if (rewrite !== undefined) rewriters.set(requestIdOf(message), rewrite);
-    if (onRequest(message)) client.destroy();
-    else upstream.write(message);
-  }));
-  upstream.on('data', messageSplitter((reply) => {
-    const rewrite = rewriters.get(responseToOf(reply));
-    rewriters.delete(responseToOf(reply));
-    client.write(rewrite === undefined ? reply : replaceDocument(reply, rewrite(readDocument(reply))));
-  }));
+  client.on(
+    'data',
+    messageSplitter((message) => {
+      const rewrite = isCommand(message) ? rewriterOf(readDocument(message)) : undefined;
+      if (rewrite !== undefined) rewriters.set(requestIdOf(message), rewrite);
+      if (onRequest(message)) client.destroy();
+      else upstream.write(message);
+    }),
+  );
+  upstream.on(
+    'data',
+    messageSplitter((reply) => {
+      const rewrite = rewriters.get(responseToOf(reply));
+      rewriters.delete(responseToOf(reply));
+      client.write(rewrite === undefined ? reply : replaceDocument(reply, rewrite(readDocument(reply))));
+    }),
+  );
 }

@@ -18,7 +18,9 @@ export function seal(key, associatedData, iv, plaintext) {
   const sealed = Buffer.concat([cipher.update(plaintext), cipher.final()]);
   const bits = Buffer.alloc(8);
   bits.writeBigUInt64BE(BigInt(associatedData.length * 8));
-  const tag = createHmac('sha512', key.subarray(0, 32)).update(Buffer.concat([associatedData, iv, sealed, bits])).digest();
+  const tag = createHmac('sha512', key.subarray(0, 32))
+    .update(Buffer.concat([associatedData, iv, sealed, bits]))
+    .digest();
   return Buffer.concat([iv, sealed, tag.subarray(0, 32)]);
 }
 
@@ -26,20 +28,20 @@ export const materialOf = (byte) => Buffer.alloc(96, byte);
 const wrapped = (byte) => seal(localKey, Buffer.alloc(0), Buffer.alloc(16, byte), materialOf(byte));
 
 /** A key document under the local master key; `changes` replace fields, `undefined` removes one. */
-export const keyDocument = (byte, changes = {}) => bson({
-  _id: keyId(byte),
-  keyMaterial: new Binary(wrapped(byte)),
-  creationDate: new Date(1),
-  updateDate: new Date(2),
-  status: new Int32(0),
-  masterKey: { provider: 'local' },
-  ...changes,
-});
+export const keyDocument = (byte, changes = {}) =>
+  bson({
+    _id: keyId(byte),
+    keyMaterial: new Binary(wrapped(byte)),
+    creationDate: new Date(1),
+    updateDate: new Date(2),
+    status: new Int32(0),
+    masterKey: { provider: 'local' },
+    ...changes,
+  });
 
 export const awsMasterKey = { provider: 'aws', region: 'eu-central-1', key: 'arn:aws:kms:eu-central-1:1:key/k' };
-export const awsKeyDocument = (byte, changes = {}) => keyDocument(
-  byte, { keyMaterial: new Binary(Buffer.alloc(160, byte)), masterKey: awsMasterKey, ...changes },
-);
+export const awsKeyDocument = (byte, changes = {}) =>
+  keyDocument(byte, { keyMaterial: new Binary(Buffer.alloc(160, byte)), masterKey: awsMasterKey, ...changes });
 
 /** A value as it is stored. */
 export function encrypted(byte, { bsonType = 2, plaintext = Buffer.from('\x05\0\0\0test\0'), kind = 2 } = {}) {
@@ -63,7 +65,18 @@ export const providers = {
 };
 
 export const values = {
-  string: 'test', int: new Int32(7), long: Long.fromNumber(7), double: new Double(1.5), bool: true, date: new Date(5),
-  objectId: new ObjectId('000000000000000000000001'), document: { a: 1 }, array: [1, 2], null: null, binary: new Binary(Buffer.from('x')),
-  timestamp: new Timestamp({ t: 1, i: 2 }), regex: /a/i, encrypted: encrypted(1),
+  string: 'test',
+  int: new Int32(7),
+  long: Long.fromNumber(7),
+  double: new Double(1.5),
+  bool: true,
+  date: new Date(5),
+  objectId: new ObjectId('000000000000000000000001'),
+  document: { a: 1 },
+  array: [1, 2],
+  null: null,
+  binary: new Binary(Buffer.from('x')),
+  timestamp: new Timestamp({ t: 1, i: 2 }),
+  regex: /a/i,
+  encrypted: encrypted(1),
 };

@@ -22,7 +22,9 @@ export async function tlsFront(python, target) {
   await listening(server);
   front.port = server.address().port;
   front.stop = async () => {
-    await new Promise((resolve) => { server.close(resolve); });
+    await new Promise((resolve) => {
+      server.close(resolve);
+    });
     certificates.remove();
   };
   return front;

@@ -73,7 +73,10 @@ async function matchPayload(encrypted, testCase, own) {
 }
 
 async function mustBeRefused(encrypting) {
-  const error = await encrypting.then(() => new Error('accepted'), (one) => one);
+  const error = await encrypting.then(
+    () => new Error('accepted'),
+    (one) => one,
+  );
   if (error.name !== 'MongoCryptError') throw error;
 }
 
@@ -89,10 +92,12 @@ async function automaticallyDecrypted(world, own) {
   await world.prepare({ databaseName, collectionName, documents: [EJSON.serialize(world.driver.BSON.deserialize(stored), { relaxed: false })] });
   const { client, close } = await world.client({ autoEncryptOpts: { kmsProviders: everyProvider(), bypassAutoEncryption: true } });
   let found;
-  await suite.case('the document is read', () => world.judge(async () => {
-    const [read] = await client.db(databaseName).collection(collectionName).find({}, { raw: true }).toArray().finally(close);
-    found = new Map(fields(new Uint8Array(read)));
-  }));
+  await suite.case('the document is read', () =>
+    world.judge(async () => {
+      const [read] = await client.db(databaseName).collection(collectionName).find({}, { raw: true }).toArray().finally(close);
+      found = new Map(fields(new Uint8Array(read)));
+    }),
+  );
   if (!found) return suite;
   for (const testCase of allowed) {
     await suite.case(testCase.name, () => sameValue(field(found.get(testCase.name).bytes, 'value'), testCase.plain));
@@ -112,9 +117,12 @@ async function automaticallyEncrypted(world, groups, schema, isRemote) {
   const { client, close } = await world.client({
     autoEncryptOpts: { kmsProviders: everyProvider(), ...(!isRemote && { schemaMap: { [namespace]: schema } }) },
   });
-  await suite.case(
-    'the document is written',
-    () => client.db(databaseName).collection(collectionName).insertOne({ _id: 'corpus', ...names, ...Object.fromEntries(written) }).finally(close),
+  await suite.case('the document is written', () =>
+    client
+      .db(databaseName)
+      .collection(collectionName)
+      .insertOne({ _id: 'corpus', ...names, ...Object.fromEntries(written) })
+      .finally(close),
   );
   if (suite.failures.length > 0) return suite;
   const found = await world.plain.db(databaseName).collection(collectionName).findOne({ _id: 'corpus' });

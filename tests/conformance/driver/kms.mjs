@@ -18,8 +18,10 @@ export async function startPublishedKms(python) {
   const certificates = makeCertificates(python, { server: { hosts: NAMES }, client: { usage: 'client' } });
   const certificate = certificates.file('server');
   const [aws, azure, gcp, kmip] = await Promise.all([
-    startAws(certificate, { keys: account('aws') }), startAzure(certificate, { hosts: AZURE_HOSTS, keys: account('azure') }),
-    startGcp(certificate, { keys: account('gcp') }), startKmipService(certificates),
+    startAws(certificate, { keys: account('aws') }),
+    startAzure(certificate, { hosts: AZURE_HOSTS, keys: account('azure') }),
+    startGcp(certificate, { keys: account('gcp') }),
+    startKmipService(certificates),
   ]);
   const clouds = [aws, azure, gcp];
   const ports = new Map([...clouds.flatMap(({ hosts, service }) => hosts.map((host) => [`${host}:443`, service.port])), [KMIP_ENDPOINT, kmip.port]]);

@@ -20,14 +20,18 @@ export async function runLegacyTest(world, file, test) {
   const { database_name: databaseName, collection_name: collectionName } = file;
   const [vaultDatabase, vaultCollection] = world.keyVaultNamespace.split('.');
   await world.prepare({
-    databaseName, collectionName, documents: file.data ?? [],
+    databaseName,
+    collectionName,
+    documents: file.data ?? [],
     createOptions: { ...(file.json_schema && { validator: { $jsonSchema: file.json_schema } }) },
   });
   await world.prepare({ databaseName: vaultDatabase, collectionName: vaultCollection, documents: file.key_vault_data ?? [] });
   const { autoEncryptOpts, timeoutMS, ...unknown } = test.clientOptions;
   refuseUnknown(unknown, new Set(), 'clientOptions');
   const { client, commands, close } = await world.client({
-    autoEncryptOpts, observeEvents: ['commandStartedEvent'], ...(timeoutMS && { uriOptions: { timeoutMS } }),
+    autoEncryptOpts,
+    observeEvents: ['commandStartedEvent'],
+    ...(timeoutMS && { uriOptions: { timeoutMS } }),
   });
   if (test.failPoint) throw new Error('this runner knows no fail points');
   try {
@@ -37,8 +41,9 @@ export async function runLegacyTest(world, file, test) {
     await close();
   }
   if (test.expectations) {
-    const seen = commands.filter(({ commandName }) => commandName !== 'endSessions').map((event) =>
-      ({ ...event, command: settled({ ...event.command, $db: event.databaseName }) }));
+    const seen = commands
+      .filter(({ commandName }) => commandName !== 'endSessions')
+      .map((event) => ({ ...event, command: settled({ ...event.command, $db: event.databaseName }) }));
     matchCommands(seen, test.expectations.map(asUnified));
   }
   for (const { name = collectionName, data } of test.outcome ? [test.outcome.collection] : []) {

@@ -59,7 +59,8 @@ class Prose {
   /** Runs `work(database, events)` with a client. */
   async withClient(options, work, more = {}) {
     const { client, commands, close } = await this.world.client(
-      { ...options, observeEvents: ['commandStartedEvent', 'commandSucceededEvent', 'commandFailedEvent'] }, more,
+      { ...options, observeEvents: ['commandStartedEvent', 'commandSucceededEvent', 'commandFailedEvent'] },
+      more,
     );
     try {
       return await work(client.db(this.databaseName), commands, client);
@@ -78,7 +79,10 @@ function equal(actual, expected, what) {
 }
 
 async function rejected(promise, judge) {
-  const error = await promise.then(() => undefined, (one) => one);
+  const error = await promise.then(
+    () => undefined,
+    (one) => one,
+  );
   if (!error) throw new Error('was expected to fail');
   if (!judge(error)) throw error;
   return error;
@@ -105,10 +109,9 @@ async function externalVault(prose, isExternal) {
   const isAuthentication = (error) => error.code === 18 || /authentication/i.test(error.message);
   const judged = (promise) => (isExternal ? rejected(promise, isAuthentication) : promise);
   try {
-    await prose.withClient(
-      { autoEncryptOpts: { kmsProviders: local(), schemaMap } }, (db) => judged(db.collection('coll').insertOne({ encrypted: 'test' })),
-      { keyVaultClient: isExternal ? keyVaultClient : undefined },
-    );
+    await prose.withClient({ autoEncryptOpts: { kmsProviders: local(), schemaMap } }, (db) => judged(db.collection('coll').insertOne({ encrypted: 'test' })), {
+      keyVaultClient: isExternal ? keyVaultClient : undefined,
+    });
     const keyId = expectation(external.get('external-key'))._id;
     await judged(prose.encryption(local(), keyVaultClient).encrypt('test', { ...DETERMINISTIC, keyId }));
     equal(await prose.plain.collection('coll').countDocuments(), isExternal ? 0 : 1, 'documents');
@@ -149,19 +152,23 @@ async function withoutDeadlock(prose, { maxPoolSize, bypassAutoEncryption, hasVa
   const encrypted = await prose.encryption().encrypt('string0', { ...DETERMINISTIC, keyAltName: 'local' });
   const vault = hasVaultClient ? await world.client({ observeEvents: ['commandStartedEvent'], uriOptions: { maxPoolSize: 1 } }) : undefined;
   try {
-    await prose.withClient({ autoEncryptOpts: { kmsProviders: local(), bypassAutoEncryption }, uriOptions: { maxPoolSize } }, async (db, events) => {
-      if (bypassAutoEncryption) await prose.plain.collection('coll').insertOne({ _id: 0, encrypted });
-      else await db.collection('coll').insertOne({ _id: 0, encrypted: 'string0' });
-      equal(await db.collection('coll').findOne({ _id: 0 }), { _id: 0, encrypted: 'string0' }, 'document');
-      const started = (list) =>
-        list.filter(({ command }) => command).map(({ commandName, databaseName }) => `${commandName} ${databaseName.slice(world.prefix.length)}`);
-      // Without a limit the client asks for keys itself, and analyses what it asks.
-      const isOwnVault = maxPoolSize === 0 && !bypassAutoEncryption;
-      const asked = hasVaultClient ? [] : [...(isOwnVault ? ['listCollections keyvault'] : []), 'find keyvault'];
-      const own = bypassAutoEncryption ? ['find db', ...asked] : ['listCollections db', ...asked, 'insert db', 'find db'];
-      equal(started(events), own, 'commands');
-      if (vault) equal(started(vault.commands), ['find keyvault'], 'commands to the vault');
-    }, { keyVaultClient: vault?.client });
+    await prose.withClient(
+      { autoEncryptOpts: { kmsProviders: local(), bypassAutoEncryption }, uriOptions: { maxPoolSize } },
+      async (db, events) => {
+        if (bypassAutoEncryption) await prose.plain.collection('coll').insertOne({ _id: 0, encrypted });
+        else await db.collection('coll').insertOne({ _id: 0, encrypted: 'string0' });
+        equal(await db.collection('coll').findOne({ _id: 0 }), { _id: 0, encrypted: 'string0' }, 'document');
+        const started = (list) =>
+          list.filter(({ command }) => command).map(({ commandName, databaseName }) => `${commandName} ${databaseName.slice(world.prefix.length)}`);
+        // Without a limit the client asks for keys itself, and analyses what it asks.
+        const isOwnVault = maxPoolSize === 0 && !bypassAutoEncryption;
+        const asked = hasVaultClient ? [] : [...(isOwnVault ? ['listCollections keyvault'] : []), 'find keyvault'];
+        const own = bypassAutoEncryption ? ['find db', ...asked] : ['listCollections db', ...asked, 'insert db', 'find db'];
+        equal(started(events), own, 'commands');
+        if (vault) equal(started(vault.commands), ['find keyvault'], 'commands to the vault');
+      },
+      { keyVaultClient: vault?.client },
+    );
   } finally {
     await vault?.close();
   }
@@ -212,7 +219,11 @@ async function decryptionEvents(prose, { failPoint, isMalformed, judge }) {
   const off = failPoint ? await failAggregate(prose, failPoint) : () => {};
   try {
     await prose.withClient({ autoEncryptOpts: { kmsProviders: local() }, uriOptions: { retryReads: false, appName: APP_NAME } }, async (db, events) => {
-      const outcome = await db.collection('coll').aggregate([]).toArray().catch((error) => error);
+      const outcome = await db
+        .collection('coll')
+        .aggregate([])
+        .toArray()
+        .catch((error) => error);
       const ended = events.filter(({ commandName, command }) => commandName === 'aggregate' && command === undefined);
       if (ended.length !== 1) throw new Error(`${ended.length} events of the end of the aggregate`);
       judge(outcome, ended[0], stored);
@@ -228,7 +239,12 @@ function mustFail(outcome, event) {
 
 function mustCarry(outcome, { reply }, stored, isReadable) {
   if (isReadable !== !(outcome instanceof Error)) throw new Error(isReadable ? outcome.message : 'was expected to fail');
-  if (isReadable) equal(outcome.map(({ encrypted }) => encrypted), ['hello'], 'documents');
+  if (isReadable)
+    equal(
+      outcome.map(({ encrypted }) => encrypted),
+      ['hello'],
+      'documents',
+    );
   same(reply.cursor.firstBatch[0].encrypted.value(), stored.value(), 'ciphertext of the event');
 }
 
@@ -256,7 +272,11 @@ async function roundTrip(prose, provider) {
     equal([keyId.sub_type, keyId.length()], [4, 16], 'key id');
     equal((await prose.vault.findOne({ _id: keyId })).masterKey.provider, provider, 'provider');
     const inserts = events.filter(({ commandName, command }) => commandName === 'insert' && command);
-    equal(inserts.map(({ command }) => command.writeConcern), [{ w: 'majority' }], 'write concern');
+    equal(
+      inserts.map(({ command }) => command.writeConcern),
+      [{ w: 'majority' }],
+      'write concern',
+    );
     const encrypted = await encryption.encrypt(text, { ...DETERMINISTIC, keyId });
     equal(encrypted.sub_type, 6, 'subtype');
     await prose.withClient({ autoEncryptOpts: { kmsProviders: allProviders(), schemaMap } }, async (db) => {
@@ -275,10 +295,12 @@ async function runRoundTrips(prose) {
     for (const other of PROVIDERS)
       await rewraps.case(`${provider} to ${other}`, () => prose.start().then(() => prose.world.judge(() => rewrapBetween(prose, provider, other))));
   }
-  await rewraps.case('a master key without its provider', () => prose.start().then(async () => {
-    await prose.encryption().createDataKey('local');
-    await rejected(prose.encryption().rewrapManyDataKey({}, { masterKey: prose.masterKeys.aws }), ({ name }) => name === 'MongoCryptError');
-  }));
+  await rewraps.case('a master key without its provider', () =>
+    prose.start().then(async () => {
+      await prose.encryption().createDataKey('local');
+      await rejected(prose.encryption().rewrapManyDataKey({}, { masterKey: prose.masterKeys.aws }), ({ name }) => name === 'MongoCryptError');
+    }),
+  );
   return [trips, rewraps];
 }
 
@@ -292,9 +314,15 @@ const PROSE = {
     'a value of 2 MiB': (prose) => limits(prose, [{ length: MIB_2 }], { inserts: 1 }),
     'a document that exceeds 2 MiB once it is encrypted': (prose) => limits(prose, [{ hasLimits: true, length: MIB_2 - 2000 }], { inserts: 1 }),
     'two values of 2 MiB go in two commands': (prose) => limits(prose, [{ length: MIB_2 }, { length: MIB_2 }], { inserts: 2 }),
-    'two documents that exceed 2 MiB once they are encrypted go in two commands': (prose) => limits(
-      prose, [{ hasLimits: true, length: MIB_2 - 2000 }, { hasLimits: true, length: MIB_2 - 2000 }], { inserts: 2 },
-    ),
+    'two documents that exceed 2 MiB once they are encrypted go in two commands': (prose) =>
+      limits(
+        prose,
+        [
+          { hasLimits: true, length: MIB_2 - 2000 },
+          { hasLimits: true, length: MIB_2 - 2000 },
+        ],
+        { inserts: 2 },
+      ),
     'a value of almost 16 MiB': (prose) => limits(prose, [{ length: MIB_16 - 2000 }], { inserts: 1 }),
     'a document that exceeds 16 MiB once it is encrypted is refused': (prose) => limits(prose, [{ hasLimits: true, length: MIB_16 - 2000 }], { fails: true }),
   },
@@ -303,10 +331,16 @@ const PROSE = {
     'with bypassAutoEncryption': (prose) => withoutMongocryptd(prose, 'bypassAutoEncryption'),
     'with bypassQueryAnalysis': (prose) => withoutMongocryptd(prose, 'bypassQueryAnalysis'),
   },
-  '9-deadlocks': Object.fromEntries([1, 0].flatMap((maxPoolSize) => [false, true].flatMap((bypassAutoEncryption) => [false, true].map((hasVaultClient) => {
-    const options = { maxPoolSize, bypassAutoEncryption, hasVaultClient };
-    return [JSON.stringify(options), (prose) => withoutDeadlock(prose, options)];
-  })))),
+  '9-deadlocks': Object.fromEntries(
+    [1, 0].flatMap((maxPoolSize) =>
+      [false, true].flatMap((bypassAutoEncryption) =>
+        [false, true].map((hasVaultClient) => {
+          const options = { maxPoolSize, bypassAutoEncryption, hasVaultClient };
+          return [JSON.stringify(options), (prose) => withoutDeadlock(prose, options)];
+        }),
+      ),
+    ),
+  ),
   '13-unique-index': { 'names belong to one key': uniqueNames },
   '14-decryption-events': {
     'command error': (prose) => decryptionEvents(prose, { failPoint: { errorCode: 123 }, judge: mustFail }),

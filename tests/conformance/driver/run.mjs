@@ -12,11 +12,13 @@ import { runProseThroughDriver } from './prose.mjs';
 import { startDriverWorld, unusable } from './world.mjs';
 
 /** What fails on the test server alone, by how it fails there. On MongoDB itself these run. */
-const SERVER_FAULTS = [{
-  description: 'geo operators succeed on unencrypted, error on encrypted',
-  failure: 'find: was expected to fail',
-  reason: 'the test server answers $near without a geo index, where MongoDB says "unable to find index"',
-}];
+const SERVER_FAULTS = [
+  {
+    description: 'geo operators succeed on unencrypted, error on encrypted',
+    failure: 'find: was expected to fail',
+    reason: 'the test server answers $near without a geo index, where MongoDB says "unable to find index"',
+  },
+];
 
 const FORMATS = { unified: runUnifiedTest, legacy: runLegacyTest };
 
@@ -29,9 +31,9 @@ export async function runThroughDriver(open, { only = /./ } = {}) {
   const reason = missing ?? (uri ? unusable(uri) : 'no server: TEST_MONGODB_URI is not set');
   if (reason) return [skippedSuite('driver', reason)];
   if (open.side !== 'csfle-wasm') return [skippedSuite('driver', 'the alias is this package')];
-  const published = Object.keys(
-    FORMATS,
-  ).flatMap((format) => [...jsonFiles(vectorsFolder('driver-specs', format).folder)].map(([name, file]) => ({ format, name, file })));
+  const published = Object.keys(FORMATS).flatMap((format) =>
+    [...jsonFiles(vectorsFolder('driver-specs', format).folder)].map(([name, file]) => ({ format, name, file })),
+  );
   const plaintexts = plaintextsOf(published.map(({ file }) => file));
   const world = await startDriverWorld(uri);
   const databases = new Set(['db', 'keyvault'].map((name) => world.prefix + name));
@@ -60,10 +62,14 @@ async function runFile(suite, world, runTest, published, { plaintexts, databases
       suite.skip(test.description, 'Queryable Encryption, which this package refuses by name');
       continue;
     }
-    await suite.case(test.description, () => world.judge(() => runTest(world, file, test)).catch((error) => {
-      const fault = SERVER_FAULTS.find((one) => one.description === test.description && one.failure === error.message);
-      throw fault ? new Skip(fault.reason) : error;
-    }));
+    await suite.case(test.description, () =>
+      world
+        .judge(() => runTest(world, file, test))
+        .catch((error) => {
+          const fault = SERVER_FAULTS.find((one) => one.description === test.description && one.failure === error.message);
+          throw fault ? new Skip(fault.reason) : error;
+        }),
+    );
   }
   return suite;
 }

@@ -30,8 +30,10 @@ export async function startDriverWorld(uri) {
   const url = new URL(uri);
   const { driver, alias, remove } = aliasedDriver();
   const [proxy, analyser, kms, plain] = await Promise.all([
-    startSchemaProxy({ host: url.hostname, port: Number(url.port || 27017) }), startAnalyser(),
-    testPython().then(startPublishedKms), new driver.MongoClient(uri).connect(),
+    startSchemaProxy({ host: url.hostname, port: Number(url.port || 27017) }),
+    startAnalyser(),
+    testPython().then(startPublishedKms),
+    new driver.MongoClient(uri).connect(),
   ]);
   url.host = `127.0.0.1:${proxy.port}`;
   url.searchParams.set('directConnection', 'true');
@@ -45,7 +47,17 @@ export async function startDriverWorld(uri) {
   };
   const prefix = `csfle_conformance_${randomBytes(4).toString('hex')}_`;
   return new DriverWorld({
-    driver, alias, proxy, analyser, kms, plain, stop, prefix, proxyUri: url.href, version, topology: hello.setName ? 'replicaset' : 'single',
+    driver,
+    alias,
+    proxy,
+    analyser,
+    kms,
+    plain,
+    stop,
+    prefix,
+    proxyUri: url.href,
+    version,
+    topology: hello.setName ? 'replicaset' : 'single',
   });
 }
 
@@ -62,7 +74,9 @@ export class DriverWorld {
     proxy.schemas.clear();
     analyser.declined.length = 0;
     let failure;
-    await work().catch((error) => { failure = error; });
+    await work().catch((error) => {
+      failure = error;
+    });
     if (analyser.declined.length > 0) throw new Skip(analyser.declined[0]);
     const violations = this.kms.violations();
     if (failure) throw failure;
@@ -86,10 +100,11 @@ export class DriverWorld {
     refuseUnknown(unknown, new Set(), 'a client');
     if ('timeoutMS' in uriOptions) this.refuseTimeout(uriOptions.timeoutMS);
     refuseUnknown(Object.fromEntries(observeEvents.map((name) => [name])), new Set(Object.keys(EVENTS)), 'observeEvents');
-    const client = new this.driver.MongoClient(
-      this.proxyUri,
-      { monitorCommands: true, ...uriOptions, ...(autoEncryptOpts && { autoEncryption: { ...this.autoEncryption(autoEncryptOpts), keyVaultClient } }) },
-    );
+    const client = new this.driver.MongoClient(this.proxyUri, {
+      monitorCommands: true,
+      ...uriOptions,
+      ...(autoEncryptOpts && { autoEncryption: { ...this.autoEncryption(autoEncryptOpts), keyVaultClient } }),
+    });
     const commands = [];
     for (const name of observeEvents) client.on(EVENTS[name], (event) => commands.push(event));
     await client.connect();
@@ -118,7 +133,10 @@ export class DriverWorld {
     const { kms } = this;
     const providers = Object.fromEntries(Object.entries(kmsProviders).map(([id, settings]) => this.provider(id, settings)));
     return {
-      ...options, keyVaultNamespace, kmsProviders: providers, tlsOptions: kms.tlsOptions(Object.keys(providers)),
+      ...options,
+      keyVaultNamespace,
+      kmsProviders: providers,
+      tlsOptions: kms.tlsOptions(Object.keys(providers)),
       kmsConnectCallback: kms.kmsConnectCallback,
     };
   }

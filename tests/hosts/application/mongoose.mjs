@@ -19,11 +19,13 @@ try {
   const stored = await plain.collection('patients').findOne({ name: 'Ada' });
   const found = await Patient.findOne({ ssn });
   await Patient.updateOne({ ssn }, { $set: { ssn: await encrypt('987-65-4320') } });
-  console.log(JSON.stringify({
-    library: ClientEncryption.libmongocryptVersion,
-    stored: [stored.ssn, stored.visits[0].note].map(({ _bsontype, sub_type }) => `${_bsontype} ${sub_type}`),
-    found: [found.ssn, found.visits[0].note, (await Patient.findById(found._id).lean()).ssn, await encryption.decrypt(stored.ssn)],
-  }));
+  console.log(
+    JSON.stringify({
+      library: ClientEncryption.libmongocryptVersion,
+      stored: [stored.ssn, stored.visits[0].note].map(({ _bsontype, sub_type }) => `${_bsontype} ${sub_type}`),
+      found: [found.ssn, found.visits[0].note, (await Patient.findById(found._id).lean()).ssn, await encryption.decrypt(stored.ssn)],
+    }),
+  );
 } finally {
   await plain.db.dropDatabase();
   await Promise.all([connection.close(), plain.close()]);

@@ -11,8 +11,10 @@ module.exports = async function use({ ClientEncryption, MongoClient }, uri) {
     await client.db(name).collection('c').insertOne({ _id: 1, value });
     const [stored, read] = await Promise.all([plain, client].map((either) => either.db(name).collection('c').findOne({ _id: 1 })));
     return {
-      library: ClientEncryption.libmongocryptVersion, stored: `${stored.value._bsontype} ${stored.value.sub_type}`,
-      read: read.value, explicit: await encryption.decrypt(stored.value),
+      library: ClientEncryption.libmongocryptVersion,
+      stored: `${stored.value._bsontype} ${stored.value.sub_type}`,
+      read: read.value,
+      explicit: await encryption.decrypt(stored.value),
     };
   } finally {
     await plain.db(name).dropDatabase();

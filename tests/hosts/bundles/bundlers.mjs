@@ -4,13 +4,14 @@ import * as esbuild from 'esbuild';
 import { commonjs, json, nodeResolve, rollup, vite, webpack } from '../../tools/bundlers.mjs';
 
 function withWebpack(options) {
-  return (project, out) => new Promise((resolve, reject) => {
-    webpack({ context: project, target: 'node', ...options, output: { path: out, ...options.output } }, (error, stats) => {
-      if (error) reject(error);
-      else if (stats.hasErrors()) reject(new Error(stats.toString({ all: false, errors: true })));
-      else resolve();
+  return (project, out) =>
+    new Promise((resolve, reject) => {
+      webpack({ context: project, target: 'node', ...options, output: { path: out, ...options.output } }, (error, stats) => {
+        if (error) reject(error);
+        else if (stats.hasErrors()) reject(new Error(stats.toString({ all: false, errors: true })));
+        else resolve();
+      });
     });
-  });
 }
 
 export const withEsbuild = (entry, file, more) => (project, out) =>
@@ -26,11 +27,16 @@ function withRollup(entry, file, format, resolution) {
 }
 
 // In a project `vite build` runs in its folder; without that its comments hold the way from the folder of the tests to each module.
-export const withVite = ({ rolldownOptions, ...build }, ssr) => (project, out) =>
-  vite.build({
-    root: project, configFile: false, logLevel: 'error', ssr,
-    build: { outDir: out, emptyOutDir: true, rolldownOptions: { cwd: project, ...rolldownOptions }, ...build },
-  });
+export const withVite =
+  ({ rolldownOptions, ...build }, ssr) =>
+  (project, out) =>
+    vite.build({
+      root: project,
+      configFile: false,
+      logLevel: 'error',
+      ssr,
+      build: { outDir: out, emptyOutDir: true, rolldownOptions: { cwd: project, ...rolldownOptions }, ...build },
+    });
 
 // Left to itself Vite leaves packages out of what it builds for servers.
 const wholeWithVite = (build) => withVite(build, { noExternal: true });
@@ -41,13 +47,15 @@ export const esbuildBanner = { js: "import { createRequire } from 'node:module';
 export const bundlers = [
   { name: 'webpack, CommonJS, minified', file: 'app.cjs', build: withWebpack({ mode: 'production', entry: './app.cjs', output: { filename: 'app.cjs' } }) },
   {
-    name: 'webpack, ES module', file: 'app.mjs',
+    name: 'webpack, ES module',
+    file: 'app.mjs',
     build: withWebpack({ mode: 'none', entry: './app.mjs', experiments: { outputModule: true }, output: { module: true, filename: 'app.mjs' } }),
   },
   { name: 'esbuild, CommonJS', file: 'app.cjs', build: withEsbuild('app.cjs', 'app.cjs', { format: 'cjs' }) },
   { name: 'esbuild, CommonJS, minified', file: 'app.cjs', build: withEsbuild('app.cjs', 'app.cjs', { format: 'cjs', minify: true }) },
   {
-    name: 'esbuild, ES module with the banner of the driver, minified', file: 'app.mjs',
+    name: 'esbuild, ES module with the banner of the driver, minified',
+    file: 'app.mjs',
     build: withEsbuild('app.mjs', 'app.mjs', { format: 'esm', minify: true, banner: esbuildBanner }),
   },
   { name: 'rollup, CommonJS', file: 'app.cjs', build: withRollup('app.cjs', 'app.cjs', 'cjs') },
@@ -55,7 +63,8 @@ export const bundlers = [
   { name: 'Vite, server build', file: 'app.mjs', build: wholeWithVite({ ssr: 'app.mjs' }) },
   { name: 'Vite, server build, minified', file: 'app.mjs', build: wholeWithVite({ ssr: 'app.mjs', minify: true }) },
   {
-    name: 'Vite, server build, CommonJS', file: 'app.cjs',
+    name: 'Vite, server build, CommonJS',
+    file: 'app.cjs',
     build: wholeWithVite({ ssr: 'app.cjs', rolldownOptions: { output: { format: 'cjs', entryFileNames: 'app.cjs' } } }),
   },
 ];

@@ -12,9 +12,8 @@ const manifest = createRequire(import.meta.url).resolve('csfle-wasm/package.json
 const program = join(dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin.csfle);
 
 // Everything a test may have set is left out unless it says so.
-const cleanEnvironment = () => Object.fromEntries(
-  Object.entries(process.env).filter(([name]) => !/^(MONGODB_URI|CSFLE_|AWS_ENDPOINT|NODE_OPTIONS|FORCE_COLOR)/.test(name)),
-);
+const cleanEnvironment = () =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(MONGODB_URI|CSFLE_|AWS_ENDPOINT|NODE_OPTIONS|FORCE_COLOR)/.test(name)));
 
 // Where backups go that are given no name.
 const folder = mkdtempSync(join(tmpdir(), 'csfle-command-'));
@@ -23,10 +22,15 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 // Starts the command; resolves to { code, signal, stdout, stderr }. `whileRunning(child)` may send signals.
 export function csfle(args, { env = {}, input, whileRunning, cwd = folder } = {}) {
   const child = spawn(process.execPath, [program, ...args], {
-    cwd, env: { ...cleanEnvironment(), ...env }, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    cwd,
+    env: { ...cleanEnvironment(), ...env },
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   });
   const output = { stdout: '', stderr: '' };
-  for (const stream of ['stdout', 'stderr']) child[stream].setEncoding('utf8').on('data', (text) => { output[stream] += text; });
+  for (const stream of ['stdout', 'stderr'])
+    child[stream].setEncoding('utf8').on('data', (text) => {
+      output[stream] += text;
+    });
   whileRunning?.(child);
   return new Promise((resolve, reject) => {
     child.on('error', reject);
@@ -72,7 +76,12 @@ export async function slowKms(endpoint, { delayMs, onCall = () => {} }) {
   await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
-    close: () => new Promise((resolve) => { timers.forEach(clearTimeout); server.closeAllConnections(); server.close(resolve); }),
+    close: () =>
+      new Promise((resolve) => {
+        timers.forEach(clearTimeout);
+        server.closeAllConnections();
+        server.close(resolve);
+      }),
   };
 }
 
@@ -86,7 +95,11 @@ export async function refusingKms(message) {
   await listening(server);
   return {
     endpoint: `http://127.0.0.1:${server.address().port}`,
-    close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
+    close: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(resolve);
+      }),
   };
 }
 
@@ -101,9 +114,18 @@ export async function stallingServer(uri, isMeant, onStall) {
     const outgoing = connect(Number(target.port), target.hostname);
     for (const socket of [incoming, outgoing]) {
       sockets.add(socket);
-      socket.on('error', () => {}).on('close', () => { sockets.delete(socket); incoming.destroy(); outgoing.destroy(); });
+      socket
+        .on('error', () => {})
+        .on('close', () => {
+          sockets.delete(socket);
+          incoming.destroy();
+          outgoing.destroy();
+        });
     }
-    outgoing.on('data', (bytes) => { if (stalled) held.push(() => incoming.write(bytes)); else incoming.write(bytes); });
+    outgoing.on('data', (bytes) => {
+      if (stalled) held.push(() => incoming.write(bytes));
+      else incoming.write(bytes);
+    });
     incoming.on('data', (bytes) => {
       if (!stalled && !resumed && isMeant(bytes)) {
         stalled = true;
@@ -121,6 +143,10 @@ export async function stallingServer(uri, isMeant, onStall) {
       for (const write of held.splice(0)) write();
     },
     uri: Object.assign(new URL(uri), { port: String(server.address().port) }).href,
-    close: () => new Promise((resolve) => { for (const socket of sockets) socket.destroy(); server.close(resolve); }),
+    close: () =>
+      new Promise((resolve) => {
+        for (const socket of sockets) socket.destroy();
+        server.close(resolve);
+      }),
   };
 }

@@ -25,9 +25,8 @@ import { type Binary, Long, MongoClient, UUID } from 'mongodb';
 const library: BsonLibrary = bson;
 const client = new MongoClient('mongodb://127.0.0.1');
 const callbacks: KmsCallbacks = {
-  encrypt: async ({ plaintext, masterKey, signal, dataKeyId }) => (signal.aborted || dataKeyId === masterKey['key']
-    ? plaintext
-    : { ciphertext: plaintext, keyId: 'x' }),
+  encrypt: async ({ plaintext, masterKey, signal, dataKeyId }) =>
+    signal.aborted || dataKeyId === masterKey['key'] ? plaintext : { ciphertext: plaintext, keyId: 'x' },
   decrypt: ({ ciphertext, keyAltNames }) => (keyAltNames.length > 0 ? ciphertext : new Uint8Array(96)),
 };
 const kmsProviders: KmsProviders = {
@@ -36,13 +35,18 @@ const kmsProviders: KmsProviders = {
   'aws:eu': awsKms(new KMS({})),
   'aws:us': awsKms(({ region, endpoint }) => new KMSClient({ region, ...(endpoint === undefined ? {} : { endpoint }) }), { EncryptCommand, DecryptCommand }),
   'local:test': { key: new bson.Binary(new Uint8Array(96)) },
-  azure: azureKms(({ keyId }) =>
-    ({ wrapKey: async (_algorithm, key) => ({ result: key, keyID: keyId }), unwrapKey: async (_algorithm, key) => ({ result: key }) })),
+  azure: azureKms(({ keyId }) => ({
+    wrapKey: async (_algorithm, key) => ({ result: key, keyID: keyId }),
+    unwrapKey: async (_algorithm, key) => ({ result: key }),
+  })),
   gcp: gcpKms({ encrypt: async ({ plaintext }) => [{ ciphertext: plaintext }], decrypt: async ({ ciphertext }) => [{ plaintext: ciphertext }] }),
   kmip: callbacks,
 };
 const options: ClientEncryptionOptions = {
-  keyVaultNamespace: 'encryption.__keyVault', kmsProviders, bson: library, deserializeOptions: { promoteValues: false },
+  keyVaultNamespace: 'encryption.__keyVault',
+  kmsProviders,
+  bson: library,
+  deserializeOptions: { promoteValues: false },
 };
 
 export async function use(): Promise<void> {

@@ -22,11 +22,16 @@ const join = (rng, name) => {
   return object([name, object(['coll', value.string(coll)], ...inner)]);
 };
 const ODD_STAGES = [
-  value.int(1), object(), object(['$lookup', value.int(1)]), object(['$unionWith', value.string('d')]), object(['$facet', object(['a', value.int(1)])]),
-  object(['$lookup', object(['from', value.int(1)])]), object([
-    '$lookup', object(['from', object(['db', value.string('x')], ['coll', value.string('y')])]),
-  ]), object(['$graphLookup', object(['from', value.string('d')])]),
-  object(['$unionWith', object(['coll', value.bool(true)])]), object(['$lookup', object(['from', value.string('d')], ['pipeline', value.int(1)])]),
+  value.int(1),
+  object(),
+  object(['$lookup', value.int(1)]),
+  object(['$unionWith', value.string('d')]),
+  object(['$facet', object(['a', value.int(1)])]),
+  object(['$lookup', object(['from', value.int(1)])]),
+  object(['$lookup', object(['from', object(['db', value.string('x')], ['coll', value.string('y')])])]),
+  object(['$graphLookup', object(['from', value.string('d')])]),
+  object(['$unionWith', object(['coll', value.bool(true)])]),
+  object(['$lookup', object(['from', value.string('d')], ['pipeline', value.int(1)])]),
 ];
 
 function pipelineOf(world) {
@@ -55,22 +60,49 @@ export function commandOf(world) {
   const filter = ['filter', value.object(document([...fields(randomDocument(rng, 2), LATIN1), ...old], LATIN1))];
   const schema = rng.chance(0.5) ? [['validator', object(['$jsonSchema', rng.chance(world.oddness) ? value.int(1) : randomSchema(rng)])]] : [];
   const parts = rng.pick([
+    () => [['find', coll], filter],
+    () => [['find', coll], filter],
     () => [
-      ['find', coll], filter,
-    ], () => [['find', coll], filter], () => [['insert', coll], ['documents', value.array([value.object(randomDocument(rng, 2))])]],
-    () => [
-      ['update', coll], ['updates', value.array([object(['q', object()], ['u', value.object(randomDocument(rng, 1))])])],
-    ], () => [['count', coll], ['query', value.object(randomDocument(rng, 1))]],
-    () => [['aggregate', coll], ['pipeline', pipelineOf(world)], ['cursor', object()]], () => [['aggregate', coll], ['pipeline', pipelineOf(world)]],
-    () => [['create', coll], ...schema], () => [['collMod', coll], ...schema], () => [['createIndexes', coll], ['indexes', value.array([])]],
-    () => [['explain', object([rng.pick(['find', 'aggregate', 'ping']), coll], filter)]],
-    () => [[rng.pick(PASSED), rng.pick([coll, value.int(1)])]], () => [
-      [rng.chance(world.oddness * 3) ? rng.pick(ODD_COMMANDS) : 'distinct', coll], ['key', value.string('a')],
+      ['insert', coll],
+      ['documents', value.array([value.object(randomDocument(rng, 2))])],
     ],
-    () => [['bulkWrite', value.int(1)], ['ops', value.array([])], [
-      'nsInfo',
-      rng.pick([value.array([object(['ns', value.string('db.c')])]), value.array([]), value.int(1), value.array([object(['ns', value.string('c')])])]),
-    ]],
+    () => [
+      ['update', coll],
+      ['updates', value.array([object(['q', object()], ['u', value.object(randomDocument(rng, 1))])])],
+    ],
+    () => [
+      ['count', coll],
+      ['query', value.object(randomDocument(rng, 1))],
+    ],
+    () => [
+      ['aggregate', coll],
+      ['pipeline', pipelineOf(world)],
+      ['cursor', object()],
+    ],
+    () => [
+      ['aggregate', coll],
+      ['pipeline', pipelineOf(world)],
+    ],
+    () => [['create', coll], ...schema],
+    () => [['collMod', coll], ...schema],
+    () => [
+      ['createIndexes', coll],
+      ['indexes', value.array([])],
+    ],
+    () => [['explain', object([rng.pick(['find', 'aggregate', 'ping']), coll], filter)]],
+    () => [[rng.pick(PASSED), rng.pick([coll, value.int(1)])]],
+    () => [
+      [rng.chance(world.oddness * 3) ? rng.pick(ODD_COMMANDS) : 'distinct', coll],
+      ['key', value.string('a')],
+    ],
+    () => [
+      ['bulkWrite', value.int(1)],
+      ['ops', value.array([])],
+      [
+        'nsInfo',
+        rng.pick([value.array([object(['ns', value.string('db.c')])]), value.array([]), value.int(1), value.array([object(['ns', value.string('c')])])]),
+      ],
+    ],
   ])();
   const command = document([...parts, ...(rng.chance(0.6) ? [['$db', value.string('db')]] : [])]);
   return { database, input: toBase64(rng.chance(world.oddness / 2) ? damaged(rng, command) : command) };
@@ -96,14 +128,21 @@ export function collectionInfos(world, filter) {
 function collectionInfo({ rng, oddness }, name) {
   const jsonSchema = ['$jsonSchema', rng.chance(oddness) ? value.int(1) : randomSchema(rng)];
   const validators = rng.pick([
-    [jsonSchema], [jsonSchema], [], [['$or', value.array([])], jsonSchema], rng.chance(oddness) ? [jsonSchema, jsonSchema] : [jsonSchema],
+    [jsonSchema],
+    [jsonSchema],
+    [],
+    [['$or', value.array([])], jsonSchema],
+    rng.chance(oddness) ? [jsonSchema, jsonSchema] : [jsonSchema],
   ]);
   const options = rng.pick([
-    object(['validator', object(...validators)]), object(['validator', object(...validators)]), object(),
+    object(['validator', object(...validators)]),
+    object(['validator', object(...validators)]),
+    object(),
     rng.chance(oddness) ? object(['validator', value.int(1)]) : object(),
   ]);
   const parts = [
-    ['name', rng.chance(oddness / 2) ? value.int(1) : name], ['type', value.string(rng.chance(oddness) ? 'view' : 'collection')],
+    ['name', rng.chance(oddness / 2) ? value.int(1) : name],
+    ['type', value.string(rng.chance(oddness) ? 'view' : 'collection')],
     ['options', options],
   ];
   return document(rng.chance(oddness / 2) ? parts.slice(1) : parts);
@@ -119,8 +158,12 @@ export function analysis(world, asked) {
     return document([['ok', value.double(1)], ...(version ? [['maxWireVersion', version]] : [])]);
   }
   const flags = rng.pick([
-    [], [['schemaRequiresEncryption', value.bool(true)]],
-    [['hasEncryptedPlaceholders', value.bool(true)], ['schemaRequiresEncryption', value.bool(true)]],
+    [],
+    [['schemaRequiresEncryption', value.bool(true)]],
+    [
+      ['hasEncryptedPlaceholders', value.bool(true)],
+      ['schemaRequiresEncryption', value.bool(true)],
+    ],
     [['hasEncryptionPlaceholders', value.bool(false)]],
   ]);
   const nothing = rng.chance(0.1)
@@ -147,8 +190,11 @@ function withMarkings(world, item, left, isStored) {
   const { rng } = world;
   if (item.type !== TYPE.object && item.type !== TYPE.array) return item;
   const marked = fields(item.bytes, LATIN1).map(([name, inner]) => {
-    const isMarked = left.markings > 0 && rng.chance(0.4) && (isStored || (inner.type !== TYPE.object && inner.type !== TYPE.array))
-      && (isEncryptable(inner) || rng.chance(world.oddness / 2));
+    const isMarked =
+      left.markings > 0 &&
+      rng.chance(0.4) &&
+      (isStored || (inner.type !== TYPE.object && inner.type !== TYPE.array)) &&
+      (isEncryptable(inner) || rng.chance(world.oddness / 2));
     if (!isMarked) return [name, withMarkings(world, inner, left, isStored)];
     left.markings -= 1;
     return [name, marking(world, inner)];
@@ -164,13 +210,16 @@ function marking(world, item) {
   let parts = [['v', item], ['a', value.int(rng.chance(world.oddness / 2) ? 3 - algorithm : algorithm)], reference];
   if (rng.chance(world.oddness)) {
     parts = rng.pick([
-      () => parts.slice(1), () => [
-        parts[0], parts[2],
-      ], () => parts.slice(0, 2), () => [...parts, ['ka', value.string(rng.pick(NAMES))], ['ki', value.uuid(key.id)]], () => [...parts, ['z', value.int(1)]],
-      () => [
-        parts[0], ['a', rng.pick([value.int(3), value.string('1'), value.long(1n)])], parts[2],
-      ], () => [parts[0], parts[1], ['ki', value.string('x')]], () => [parts[0], parts[1], ['ka', value.int(1)]],
-      () => [parts[0], parts[1], ['ki', value.binData(key.id)]], () => [parts[0], parts[1], ['ki', value.uuid(rng.bytes(15))]],
+      () => parts.slice(1),
+      () => [parts[0], parts[2]],
+      () => parts.slice(0, 2),
+      () => [...parts, ['ka', value.string(rng.pick(NAMES))], ['ki', value.uuid(key.id)]],
+      () => [...parts, ['z', value.int(1)]],
+      () => [parts[0], ['a', rng.pick([value.int(3), value.string('1'), value.long(1n)])], parts[2]],
+      () => [parts[0], parts[1], ['ki', value.string('x')]],
+      () => [parts[0], parts[1], ['ka', value.int(1)]],
+      () => [parts[0], parts[1], ['ki', value.binData(key.id)]],
+      () => [parts[0], parts[1], ['ki', value.uuid(rng.bytes(15))]],
     ])();
   }
   const whole = concat([0], document(parts));

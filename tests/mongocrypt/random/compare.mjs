@@ -73,9 +73,13 @@ export function compareAnswers(script, theirs, ours, world) {
 
 /** Whether two results differ in nothing but in initialisation vectors and key ids that were drawn in another order. */
 function isSameInside(theirs, ours, name, world) {
-  return name === 'finalize' && Boolean(theirs?.result) && Boolean(ours.result) && sameBut(
-    theirs, ours, 'result',
-  ) && Buffer.compare(opened(theirs.result, world), opened(ours.result, world)) === 0;
+  return (
+    name === 'finalize' &&
+    Boolean(theirs?.result) &&
+    Boolean(ours.result) &&
+    sameBut(theirs, ours, 'result') &&
+    Buffer.compare(opened(theirs.result, world), opened(ours.result, world)) === 0
+  );
 }
 
 /** What a script has done so far, for the differences that depend on it. */
@@ -94,8 +98,12 @@ class History {
     } else if (name === 'use') this.#current = argument;
   }
 
-  get context() { return this.contexts[this.#current]; }
-  get kind() { return this.context?.how.kind; }
+  get context() {
+    return this.contexts[this.#current];
+  }
+  get kind() {
+    return this.context?.how.kind;
+  }
 
   end([name, ...args], theirs, ours) {
     const { context } = this;
@@ -118,7 +126,9 @@ class History {
     if (request === undefined) return;
     if (name !== 'fail') request.received += Buffer.from(data, 'base64').toString('latin1');
     request.progress = {
-      theirs: theirs?.result, ours: ours?.result, before: { theirs: request.progress?.theirs?.status, ours: request.progress?.ours?.status },
+      theirs: theirs?.result,
+      ours: ours?.result,
+      before: { theirs: request.progress?.theirs?.status, ours: request.progress?.ours?.status },
     };
   }
 

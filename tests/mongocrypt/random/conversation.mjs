@@ -107,7 +107,11 @@ export class Conversation {
   /** What is in the caches, of all that there is. */
   #compareCaches() {
     const { keys } = this.world;
-    this.#step('cached', keys.map(({ id }) => toBase64(id)), [...new Set(keys.flatMap(({ names }) => names))].map(nameDocument));
+    this.#step(
+      'cached',
+      keys.map(({ id }) => toBase64(id)),
+      [...new Set(keys.flatMap(({ names }) => names))].map(nameDocument),
+    );
   }
 
   #goOn(context) {
@@ -124,16 +128,22 @@ export class Conversation {
   /** A call that need not be the right one. */
   #stray(context) {
     const { rng, world } = this;
-    const fed = () => rng.pick([
-      () => world.stored(rng.pick(world.keys)), () => world.damaged(
-        rng.pick(world.keys),
-      ), () => randomDocument(rng, 1), () => Uint8Array.of(5, 0, 0), () => collectionInfos(world, NAME_FILTER)[0] ?? NAME_FILTER,
-    ])();
+    const fed = () =>
+      rng.pick([
+        () => world.stored(rng.pick(world.keys)),
+        () => world.damaged(rng.pick(world.keys)),
+        () => randomDocument(rng, 1),
+        () => Uint8Array.of(5, 0, 0),
+        () => collectionInfos(world, NAME_FILTER)[0] ?? NAME_FILTER,
+      ])();
     const stray = rng.pick([
-      () => this.call(context, 'operation'), () => this.call(
-        context, 'feed', toBase64(fed()),
-      ), () => this.call(context, 'finishOperation'), () => this.#nextRequest(context), () => this.call(context, 'finishRequests'),
-      () => this.call(context, 'provide', toBase64(world.provided())), () => this.call(context, 'finalize'),
+      () => this.call(context, 'operation'),
+      () => this.call(context, 'feed', toBase64(fed())),
+      () => this.call(context, 'finishOperation'),
+      () => this.#nextRequest(context),
+      () => this.call(context, 'finishRequests'),
+      () => this.call(context, 'provide', toBase64(world.provided())),
+      () => this.call(context, 'finalize'),
     ]);
     stray();
   }
@@ -141,18 +151,26 @@ export class Conversation {
   #planFor(context) {
     const { rng, world } = this;
     const finish = (done) => this.call(done, 'finishOperation');
-    const ask = (context, feed) => { // Asked twice, it says the same.
+    const ask = (context, feed) => {
+      // Asked twice, it says the same.
       const outcome = this.call(context, 'operation');
       if (context.state !== FAILED) context.plan = [...feed(bytesOf(outcome.result)).map((data) => (done) => this.call(done, 'feed', toBase64(data))), finish];
     };
     switch (context.state) {
-      case COLLINFO: return [(at) => ask(at, (filter) => collectionInfos(world, filter))];
-      case MARKINGS: return [(at) => ask(at, (asked) => (rng.chance(world.oddness / 2) ? [] : [analysis(world, asked)]))];
-      case KEYS: return [(at) => ask(at, (filter) => this.#keyDocuments(at, filter))];
-      case KMS: return [(at) => this.#nextRequest(at)];
-      case READY: return [(at) => this.#finalize(at)];
-      case CREDENTIALS: return [(at) => this.call(at, 'provide', toBase64(world.provided()))];
-      default: throw new Error(`state ${context.state}`);
+      case COLLINFO:
+        return [(at) => ask(at, (filter) => collectionInfos(world, filter))];
+      case MARKINGS:
+        return [(at) => ask(at, (asked) => (rng.chance(world.oddness / 2) ? [] : [analysis(world, asked)]))];
+      case KEYS:
+        return [(at) => ask(at, (filter) => this.#keyDocuments(at, filter))];
+      case KMS:
+        return [(at) => this.#nextRequest(at)];
+      case READY:
+        return [(at) => this.#finalize(at)];
+      case CREDENTIALS:
+        return [(at) => this.call(at, 'provide', toBase64(world.provided()))];
+      default:
+        throw new Error(`state ${context.state}`);
     }
   }
 
@@ -168,7 +186,9 @@ export class Conversation {
     const documents = keys.map((key) => (rng.chance(world.oddness) ? world.damaged(key) : world.stored(key)));
     if (documents.length > 0 && rng.chance(world.oddness)) {
       rng.pick([
-        () => documents.push(documents[0]), () => documents.pop(), () => documents.push(world.stored(rng.pick(world.keys))),
+        () => documents.push(documents[0]),
+        () => documents.pop(),
+        () => documents.push(world.stored(rng.pick(world.keys))),
         () => documents.push(Uint8Array.of(5, 0, 0)),
       ])();
     }
@@ -196,7 +216,10 @@ export class Conversation {
   /** The calls that bring a reply: whole, in pieces, cut short, or a failure instead. */
   #delivery(index, { bytes }) {
     const { rng } = this;
-    const one = (name, ...args) => (context) => this.call(context, name, index, ...args);
+    const one =
+      (name, ...args) =>
+      (context) =>
+        this.call(context, name, index, ...args);
     if (rng.chance(this.trouble / 3)) return [one('fail')];
     if (rng.chance(this.trouble / 4)) return [one('answer', toBase64(bytes.slice(0, rng.below(bytes.length)))), ...(rng.chance(0.3) ? [one('fail')] : [])];
     const extra = rng.chance(this.disorder / 3) ? [one(rng.pick(['chunk', 'answer']), toBase64(rng.bytes(3)))] : [];

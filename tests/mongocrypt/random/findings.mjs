@@ -4,9 +4,14 @@ import { binary, field, fields, LATIN1, TYPE } from '../../interop/raw-bson.mjs'
 export const bytesOf = (text) => new Uint8Array(Buffer.from(text, 'base64'));
 export const latin1Of = (text) => Buffer.from(text, 'base64').toString('latin1');
 
-const plain = (item) => (item !== null && typeof item === 'object' && !Array.isArray(item)
-  ? Object.fromEntries(Object.keys(item).sort().map((key) => [key, plain(item[key])]))
-  : item);
+const plain = (item) =>
+  item !== null && typeof item === 'object' && !Array.isArray(item)
+    ? Object.fromEntries(
+        Object.keys(item)
+          .sort()
+          .map((key) => [key, plain(item[key])]),
+      )
+    : item;
 export const isSame = (one, other) => JSON.stringify(plain(one)) === JSON.stringify(plain(other));
 
 /** Whether two outcomes are the same but for the parts at these paths, such as `status.message`. */
@@ -73,7 +78,12 @@ export function identitiesOf(bytes) {
     // Of a field that is there twice both libraries take the last one.
     const last = new Map(fields(bytes));
     const [id, names] = [last.get('_id'), last.get('keyAltNames')];
-    const texts = names?.type === TYPE.array ? fields(names.bytes).map(([, item]) => item).filter(({ type }) => type === TYPE.string) : [];
+    const texts =
+      names?.type === TYPE.array
+        ? fields(names.bytes)
+            .map(([, item]) => item)
+            .filter(({ type }) => type === TYPE.string)
+        : [];
     return {
       ids: id?.type === TYPE.binData && binary(id).content.length === 16 ? [binary(id).content] : [],
       names: texts.map((item) => Buffer.from(item.bytes.subarray(4, -1)).toString()),
@@ -99,6 +109,12 @@ export function replyOf(received) {
 /** Master keys that a context is about, as entries: its own, and those of the documents that were fed. */
 export function masterKeysOf({ how, fed }) {
   const own = how.masterKey ? [bytesOf(how.masterKey)] : [];
-  const theirs = fed.map((text) => { try { return field(bytesOf(text), 'masterKey')?.bytes; } catch { return undefined; } });
+  const theirs = fed.map((text) => {
+    try {
+      return field(bytesOf(text), 'masterKey')?.bytes;
+    } catch {
+      return undefined;
+    }
+  });
   return [...own, ...theirs].filter((bytes) => bytes && !isMalformed(bytes)).map((bytes) => fields(bytes, LATIN1));
 }

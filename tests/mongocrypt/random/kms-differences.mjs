@@ -12,9 +12,8 @@ export function withoutKey(message) {
   return rest === undefined ? message.replace(WRAPPED, '') : `${head}${rest.slice(96)}`;
 }
 const isReply = (name) => name === 'answer' || name === 'chunk';
-const withoutComplaint = (message) => message.replace(
-  /Error parsing JSON in KMS response '.*?'\. HTTP status=/s, "Error parsing JSON in KMS response '<complaint>'. HTTP status=",
-);
+const withoutComplaint = (message) =>
+  message.replace(/Error parsing JSON in KMS response '.*?'\. HTTP status=/s, "Error parsing JSON in KMS response '<complaint>'. HTTP status=");
 const QUOTED = 'Response body=\n';
 
 const HIDDEN = /^\((\d+) bytes, not shown because they may hold a secret\)$/;
@@ -55,9 +54,8 @@ export function plain({ provider, message }) {
   return provider.startsWith('aws') ? unescaped(message) : message;
 }
 
-const messageParts = ({ name, theirs, ours }) => (name === 'nextRequest' && theirs.result && ours.result && sameBut(theirs, ours, 'result.message')
-  ? [theirs.result.message, ours.result.message]
-  : undefined);
+const messageParts = ({ name, theirs, ours }) =>
+  name === 'nextRequest' && theirs.result && ours.result && sameBut(theirs, ours, 'result.message') ? [theirs.result.message, ours.result.message] : undefined;
 /** Whether two messages to a provider are one, once `undo` has taken from ours what only we do to it. */
 const differsBy = (provider, undo) => (finding) => {
   const messages = messageParts(finding);
@@ -73,9 +71,14 @@ const hasShortToken = ({ history }) =>
   history.context.requests.some(({ ours, received }) => ours && isTokenRequest(ours.message) && /"expires_in":\s*[0-5]\b/.test(joined(received)));
 
 const ODD = /[^\w.~:-]/;
-const UNESCAPED_MASTER_KEY = new RegExp(`^failed to create KMS message: (${[
-  'the region is not part of a host name', 'the key holds a control character', 'the request path holds', 'the value of the header',
-].join('|')})`);
+const UNESCAPED_MASTER_KEY = new RegExp(
+  `^failed to create KMS message: (${[
+    'the region is not part of a host name',
+    'the key holds a control character',
+    'the request path holds',
+    'the value of the header',
+  ].join('|')})`,
+);
 const hasOddMasterKey = ({ history }) =>
   masterKeysOf(history.context).some((entries) => entries.some(([, { bytes }]) => ODD.test(Buffer.from(bytes.subarray(4, -1)).toString('latin1'))));
 
@@ -96,14 +99,26 @@ function domainsOf({ contexts }, provider) {
     const found = named(entries, 'endpoint', 'keyVaultEndpoint');
     return found.length > 0 ? found : ['cloudkms.googleapis.com'];
   });
-  return new Set(endpoints.map((endpoint) => endpoint.replace(/^https?:\/\//, '').split(/[:/]/)[0].replace(/^[^.]*\./, '')));
+  return new Set(
+    endpoints.map((endpoint) =>
+      endpoint
+        .replace(/^https?:\/\//, '')
+        .split(/[:/]/)[0]
+        .replace(/^[^.]*\./, ''),
+    ),
+  );
 }
 const hasScopes = (history, provider) => domainsOf(history, provider).size > 1;
 const withoutToken = (message) => message.replace(/\r\nAuthorization:Bearer [^\r]*/, '');
-const gcpProvidersOf = ({ contexts }) => [
-  ...new Set(contexts.flatMap(masterKeysOf).flatMap((entries) => entries.filter(([name]) => name === 'provider').map(([, item]) => textOf(item)))),
-].filter((id) => id.split(':')[0] === 'gcp');
-const withoutScope = (message) => message.replace(/&scope=[^&]*/, '').replace(/"scope": "[^"]*"/, '').replace(/Content-Length:\d+/, '');
+const gcpProvidersOf = ({ contexts }) =>
+  [...new Set(contexts.flatMap(masterKeysOf).flatMap((entries) => entries.filter(([name]) => name === 'provider').map(([, item]) => textOf(item))))].filter(
+    (id) => id.split(':')[0] === 'gcp',
+  );
+const withoutScope = (message) =>
+  message
+    .replace(/&scope=[^&]*/, '')
+    .replace(/"scope": "[^"]*"/, '')
+    .replace(/Content-Length:\d+/, '');
 
 const GCP_REQUEST = /^error constructing GCP KMS (en|de)crypt message: /;
 const GCP_CHARACTER = new RegExp(`${GCP_REQUEST.source}Invalid character in GCP KMS key identifier`);
@@ -152,24 +167,28 @@ export const KMS_DIFFERENCES = [
   },
   {
     name: 'status-before-body',
-    reason: 'DIFFERS: a status of failure is told as such; libmongocrypt first reads what Azure and the token endpoints send, and '
-      + 'complains about the JSON of an error page, or about its being empty.',
+    reason:
+      'DIFFERS: a status of failure is told as such; libmongocrypt first reads what Azure and the token endpoints send, and ' +
+      'complains about the JSON of an error page, or about its being empty.',
     goesOn: true,
     applies: (finding) => {
       const messages = messagesOf(finding);
       if (messages === undefined) return false;
       const [their, our] = messages;
       const status = /^(?:Error in KMS response|Unsupported HTTP code in KMS response)\. HTTP status=(\d+)/.exec(our)?.[1];
-      return status !== undefined
-        && status !== '200' && /^(Error parsing JSON in KMS response|Empty KMS response|Invalid KMS response|KMS JSON response does not include)/.test(
-        their,
-      ) && their.includes(`HTTP status=${status}`);
+      return (
+        status !== undefined &&
+        status !== '200' &&
+        /^(Error parsing JSON in KMS response|Empty KMS response|Invalid KMS response|KMS JSON response does not include)/.test(their) &&
+        their.includes(`HTTP status=${status}`)
+      );
     },
   },
   {
     name: 'short-lived-tokens',
-    reason: 'DIFFERS: a token is used for what it was fetched for, however short its life; libmongocrypt has forgotten one that lives '
-      + 'five seconds or less, and fetches it again or fails.',
+    reason:
+      'DIFFERS: a token is used for what it was fetched for, however short its life; libmongocrypt has forgotten one that lives ' +
+      'five seconds or less, and fetches it again or fails.',
     applies: (finding) => ['nextRequest', 'finishRequests'].includes(finding.name) && hasShortToken(finding),
   },
   {
@@ -186,8 +205,9 @@ export const KMS_DIFFERENCES = [
   },
   {
     name: 'no-split-requests',
-    reason: 'DIFFERS: a master key whose characters would go into a host name, a path or a header unescaped is refused; libmongocrypt '
-      + 'builds the request with them.',
+    reason:
+      'DIFFERS: a master key whose characters would go into a host name, a path or a header unescaped is refused; libmongocrypt ' +
+      'builds the request with them.',
     applies: (finding) => finding.theirs?.status?.type === 0 && UNESCAPED_MASTER_KEY.test(messageOf(finding.ours)) && hasOddMasterKey(finding),
   },
   {
@@ -197,16 +217,22 @@ export const KMS_DIFFERENCES = [
       // It has a token of another scope then, and builds what we build once we have ours.
       if (GCP_CHARACTER.test(messageOf(theirs))) return ours.status?.type === 0 && gcpProvidersOf(history).some((provider) => hasScopes(history, provider));
       if (name !== 'nextRequest' || !ours.result) return false;
-      if (!isTokenRequest(ours.result.message)) return hasScopes(
-        history, ours.result.provider,
-      ) && sameBut(theirs, ours, 'result.message') && withoutToken(theirs.result.message) === withoutToken(plain(ours.result));
+      if (!isTokenRequest(ours.result.message))
+        return (
+          hasScopes(history, ours.result.provider) &&
+          sameBut(theirs, ours, 'result.message') &&
+          withoutToken(theirs.result.message) === withoutToken(plain(ours.result))
+        );
       if (theirs.result && isTokenRequest(theirs.result.message) && theirs.result.provider !== ours.result.provider)
         return [theirs, ours].some(({ result }) => hasScopes(history, result.provider));
       if (!hasScopes(history, ours.result.provider)) return false;
       // Another one, or the first one for the key that was fed last.
-      return theirs.result === null || (isTokenRequest(
-        theirs.result.message,
-      ) && sameBut(theirs, ours, 'result.message') && withoutScope(theirs.result.message) === withoutScope(plain(ours.result)));
+      return (
+        theirs.result === null ||
+        (isTokenRequest(theirs.result.message) &&
+          sameBut(theirs, ours, 'result.message') &&
+          withoutScope(theirs.result.message) === withoutScope(plain(ours.result)))
+      );
     },
   },
   {
@@ -214,21 +240,36 @@ export const KMS_DIFFERENCES = [
     reason: 'DIFFERS: keys that are wrapped together share a token; libmongocrypt fetches one for each.',
     applies: (finding) => {
       const { name, theirs, ours, history } = finding;
-      return name === 'nextRequest' && history.kind === 'rewrap' && ours.result === null && theirs.result && isTokenRequest(theirs.result.message)
-        && thisRound(finding).filter((offered) => offered.theirs?.message === theirs.result.message).length > 1;
+      return (
+        name === 'nextRequest' &&
+        history.kind === 'rewrap' &&
+        ours.result === null &&
+        theirs.result &&
+        isTokenRequest(theirs.result.message) &&
+        thisRound(finding).filter((offered) => offered.theirs?.message === theirs.result.message).length > 1
+      );
     },
   },
   {
     name: 'tokens-fetched-meanwhile',
     reason: 'DIFFERS: a token that another context has fetched is used from then on; libmongocrypt decides to fetch one when the key document is fed.',
     applies: ({ name, theirs, ours, history }) => {
-      const isFetched = (provider) => history.contexts.some((context) => context !== history.context && context.requests.some(({
-        ours: { provider: other, message } = {}, received,
-      }) => other === provider && isTokenRequest(message) && replyOf(received).status === 200));
+      const isFetched = (provider) =>
+        history.contexts.some(
+          (context) =>
+            context !== history.context &&
+            context.requests.some(
+              ({ ours: { provider: other, message } = {}, received }) => other === provider && isTokenRequest(message) && replyOf(received).status === 200,
+            ),
+        );
       if (name === 'finishOperation') return theirs.state === 4 && GCP_CHARACTER.test(messageOf(ours)) && gcpProvidersOf(history).some(isFetched);
-      return name === 'nextRequest' && theirs.result && isTokenRequest(
-        theirs.result.message,
-      ) && (!ours.result || !isTokenRequest(ours.result.message) || ours.result.provider !== theirs.result.provider) && isFetched(theirs.result.provider);
+      return (
+        name === 'nextRequest' &&
+        theirs.result &&
+        isTokenRequest(theirs.result.message) &&
+        (!ours.result || !isTokenRequest(ours.result.message) || ours.result.provider !== theirs.result.provider) &&
+        isFetched(theirs.result.provider)
+      );
     },
   },
   {
@@ -236,7 +277,12 @@ export const KMS_DIFFERENCES = [
     reason: 'DIFFERS: requests that need no token do not wait for those that do; libmongocrypt fetches all tokens first.',
     applies: (finding) => {
       if (finding.name !== 'nextRequest' || !finding.ours.result) return false;
-      const kinds = new Set(thisRound(finding).flatMap(({ theirs, ours }) => [theirs, ours]).filter(Boolean).map(({ message }) => isTokenRequest(message)));
+      const kinds = new Set(
+        thisRound(finding)
+          .flatMap(({ theirs, ours }) => [theirs, ours])
+          .filter(Boolean)
+          .map(({ message }) => isTokenRequest(message)),
+      );
       return kinds.size === 2;
     },
   },
@@ -248,97 +294,126 @@ export const KMS_DIFFERENCES = [
   },
   {
     name: 'finished-handles-are-over',
-    reason: 'DIFFERS: the handle of a finished request of a data key takes nothing more; for libmongocrypt it is from then on that of '
-      + 'the next request, which takes the bytes for its own answer.',
+    reason:
+      'DIFFERS: the handle of a finished request of a data key takes nothing more; for libmongocrypt it is from then on that of ' +
+      'the next request, which takes the bytes for its own answer.',
     applies: ({ step, name, theirs, ours, history }) =>
-      (isReply(name) || name === 'fail') && history.kind === 'dataKey' && step[1] < history.context.roundStart && theirs.state === 4 && ours.state === 4
-      && ours.result?.status.type === 0 && ours.result.needed === 0 && !ours.result.again,
+      (isReply(name) || name === 'fail') &&
+      history.kind === 'dataKey' &&
+      step[1] < history.context.roundStart &&
+      theirs.state === 4 &&
+      ours.state === 4 &&
+      ours.result?.status.type === 0 &&
+      ours.result.needed === 0 &&
+      !ours.result.again,
   },
   {
     name: 'finished-requests-are-over',
     reason: 'DIFFERS: a request of a round that is finished takes nothing more and does not complain; libmongocrypt marks it as failed, to no effect.',
     goesOn: true,
-    applies: ({ step, name, theirs, ours, history }) => isReply(name) && step[1] < history.context.roundStart && theirs.result?.status.type === 1
-      && ours.result?.status.type === 0 && sameBut(theirs, ours, 'result.status'),
+    applies: ({ step, name, theirs, ours, history }) =>
+      isReply(name) &&
+      step[1] < history.context.roundStart &&
+      theirs.result?.status.type === 1 &&
+      ours.result?.status.type === 0 &&
+      sameBut(theirs, ours, 'result.status'),
   },
   {
     name: 'failed-requests-are-over',
-    reason: 'DIFFERS: a request that has failed for good is not offered again; libmongocrypt says that it will be, and does so without '
-      + 'starting over, or takes a connection that fails later for the reason.',
+    reason:
+      'DIFFERS: a request that has failed for good is not offered again; libmongocrypt says that it will be, and does so without ' +
+      'starting over, or takes a connection that fails later for the reason.',
     applies: (finding) => {
       const { name, theirs, ours } = finding;
       if (name === 'nextRequest') return theirs.result?.status.type === 1 && ours.result === null;
       if (name !== 'fail' || theirs.result?.status.type !== 1 || ours.result?.status.type !== 1 || ours.result.again) return false;
       const { before } = requestOf(finding).progress;
       // Messages that differed before differ still.
-      if (theirs.result.again) return sameBut(
-        theirs, ours, 'result.again',
-      ) || (isSame(before, { theirs: theirs.result.status, ours: ours.result.status }) && sameBut(theirs, ours, 'result.again', 'result.status.message'));
-      return isSame(before.ours, ours.result.status) && /^KMS request failed (after 3 retries )?due to a? ?network error$/.test(
-        theirs.result.status.message,
-      ) && sameBut(theirs, ours, 'result.status.message');
+      if (theirs.result.again)
+        return (
+          sameBut(theirs, ours, 'result.again') ||
+          (isSame(before, { theirs: theirs.result.status, ours: ours.result.status }) && sameBut(theirs, ours, 'result.again', 'result.status.message'))
+        );
+      return (
+        isSame(before.ours, ours.result.status) &&
+        /^KMS request failed (after 3 retries )?due to a? ?network error$/.test(theirs.result.status.message) &&
+        sameBut(theirs, ours, 'result.status.message')
+      );
     },
   },
   {
     name: 'no-key-out-of-a-retry',
-    reason: 'DIFFERS: a request that waits to be sent again when the requests are finished is one of the next round; libmongocrypt '
-      + 'takes the answer it does not have for the key, or ends the process.',
+    reason:
+      'DIFFERS: a request that waits to be sent again when the requests are finished is one of the next round; libmongocrypt ' +
+      'takes the answer it does not have for the key, or ends the process.',
     applies: ({ name, theirs, ours, history }) =>
-      name === 'finishRequests' && !sameBut(theirs, ours)
-      && history.context.requests.some(({ progress, received }) =>
-        progress?.ours?.status.type === 0 && progress.ours.needed === 0 && (progress.ours.again === true || replyOf(received).status >= 400)),
+      name === 'finishRequests' &&
+      !sameBut(theirs, ours) &&
+      history.context.requests.some(
+        ({ progress, received }) =>
+          progress?.ours?.status.type === 0 && progress.ours.needed === 0 && (progress.ours.again === true || replyOf(received).status >= 400),
+      ),
   },
   {
     name: 'statuses-of-three-digits',
     reason: 'DIFFERS: a status is a number of three digits; libmongocrypt takes any number.',
-    applies: (finding) => isReply(finding.name) && /Could not parse Status-Code\.'$/.test(
-      finding.ours.result?.status.message ?? '',
-    ) && /^HTTP\/1\.1 (\d{1,2}|\d{4,}|0\d\d)( |\r)/.test(requestOf(finding)?.received ?? ''),
+    applies: (finding) =>
+      isReply(finding.name) &&
+      /Could not parse Status-Code\.'$/.test(finding.ours.result?.status.message ?? '') &&
+      /^HTTP\/1\.1 (\d{1,2}|\d{4,}|0\d\d)( |\r)/.test(requestOf(finding)?.received ?? ''),
   },
   {
     name: 'headers-in-any-case',
-    reason: 'DIFFERS: names of headers are read in any case, as proxies write them; libmongocrypt misses those in lower case, and with '
-      + 'them the length of the body.',
-    applies: (finding) => isReply(finding.name) && /\r\n(content-length|transfer-encoding):/.test(
-      requestOf(finding)?.received ?? '',
-    ) && /Unexpected extra HTTP content'$|^Empty KMS response|does not include field|Error parsing JSON/.test(finding.theirs.result?.status.message ?? ''),
+    reason:
+      'DIFFERS: names of headers are read in any case, as proxies write them; libmongocrypt misses those in lower case, and with ' +
+      'them the length of the body.',
+    applies: (finding) =>
+      isReply(finding.name) &&
+      /\r\n(content-length|transfer-encoding):/.test(requestOf(finding)?.received ?? '') &&
+      /Unexpected extra HTTP content'$|^Empty KMS response|does not include field|Error parsing JSON/.test(finding.theirs.result?.status.message ?? ''),
   },
   {
     name: 'empty-values',
-    reason: 'DIFFERS: an answer whose value is empty, or is so once decoded, is one of the wrong length; libmongocrypt waits for more '
-      + 'of it, or ends the process.',
-    applies: (finding) => isReply(finding.name) && (finding.theirs.ended !== undefined || finding.theirs.result?.needed === 1024) && /"[A-Za-z]+": ?"\??"/.test(
-      joined(requestOf(finding)?.received ?? ''),
-    ),
+    reason:
+      'DIFFERS: an answer whose value is empty, or is so once decoded, is one of the wrong length; libmongocrypt waits for more ' +
+      'of it, or ends the process.',
+    applies: (finding) =>
+      isReply(finding.name) &&
+      (finding.theirs.ended !== undefined || finding.theirs.result?.needed === 1024) &&
+      /"[A-Za-z]+": ?"\??"/.test(joined(requestOf(finding)?.received ?? '')),
   },
   {
     name: 'empty-secrets',
     reason: 'DIFFERS: an empty secret of KMIP is one of the wrong length; libmongocrypt goes on without.',
     applies: ({ name, theirs, ours, history }) =>
-      name === 'finishRequests' && messageOf(ours) === 'key should have length 96, but has length 0'
-        && (theirs.status?.type === 0 || hasFault(history.context, messageOf(theirs))),
+      name === 'finishRequests' &&
+      messageOf(ours) === 'key should have length 96, but has length 0' &&
+      (theirs.status?.type === 0 || hasFault(history.context, messageOf(theirs))),
   },
   {
     name: 'well-formed-ttlv',
     reason: 'DIFFERS: an answer of KMIP in which a length, a type or the padding is wrong is refused; libmongocrypt goes through it all the same.',
-    applies: (finding) => isReply(finding.name) && finding.ours.result?.status.type === 1 && requestOf(finding)?.ours?.provider.startsWith(
-      'kmip',
-    ) && !isWellFormed(Buffer.from(requestOf(finding).received, 'latin1')),
+    applies: (finding) =>
+      isReply(finding.name) &&
+      finding.ours.result?.status.type === 1 &&
+      requestOf(finding)?.ours?.provider.startsWith('kmip') &&
+      !isWellFormed(Buffer.from(requestOf(finding).received, 'latin1')),
   },
   {
     name: 'ids-are-utf8',
     reason: 'DIFFERS: an id from a KMIP server that is not UTF-8 is none; libmongocrypt goes on with its bytes, which no key document can hold.',
     applies: (finding) =>
-      isReply(finding.name) && finding.theirs.result?.status.type === 0 && /: unable to find tag: UniqueIdentifier$/.test(
-        finding.ours.result?.status.message ?? '',
-      )
-      && !isUtf8(findTtlv(Buffer.from(requestOf(finding).received, 'latin1'), TAG.uniqueIdentifier) ?? Buffer.alloc(0)),
+      isReply(finding.name) &&
+      finding.theirs.result?.status.type === 0 &&
+      /: unable to find tag: UniqueIdentifier$/.test(finding.ours.result?.status.message ?? '') &&
+      !isUtf8(findTtlv(Buffer.from(requestOf(finding).received, 'latin1'), TAG.uniqueIdentifier) ?? Buffer.alloc(0)),
   },
   {
     name: 'answers-of-other-operations',
     reason: 'DIFFERS: an answer of KMIP to another operation than the one that was asked for is refused; libmongocrypt does not look.',
-    applies: (finding) => isReply(
-      finding.name,
-    ) && /: the answer is one to another operation$/.test(finding.ours.result?.status.message ?? '') && requestOf(finding)?.ours.provider.startsWith('kmip'),
+    applies: (finding) =>
+      isReply(finding.name) &&
+      /: the answer is one to another operation$/.test(finding.ours.result?.status.message ?? '') &&
+      requestOf(finding)?.ours.provider.startsWith('kmip'),
   },
 ];

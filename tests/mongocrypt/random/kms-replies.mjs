@@ -52,7 +52,9 @@ export class KmsReplies {
     return wrapped;
   }
 
-  #unwrapped(ciphertext) { return this.#given(this.world.unwraps.get(hex(ciphertext)) ?? this.rng.bytes(96)); }
+  #unwrapped(ciphertext) {
+    return this.#given(this.world.unwraps.get(hex(ciphertext)) ?? this.rng.bytes(96));
+  }
 
   /** Keeps what may be taken for key material, so that what is encrypted with it can be opened. */
   #given(bytes) {
@@ -62,9 +64,12 @@ export class KmsReplies {
 
   #right({ asks, plaintext, ciphertext }) {
     const { rng } = this;
-    if (asks === 'token') return JSON.stringify({
-      access_token: `token${rng.below(1000)}`, expires_in: rng.pick([0, 3, 5, 3600, 3600, 86400]), ...(rng.chance(0.3) && { token_type: 'Bearer' }),
-    });
+    if (asks === 'token')
+      return JSON.stringify({
+        access_token: `token${rng.below(1000)}`,
+        expires_in: rng.pick([0, 3, 5, 3600, 3600, 86400]),
+        ...(rng.chance(0.3) && { token_type: 'Bearer' }),
+      });
     const content = plaintext ? this.#wrapped(plaintext) : this.#unwrapped(ciphertext ?? new Uint8Array());
     const encoded = asks === 'value' ? Buffer.from(content).toString('base64url') : base64(content);
     const others = rng.chance(0.3) ? { KeyId: 'k', n: { a: [1, null, true, 'x'] } } : {};
@@ -77,42 +82,66 @@ export class KmsReplies {
     return this.#framed(rng.chance(0.8) ? rng.pick(REFUSALS) : rng.pick(ODD_STATUSES), body);
   }
 
-  _retryable() { return this.#framed(this.rng.pick(RETRYABLE), this.rng.pick(['', '{"message":"later"}', 'busy'])); }
+  _retryable() {
+    return this.#framed(this.rng.pick(RETRYABLE), this.rng.pick(['', '{"message":"later"}', 'busy']));
+  }
 
   /** A successful answer with another body. */
   _body(asked) {
     const { rng } = this;
     const right = this.#right(asked);
     const { asks } = asked;
-    return this.#framed(200, rng.pick([
-      () => '', () => '{}', () => '[]', () => 'x', () => '{', () => right.slice(0, rng.below(right.length)), () => `${right}x`, () => ` ${right}\n`,
-      () => JSON.stringify({ [asks]: 1 }), () =>
-        JSON.stringify({ [asks]: null }), () => JSON.stringify({ [asks]: '' }), () => JSON.stringify({ [asks]: '?' }), () => JSON.stringify({ [asks]: 'AAAA' }),
-      () => JSON.stringify({ [asks]: base64(this.#given(rng.bytes(rng.between(95, 97)))) }), () => JSON.stringify({ [asks.toUpperCase()]: 'AAAA' }),
-      () => JSON.stringify({ access_token: 't' }), () =>
-        JSON.stringify({ access_token: 't', expires_in: '3600' }), () => JSON.stringify({ access_token: 1, expires_in: 3600 }),
-      () => JSON.stringify({ access_token: 't', expires_in: 12.5 }), () => JSON.stringify({ expires_in: 3600 }),
-    ])());
+    return this.#framed(
+      200,
+      rng.pick([
+        () => '',
+        () => '{}',
+        () => '[]',
+        () => 'x',
+        () => '{',
+        () => right.slice(0, rng.below(right.length)),
+        () => `${right}x`,
+        () => ` ${right}\n`,
+        () => JSON.stringify({ [asks]: 1 }),
+        () => JSON.stringify({ [asks]: null }),
+        () => JSON.stringify({ [asks]: '' }),
+        () => JSON.stringify({ [asks]: '?' }),
+        () => JSON.stringify({ [asks]: 'AAAA' }),
+        () => JSON.stringify({ [asks]: base64(this.#given(rng.bytes(rng.between(95, 97)))) }),
+        () => JSON.stringify({ [asks.toUpperCase()]: 'AAAA' }),
+        () => JSON.stringify({ access_token: 't' }),
+        () => JSON.stringify({ access_token: 't', expires_in: '3600' }),
+        () => JSON.stringify({ access_token: 1, expires_in: 3600 }),
+        () => JSON.stringify({ access_token: 't', expires_in: 12.5 }),
+        () => JSON.stringify({ expires_in: 3600 }),
+      ])(),
+    );
   }
 
   /** Another head than HTTP's. */
   _frame(asked) {
     const whole = Buffer.from(this.#framed(200, this.#right(asked))).toString('latin1');
     const { rng } = this;
-    return Buffer.from(rng.pick([
-      () => whole.replace(
-        'HTTP/1.1', 'HTTP/1.0',
-      ), () => whole.replace('HTTP/1.1', 'http/1.1'), () => whole.replace('HTTP/1.1 200', 'HTTP/1.1 2x0'), () => whole.replace('HTTP/1.1 200', 'HTTP/1.1'),
-      () => whole.replace(
-        '\r\n', '\r\nno colon here\r\n',
-      ), () => whole.replace(/Content-Length:/, 'content-length:'), () => whole.replace(/(Content-Length: ?)\d+/, '$1x'),
-      () => whole.replace(
-        /(Content-Length: ?)\d+/, '$1',
-      ), () => whole.replace('\r\n', '\r\nTransfer-Encoding: gzip\r\n'), () => whole.replace(/Content-Length[^\r]*\r\n/, ''),
-      () => `\r\n${whole}`, () => whole.replaceAll(
-        '\r\n', '\n',
-      ), () => whole.replace(' 200 ', ' 99 '), () => whole.replace(' 200 ', ' 0200 '), () => whole.replace(' 200 OK', ' 200'),
-    ])(), 'latin1');
+    return Buffer.from(
+      rng.pick([
+        () => whole.replace('HTTP/1.1', 'HTTP/1.0'),
+        () => whole.replace('HTTP/1.1', 'http/1.1'),
+        () => whole.replace('HTTP/1.1 200', 'HTTP/1.1 2x0'),
+        () => whole.replace('HTTP/1.1 200', 'HTTP/1.1'),
+        () => whole.replace('\r\n', '\r\nno colon here\r\n'),
+        () => whole.replace(/Content-Length:/, 'content-length:'),
+        () => whole.replace(/(Content-Length: ?)\d+/, '$1x'),
+        () => whole.replace(/(Content-Length: ?)\d+/, '$1'),
+        () => whole.replace('\r\n', '\r\nTransfer-Encoding: gzip\r\n'),
+        () => whole.replace(/Content-Length[^\r]*\r\n/, ''),
+        () => `\r\n${whole}`,
+        () => whole.replaceAll('\r\n', '\n'),
+        () => whole.replace(' 200 ', ' 99 '),
+        () => whole.replace(' 200 ', ' 0200 '),
+        () => whole.replace(' 200 OK', ' 200'),
+      ])(),
+      'latin1',
+    );
   }
 
   /** More or less than was announced. */
@@ -136,7 +165,7 @@ export class KmsReplies {
   #chunks(bytes) {
     const { rng } = this;
     const parts = [];
-    for (let offset = 0; offset < bytes.length;) {
+    for (let offset = 0; offset < bytes.length; ) {
       const length = Math.min(bytes.length - offset, rng.between(1, 120));
       const shown = rng.chance(0.5) ? length.toString(16) : length.toString(16).toUpperCase();
       parts.push(Buffer.from(`${shown}\r\n`), bytes.subarray(offset, offset + length), Buffer.from('\r\n'));
@@ -182,14 +211,17 @@ export class KmsReplies {
       case OPERATION.register:
         world.kmipSecrets.set(id, Buffer.from(find(message, TAG.keyMaterial)));
         return named(operation, id);
-      case OPERATION.get: return secret(world.kmipSecret(id), id);
+      case OPERATION.get:
+        return secret(world.kmipSecret(id), id);
       case OPERATION.encrypt: {
         const [iv, data] = [rng.bytes(16), rng.bytes(112)];
         world.unwraps.set(hex(concat(iv, data)), Buffer.from(find(message, TAG.data)));
         return encryptedData(data, iv, id);
       }
-      case OPERATION.decrypt: return decryptedData(this.#unwrapped(concat(find(message, TAG.ivCounterNonce), find(message, TAG.data))), id);
-      default: return named(operation, id);
+      case OPERATION.decrypt:
+        return decryptedData(this.#unwrapped(concat(find(message, TAG.ivCounterNonce), find(message, TAG.data))), id);
+      default:
+        return named(operation, id);
     }
   }
 }

@@ -10,8 +10,14 @@ const altName = (name) => toBase64(document([['keyAltName', value.string(name)]]
 const ALGORITHMS = Object.values(ALGORITHM);
 const ODD_ALGORITHMS = ['', 'Random', 'rangePreview', 'textPreview', ALGORITHM.random.toLowerCase(), `${ALGORITHM.random} `, 'undefined'];
 const ODD_NAMES = [
-  document([['name', value.string('x')]]), document([['keyAltName', value.int(1)]]),
-  document([['keyAltName', value.string('x')], ['y', value.int(1)]]), document([]), Uint8Array.of(5, 0, 0),
+  document([['name', value.string('x')]]),
+  document([['keyAltName', value.int(1)]]),
+  document([
+    ['keyAltName', value.string('x')],
+    ['y', value.int(1)],
+  ]),
+  document([]),
+  Uint8Array.of(5, 0, 0),
 ];
 
 const damaged = (rng, bytes) => damageDocument(rng, bytes).bytes;
@@ -21,8 +27,12 @@ const reference = (world) => {
   const key = rng.pick(world.keys);
   if (rng.chance(world.oddness)) {
     return rng.pick([
-      () => ({}), () => ({ keyId: toBase64(key.id), keyAltNames: [altName('n')] }), () => ({ keyId: toBase64(rng.bytes(rng.pick([0, 15, 17]) || 1)) }),
-      () => ({ keyAltNames: [toBase64(rng.pick(ODD_NAMES))] }), () => ({ keyId: toBase64(rng.bytes(16)) }), () => ({ keyAltNames: [altName(rng.text(3))] }),
+      () => ({}),
+      () => ({ keyId: toBase64(key.id), keyAltNames: [altName('n')] }),
+      () => ({ keyId: toBase64(rng.bytes(rng.pick([0, 15, 17]) || 1)) }),
+      () => ({ keyAltNames: [toBase64(rng.pick(ODD_NAMES))] }),
+      () => ({ keyId: toBase64(rng.bytes(16)) }),
+      () => ({ keyAltNames: [altName(rng.text(3))] }),
     ])();
   }
   return key.names.length > 0 && rng.chance(0.5) ? { keyAltNames: [altName(rng.pick(key.names))] } : { keyId: toBase64(key.id) };
@@ -67,12 +77,13 @@ function masterKeyOption(world) {
   if (!rng.chance(world.oddness)) return document(world.masterKey());
   const parts = world.masterKey();
   return rng.pick([
-    () => document([]), () => document(
-      parts.slice(1),
-    ), () => document([['provider', value.string(rng.pick(['aws', 'azure', 'gcp', 'kmip', 'local', 'local:none', 'x', 'AWS']))], ...parts.slice(1)]),
-    () => document([...parts, ['x', value.int(1)]]), () => document(
-      parts.slice(0, -1),
-    ), () => document([['provider', value.int(1)]]), () => damaged(rng, document(parts)),
+    () => document([]),
+    () => document(parts.slice(1)),
+    () => document([['provider', value.string(rng.pick(['aws', 'azure', 'gcp', 'kmip', 'local', 'local:none', 'x', 'AWS']))], ...parts.slice(1)]),
+    () => document([...parts, ['x', value.int(1)]]),
+    () => document(parts.slice(0, -1)),
+    () => document([['provider', value.int(1)]]),
+    () => damaged(rng, document(parts)),
     () => document(parts.map(([name, item], index) => (index === parts.length - 1 && index > 0 ? [name, value.int(5)] : [name, item]))),
   ])();
 }
@@ -80,15 +91,23 @@ function masterKeyOption(world) {
 function dataKey(world) {
   const { rng } = world;
   const material = document([['keyMaterial', value.binData(rng.bytes(96))]]);
-  const oddMaterial = () => rng.pick([
-    document([[
-      'keyMaterial', value.binData(rng.bytes(rng.pick([0, 95, 97]))),
-    ]]), document([['keyMaterial', value.string('x')]]), document([['material', value.binData(rng.bytes(96))]]),
-    document([]), document([['keyMaterial', value.binData(rng.bytes(96))], ['x', value.int(1)]]), damaged(rng, material),
-  ]);
+  const oddMaterial = () =>
+    rng.pick([
+      document([['keyMaterial', value.binData(rng.bytes(rng.pick([0, 95, 97])))]]),
+      document([['keyMaterial', value.string('x')]]),
+      document([['material', value.binData(rng.bytes(96))]]),
+      document([]),
+      document([
+        ['keyMaterial', value.binData(rng.bytes(96))],
+        ['x', value.int(1)],
+      ]),
+      damaged(rng, material),
+    ]);
   const names = Array.from({ length: rng.pick([0, 0, 1, 2, 3]) }, () => (rng.chance(world.oddness) ? toBase64(rng.pick(ODD_NAMES)) : altName(rng.pick(NAMES))));
   return {
-    kind: 'dataKey', masterKey: toBase64(masterKeyOption(world)), keyAltNames: rng.chance(0.9) ? [...new Set(names)] : names,
+    kind: 'dataKey',
+    masterKey: toBase64(masterKeyOption(world)),
+    keyAltNames: rng.chance(0.9) ? [...new Set(names)] : names,
     ...(rng.chance(0.3) && { keyMaterial: toBase64(rng.chance(world.oddness * 2) ? oddMaterial() : material) }),
   };
 }
@@ -97,7 +116,8 @@ function rewrap(world) {
   const { rng } = world;
   const filter = rng.pick([document([]), randomDocument(rng, 1), document([['keyAltNames', value.string('n')]])]);
   return {
-    kind: 'rewrap', input: toBase64(rng.chance(world.oddness / 2) ? damaged(rng, filter) : filter),
+    kind: 'rewrap',
+    input: toBase64(rng.chance(world.oddness / 2) ? damaged(rng, filter) : filter),
     ...(rng.chance(0.5) && { masterKey: toBase64(masterKeyOption(world)) }),
   };
 }
@@ -106,7 +126,8 @@ const encrypt = (world) => ({ kind: 'encrypt', ...commandOf(world) });
 
 const MAKES = { explicitEncrypt, explicitDecrypt, decrypt, dataKey, rewrap, encrypt };
 const WEIGHTED = Object.entries({ explicitEncrypt: 3, explicitDecrypt: 2, decrypt: 3, dataKey: 3, rewrap: 3, encrypt: 4 }).flatMap(([name, weight]) =>
-  Array(weight).fill(name));
+  Array(weight).fill(name),
+);
 
 /** The arguments of a `make` step. */
 export const randomMake = (world) => MAKES[world.rng.pick(WEIGHTED)](world);

@@ -16,26 +16,36 @@ export function masked(latin1, awsSecrets) {
 
 function maskedAws(latin1, awsSecrets) {
   const [head, body] = latin1.split('\r\n\r\n');
-  const headers = head.split('\r\n').slice(1).map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1)]);
+  const headers = head
+    .split('\r\n')
+    .slice(1)
+    .map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1)]);
   const header = (name) => headers.find(([known]) => known === name)?.[1];
   const time = header('x-amz-date');
   const form = /Credential=([^/]*)\/(\d{8})\/([^/]*)\/kms\/aws4_request, SignedHeaders=([^,]*), Signature=([0-9a-f]{64})$/;
   const [, id, day, region, names, signature] = form.exec(header('authorization')) ?? [];
   const signed = headers.filter(([name]) => !UNSIGNED.has(name)).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const canonical = [
-    'POST', '/', '', ...signed.map(([name, value]) => `${name}:${value}`), '', signed.map(([name]) => name).join(';'),
+    'POST',
+    '/',
+    '',
+    ...signed.map(([name, value]) => `${name}:${value}`),
+    '',
+    signed.map(([name]) => name).join(';'),
     sha256(Buffer.from(body, 'latin1')),
   ].join('\n');
   const toSign = ['AWS4-HMAC-SHA256', time, `${day}/${region}/kms/aws4_request`, sha256(Buffer.from(canonical, 'latin1'))].join('\n');
   const key = [day, region, 'kms', 'aws4_request'].reduce(hmac, `AWS4${awsSecrets.get(Buffer.from(id ?? '', 'latin1').toString())}`);
   const problems = [
-    signature !== hmac(key, toSign).toString('hex') && 'signature', names !== signed.map(([name]) => name).join(
-      ';',
-    ) && 'list of signed headers', !time?.startsWith(day) && 'day', !isNow(instantOf(time)) && 'time',
+    signature !== hmac(key, toSign).toString('hex') && 'signature',
+    names !== signed.map(([name]) => name).join(';') && 'list of signed headers',
+    !time?.startsWith(day) && 'day',
+    !isNow(instantOf(time)) && 'time',
   ].filter(Boolean);
-  const text = latin1.replace(/X-Amz-Date:\d{8}T\d{6}Z/, 'X-Amz-Date:<time>').replace(`/${day}/`, '/<day>/').replace(
-    /Signature=[0-9a-f]{64}/, 'Signature=<signature>',
-  );
+  const text = latin1
+    .replace(/X-Amz-Date:\d{8}T\d{6}Z/, 'X-Amz-Date:<time>')
+    .replace(`/${day}/`, '/<day>/')
+    .replace(/Signature=[0-9a-f]{64}/, 'Signature=<signature>');
   return { text, wrong: problems.join() };
 }
 

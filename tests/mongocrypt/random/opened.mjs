@@ -12,12 +12,16 @@ const hex = (bytes) => Buffer.from(bytes).toString('hex');
 function openedPayload(payload, world) {
   if (payload[0] !== RANDOM) return undefined;
   const { keyId } = readHeader(payload);
-  const materials = [
-    ...world.keys.filter(({ id }) => hex(id) === hex(keyId)).map(({ material }) => material), ...world.given,
-  ].filter((material) => material?.length === 96);
+  const materials = [...world.keys.filter(({ id }) => hex(id) === hex(keyId)).map(({ material }) => material), ...world.given].filter(
+    (material) => material?.length === 96,
+  );
   for (const material of materials) {
     try {
-      return document([['random', value.uuid(keyId)], ['length', value.int(payload.length)], ['v', decryptValue(payload, material)]]);
+      return document([
+        ['random', value.uuid(keyId)],
+        ['length', value.int(payload.length)],
+        ['v', decryptValue(payload, material)],
+      ]);
     } catch {
       // Another key, or none that the test knows.
     }
@@ -37,16 +41,22 @@ function openedItem(item, world) {
 export function openedKey(bytes, world) {
   const material = world.open(binary(field(bytes, 'keyMaterial')).content, fields(field(bytes, 'masterKey').bytes, LATIN1));
   const isNew = field(bytes, 'status') !== undefined;
-  return document(fields(bytes, LATIN1).map(([name, item]) => {
-    if (name === 'keyMaterial' && material) return ['opened', value.binData(material)];
-    const id = name === '_id' && isNew ? binary(item).content : undefined;
-    return id && id[6] >> 4 === 4 && id[8] >> 6 === 2 ? ['new _id', value.null()] : [name, item];
-  }), LATIN1);
+  return document(
+    fields(bytes, LATIN1).map(([name, item]) => {
+      if (name === 'keyMaterial' && material) return ['opened', value.binData(material)];
+      const id = name === '_id' && isNew ? binary(item).content : undefined;
+      return id && id[6] >> 4 === 4 && id[8] >> 6 === 2 ? ['new _id', value.null()] : [name, item];
+    }),
+    LATIN1,
+  );
 }
 
 function openedDocument(bytes, world) {
   if (field(bytes, 'keyMaterial') && field(bytes, 'masterKey')) return openedKey(bytes, world);
-  return document(fields(bytes, LATIN1).map(([name, item]) => [name, openedItem(item, world)]), LATIN1);
+  return document(
+    fields(bytes, LATIN1).map(([name, item]) => [name, openedItem(item, world)]),
+    LATIN1,
+  );
 }
 
 /** A result, opened. */

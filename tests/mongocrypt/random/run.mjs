@@ -12,16 +12,23 @@ const AHEAD = 40;
 /** One in so many is a sweep, which has a thousand steps and more. */
 const SWEEP_EVERY = 500;
 
-const add = (counts, name, more = 1) => { counts[name] = (counts[name] ?? 0) + more; };
+const add = (counts, name, more = 1) => {
+  counts[name] = (counts[name] ?? 0) + more;
+};
 
 /** Runs conversations until `steps` steps have been compared. */
 export async function runConversations({ python, steps, seed = 1, shown = SHOWN, onStep = () => {} }) {
   const rng = new Random(seed);
   const reference = new Reference(python);
   const report = {
-    shown, steps: 0, conversations: 0, mismatches: 0, calls: {}, contexts: {}, differences: Object.fromEntries(
-      DIFFERENCES.map(({ name }) => [name, 0]),
-    ), details: [],
+    shown,
+    steps: 0,
+    conversations: 0,
+    mismatches: 0,
+    calls: {},
+    contexts: {},
+    differences: Object.fromEntries(DIFFERENCES.map(({ name }) => [name, 0])),
+    details: [],
   };
   try {
     const waiting = [];

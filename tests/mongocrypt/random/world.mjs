@@ -11,11 +11,28 @@ export { publicKey };
 
 // `?`: without credentials, which are asked for. `+token`: with a token of the application's instead of credentials.
 const PROVIDER_SETS = [
-  ['local'], [
-    'local',
-  ], ['local', 'local:other'], ['local', 'aws'], ['local', 'aws'], ['local', 'aws', 'aws:eu'], ['azure+token'], ['azure'], ['gcp+token'], ['gcp'], ['kmip'],
-  ['kmip', 'local', 'kmip:two'], ['local', 'azure:one'], ['gcp', 'aws'], ['local', 'azure+token', 'gcp+token', 'aws', 'kmip'], ['local', 'azure', 'gcp'],
-  ['local', 'aws?'], ['azure?', 'local'], ['gcp?', 'gcp:two'], ['aws?', 'azure?', 'local:other'], ['local?', 'aws'], ['kmip?', 'local'],
+  ['local'],
+  ['local'],
+  ['local', 'local:other'],
+  ['local', 'aws'],
+  ['local', 'aws'],
+  ['local', 'aws', 'aws:eu'],
+  ['azure+token'],
+  ['azure'],
+  ['gcp+token'],
+  ['gcp'],
+  ['kmip'],
+  ['kmip', 'local', 'kmip:two'],
+  ['local', 'azure:one'],
+  ['gcp', 'aws'],
+  ['local', 'azure+token', 'gcp+token', 'aws', 'kmip'],
+  ['local', 'azure', 'gcp'],
+  ['local', 'aws?'],
+  ['azure?', 'local'],
+  ['gcp?', 'gcp:two'],
+  ['aws?', 'azure?', 'local:other'],
+  ['local?', 'aws'],
+  ['kmip?', 'local'],
 ];
 const idOf = (entry) => entry.replace(/\?|\+token/, '');
 const kindOf = (id) => id.split(':')[0];
@@ -47,8 +64,12 @@ export class World {
     this.payloads = [];
   }
 
-  #word() { return this.rng.chance(this.oddness) ? this.rng.pick(ODD_WORDS) : this.rng.pick(WORDS); }
-  #endpoint() { return this.rng.chance(this.oddness) ? this.rng.pick(ODD_ENDPOINTS) : this.rng.pick(ENDPOINTS); }
+  #word() {
+    return this.rng.chance(this.oddness) ? this.rng.pick(ODD_WORDS) : this.rng.pick(WORDS);
+  }
+  #endpoint() {
+    return this.rng.chance(this.oddness) ? this.rng.pick(ODD_ENDPOINTS) : this.rng.pick(ENDPOINTS);
+  }
 
   #credentialsOf(entry) {
     const { rng } = this;
@@ -68,16 +89,21 @@ export class World {
         const [accessKeyId, secret] = [`id-${rng.pick(WORDS)}`, `secret/${rng.text(5)}`];
         this.awsSecrets.set(accessKeyId, secret);
         return [
-          ['accessKeyId', value.string(accessKeyId)], ['secretAccessKey', value.string(secret)],
+          ['accessKeyId', value.string(accessKeyId)],
+          ['secretAccessKey', value.string(secret)],
           ...maybe(['sessionToken', value.string('session+token==')]),
         ];
       }
-      case 'azure': return [text('tenantId'), text('clientId'), text('clientSecret'), ...maybe(endpoint('identityPlatformEndpoint'))];
-      case 'gcp': return [
-        ['email', value.string('a@b.c')], ['privateKey', rng.chance(0.5) ? value.binData(PKCS8) : value.string(PKCS8.toString('base64'))],
-        ...maybe(endpoint('endpoint')),
-      ];
-      default: return [endpoint('endpoint')];
+      case 'azure':
+        return [text('tenantId'), text('clientId'), text('clientSecret'), ...maybe(endpoint('identityPlatformEndpoint'))];
+      case 'gcp':
+        return [
+          ['email', value.string('a@b.c')],
+          ['privateKey', rng.chance(0.5) ? value.binData(PKCS8) : value.string(PKCS8.toString('base64'))],
+          ...maybe(endpoint('endpoint')),
+        ];
+      default:
+        return [endpoint('endpoint')];
     }
   }
 
@@ -91,14 +117,19 @@ export class World {
     const { rng } = this;
     const unnamed = this.entries.filter((entry) => !entry.includes(':')).map(idOf);
     const wanted = rng.chance(0.85) ? unnamed : unnamed.filter(() => rng.chance(0.5));
-    if (rng.chance(0.04)) return rng.pick([
-      document([]), Uint8Array.of(5, 0, 0), document([['aws', value.int(1)]]),
-      document([['aws', value.object(document([['accessKeyId', value.string('x')]]))]]),
-    ]);
+    if (rng.chance(0.04))
+      return rng.pick([
+        document([]),
+        Uint8Array.of(5, 0, 0),
+        document([['aws', value.int(1)]]),
+        document([['aws', value.object(document([['accessKeyId', value.string('x')]]))]]),
+      ]);
     return document(wanted.map((id) => [id, value.object(document(this.credentials.get(id)))]));
   }
 
-  providerId() { return idOf(this.rng.chance(0.65) ? this.entries[0] : this.rng.pick(this.entries)); }
+  providerId() {
+    return idOf(this.rng.chance(0.65) ? this.entries[0] : this.rng.pick(this.entries));
+  }
 
   /** The fields of a master key, `provider` first. */
   masterKey(id = this.providerId()) {
@@ -138,9 +169,11 @@ export class World {
   open(wrapped, masterKey) {
     const part = (name) => masterKey.find(([known]) => known === name)?.[1];
     const id = textOf(part('provider'));
-    const keys = {
-      local: () => [this.localKeys.get(id)], kmip: () => [this.kmipSecret(part('keyId') ? textOf(part('keyId')) : ''), ...this.toldSecrets],
-    }[kindOf(id)]?.() ?? [];
+    const keys =
+      {
+        local: () => [this.localKeys.get(id)],
+        kmip: () => [this.kmipSecret(part('keyId') ? textOf(part('keyId')) : ''), ...this.toldSecrets],
+      }[kindOf(id)]?.() ?? [];
     for (const key of keys) {
       try {
         if (key) return unwrapKey(key, wrapped);
@@ -163,10 +196,13 @@ export class World {
   stored(key) {
     if (key.document) return key.document;
     const parts = [
-      [
-        '_id', value.uuid(key.id),
-      ], ...(key.names.length > 0 ? [['keyAltNames', value.array(key.names.map(value.string))]] : []), ['keyMaterial', value.binData(key.wrapped)],
-      ['creationDate', value.date(1n)], ['updateDate', value.date(2n)], ['status', value.int(0)], ['masterKey', value.object(document(key.masterKey))],
+      ['_id', value.uuid(key.id)],
+      ...(key.names.length > 0 ? [['keyAltNames', value.array(key.names.map(value.string))]] : []),
+      ['keyMaterial', value.binData(key.wrapped)],
+      ['creationDate', value.date(1n)],
+      ['updateDate', value.date(2n)],
+      ['status', value.int(0)],
+      ['masterKey', value.object(document(key.masterKey))],
     ];
     return document(parts);
   }
@@ -179,7 +215,9 @@ export class World {
     key.wrapped = this.wrap(key.material, key.masterKey);
   }
 
-  damaged(key) { return damageKeyDocument(this.rng, this.stored(key)).bytes; }
+  damaged(key) {
+    return damageKeyDocument(this.rng, this.stored(key)).bytes;
+  }
 
   /** A value sealed under a key, as it is stored. */
   payload() {
@@ -197,11 +235,16 @@ export class World {
     if (kind === 'explicitEncrypt') this.payloads.push(binary(field(output, 'v')).content);
     if (kind === 'dataKey') {
       const [names, masterKey, { content: wrapped }] = [
-        field(output, 'keyAltNames'), fields(field(output, 'masterKey').bytes), binary(field(output, 'keyMaterial')),
+        field(output, 'keyAltNames'),
+        fields(field(output, 'masterKey').bytes),
+        binary(field(output, 'keyMaterial')),
       ];
       const material = this.open(wrapped, masterKey) ?? this.unwraps.get(Buffer.from(wrapped).toString('hex'));
       this.keys.push({
-        id: field(output, '_id').bytes.slice(5), names: names ? fields(names.bytes).map(([, item]) => textOf(item)) : [], material, document: output,
+        id: field(output, '_id').bytes.slice(5),
+        names: names ? fields(names.bytes).map(([, item]) => textOf(item)) : [],
+        material,
+        document: output,
       });
     }
     if (kind !== 'rewrap') return;
@@ -217,7 +260,9 @@ export class World {
 
 /** The ids and names of a filter for the key vault. */
 export function wantedBy(filter) {
-  const [byId, byName] = fields(field(filter, '$or').bytes).map(([, { bytes }]) => fields(bytes)[0][1].bytes).map((bytes) => field(bytes, '$in').bytes);
+  const [byId, byName] = fields(field(filter, '$or').bytes)
+    .map(([, { bytes }]) => fields(bytes)[0][1].bytes)
+    .map((bytes) => field(bytes, '$in').bytes);
   return {
     ids: fields(byId).map(([, item]) => item.bytes.slice(5)),
     names: fields(byName).map(([, item]) => Buffer.from(item.bytes.subarray(4, -1)).toString()),

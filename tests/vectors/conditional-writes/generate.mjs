@@ -19,10 +19,17 @@ if (!existsSync(new URL(keyFile, import.meta.url))) {
 const { encryption, keyId } = openEncryption();
 const encrypt = (value, algorithm) => encryption.encrypt(value, { algorithm, keyId });
 const values = { X: await encrypt('x', algorithms.deterministic), Y: await encrypt('y', algorithms.random), Z: await encrypt({ z: 1 }, algorithms.random) };
-const plaintexts = new Map([[values.X, 'x'], [values.Y, 'y'], [values.Z, { z: new bson.Int32(1) }]]);
+const plaintexts = new Map([
+  [values.X, 'x'],
+  [values.Y, 'y'],
+  [values.Z, { z: new bson.Int32(1) }],
+]);
 
 const more = {
-  'beside fields of every kind': ({ X }) => [{ a: X, n: new bson.Int32(1), list: [null, 1.5] }, { n: new bson.Double(1), a: X, more: true }],
+  'beside fields of every kind': ({ X }) => [
+    { a: X, n: new bson.Int32(1), list: [null, 1.5] },
+    { n: new bson.Double(1), a: X, more: true },
+  ],
   'in a list of documents': ({ X, Y }) => [{ visits: [{ note: X }, { note: Y }] }, { visits: [{ note: X, at: 1 }, { note: Y }, { note: 'NEW' }] }],
   'between other elements': ({ X, Y }) => [{ tags: ['a', X, 'b', Y] }, { tags: ['c', X, 'd', Y, 'e'] }],
   'with dollar names between other elements': ({ X, Y }) => [{ $t: ['a', X, 'b', Y] }, { $t: ['c', X, 'd', Y, 'e'], n: 1 }],
@@ -33,7 +40,8 @@ for (const [name, change] of Object.entries({ ...changes, ...more })) {
   const caseOf = (stored) => {
     const matches = places.every(({ path, value }) => sameValue(at(stored, path), value));
     return {
-      stored, matches,
+      stored,
+      matches,
       result: matches ? places.reduce((document, { path, value }) => replaced(document, path, plaintexts.get(value)), stored) : stored,
     };
   };

@@ -14,7 +14,10 @@ const read = (name) => EJSON.parse(readFileSync(new URL(name, folder), 'utf8'), 
 export const keyFile = 'key.json';
 
 export function vectors() {
-  return readdirSync(folder).filter((name) => name.endsWith('.json') && name !== keyFile).sort().map((name) => ({ file: name, ...read(name) }));
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.json') && name !== keyFile)
+    .sort()
+    .map((name) => ({ file: name, ...read(name) }));
 }
 
 // The vault of the vectors: one key under a local master key, both published and worth nothing.
@@ -31,9 +34,14 @@ export async function computed(before) {
   const collection = {
     namespace: 'vectors.documents',
     estimatedCount: async () => 1,
-    async *scan() { yield [bytes]; },
+    async *scan() {
+      yield [bytes];
+    },
     read: async () => [bytes],
-    async write(changes) { told.push(...changes); return { refused: changes.map((_, index) => ({ index, error: new Error('not written') })) }; },
+    async write(changes) {
+      told.push(...changes);
+      return { refused: changes.map((_, index) => ({ index, error: new Error('not written') })) };
+    },
   };
   await migrate({ keyVault: store, kmsProviders, mode: 'decrypt', confirmPlaintext: true, execute: true, collections: [collection] });
   const [{ filter, update }] = told;
