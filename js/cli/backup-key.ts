@@ -15,7 +15,8 @@ import { CliError } from './failure.js';
 import { withFile } from './files.js';
 import type { LocalKeyFiles } from './key-file.js';
 import type { Output } from './output.js';
-import { awsMasterKey, type ProviderSet, providersFor, providerType, refuseAwsKeyOptions } from './providers.js';
+import { isWhole, newMasterKey, refuseAwsKeyOptions } from './master-key.js';
+import { type ProviderSet, providersFor } from './providers.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
 
 /** Options that say what a backup is opened with. */
@@ -23,6 +24,7 @@ export interface OpeningKeyFlags extends TrustFlags {
   readonly kmsTimeoutMs?: number;
   readonly passphraseFile?: string;
   readonly localKeyFile?: LocalKeyFiles;
+  readonly kmsModule?: string;
 }
 
 /** Options that say what a backup is sealed with. */
@@ -31,6 +33,7 @@ export interface SealingKeyFlags extends OpeningKeyFlags {
   readonly keyArn?: string;
   readonly region?: string;
   readonly endpoint?: string;
+  readonly toMasterKey?: string;
 }
 
 /** A key with what has to be wiped when the command ends. */
@@ -59,8 +62,7 @@ export async function sealingKey(flags: SealingKeyFlags, output: Output): Promis
   }
   if (flags.passphraseFile !== undefined)
     throw new CliError('CLI_OPTION_INVALID', '--to and --passphrase-file exclude each other', 'A backup is under a master key or under a passphrase.');
-  const masterKey = providerType(flags.to) === 'aws' ? awsMasterKey(flags.to, flags, '--key-arn') : { provider: flags.to };
-  if (providerType(flags.to) !== 'aws') refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out.');
+  const masterKey = newMasterKey(flags.to, flags);
   const providers = await providersFor([flags.to], flags, output);
   return {
     key: { kmsProviders: providers.kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags, flags.endpoint) },
@@ -86,7 +88,7 @@ export async function keyBeforeFirstWrite(
   const passphrase = await givenPassphrase(flags, output);
   if (passphrase !== undefined) return passphrase;
   const isUsable = masterKey !== undefined && Object.hasOwn(options.kmsProviders, masterKey.provider);
-  if (isUsable && (providerType(masterKey.provider) === 'local' || masterKey['key'] !== undefined)) return held({ ...options, masterKey, ...trust });
+  if (isUsable && isWhole(masterKey)) return held({ ...options, masterKey, ...trust });
   throw new CliError(
     'CLI_OPTION_INVALID',
     'the backup before the first write needs a passphrase, a local master key, or one whole master key that all these keys are under or go to',

@@ -8,6 +8,7 @@ interface Builders {
   connected(command: Command): Command;
   withNewMasterKey(command: Command): Command;
   localKey(): Option;
+  kmsModule(): Option;
   kmsTimeout(): Option;
   collect(value: string, before: readonly string[]): readonly string[];
   run<Flags extends { json: boolean }>(
@@ -21,13 +22,14 @@ export function withPassphrase(command: Command): Command {
 }
 
 /** Adds `csfle backup`. */
-export function addBackupCommands(csfle: Command, { connected, withNewMasterKey, localKey, kmsTimeout, collect, run }: Builders): void {
+export function addBackupCommands(csfle: Command, { connected, withNewMasterKey, localKey, kmsModule, kmsTimeout, collect, run }: Builders): void {
   const backup = csfle.command('backup').description('make, verify and restore sealed backups of a key vault');
   addCreate(backup.command('create'));
   withPassphrase(withTrust(backup.command('verify')))
     .argument('<file>', 'the backup')
     .description('check every byte of a backup and tell what it holds; needs its key, but no server')
     .addOption(localKey())
+    .addOption(kmsModule())
     .addOption(kmsTimeout())
     .option('--json', 'print one JSON document', false)
     .action(run((flags: never, output, [file]) => verifyBackupFile(file as string, flags, output)));
@@ -35,6 +37,7 @@ export function addBackupCommands(csfle: Command, { connected, withNewMasterKey,
     .argument('<file>', 'the backup, or a file of extended JSON that an earlier version wrote')
     .description('put back what is gone from the key vault; plans only, unless --execute is given')
     .addOption(localKey())
+    .addOption(kmsModule())
     .addOption(kmsTimeout())
     .option('--execute', 'carry it out', false)
     .option('--overwrite', 'put the wrapping of the backup back for keys that are wrapped otherwise now', false)
@@ -52,6 +55,7 @@ export function addBackupCommands(csfle: Command, { connected, withNewMasterKey,
       .argument('<file>', 'file to create')
       .description('back the key vault up to a new sealed file, under a passphrase or under the master key of --to')
       .addOption(localKey())
+      .addOption(kmsModule())
       .addOption(kmsTimeout())
       .option('--include-local-key', 'put the local master key in: whoever opens the backup then has the data keys', false)
       .option('--collection <namespace>', 'validator and encryptedFields of this collection alone; repeat for more', collect, [])

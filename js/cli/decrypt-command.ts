@@ -15,6 +15,7 @@ export interface DecryptFlags extends TrustFlags {
   readonly uri?: string;
   readonly keyVault: string;
   readonly localKeyFile?: LocalKeyFiles;
+  readonly kmsModule?: string;
   readonly id?: string;
   readonly filter?: string;
   readonly filterEncrypted: readonly string[];

@@ -170,7 +170,7 @@ function findingOf({ id, keyAltNames, provider, unwraps, tried, opened, code, me
       state: 'warn',
       name,
       detail: `${what}: not tried`,
-      remedy: 'Pass --local-key-file to try keys under the local master key; for keys under azure, gcp or kmip, use proveKeys() of the library.',
+      remedy: 'Pass --local-key-file to try keys under the local master key; --kms-module for keys under azure, gcp and kmip.',
     };
   if (!unwraps)
     return {

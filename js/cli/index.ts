@@ -50,6 +50,8 @@ const localKey = (): Option =>
     'local master key: 96 bytes or base64 text, mode 600; without it CSFLE_LOCAL_KEY or a prompt. Keys under a provider with a name: local:new=<file>, repeated for more',
   ).argParser(collectKeyFile);
 
+const kmsModule = (): Option => new Option('--kms-module <file>', 'module that exports kmsProviders: clients for azure, gcp and kmip, or others for aws');
+
 const newMasterKey = (): Option =>
   new Option('--new-master-key', 'although the local master key opens none of the keys that the vault has under its provider: a second one is meant').default(
     false,
@@ -57,7 +59,8 @@ const newMasterKey = (): Option =>
 
 function withNewMasterKey(command: Command): Command {
   return command
-    .option('--to <provider>', 'provider to wrap under: aws or local, with an optional name such as aws:eu')
+    .option('--to <provider>', 'provider to wrap under: local, aws, azure, gcp or kmip, with an optional name such as aws:eu')
+    .option('--to-master-key <json>', 'fields of the master key of azure, gcp or kmip, such as {"keyVaultEndpoint": "...", "keyName": "..."}')
     .option('--key-arn <arn>', 'the AWS KMS key: ARN, or id or alias with --region')
     .option('--region <region>', 'its region, if --key-arn is no ARN')
     .option('--endpoint <host>', 'its endpoint as host[:port], stored with each key; for an endpoint of this machine alone set AWS_ENDPOINT_URL_KMS');
@@ -133,13 +136,15 @@ function program(): Command {
         .choices(['rewrap', 'reencrypt', 'decrypt'])
         .default('rewrap'),
     )
-    .option('--from <provider>', 'only keys under this provider: local or aws, with an optional name; mode rewrap: local if not given; other modes: every key')
+    .option('--from <provider>', 'only keys under this provider, with an optional name such as aws:eu; mode rewrap: local if not given; other modes: every key')
     .addOption(localKey())
+    .addOption(kmsModule())
     .option('--to-local-key-file <file>', 'local master key of --to, if both are local')
     .addOption(newMasterKey())
     .option('--from-key-arn <arn>', 'only keys under this AWS KMS key')
     .option('--from-region <region>', 'its region, if --from-key-arn is no ARN')
     .option('--from-endpoint <host>', 'its endpoint')
+    .option('--from-master-key <json>', 'only keys under this master key of azure, gcp or kmip: its fields')
     .option('--created-before <date>', 'mode reencrypt: replace every data key made before this ISO date, whatever wraps it now', pastOrPresentDate)
     .option('--all-keys', 'mode reencrypt: replace every data key that no re-encryption made', false)
     .option('--key <id or name>', 'only this data key, in the mode reencrypt by its id; repeat for more', collect, [])
@@ -183,6 +188,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
   withTrust(withNewMasterKey(connected(keys.command('create'))))
     .description('make a data key and print its id; --to defaults to local')
     .addOption(localKey())
+    .addOption(kmsModule())
     .option('--alt-name <name>', 'alternate name; repeat for more', collect, [])
     .addOption(newMasterKey())
     .action(run(createKey));
@@ -199,6 +205,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .argument('<key>', 'id or alternate name')
     .description('retire a data key that nothing in any namespace needs: keys restore brings it back')
     .addOption(localKey())
+    .addOption(kmsModule())
     .option('--yes', 'do not ask', false)
     .action(run((flags: never, output, [key]) => deleteKey(key as string, flags, output)));
   connected(keys.command('retired')).description('list the retired keys').action(run(listRetiredKeys, true));
@@ -219,6 +226,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
   withTrust(withSchemas(withEvidence(connected(keys.command('purge')))))
     .description('destroy retired keys that nothing in any namespace needs; plans only, unless --execute is given')
     .addOption(localKey())
+    .addOption(kmsModule())
     .requiredOption('--before <date>', 'only keys that were retired before this ISO date', pastOrPresentDate)
     .option('--execute', 'carry it out', false)
     .option('--yes', 'do not ask', false)
@@ -227,6 +235,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .argument('[key...]', 'ids or alternate names')
     .description('wrap data keys under another master key, or anew under their own')
     .addOption(localKey())
+    .addOption(kmsModule())
     .option('--all', 'every key of the vault', false)
     .option(
       '--proof-collection <namespace>',
@@ -252,12 +261,13 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
     .allowUnknownOption()
     .action(run((_flags: never, _output, [file]) => movedToBackup(file as string)));
 
-  addBackupCommands(csfle, { connected: (command) => withTrust(connected(command)), withNewMasterKey, localKey, kmsTimeout, collect, run });
+  addBackupCommands(csfle, { connected: (command) => withTrust(connected(command)), withNewMasterKey, localKey, kmsModule, kmsTimeout, collect, run });
 
   withTrust(connected(csfle.command('decrypt')))
     .argument('<namespace>', 'database.collection')
     .description('print documents with every encrypted value decrypted, as extended JSON, one per line')
     .addOption(localKey())
+    .addOption(kmsModule())
     .option('--id <id>', 'only the document of this _id: text, ObjectId, UUID or extended JSON')
     .option('--filter <json>', 'only documents that match, as extended JSON; encrypted fields are compared as they are stored')
     .option(
@@ -272,6 +282,7 @@ Exit codes: 0 done, 1 something of what was asked for is not done (the report sa
   withTrust(connected(csfle.command('doctor')))
     .description('check versions, server, key vault and key file, and each key against values under it')
     .addOption(localKey())
+    .addOption(kmsModule())
     .option('--collection <namespace>', 'database.collection to look for values in; repeat for more (default: all)', collect, [])
     .action(run(doctorCommand));
 

@@ -4,7 +4,8 @@ import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { type KnownMasterKeyFlags, requireKnownMasterKey } from './known-master-key.js';
 import type { LocalKeyFiles } from './key-file.js';
 import type { Output } from './output.js';
-import { awsMasterKey, providersFor, providerType, type ProviderSet, refuseAwsKeyOptions } from './providers.js';
+import { newMasterKey } from './master-key.js';
+import { providersFor, type ProviderSet } from './providers.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
 
 /** What every `csfle keys` command takes. */
@@ -12,6 +13,7 @@ export interface KeysFlags extends TrustFlags {
   readonly uri?: string;
   readonly keyVault: string;
   readonly localKeyFile?: LocalKeyFiles;
+  readonly kmsModule?: string;
   readonly json: boolean;
 }
 
@@ -21,6 +23,7 @@ export interface NewMasterKeyFlags extends KeysFlags {
   readonly keyArn?: string;
   readonly region?: string;
   readonly endpoint?: string;
+  readonly toMasterKey?: string;
 }
 
 /** Opens the vault, runs `work`, and closes and wipes whatever happens. `complete` adds the providers that its keys need. */
@@ -120,10 +123,7 @@ export async function movedToBackup(file: string): Promise<number> {
 
 /** The master key that the command line names. */
 export function targetOf(flags: NewMasterKeyFlags, fallback: string): MasterKeyDocument {
-  const provider = flags.to ?? fallback;
-  if (providerType(provider) === 'aws') return awsMasterKey(provider, flags, '--key-arn');
-  refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out.');
-  return { provider };
+  return newMasterKey(flags.to ?? fallback, flags);
 }
 
 /** The key of this id or name. Names that no key has are refused before anything is written: with others named too they would go unnoticed. */

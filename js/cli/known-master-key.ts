@@ -5,7 +5,8 @@ import { keysThatNoneOpens } from '../node/known-master-key.js';
 import type { Connection } from './connection.js';
 import { counted } from './counted.js';
 import { CliError, EXIT_FAILED } from './failure.js';
-import { providerType, type ProviderSet } from './providers.js';
+import { providerType } from './master-key.js';
+import type { ProviderSet } from './providers.js';
 import { type TrustFlags, trustOf } from './trust-options.js';
 
 /** What the command line says about a second master key. */

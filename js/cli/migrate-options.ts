@@ -4,7 +4,8 @@ import type { EvidenceFlags } from './evidence-options.js';
 import { CliError } from './failure.js';
 import { type LocalKeyFiles, localKeyFileOf } from './key-file.js';
 import type { Output } from './output.js';
-import { awsMasterKey, providerType, ProviderSet, refuseAwsKeyOptions, addProvidersAtHand } from './providers.js';
+import { isWhole, newMasterKey, oldMasterKey, providerType, refuseAwsKeyOptions } from './master-key.js';
+import { addProvidersAtHand, ProviderSet, unsupported } from './providers.js';
 import type { TrustFlags } from './trust-options.js';
 
 /** What the command line of `csfle migrate` says. */
@@ -16,6 +17,9 @@ export interface MigrateFlags extends EvidenceFlags, TrustFlags {
   readonly to?: string;
   readonly localKeyFile?: LocalKeyFiles;
   readonly toLocalKeyFile?: string;
+  readonly kmsModule?: string;
+  readonly toMasterKey?: string;
+  readonly fromMasterKey?: string;
   readonly newMasterKey: boolean;
   readonly keyArn?: string;
   readonly region?: string;
@@ -64,10 +68,12 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
   // Only a rewrap moves keys away from a master key; the other modes go by the keys, whatever wraps them.
   const sourceId = flags.from ?? (flags.mode === 'rewrap' ? 'local' : undefined);
   refuseOneNameForTwo(sourceId, flags);
-  const source = sourceKey(sourceId, flags);
-  const target = targetKey(flags.to, flags);
+  const { fromKeyArn: keyArn, fromRegion: region, fromEndpoint: endpoint, fromMasterKey } = flags;
+  const source = oldMasterKey(sourceId, { keyArn, region, endpoint, fromMasterKey });
+  if (flags.to === undefined) refuseAwsKeyOptions(flags, '--', 'It goes with --to aws.');
+  const target = flags.to === undefined ? undefined : newMasterKey(flags.to, flags);
   const [from, to] = flags.undo ? [target, sourceOfUndo(source)] : [source, target];
-  const providers = await ProviderSet.filled(async (providers) => {
+  const providers = await ProviderSet.filled(flags, async (providers) => {
     for (const [id, keyFile] of [
       [sourceId, undefined],
       [flags.to, flags.toLocalKeyFile],
@@ -75,12 +81,7 @@ export async function endpointsOf(flags: MigrateFlags, output: Output): Promise<
       if (id === undefined || providers.has(id)) continue;
       if (providerType(id) === 'aws') await providers.addAws(id);
       else if (providerType(id) === 'local') await providers.addLocal(id, keyFile ?? localKeyFileOf(flags.localKeyFile, id), output);
-      else
-        throw new CliError(
-          'CLI_OPTION_INVALID',
-          `the command knows the providers local and aws, not ${id}`,
-          'Use the library for azure, gcp and kmip: migrate() takes any KMS client.',
-        );
+      else throw unsupported(id);
     }
     if (sourceId === undefined) {
       // Without --from there is whatever the keys need.
@@ -106,26 +107,10 @@ function refuseOneNameForTwo(sourceId: string | undefined, { mode, to, toLocalKe
   );
 }
 
-function sourceKey(id: string | undefined, flags: MigrateFlags): MasterKeyDocument | undefined {
-  const options = { keyArn: flags.fromKeyArn, region: flags.fromRegion, endpoint: flags.fromEndpoint };
-  if (id !== undefined && providerType(id) === 'aws' && flags.fromKeyArn !== undefined) return awsMasterKey(id, options, '--from-key-arn');
-  refuseAwsKeyOptions(options, '--from-', 'It goes with --from aws and --from-key-arn.');
-  return id === undefined ? undefined : { provider: id };
-}
-
-function targetKey(id: string | undefined, flags: MigrateFlags): MasterKeyDocument | undefined {
-  if (id === undefined || providerType(id) !== 'aws') {
-    refuseAwsKeyOptions(flags, '--', 'It goes with --to aws.');
-    return id === undefined ? undefined : { provider: id };
-  }
-  return awsMasterKey(id, { keyArn: flags.keyArn, region: flags.region, endpoint: flags.endpoint }, '--key-arn');
-}
-
 function sourceOfUndo(source: MasterKeyDocument | undefined): MasterKeyDocument | undefined {
-  if (source !== undefined && providerType(source.provider) === 'aws' && source.key === undefined) {
-    throw new CliError('CLI_OPTION_INVALID', 'undoing needs the whole old master key', 'Add --from-key-arn.');
-  }
-  return source;
+  if (source === undefined || isWhole(source)) return source;
+  const option = providerType(source.provider) === 'aws' ? '--from-key-arn' : '--from-master-key';
+  throw new CliError('CLI_OPTION_INVALID', 'undoing needs the whole old master key', `Add ${option}.`);
 }
 
 /** Which keys a re-encryption replaces, off the command line. */

@@ -1,15 +1,18 @@
 import { resolve } from 'node:path';
 import password from '@inquirer/password';
-import { type AwsKmsClient, awsKms, type Document, type KmsProviders, type MasterKeyDocument } from '../index.js';
+import { type AwsKmsClient, awsKms, type Document, type KmsProviders } from '../index.js';
 import { CliError } from './failure.js';
 import { type LocalKeyFiles, localKeyFileOf, namedLocalKeys, parseMasterKey, readKeyFile } from './key-file.js';
 import type { Output } from './output.js';
+import { providersOfModule } from './kms-module.js';
+import { providerType } from './master-key.js';
 import { loadPackage } from './package-loading.js';
 import { inCommand } from './words.js';
 
 /** Options that say which master keys are at hand; the secrets themselves come from files, environment or a prompt. */
 export interface ProviderOptions {
   readonly localKeyFile?: LocalKeyFiles;
+  readonly kmsModule?: string;
 }
 
 /** Providers of a command, with what has to be wiped when it ends. */
@@ -18,10 +21,11 @@ export class ProviderSet {
   readonly #secrets: Uint8Array[] = [];
   readonly #sources = new Map<string, string>();
 
-  /** A set that `work` fills; what it holds already is wiped when that fails. */
-  static async filled(work: (set: ProviderSet) => Promise<void>): Promise<ProviderSet> {
+  /** A set that has the providers of `--kms-module` and that `work` fills; what it holds already is wiped when that fails. */
+  static async filled({ kmsModule }: ProviderOptions, work: (set: ProviderSet) => Promise<void>): Promise<ProviderSet> {
     const set = new ProviderSet();
     try {
+      if (kmsModule !== undefined) await set.#addModule(kmsModule);
       await work(set);
       return set;
     } catch (error) {
@@ -61,17 +65,17 @@ export class ProviderSet {
     this.#providers[id] = awsKms((target) => new KMS({ ...target, maxAttempts: 1 }) as unknown as AwsKmsClient);
   }
 
+  /** What the command cannot make itself comes from a module of the user, with the SDK and the credentials that it chooses. */
+  async #addModule(file: string): Promise<void> {
+    for (const [id, provider] of Object.entries(await providersOfModule(file))) this.#providers[id] = provider;
+  }
+
   wipe(): void {
     for (const secret of this.#secrets) secret.fill(0);
   }
 }
 
 const PROVIDER_ID = /^(?:aws|local)(?::[A-Za-z0-9_]+)?$/;
-
-/** The type of a provider identifier: `aws` of `aws:eu`. */
-export function providerType(id: string): string {
-  return id.split(':', 1)[0] as string;
-}
 
 /**
  * The local master key: from the file that was named, else from CSFLE_LOCAL_KEY (base64), else from a hidden prompt.
@@ -104,8 +108,9 @@ async function foundMasterKey(file: string | undefined, output: Output): Promise
 
 /** Providers for these identifiers, as far as this command can make them. */
 export function providersFor(ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<ProviderSet> {
-  return ProviderSet.filled(async (set) => {
+  return ProviderSet.filled(options, async (set) => {
     for (const id of new Set(ids)) {
+      if (set.has(id)) continue;
       const type = providerType(id);
       if (type === 'local') await set.addLocal(id, localKeyFileOf(options.localKeyFile, id), output);
       else if (type === 'aws') await set.addAws(id);
@@ -116,7 +121,7 @@ export function providersFor(ids: Iterable<string>, options: ProviderOptions, ou
 
 /** As `providersFor`, leaving out what cannot be made: its keys then fail by name. */
 export function providersAtHand(ids: Iterable<string>, options: ProviderOptions, output: Output): Promise<ProviderSet> {
-  return ProviderSet.filled((set) => addAtHand(set, ids, options, output, (aws) => set.addAws(aws)));
+  return ProviderSet.filled(options, (set) => addAtHand(set, ids, options, output, (aws) => set.addAws(aws)));
 }
 
 /** Adds those of these identifiers that a set lacks and that can be made. Without the SDK, what is under keys of AWS KMS stays closed. */
@@ -146,64 +151,11 @@ export function providersOf(documents: readonly Document[]): readonly string[] {
   return [...new Set(documents.map(({ masterKey }) => String((masterKey as Document | null | undefined)?.provider)))];
 }
 
-function unsupported(id: string): CliError {
+/** For a provider that the command has no client of. */
+export function unsupported(id: string): CliError {
   return new CliError(
     'CLI_OPTION_INVALID',
-    `the command knows the providers local and aws, not ${id}`,
-    'Use the library for azure, gcp and kmip: migrate() takes any KMS client.',
+    `the command itself makes clients of local and aws, not of ${id}`,
+    `Pass --kms-module <file>: a module that exports kmsProviders, such as { ${JSON.stringify(id)}: azureKms(...) }.`,
   );
-}
-
-/** Options that describe an AWS master key. */
-export interface AwsKeyOptions {
-  readonly keyArn?: string | undefined;
-  readonly region?: string | undefined;
-  readonly endpoint?: string | undefined;
-}
-
-/**
- * Refuses options of an AWS key where no AWS key is meant: passed over in silence they would look obeyed.
- * `advice` says what gives them a meaning.
- */
-export function refuseAwsKeyOptions({ keyArn, region, endpoint }: AwsKeyOptions, prefix: '--' | '--from-', advice: string): void {
-  const given = [keyArn === undefined ? '' : 'key-arn', region === undefined ? '' : 'region', endpoint === undefined ? '' : 'endpoint'];
-  const name = given.find((one) => one !== '');
-  if (name !== undefined) throw new CliError('CLI_OPTION_INVALID', `${prefix}${name} is without effect here`, advice);
-}
-
-const ARN_FORM = 'an ARN of the form arn:aws:kms:<region>:<account>:key/<id>';
-const ARN_REGION = /^arn:[^:]+:kms:([a-z0-9-]+):[^:]*:(?:key|alias)\//;
-
-/** What it holds beside its scheme may be a password, so no more is shown. */
-function requireHost(endpoint: string, option: string): void {
-  const scheme = /^[a-z][a-z\d+.-]*:\/\//i.exec(endpoint)?.[0];
-  if (scheme === undefined) return;
-  throw new CliError(
-    'CLI_OPTION_INVALID',
-    `${option}: expected host[:port], found a URL that starts with ${scheme}`,
-    'It is stored with each key. For an endpoint of this machine alone leave the option out and set AWS_ENDPOINT_URL_KMS to the URL.',
-  );
-}
-
-/** The master key document of an AWS key; the region is part of an ARN. `option` names the option of the key. */
-export function awsMasterKey(provider: string, { keyArn, region, endpoint }: AwsKeyOptions, option: string): MasterKeyDocument {
-  if (keyArn === undefined)
-    throw new CliError(
-      'CLI_OPTION_INVALID',
-      `the provider ${provider} needs ${option}`,
-      'Give the ARN of the customer master key, as aws kms describe-key shows it.',
-    );
-  if (endpoint !== undefined) requireHost(endpoint, option.replace('key-arn', 'endpoint'));
-  const ofArn = ARN_REGION.exec(keyArn)?.[1];
-  // A variable of the shell that is not set arrives as an empty text.
-  if (keyArn.trim() === '' || (ofArn === undefined && (region === undefined || keyArn.startsWith('arn:'))))
-    throw new CliError(
-      'CLI_OPTION_INVALID',
-      `${option}: expected ${ARN_FORM}, found ${JSON.stringify(keyArn)}`,
-      'Give the whole ARN, as aws kms describe-key shows it, or an id or alias/name with the region beside it.',
-    );
-  if (region !== undefined && ofArn !== undefined && region !== ofArn) {
-    throw new CliError('CLI_OPTION_INVALID', `${option} is of the region ${ofArn}, not of ${region}`, 'Leave --region out: the ARN has it.');
-  }
-  return { provider, region: region ?? ofArn, key: keyArn, ...(endpoint === undefined ? {} : { endpoint }) };
 }

@@ -12,7 +12,8 @@ import { findKey, masterKeyOf, type NewMasterKeyFlags, targetOf, warnOfEmptyVaul
 import { type KnownMasterKeyFlags, requireKnownMasterKey } from './known-master-key.js';
 import { keyFilterOf } from './migrate-options.js';
 import type { Output } from './output.js';
-import { addProvidersAtHand, ProviderSet, providersOf, refuseAwsKeyOptions } from './providers.js';
+import { refuseAwsKeyOptions } from './master-key.js';
+import { addProvidersAtHand, ProviderSet, providersOf } from './providers.js';
 import { masterKeyText } from './report-view.js';
 import { trustOf } from './trust-options.js';
 
@@ -37,7 +38,9 @@ export async function rewrapKeys(names: readonly string[], flags: RewrapFlags, o
   if (flags.to === undefined) refuseAwsKeyOptions(flags, '--', 'Add --to aws, or leave it out to wrap keys anew under their own master keys.');
   const target = flags.to === undefined ? undefined : targetOf(flags, flags.to);
   let documents: readonly Document[] = [];
-  const providers = await ProviderSet.filled((set) => addProvidersAtHand(set, ['local', ...(target === undefined ? [] : [target.provider])], flags, output));
+  const providers = await ProviderSet.filled(flags, (set) =>
+    addProvidersAtHand(set, ['local', ...(target === undefined ? [] : [target.provider])], flags, output),
+  );
   const complete = async ({ client }: Connection): Promise<void> => {
     documents = await driverKeyVaultStore(client, flags.keyVault).find({});
     await addProvidersAtHand(providers, ['aws', ...providersOf(documents)], flags, output);

@@ -5,7 +5,7 @@ import { shellWord } from '../node/files.js';
 import { counted } from './counted.js';
 import type { Finding } from './finding.js';
 import { altNamesOf, idOf, masterKeyOf } from './keys-command.js';
-import { providerType } from './providers.js';
+import { providerType } from './master-key.js';
 import { vaultOption } from './vault-option.js';
 
 const MARK = /^csfle-migrate:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
@@ -39,9 +39,7 @@ export function stoppedMigration(keys: readonly KeyDocument[], found: KeyProofRe
 function targetOptions({ provider, ...fields }: MasterKeyDocument): string {
   const { key, region, endpoint } = fields as Readonly<Record<string, unknown>>;
   const option = (name: string, value: unknown): string => (value === undefined ? '' : ` --${name} ${shellWord(String(value))}`);
-  const ofAws =
-    providerType(provider) === 'aws'
-      ? [option('key-arn', key), String(key).startsWith('arn:') ? '' : option('region', region), option('endpoint', endpoint)]
-      : [];
-  return [option('to', provider), ...ofAws].join('');
+  const ofAws = [option('key-arn', key), String(key).startsWith('arn:') ? '' : option('region', region), option('endpoint', endpoint)];
+  const ofOthers = Object.keys(fields).length === 0 ? [] : [option('to-master-key', JSON.stringify(fields))];
+  return [option('to', provider), ...(providerType(provider) === 'aws' ? ofAws : ofOthers)].join('');
 }
