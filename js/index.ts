@@ -64,7 +64,7 @@ export {
   type RetiredKey,
   type RetirementNote,
 } from './key-vault.js';
-export { type AwsKmsClient, type AwsKmsCommands, type AwsKmsTarget, awsKms } from './kms/aws.js';
+export { type AwsCredentials, type AwsKmsClient, type AwsKmsCommands, type AwsKmsOptions, type AwsKmsTarget, awsKms } from './kms/aws.js';
 export { type AzureCryptographyClient, type AzureKmsTarget, azureKms } from './kms/azure.js';
 export { type GcpKmsClient, gcpKms } from './kms/gcp.js';
 export type {

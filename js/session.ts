@@ -5,6 +5,7 @@ import { type BsonLibrary, binaryBytes, isBinary, requireBson } from './bson.js'
 import { decodeBase64, isBytes, wipe } from './bytes.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
 import type { KeyVaultStore } from './key-vault.js';
+import { awsOfDrivers } from './kms/aws.js';
 import type { KmsCallbacks, KmsProviders } from './kms/index.js';
 import { SharedCalls } from './kms/shared-calls.js';
 import { type Host, run } from './run.js';
@@ -238,6 +239,8 @@ function callbacks(id: string, provider: unknown): KmsCallbacks {
   const { encrypt, decrypt } = (provider ?? {}) as Partial<KmsCallbacks>;
   if (typeof encrypt === 'function' && typeof decrypt === 'function') return provider as KmsCallbacks;
   const type = id.split(':', 1)[0];
+  const ofDrivers = type === 'aws' ? awsOfDrivers(provider) : undefined;
+  if (ofDrivers !== undefined) return ofDrivers;
   const advice = type === 'aws' ? 'for example awsKms(new KMSClient({ region }))' : `for example ${type}Kms(client)`;
   throw argumentError(
     `kmsProviders[${JSON.stringify(id)}] must have the functions encrypt and decrypt, ${advice}; found ${kindOf(provider)}. Credentials belong to the client of the KMS`,

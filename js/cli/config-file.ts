@@ -24,7 +24,7 @@ const SAID_EACH_TIME: ReadonlySet<string> = new Set([
 /** A file with one of these may hold a password: only its owner may read it. */
 const WITH_PASSWORD: readonly string[] = ['uri', 'dataUri'];
 const REMEDY =
-  'Names are those of the options, such as "key-vault" or "keyVault"; values are texts, numbers, true or false, or lists where an option may be repeated.';
+  'Names are those of the options, such as "local-key-file" or "localKeyFile"; values are texts, numbers, true or false, or lists where an option may be repeated.';
 
 /**
  * Sets options of a command that its command line does not have. Options of other commands are passed over.

@@ -50,7 +50,8 @@ const localKey = (): Option =>
     'local master key: 96 bytes or base64 text, mode 600; without it CSFLE_LOCAL_KEY or a prompt. Keys under a provider with a name: local:new=<file>, repeated for more',
   ).argParser(collectKeyFile);
 
-const kmsModule = (): Option => new Option('--kms-module <file>', 'module that exports kmsProviders: clients for azure, gcp and kmip, or others for aws');
+const kmsModule = (): Option =>
+  new Option('--kms-module <file>', 'module that exports kmsProviders as the library takes them: azure, gcp and kmip, or clients of your own for aws');
 
 const newMasterKey = (): Option =>
   new Option('--new-master-key', 'although the local master key opens none of the keys that the vault has under its provider: a second one is meant').default(

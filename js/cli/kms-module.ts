@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { CliError } from './failure.js';
 
-const REMEDY = 'A module exports kmsProviders, or a function that gives them: export const kmsProviders = { azure: azureKms(...) };';
+const REMEDY = 'A module exports kmsProviders as the library takes them, or a function that gives them: export const kmsProviders = { azure: azureKms(...) };';
 
 /** The providers by their identifiers. Errors: `CLI_OPTION_INVALID` for a module that cannot be loaded, or gives no providers. */
 export async function providersOfModule(file: string): Promise<Readonly<Record<string, unknown>>> {
@@ -20,7 +20,7 @@ export async function providersOfModule(file: string): Promise<Readonly<Record<s
     // Its message is that of code of the user, and may hold anything.
     throw failed(`cannot be loaded: ${cause instanceof Error ? cause.name : typeof cause}${codeOf(cause)}`, cause);
   }
-  if (Object.prototype.toString.call(found) !== '[object Object]' || Object.keys(found as object).length === 0) throw failed('exports no kmsProviders');
+  if (Object.prototype.toString.call(found) !== '[object Object]' || Object.keys(found as object).length === 0) throw failed('exports no providers');
   return found as Readonly<Record<string, unknown>>;
 }
 

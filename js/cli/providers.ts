@@ -156,6 +156,6 @@ export function unsupported(id: string): CliError {
   return new CliError(
     'CLI_OPTION_INVALID',
     `the command itself makes clients of local and aws, not of ${id}`,
-    `Pass --kms-module <file>: a module that exports kmsProviders, such as { ${JSON.stringify(id)}: azureKms(...) }.`,
+    `Pass --kms-module <file>: a module that exports kmsProviders as the library takes them, such as { ${JSON.stringify(id)}: azureKms(...) }.`,
   );
 }

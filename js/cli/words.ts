@@ -14,7 +14,7 @@ function providerRemedy(message: string): string {
   if (provider === 'local') return 'Pass --local-key-file, or set CSFLE_LOCAL_KEY to the base64 text of the key.';
   if (provider.startsWith('local:')) return `Pass the master key of this provider: --local-key-file ${provider}=<file>.`;
   if (provider.split(':', 1)[0] === 'aws') return 'Run: npm install @aws-sdk/client-kms, and run the command again.';
-  return 'Pass --kms-module <file>, a module that exports kmsProviders with this provider.';
+  return 'Pass --kms-module <file>, a module that exports this provider as the library takes it.';
 }
 
 /** Words of the command. A test goes through every code and every message of the library. */

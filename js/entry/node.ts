@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import * as bson from 'bson';
 import { setDefaultBson } from '../bson.js';
-import { type AwsKmsCommands, setAwsCommandSource, withoutAwsCommands } from '../kms/aws.js';
+import { type AwsKmsSdk, setAwsSdkSource, withoutAwsSdk } from '../kms/aws.js';
 import { setHostCrypto } from '../mongocrypt/index.js';
 import { nodePrimitives } from '../node-crypto.js';
 import { setTrustEnvironment, TRUST_VARIABLE } from '../trust.js';
@@ -36,12 +36,12 @@ setDefaultBson(bson);
 setHostCrypto(crypto);
 setHostPrimitives(nodePrimitives(crypto));
 setTrustEnvironment(() => process.env[TRUST_VARIABLE]);
-setAwsCommandSource(() => {
+setAwsSdkSource(() => {
   // `require` in a try: the one way to name a package that may be absent which every bundler understands.
   try {
-    return require('@aws-sdk/client-kms') as AwsKmsCommands;
+    return require('@aws-sdk/client-kms') as AwsKmsSdk;
   } catch (cause) {
-    throw withoutAwsCommands(cause);
+    throw withoutAwsSdk(cause);
   }
 });
 

@@ -40,35 +40,64 @@ export interface AwsKmsTarget {
   readonly endpoint?: string;
 }
 
-let findCommands: (() => AwsKmsCommands) | undefined;
-
-/** Sets how the command classes are found when `awsKms` is given none. The Node entry calls it. */
-export function setAwsCommandSource(source: () => AwsKmsCommands): void {
-  findCommands = source;
+/** Credentials as the drivers take them in `kmsProviders.aws`. */
+export interface AwsCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string | undefined;
 }
 
-/** What a source throws that did not find them. */
-export function withoutAwsCommands(cause: unknown): CsfleError {
+/** Options of clients that `awsKms` makes itself, in Node. */
+export interface AwsKmsOptions {
+  /** The region of every call. Default: the region of each master key. */
+  readonly region?: string | undefined;
+  /** An endpoint of your own, `https://host[:port]`. Default: the endpoint of each master key, or that of the region. */
+  readonly endpoint?: string | undefined;
+  /** A profile of the AWS configuration files. Default: what the SDK's chain finds. */
+  readonly profile?: string | undefined;
+  /** Default: the SDK's chain (environment, files, roles, single sign-on). */
+  readonly credentials?: AwsCredentials | (() => Promise<AwsCredentials>) | undefined;
+}
+
+/** What of the module `@aws-sdk/client-kms` is used. */
+export interface AwsKmsSdk extends AwsKmsCommands {
+  readonly KMSClient: new (configuration: Readonly<Record<string, unknown>>) => AwsKmsClient;
+}
+
+const OPTION_NAMES: readonly string[] = ['region', 'endpoint', 'profile', 'credentials'];
+const CREDENTIAL_NAMES: readonly string[] = ['accessKeyId', 'secretAccessKey', 'sessionToken'];
+
+let findSdk: (() => AwsKmsSdk) | undefined;
+
+/** Sets how the SDK is found when `awsKms` is given no client, or no command classes. The Node entry calls it. */
+export function setAwsSdkSource(source: () => AwsKmsSdk): void {
+  findSdk = source;
+}
+
+/** What a source throws that did not find the SDK. */
+export function withoutAwsSdk(cause: unknown): CsfleError {
   return new CsfleError(
     'ARGUMENT_INVALID',
-    '@aws-sdk/client-kms cannot be loaded from here: pass awsKms { EncryptCommand, DecryptCommand } as its second argument',
+    '@aws-sdk/client-kms cannot be loaded from here: install it, or pass awsKms a client, and { EncryptCommand, DecryptCommand } as its second argument',
     { cause },
   );
 }
 
 /**
- * Makes a KMS provider of an AWS SDK client: `awsKms(new KMSClient({ region }))`.
+ * Makes a KMS provider of the AWS SDK: `awsKms()` in Node, with the SDK's own chain of credentials and the region of each master
+ * key; `awsKms(new KMSClient({ region }))` with a client of your own.
  *
- * Shape: pass a function `({ region, endpoint }) => client` for master keys in several regions; it is called once per
+ * Shape: options (`region`, `endpoint`, `profile`, `credentials`) are those of clients that are made here. Pass a function `({ region, endpoint }) => client` for master keys in several regions; it is called once per
  * region and endpoint. In browsers pass the class `KMS`, or `{ EncryptCommand, DecryptCommand }` as second argument.
  * The endpoint comes from key documents: where others may write the key vault, set `trustedMasterKeys`.
- * Credentials, their renewal and the SDK's own retries belong to the client; `maxAttempts: 1` leaves retries to us.
+ * Credentials, their renewal and the SDK's own retries belong to the client; `maxAttempts: 1` leaves retries to us, and clients that are made
+ * here have it.
  * Errors: `KMS_REGION_MISMATCH` when a fixed client is of another region than the master key; the SDK's errors by name
  * (`KMS_ACCESS_DENIED`, `KMS_THROTTLED`, `KMS_KEY_NOT_FOUND` ...), with the SDK's own error as `cause`.
  * Source: csfle-compatible requests have no EncryptionContext, since other drivers send none (AWS KMS API, Encrypt).
  */
-export function awsKms(client: AwsKmsClient | ((target: AwsKmsTarget) => AwsKmsClient), commands?: AwsKmsCommands): KmsCallbacks {
-  const clientFor = typeof client === 'function' ? clientFactory(client) : fixedClient(client);
+export function awsKms(client: AwsKmsClient | ((target: AwsKmsTarget) => AwsKmsClient) | AwsKmsOptions = {}, commands?: AwsKmsCommands): KmsCallbacks {
+  const clientFor = clientSource(hasOnly(client, OPTION_NAMES) ? sdkClients(client) : client);
   return {
     async encrypt(call) {
       const input: EncryptInput = { KeyId: String(call.masterKey['key']), Plaintext: call.plaintext };
@@ -88,18 +117,52 @@ export function awsKms(client: AwsKmsClient | ((target: AwsKmsTarget) => AwsKmsC
   };
 }
 
+function clientSource(client: unknown): (call: KmsCall) => Promise<AwsKmsClient> {
+  return typeof client === 'function' ? clientFactory(client as (target: AwsKmsTarget) => AwsKmsClient) : fixedClient(client as AwsKmsClient);
+}
+
+/** Clients of the SDK that this host has. The SDK takes a moment to load: not before the first call. */
+function sdkClients({ region, credentials, ...others }: AwsKmsOptions): unknown {
+  // The SDK writes into credentials that it is given.
+  const chosen = { ...others, credentials: typeof credentials === 'object' ? { ...credentials } : credentials };
+  if (findSdk === undefined) return chosen;
+  const find = findSdk;
+  return (target: AwsKmsTarget) => {
+    if (region !== undefined && region !== target.region) throw regionMismatch(target.region, region);
+    const given = Object.entries(chosen).filter(([, value]) => value !== undefined);
+    // Retries are ours, which also know the deadline of the call.
+    return new (find().KMSClient)({ ...target, ...Object.fromEntries(given), maxAttempts: 1 });
+  };
+}
+
+/** What `kmsProviders.aws` of the drivers is: credentials, or `{}` for the chain of the SDK. Undefined for anything else. */
+export function awsOfDrivers(provider: unknown): KmsCallbacks | undefined {
+  if (findSdk === undefined || !hasOnly(provider, CREDENTIAL_NAMES)) return undefined;
+  return awsKms(Object.keys(provider).length === 0 ? {} : { credentials: provider as unknown as AwsCredentials });
+}
+
+function hasOnly(value: unknown, names: readonly string[]): value is AwsKmsOptions {
+  return (
+    Object.prototype.toString.call(value) === '[object Object]' &&
+    Object.keys(value as object).every((name) => names.includes(name)) &&
+    !('send' in (value as object))
+  );
+}
+
 function fixedClient(client: AwsKmsClient): (call: KmsCall) => Promise<AwsKmsClient> {
   requireClient(client);
   return async (call) => {
     const region = await regionOf(client);
     const wanted = call.masterKey['region'];
     if (region !== undefined && region !== wanted) {
-      throw new CsfleError('KMS_REGION_MISMATCH', `the master key is in ${String(wanted)}, the KMS client in ${region}`, {
-        details: { region: String(wanted), clientRegion: region },
-      });
+      throw regionMismatch(String(wanted), region);
     }
     return client;
   };
+}
+
+function regionMismatch(region: string, clientRegion: string): CsfleError {
+  return new CsfleError('KMS_REGION_MISMATCH', `the master key is in ${region}, the KMS client in ${clientRegion}`, { details: { region, clientRegion } });
 }
 
 async function regionOf(client: AwsKmsClient): Promise<string | undefined> {
@@ -157,9 +220,9 @@ async function send(
 
 function commandsOf(given: AwsKmsCommands | undefined): AwsKmsCommands {
   if (given !== undefined) return given;
-  if (findCommands === undefined)
+  if (findSdk === undefined)
     throw argumentError('awsKms needs { EncryptCommand, DecryptCommand } of @aws-sdk/client-kms as its second argument here, or a client of the class KMS');
-  return findCommands();
+  return findSdk();
 }
 
 function bytesOf(output: unknown, field: 'CiphertextBlob' | 'Plaintext'): Uint8Array {

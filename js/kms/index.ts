@@ -1,6 +1,7 @@
 /** The KMS as this package sees it: two functions per provider that wrap and unwrap 96 bytes. */
 
 import type { BsonBinary } from '../bson.js';
+import type { AwsCredentials } from './aws.js';
 
 /** One call to a KMS. */
 export interface KmsCall {
@@ -63,6 +64,13 @@ export type RemoteProviderType = 'aws' | 'azure' | 'gcp' | 'kmip';
 export type KmsProviders = {
   readonly local?: LocalKmsProvider | undefined;
   readonly [named: `local:${string}`]: LocalKmsProvider | undefined;
-} & { readonly [type in RemoteProviderType]?: KmsCallbacks | undefined } & {
-  readonly [named: `${RemoteProviderType}:${string}`]: KmsCallbacks | undefined;
+} & { readonly [type in Exclude<RemoteProviderType, 'aws'>]?: KmsCallbacks | undefined } & {
+  readonly [named: `${Exclude<RemoteProviderType, 'aws'>}:${string}`]: KmsCallbacks | undefined;
+} & {
+  /** In Node also what the drivers take: credentials, or `{}` for the chain of the AWS SDK. */
+  readonly aws?: KmsCallbacks | AwsOfDrivers | undefined;
+  readonly [named: `aws:${string}`]: KmsCallbacks | AwsOfDrivers | undefined;
 };
+
+/** `kmsProviders.aws` as the drivers take it. */
+export type AwsOfDrivers = AwsCredentials | Readonly<Record<string, never>>;

@@ -13,6 +13,7 @@ import {
 import { concatBytes, hexText, uuidText, wipe } from '../bytes.js';
 import { CsfleError } from '../errors.js';
 import type { KeyVaultStore, KeyWrapping, MasterKeyDocument } from '../key-vault.js';
+import { awsOfDrivers } from '../kms/aws.js';
 import type { KmsCallbacks, KmsProviders } from '../kms/index.js';
 import { findDocuments, fromStore, requireStore } from '../run.js';
 import { Session, type SessionOptions } from '../session.js';
@@ -259,7 +260,8 @@ function changesOf(output: Uint8Array): readonly ComputedChange[] {
 /** The same providers, with their calls counted. */
 export function countCalls(providers: KmsProviders, calls: { wrap: number; unwrap: number }): KmsProviders {
   const counted: Record<string, unknown> = {};
-  for (const [id, provider] of Object.entries(providers) as [string, Partial<KmsCallbacks> | undefined][]) {
+  for (const [id, given] of Object.entries(providers) as [string, Partial<KmsCallbacks> | undefined][]) {
+    const provider = (id.split(':', 1)[0] === 'aws' ? awsOfDrivers(given) : undefined) ?? given;
     if (typeof provider?.encrypt !== 'function' || typeof provider.decrypt !== 'function') {
       counted[id] = provider;
       continue;

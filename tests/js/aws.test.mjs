@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { DecryptCommand, EncryptCommand, KMS, KMSClient } from '@aws-sdk/client-kms';
-import { awsKms, ClientEncryption } from 'csfle-wasm';
+import { awsKms, ClientEncryption, MemoryKeyVaultStore, migrate } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
 import { createCmk } from '../../js/dev/services.mjs';
 import { testServices } from '../env.mjs';
@@ -121,4 +121,41 @@ test('closing the vault client makes the vault unreadable, not a crash', async (
   encryption.close();
   unreachable.close();
   await closed.close();
+});
+
+test('awsKms() and what the drivers take use the chain of the SDK, in the region of each master key', async (t) => {
+  const before = { ...process.env };
+  t.after(() => {
+    for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
+    Object.assign(process.env, before);
+  });
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+  Object.assign(process.env, { AWS_ENDPOINT_URL_KMS: services.kmsEndpoint, AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' });
+  const given = [awsKms(), awsKms({}), awsKms({ region: services.region }), awsKms({ credentials }), {}, credentials, { ...credentials, sessionToken: 'test' }];
+  for (const provider of given) {
+    const encryption = encryptionWith(provider);
+    const id = await encryption.createDataKey('aws', { masterKey: masterKey() });
+    assert.ok(await encryption.encrypt('a', { keyId: id, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random' }));
+    encryption.close();
+  }
+  const elsewhere = encryptionWith(awsKms({ region: 'us-west-2' }));
+  await assert.rejects(elsewhere.createDataKey('aws', { masterKey: masterKey() }), { code: 'KMS_REGION_MISMATCH' });
+  elsewhere.close();
+});
+
+test('migrate() counts the calls of a provider that is what the drivers take', async (t) => {
+  const before = { ...process.env };
+  t.after(() => {
+    for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
+    Object.assign(process.env, before);
+  });
+  Object.assign(process.env, { AWS_ENDPOINT_URL_KMS: services.kmsEndpoint });
+  const store = new MemoryKeyVaultStore();
+  const local = { key: new Uint8Array(96).fill(3) };
+  const encryption = new ClientEncryption(null, { keyVaultStore: store, kmsProviders: { local } });
+  await encryption.createDataKey('local');
+  encryption.close();
+  const aws = { accessKeyId: 'test', secretAccessKey: 'test' };
+  const report = await migrate({ keyVault: store, kmsProviders: { local, aws }, to: { provider: 'aws', ...masterKey() }, execute: true });
+  assert.deepEqual([report.ok, report.keys.migrated, report.kmsCalls.wrap], [true, 1, 2]);
 });

@@ -190,7 +190,8 @@ test('a client without credentials is KMS_CREDENTIALS_UNAVAILABLE, one without a
 });
 
 test('awsKms refuses what is no client', async () => {
-  for (const wrong of [undefined, null, {}, { accessKeyId: 'a', secretAccessKey: 'b' }]) await failsWith('ARGUMENT_INVALID', () => awsKms(wrong));
+  for (const wrong of [null, 7, 'aws', { accessKeyId: 'a', secretAccessKey: 'b' }, { regoin: 'us-east-1' }])
+    await failsWith('ARGUMENT_INVALID', () => awsKms(wrong));
   const encryption = localEncryption({ kmsProviders: { aws: awsKms(() => ({})) } });
   await failsWith('ARGUMENT_INVALID', () => encryption.createDataKey('aws', { masterKey: awsMasterKey }));
   encryption.close();
