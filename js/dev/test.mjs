@@ -1,7 +1,9 @@
-// `npm test`: set-up, then every check there is. All checks run even when one fails, so that one run tells everything; the
+// `npm test`: set-up, then the checks of a tier. All of them run even when one fails, so that one run tells everything; the
 // closing summary has a line for each.
 //
-//   npm test                              everything
+//   npm test                              Rust checks, lint, build, and the tests of the library with a few of each host
+//   npm run test:hosts                    the other tests of hosts: command, mongosh, bundlers, package managers, browsers, documents
+//   npm run test:all                      both
 //   npm test -- tests/js/x.test.mjs bulk  only the test files whose path contains one of the words; no Rust checks
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,25 +29,48 @@ const lint = { name: 'lint', ...node('js/dev/lint.mjs') };
 const build = { name: 'build', ...node('js/build.mjs') };
 
 await runScript('test', async () => {
-  const words = process.argv.slice(2);
-  const files = testFiles(words);
+  const { tier, words } = parsed(process.argv.slice(2));
+  const files = testFiles(tier, words);
   if (files.length === 0) throw new ScriptFailure(`no test file matches ${words.join(' ')}`);
   const found = await setUp(['rust', 'packages', 'testTools', 'services', 'python', 'chromium']);
-  const results = [];
-  if (words.length === 0) for (const check of [...rustChecks, lint]) results.push(await perform(check));
-  const built = await perform(build);
-  results.push(built);
+  // Cargo checks the crates while the build, which has a folder of its own, makes the artifacts.
+  const isWhole = words.length === 0 && tier !== 'hosts';
+  const [checked, [built, ...more]] = await Promise.all([inTurn(isWhole ? rustChecks : []), inTurn(isWhole ? [build, lint] : [build])]);
+  const results = [...checked, ...more, built];
   results.push(built.failed ? { name: 'node tests', failed: true, detail: 'not run: no build' } : await runTests(files, found));
   summarise(results);
   return results.some(({ failed }) => failed) ? 1 : 0;
 });
 
-function testFiles(words) {
-  const paths = readdirSync(join(root, 'tests'), { recursive: true })
+// Tests of hosts take most of the time. These are in the first tier too, so that each host is started at least once.
+const HOSTS = /^tests\/(hosts|docs)\//;
+const OF_EACH_HOST = ['cli-words', 'mongosh', 'package', 'browser', 'one-line'].map((name) => `tests/hosts/${name}.test.mjs`);
+const TIERS = {
+  library: (path) => !HOSTS.test(path) || OF_EACH_HOST.includes(path),
+  hosts: (path) => HOSTS.test(path) && !OF_EACH_HOST.includes(path),
+  all: () => true,
+};
+
+function parsed(args) {
+  const at = args.indexOf('--tier');
+  if (at === -1) return { tier: args.length === 0 ? 'library' : 'all', words: args };
+  const tier = args[at + 1];
+  if (!Object.hasOwn(TIERS, tier)) throw new ScriptFailure(`--tier: expected ${Object.keys(TIERS).join(', ')}, found ${tier}`);
+  return { tier, words: args.toSpliced(at, 2) };
+}
+
+function testFiles(tier, words) {
+  return readdirSync(join(root, 'tests'), { recursive: true })
     .filter((path) => path.endsWith('.test.mjs') && !path.split(sep).includes('node_modules'))
     .map((path) => join('tests', path).split(sep).join('/'))
+    .filter((path) => TIERS[tier](path) && (words.length === 0 || words.some((word) => path.includes(word.replace(/^\.\//, '')))))
     .sort();
-  return words.length === 0 ? paths : paths.filter((path) => words.some((word) => path.includes(word.replace(/^\.\//, ''))));
+}
+
+async function inTurn(checks) {
+  const results = [];
+  for (const check of checks) results.push(await perform(check));
+  return results;
 }
 
 async function perform({ name, command, args, env }) {
@@ -98,16 +123,26 @@ function readOutcome(path) {
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line));
-  const { passed, failed, skipped } = lines.at(-1).counts;
+  const { counts, seconds } = lines.at(-1);
+  const { passed, failed, skipped } = counts;
   const place = (file) => (file === undefined ? '' : ` (${relative(root, file)})`);
   return {
     detail: `${passed} passed, ${failed} failed, ${skipped} skipped`,
-    more: lines.flatMap((line) => {
-      if (line.failed !== undefined) return [`failed: ${line.failed}${place(line.file)}`];
-      return line.skipped === undefined ? [] : [`skipped: ${line.skipped}${place(line.file)}: ${line.reason}`];
-    }),
+    more: [
+      ...lines.flatMap((line) => {
+        if (line.failed !== undefined) return [`failed: ${line.failed}${place(line.file)}`];
+        return line.skipped === undefined ? [] : [`skipped: ${line.skipped}${place(line.file)}: ${line.reason}`];
+      }),
+      ...slowest(seconds).map(([file, time]) => `slow: ${relative(root, file)}, ${time.toFixed(1)} s`),
+    ],
   };
 }
+
+const slowest = (seconds) =>
+  Object.entries(seconds)
+    .filter(([, time]) => time > 20)
+    .sort(([, one], [, other]) => other - one)
+    .slice(0, 10);
 
 function summarise(results) {
   const lines = results.flatMap(({ name, failed, seconds, detail, more = [] }) => {

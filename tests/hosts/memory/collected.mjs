@@ -7,7 +7,7 @@ import { formsOfKey } from './secrets.mjs';
 
 let memory;
 const Instance = WebAssembly.Instance;
-WebAssembly.Instance = function (...given) {
+WebAssembly.Instance = (...given) => {
   const instance = new Instance(...given);
   memory = instance.exports.memory;
   return instance;
