@@ -2,10 +2,11 @@
 import { join, sep } from 'node:path';
 import { ScriptFailure } from './process.mjs';
 
-// `names`: what the bundle exports at run time. `isShell`: the library's types are those of node.d.cts, as its code is that of node.cjs.
+// `names`: what the bundle exports at run time. `hasBson`: it brings the package bson, of which results are made then. `isShell`: the
+// library's types are those of node.d.cts, as its code is that of node.cjs.
 const entries = [
-  { entry: 'entry/node', out: 'node.d.cts', names: 'node.cjs' },
-  { entry: 'entry/browser', out: 'browser.d.mts', names: 'browser.mjs' },
+  { entry: 'entry/node', out: 'node.d.cts', names: 'node.cjs', hasBson: true },
+  { entry: 'entry/browser', out: 'browser.d.mts', names: 'browser.mjs', hasBson: true },
   { entry: 'entry/slim', out: 'slim.d.mts', names: 'slim.mjs' },
   { entry: 'mongosh/index', out: 'mongosh.d.cts', isShell: true },
 ];
@@ -16,8 +17,9 @@ const ofNodeModule = "export * from './node.cjs';\nexport * as default from './n
 /** File names in dist/ and their text. `folder`: what the compiler emitted. `exported`: names by bundle. */
 export async function rollUpDeclarations(folder, exported) {
   const files = await Promise.all(
-    entries.map(async ({ entry, out, names, isShell }) => {
-      const text = tidied(await rolledUp(folder, entry, isShell));
+    entries.map(async ({ entry, out, names, hasBson, isShell }) => {
+      const rolled = tidied(await rolledUp(folder, entry, isShell));
+      const text = hasBson ? withBson(rolled) : rolled;
       return [out, isShell ? asShellObject(text) : withValues(text, exported[names], out)];
     }),
   );
@@ -55,6 +57,17 @@ const OF_FILE = /^\/\*\*(?:(?!\*\/)[\s\S])*\*\/\n+(?=\/\*\*)/gm;
 /** References count at the top of a file only. */
 function tidied(text) {
   return [...new Set(text.match(REFERENCE)), text.replace(REFERENCE, '').replace(OF_FILE, '')].join('');
+}
+
+const DEFAULT_BSON = 'type DefaultBson = BsonLibrary;\n';
+
+/** `DefaultBson` as the entry sets it. */
+function withBson(text) {
+  const [before, after, ...more] = text.split(DEFAULT_BSON);
+  if (after === undefined || more.length > 0) throw new ScriptFailure(`declarations that do not have once: ${DEFAULT_BSON}`);
+  const references = text.match(REFERENCE) ?? [];
+  const rest = `${before}type DefaultBson = typeof bson;\n${after}`.slice(references.join('').length);
+  return `${references.join('')}import type * as bson from 'bson';\n\n${rest}`;
 }
 
 /** What a bundle does not export, such as a class that is exported as a type, is a type in its declarations too. */
