@@ -97,9 +97,9 @@ export class ClientEncryption<B extends BsonLibrary = DefaultBson> {
    * Errors: `VALUE_TYPE_NOT_ENCRYPTABLE`, `VALUE_TYPE_NOT_DETERMINISTIC`, `ALGORITHM_UNSUPPORTED`, `ALGORITHM_QUERYABLE`,
    * `KEY_REFERENCE_INVALID`, `KEY_VAULT_KEY_NOT_FOUND`, `HOST_BSON_MISMATCH`.
    */
-  encrypt<T>(value: T, options: EncryptOptions): Promise<Encrypted<T, B>>;
-  // Takes nothing that the first one does not. With it, this method can stand for that of the driver's class.
   encrypt<T>(value: T, options: { readonly algorithm: Algorithm; readonly keyId: BinaryOf<B>; readonly keyAltName?: never }): Promise<Encrypted<T, B>>;
+  // The one before takes nothing that this one does not. With it, the method can stand for that of the driver's class.
+  encrypt<T>(value: T, options: EncryptOptions): Promise<Encrypted<T, B>>;
   async encrypt<T>(value: T, options: EncryptOptions): Promise<Encrypted<T, B>> {
     const { bson } = this.#session;
     if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
@@ -239,7 +239,7 @@ export class ClientEncryption<B extends BsonLibrary = DefaultBson> {
   /**
    * Decrypts many documents: an array of objects, or BSON documents laid end to end. A cursor or another async iterable gives one back,
    * which decrypts a document when it is asked for it: `for await (const patient of encryption.decryptDocuments(patients.find()))`.
-   * As `decryptDocument`.
+   * As `decryptDocument`. Errors of the iterable itself are passed on as they are.
    */
   decryptDocuments(documents: Uint8Array): Promise<Uint8Array>;
   decryptDocuments<T extends object>(documents: readonly T[]): Promise<Decrypted<T>[]>;

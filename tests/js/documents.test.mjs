@@ -268,8 +268,8 @@ test('decryptDocuments ends an async iterable with the first failure', async () 
   await failsWith('CRYPTO_AUTHENTICATION_FAILED', () => iterator.next());
   assert.deepEqual([failing.read, failing.closed, (await iterator.next()).done], [2, true, true]);
 
-  async function* broken() { throw new RangeError('the cursor is gone'); }
-  await assert.rejects(encryption.decryptDocuments(broken()).next(), { name: 'RangeError' });
+  const broken = { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new RangeError('the cursor is gone')) }) };
+  await assert.rejects(encryption.decryptDocuments(broken).next(), { name: 'RangeError' });
   await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocuments(source([null]).iterable).next());
   assert.match((await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocument(source([good]).iterable))).message, /decryptDocuments\(cursor\)/);
   await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument(source([good]).iterable, { fields: { ssn: random } }));
