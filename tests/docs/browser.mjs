@@ -12,7 +12,11 @@ import { listening } from '../listening.mjs';
 const AWS = 'https://kms.us-east-1.amazonaws.com';
 const END = 'the page has run';
 
-export async function runInBrowser(source, { project, policy }) {
+/**
+ * Runs `source` in a page: resolves to what it prints. Requests that begin with a name of `forward` go to its function; `cookie` is set
+ * with the page.
+ */
+export async function runInBrowser(source, { project, policy, loader = 'js', cookie, forward = {} }) {
   const { kmsEndpoint } = project;
   // The SDK of a browser has no environment to read the endpoint from.
   const code = source.replace("region: 'us-east-1', credentials", `region: 'us-east-1', endpoint: ${JSON.stringify(kmsEndpoint)}, credentials`);
@@ -20,16 +24,19 @@ export async function runInBrowser(source, { project, policy }) {
   const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = emulatorCredentials;
   const files = {
     '/': ['text/html; charset=utf-8', '<!doctype html><title>csfle-wasm</title><script type="module" src="/page.js"></script>'],
-    '/page.js': ['text/javascript; charset=utf-8', await bundle(project, code)],
+    '/page.js': ['text/javascript; charset=utf-8', await bundle(project, code, loader)],
     '/csfle.wasm': ['application/wasm', readFileSync(join(project.folder, 'node_modules/csfle-wasm/dist/csfle.wasm'))],
     '/kms-credentials': ['application/json', JSON.stringify({ accessKeyId, secretAccessKey })],
   };
   const header = policy.replace(AWS, kmsEndpoint);
   assert.notEqual(header, policy);
   const server = createServer((request, response) => {
+    const prefix = Object.keys(forward).find((one) => request.url.startsWith(one));
+    if (prefix !== undefined) return forward[prefix](request, response);
     const [type, content] = files[request.url] ?? [];
     if (content === undefined) return response.writeHead(404).end();
-    return response.writeHead(200, { 'content-type': type, 'content-security-policy': header }).end(content);
+    const cookies = cookie === undefined ? {} : { 'set-cookie': cookie };
+    return response.writeHead(200, { 'content-type': type, 'content-security-policy': header, ...cookies }).end(content);
   });
   await listening(server);
   const browser = await startChromium();
@@ -42,9 +49,9 @@ export async function runInBrowser(source, { project, policy }) {
   }
 }
 
-async function bundle({ folder }, code) {
+async function bundle({ folder }, code, loader) {
   const { outputFiles } = await build({
-    stdin: { contents: `${code}\nconsole.log(${JSON.stringify(END)});\n`, resolveDir: folder, sourcefile: 'page.mjs' },
+    stdin: { contents: `${code}\nconsole.log(${JSON.stringify(END)});\n`, resolveDir: folder, sourcefile: `page.${loader}`, loader },
     bundle: true,
     write: false,
     format: 'esm',
