@@ -16,7 +16,7 @@ const namespace = 'encryption.__keyVault';
 
 describe('the snippets of README.md', { timeout: 600_000 }, () => {
   const isInstallation = ({ language, kind }) => language === 'sh' && ['clone', 'install'].includes(kind);
-  const all = fencesOf(textOf('README.md'));
+  const all = ['README.md', 'docs/typescript.md'].flatMap((path) => fencesOf(textOf(path)).map((fence) => ({ ...fence, path })));
   const fences = [...all.filter(isInstallation), ...all.filter((fence) => !isInstallation(fence))];
   const state = {};
   let project;
@@ -41,7 +41,7 @@ describe('the snippets of README.md', { timeout: 600_000 }, () => {
   // Later snippets need what earlier ones left: the first failure fails the run, and those after it would only repeat it.
   let failed = false;
   for (const fence of fences) {
-    test(`line ${fence.line}: ${fence.language} ${fence.kind}`, { timeout: 180_000 }, async (t) => {
+    test(`${fence.path}:${fence.line}: ${fence.language} ${fence.kind}`, { timeout: 180_000 }, async (t) => {
       if (failed) return t.skip('an earlier snippet failed');
       failed = true;
       const { run, file } = runnerOf(fence);
@@ -98,7 +98,7 @@ test('npm run demo shows what the first sentence promises', { timeout: 180_000 }
 });
 
 // Those of these pages are run by tests of their own.
-const withTheirOwn = ['README.md', 'DROP-IN.md', 'docs/http-key-vault.md', 'docs/vite.md'];
+const withTheirOwn = ['README.md', 'DROP-IN.md', 'docs/http-key-vault.md', 'docs/typescript.md', 'docs/vite.md'];
 
 describe('the snippets of other documents', () => {
   for (const path of markdownFiles().filter((one) => !withTheirOwn.includes(one))) {
