@@ -1,4 +1,4 @@
-// `csfle migrate --mode reencrypt` after a leak of the local master key: the commands of README.md, as they stand there.
+// `csfle migrate --mode reencrypt` after a leak of the local master key: the commands of docs/migrate.md and docs/reencrypt.md, as they stand there.
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -44,9 +44,10 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     };
   }
 
-  /** The commands of the chapter with this mode, with the reader's own names put in. */
-  function commandsOfReadme(mode, names) {
-    const commands = fencesOf(textOf('README.md'))
+  /** The commands of these pages with this mode, with the reader's own names put in. */
+  function commandsOfPages(mode, names) {
+    const commands = ['docs/migrate.md', 'docs/reencrypt.md']
+      .flatMap((path) => fencesOf(textOf(path)))
       .filter(({ language, kind }) => `${language} ${kind}` === 'sh project')
       .flatMap(({ text }) => text.replaceAll('\\\n', ' ').split('\n'))
       .filter((line) => line.startsWith('npx csfle migrate'));
@@ -60,7 +61,7 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
     );
   }
 
-  it('the commands of README, after its rewrap: no value is left under a data key of before', async () => {
+  it('the commands of the pages, after a rewrap: no value is left under a data key of before', async () => {
     const place = await ward({ documents: 4 });
     const schemaFile = join(folder, `${place.database}.json`);
     await writeFile(
@@ -81,13 +82,13 @@ describe('csfle migrate --mode reencrypt', { timeout: 300_000 }, () => {
       $KEY_ARN: lab.to.key,
       $LEAK_ENDED: place.cutOff.toISOString(),
     };
-    const [, rewrap] = commandsOfReadme('rewrap', names);
+    const [, rewrap] = commandsOfPages('rewrap', names);
     assert.ok(rewrap.includes('--execute'));
     assert.equal((await place.run(rewrap)).code, 0);
     assert.equal(await place.vault.countDocuments({ 'masterKey.provider': 'aws' }), 3);
     assert.equal((await place.exposed()).length, 3, 'a rewrap leaves the data keys');
 
-    const commands = commandsOfReadme('reencrypt', names);
+    const commands = commandsOfPages('reencrypt', names);
     assert.deepEqual(
       commands.map((words) => [words.includes('--execute'), words.includes('--delete-old-keys')]),
       [
