@@ -84,27 +84,41 @@ for (const [resolution, options] of Object.entries(settings)) {
 }
 
 test('bundlers for browsers find the types of the entry for browsers', () => {
-  writeFileSync(join(project, 'browser.ts'), `import { ClientEncryption, init, MemoryKeyVaultStore } from 'csfle-wasm';
+  writeFileSync(
+    join(project, 'browser.ts'),
+    `import { ClientEncryption, init, MemoryKeyVaultStore } from 'csfle-wasm';
     import type { Binary, UUID } from 'bson';
     await init(new URL('https://example.org/csfle.wasm'));
     const encryption = new ClientEncryption(null, { keyVaultStore: new MemoryKeyVaultStore(), kmsProviders: { local: { key: new Uint8Array(96) } } });
     const keyId: UUID = await encryption.createDataKey('local');
     export const value: Binary = await encryption.encrypt('x', { keyId, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random' });
     // @ts-expect-error what the driver asks for is there in Node only
-    import { MongoCrypt } from 'csfle-wasm';`);
-  writeFileSync(join(project, 'browser.json'), JSON.stringify({
-    compilerOptions: { target: 'es2022', lib: ['ES2022', 'DOM'], strict: true, noEmit: true, types: [], customConditions: ['browser'], ...settings.bundler }, files: ['browser.ts'],
-  }));
+    import { MongoCrypt } from 'csfle-wasm';`,
+  );
+  writeFileSync(
+    join(project, 'browser.json'),
+    JSON.stringify({
+      compilerOptions: { target: 'es2022', lib: ['ES2022', 'DOM'], strict: true, noEmit: true, types: [], customConditions: ['browser'], ...settings.bundler },
+      files: ['browser.ts'],
+    }),
+  );
   const { status, stdout } = spawnSync(process.execPath, [current, '--project', 'browser.json'], { cwd: project, encoding: 'utf8' });
   assert.equal(status, 0, stdout);
 });
 
 test('declarations import the required peer and nothing else', () => {
   const folder = join(project, 'node_modules', 'csfle-wasm', 'dist');
-  const imported = Object.fromEntries(readdirSync(folder).filter((name) => /\.d\.[cm]ts$/.test(name))
-    .map((name) => [name, [...readFileSync(join(folder, name), 'utf8').matchAll(/(?:\bfrom|import\() ?'([^']+)'/g)].map(([, specifier]) => specifier)]));
+  const imported = Object.fromEntries(
+    readdirSync(folder)
+      .filter((name) => /\.d\.[cm]ts$/.test(name))
+      .map((name) => [name, [...readFileSync(join(folder, name), 'utf8').matchAll(/(?:\bfrom|import\() ?'([^']+)'/g)].map(([, specifier]) => specifier)]),
+  );
   assert.deepEqual(imported, {
-    'browser.d.mts': ['bson'], 'mongosh.d.cts': ['./node.cjs'], 'node.d.cts': ['bson'], 'node.d.mts': ['./node.cjs', './node.cjs'], 'slim.d.mts': [],
+    'browser.d.mts': ['bson'],
+    'mongosh.d.cts': ['./node.cjs'],
+    'node.d.cts': ['bson'],
+    'node.d.mts': ['./node.cjs', './node.cjs'],
+    'slim.d.mts': [],
   });
 });
 
@@ -125,9 +139,13 @@ for (const [major, place] of Object.entries(drivers)) {
       }
       const files = ['driver.ts', 'decrypted.ts'];
       for (const file of files) copyFileSync(join(root, 'tests', 'js', 'typings', file), join(consumer.folder, file));
-      writeFileSync(join(consumer.folder, 'tsconfig.json'), JSON.stringify({
-        compilerOptions: { target: 'es2022', strict: true, noEmit: true, types: ['node'], ...settings.nodenext }, files,
-      }));
+      writeFileSync(
+        join(consumer.folder, 'tsconfig.json'),
+        JSON.stringify({
+          compilerOptions: { target: 'es2022', strict: true, noEmit: true, types: ['node'], ...settings.nodenext },
+          files,
+        }),
+      );
       consumer.run(process.execPath, [current, '--project', '.']);
     } finally {
       consumer.remove();
