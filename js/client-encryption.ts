@@ -1,7 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import {
-  type BinaryOf,
   type BsonBinary,
   type BsonLibrary,
   binaryBytes,
@@ -20,7 +19,6 @@ import {
 import { concatBytes, isBytes, wipe } from './bytes.js';
 import type { Decrypted, Encrypted } from './client-encryption/decrypted.js';
 import type {
-  Algorithm,
   ClientEncryptionOptions,
   CreateDataKeyOptions,
   DeleteResult,
@@ -97,10 +95,7 @@ export class ClientEncryption<B extends BsonLibrary = DefaultBson> {
    * Errors: `VALUE_TYPE_NOT_ENCRYPTABLE`, `VALUE_TYPE_NOT_DETERMINISTIC`, `ALGORITHM_UNSUPPORTED`, `ALGORITHM_QUERYABLE`,
    * `KEY_REFERENCE_INVALID`, `KEY_VAULT_KEY_NOT_FOUND`, `HOST_BSON_MISMATCH`.
    */
-  encrypt<T>(value: T, options: { readonly algorithm: Algorithm; readonly keyId: BinaryOf<B>; readonly keyAltName?: never }): Promise<Encrypted<T, B>>;
-  // The one before takes nothing that this one does not. With it, the method can stand for that of the driver's class.
-  encrypt<T>(value: T, options: EncryptOptions): Promise<Encrypted<T, B>>;
-  async encrypt<T>(value: T, options: EncryptOptions): Promise<Encrypted<T, B>> {
+  async encrypt<T>(value: T, options: EncryptOptions<B>): Promise<Encrypted<T, B>> {
     const { bson } = this.#session;
     if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
       throw new CsfleError('VALUE_TYPE_NOT_ENCRYPTABLE', `a value of this type cannot be encrypted: ${kindOf(value)}`, {
@@ -256,18 +251,18 @@ export class ClientEncryption<B extends BsonLibrary = DefaultBson> {
    * already; an empty array satisfies the rules that lead into it. Bytes and objects as in `decryptDocument`.
    * Errors: as `encrypt`, naming the path; `VALUE_PATH_NOT_FOUND`; `BSON_TOO_LARGE` above 16 MiB.
    */
-  encryptDocument(document: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
-  encryptDocument<T extends object = Document>(document: object, options: EncryptDocumentOptions): Promise<T>;
-  async encryptDocument(document: object, options: EncryptDocumentOptions): Promise<object> {
+  encryptDocument(document: Uint8Array, options: EncryptDocumentOptions<B>): Promise<Uint8Array>;
+  encryptDocument<T extends object = Document>(document: object, options: EncryptDocumentOptions<B>): Promise<T>;
+  async encryptDocument(document: object, options: EncryptDocumentOptions<B>): Promise<object> {
     refuseMany(document, 'encryptDocument');
     const work = this.#encrypting(options);
     return isBytes(document) ? overBytes(document, work) : single(await this.#overObjects([document as Document], work));
   }
 
   /** Encrypts many documents: an array of objects, or BSON documents laid end to end. As `encryptDocument`. */
-  encryptDocuments(documents: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
-  encryptDocuments<T extends object = Document>(documents: readonly object[], options: EncryptDocumentOptions): Promise<T[]>;
-  async encryptDocuments(documents: readonly object[] | Uint8Array, options: EncryptDocumentOptions): Promise<object[] | Uint8Array> {
+  encryptDocuments(documents: Uint8Array, options: EncryptDocumentOptions<B>): Promise<Uint8Array>;
+  encryptDocuments<T extends object = Document>(documents: readonly object[], options: EncryptDocumentOptions<B>): Promise<T[]>;
+  async encryptDocuments(documents: readonly object[] | Uint8Array, options: EncryptDocumentOptions<B>): Promise<object[] | Uint8Array> {
     const work = this.#encrypting(options);
     return isBytes(documents) ? overBytes(documents, work) : this.#overObjects(documents as readonly Document[], work);
   }
@@ -329,7 +324,7 @@ export class ClientEncryption<B extends BsonLibrary = DefaultBson> {
   }
 
   /** The options of one field as the core reads them: absent ones left out, the key id as a binary of this library. */
-  #fieldOptions(options: EncryptOptions, where: string): Document {
+  #fieldOptions(options: EncryptOptions<B>, where: string): Document {
     if (typeof options !== 'object' || options === null) throw argumentError(`${where} must be an object, found ${kindOf(options)}`);
     const given: Document = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     if ('keyId' in given) given['keyId'] = requireKeyId(this.#session.bson, given['keyId'], `${where}.keyId`);
@@ -338,7 +333,7 @@ export class ClientEncryption<B extends BsonLibrary = DefaultBson> {
 
   readonly #decrypting: BulkWork = (documents) => this.#session.run((engine) => engine.decryptDocuments(documents));
 
-  #encrypting(options: EncryptDocumentOptions): BulkWork {
+  #encrypting(options: EncryptDocumentOptions<B>): BulkWork {
     const fields = requireRules(options);
     const rules = Object.entries(fields).map(([path, field]) => [path, this.#fieldOptions(field, `fields[${JSON.stringify(path)}]`)]);
     const encoded = serialize(this.#session.bson, Object.fromEntries(rules), 'fields');

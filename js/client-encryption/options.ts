@@ -1,6 +1,6 @@
 /** The options and results of `ClientEncryption`. */
 
-import type { BsonBinary, BsonLibrary, DefaultBson, DeserializeOptions } from '../bson.js';
+import type { BinaryOf, BsonBinary, BsonLibrary, DefaultBson, DeserializeOptions } from '../bson.js';
 import type { DriverClient, KeyVaultStore } from '../key-vault.js';
 import type { MasterKeyOf, ProviderName } from '../kms/master-keys.js';
 import type { RewrapProof } from '../migrate/proof-collections.js';
@@ -11,10 +11,12 @@ import type { SessionOptions } from '../session.js';
 export type Algorithm = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' | 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
 
 /** Names a data key, by its id or by an alternate name. */
-export type KeyReference = { readonly keyId: BsonBinary; readonly keyAltName?: undefined } | { readonly keyAltName: string; readonly keyId?: undefined };
+export type KeyReference<B extends BsonLibrary = DefaultBson> =
+  | { readonly keyId: BinaryOf<B>; readonly keyAltName?: never }
+  | { readonly keyAltName: string; readonly keyId?: never };
 
 /** How one value is encrypted. */
-export type EncryptOptions = KeyReference & { readonly algorithm: Algorithm };
+export type EncryptOptions<B extends BsonLibrary = DefaultBson> = KeyReference<B> & { readonly algorithm: Algorithm };
 
 /** Options of `ClientEncryption`. `B` is the BSON library that the option `bson` names. */
 export interface ClientEncryptionOptions<B extends BsonLibrary = DefaultBson> extends SessionOptions {
@@ -80,12 +82,12 @@ export interface DeleteResult {
 }
 
 /** How a field of a document is encrypted. */
-export type FieldRule = EncryptOptions & {
+export type FieldRule<B extends BsonLibrary = DefaultBson> = EncryptOptions<B> & {
   /** Whether documents may lack the field. Default: `false`, which refuses such a document. */
   readonly optional?: boolean | undefined;
 };
 
 /** Which fields of a document are encrypted, and how. A path that leads through arrays enters each element. */
-export interface EncryptDocumentOptions {
-  readonly fields: Readonly<Record<string, FieldRule>>;
+export interface EncryptDocumentOptions<B extends BsonLibrary = DefaultBson> {
+  readonly fields: Readonly<Record<string, FieldRule<B>>>;
 }

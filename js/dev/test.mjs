@@ -138,11 +138,10 @@ function readOutcome(path) {
   };
 }
 
-const slowest = (seconds) =>
-  Object.entries(seconds)
-    .filter(([, time]) => time > 20)
-    .sort(([, one], [, other]) => other - one)
-    .slice(0, 10);
+function slowest(seconds) {
+  const long = Object.entries(seconds).filter(([, time]) => time > 20);
+  return long.sort(([, one], [, other]) => other - one).slice(0, 10);
+}
 
 function summarise(results) {
   const lines = results.flatMap(({ name, failed, seconds, detail, more = [] }) => {

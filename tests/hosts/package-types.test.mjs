@@ -1,13 +1,14 @@
 // The packed tarball's types, as each way of TypeScript to find modules finds them; and the package by its path.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { root } from '../../js/dev/paths.mjs';
 import { consumerProject } from './consumer.mjs';
+import { previousDriverProject } from './projects.mjs';
 
 // The compiler of this project knows node10 no more. The shell brings an older one, which does.
 const current = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
@@ -80,6 +81,76 @@ for (const [resolution, options] of Object.entries(settings)) {
       assert.equal(status, 0, stdout);
     });
   }
+}
+
+test('bundlers for browsers find the types of the entry for browsers', () => {
+  writeFileSync(
+    join(project, 'browser.ts'),
+    `import { ClientEncryption, init, MemoryKeyVaultStore } from 'csfle-wasm';
+    import type { Binary, UUID } from 'bson';
+    await init(new URL('https://example.org/csfle.wasm'));
+    const encryption = new ClientEncryption(null, { keyVaultStore: new MemoryKeyVaultStore(), kmsProviders: { local: { key: new Uint8Array(96) } } });
+    const keyId: UUID = await encryption.createDataKey('local');
+    export const value: Binary = await encryption.encrypt('x', { keyId, algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random' });
+    // @ts-expect-error what the driver asks for is there in Node only
+    import { MongoCrypt } from 'csfle-wasm';`,
+  );
+  writeFileSync(
+    join(project, 'browser.json'),
+    JSON.stringify({
+      compilerOptions: { target: 'es2022', lib: ['ES2022', 'DOM'], strict: true, noEmit: true, types: [], customConditions: ['browser'], ...settings.bundler },
+      files: ['browser.ts'],
+    }),
+  );
+  const { status, stdout } = spawnSync(process.execPath, [current, '--project', 'browser.json'], { cwd: project, encoding: 'utf8' });
+  assert.equal(status, 0, stdout);
+});
+
+test('declarations import the required peer and nothing else', () => {
+  const folder = join(project, 'node_modules', 'csfle-wasm', 'dist');
+  const imported = Object.fromEntries(
+    readdirSync(folder)
+      .filter((name) => /\.d\.[cm]ts$/.test(name))
+      .map((name) => [name, [...readFileSync(join(folder, name), 'utf8').matchAll(/(?:\bfrom|import\() ?'([^']+)'/g)].map(([, specifier]) => specifier)]),
+  );
+  assert.deepEqual(imported, {
+    'browser.d.mts': ['bson'],
+    'mongosh.d.cts': ['./node.cjs'],
+    'node.d.cts': ['bson'],
+    'node.d.mts': ['./node.cjs', './node.cjs'],
+    'slim.d.mts': [],
+  });
+});
+
+const drivers = {
+  7: () => join(root, 'node_modules'),
+  6: async () => join(await previousDriverProject(), 'node_modules'),
+};
+for (const [major, place] of Object.entries(drivers)) {
+  test(`results are assignable to the types of the driver ${major}, and documents are inferred`, { timeout: 180_000 }, async () => {
+    const mongodb = join(await place(), 'mongodb');
+    // The driver's own.
+    const bson = join(dirname(createRequire(join(realpathSync(mongodb), 'package.json')).resolve('bson')), '..');
+    const consumer = consumerProject('csfle-driver-types-', { mongodb, bson });
+    try {
+      for (const name of ['mongodb', 'bson']) {
+        const { version } = JSON.parse(readFileSync(join(consumer.folder, 'node_modules', name, 'package.json'), 'utf8'));
+        assert.match(version, new RegExp(`^${major}\\.`), name);
+      }
+      const files = ['driver.ts', 'decrypted.ts'];
+      for (const file of files) copyFileSync(join(root, 'tests', 'js', 'typings', file), join(consumer.folder, file));
+      writeFileSync(
+        join(consumer.folder, 'tsconfig.json'),
+        JSON.stringify({
+          compilerOptions: { target: 'es2022', strict: true, noEmit: true, types: ['node'], ...settings.nodenext },
+          files,
+        }),
+      );
+      consumer.run(process.execPath, [current, '--project', '.']);
+    } finally {
+      consumer.remove();
+    }
+  });
 }
 
 test('the manifest leads readers that know no exports to what exports say', () => {

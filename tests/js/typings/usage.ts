@@ -89,8 +89,10 @@ export async function use(): Promise<void> {
   await encryption.encrypt(1, { algorithm: 'AES', keyId });
   // @ts-expect-error the id of a key is no text
   await encryption.getKey(text);
-  // @ts-expect-error credentials are no callbacks
   new ClientEncryption(client, { ...options, kmsProviders: { aws: { accessKeyId: 'a', secretAccessKey: 'b' } } });
+  new ClientEncryption(client, { ...options, kmsProviders: { aws: {}, 'aws:eu': {} } });
+  // @ts-expect-error half of the credentials
+  new ClientEncryption(client, { ...options, kmsProviders: { aws: { accessKeyId: 'a' } } });
   // @ts-expect-error a misspelt option
   new ClientEncryption(client, { ...options, keyVaultNamespaces: 'x' });
   // @ts-expect-error no such code
