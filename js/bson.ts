@@ -43,6 +43,18 @@ export interface BsonLibrary {
   readonly UUID: new (bytes: Uint8Array) => BsonUuid;
 }
 
+/** The binaries of a BSON library: of `bson`, its class `Binary`. */
+export type BinaryOf<B extends BsonLibrary> = InstanceType<B['Binary']>;
+
+/** The UUIDs of a BSON library: of `bson`, its class `UUID`. */
+export type UuidOf<B extends BsonLibrary> = InstanceType<B['UUID']>;
+
+/**
+ * The BSON library whose classes results have when the option `bson` names no other. In the declarations of the entries for Node and
+ * browsers, which bring the package `bson`, this is `typeof bson` (js/dev/declarations.mjs).
+ */
+export type DefaultBson = BsonLibrary;
+
 /** BSON binary subtypes that this package names. */
 export const SUBTYPE_GENERIC = 0;
 export const SUBTYPE_UUID = 4;

@@ -10,10 +10,11 @@
 // Settings are read from wasm-pack.toml and .cargo/config.toml.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { rollUpDeclarations } from './dev/declarations.mjs';
 import { withLock } from './dev/lock.mjs';
 import { thirdPartyNotices } from './dev/notices.mjs';
 import { cargoBin, cargoHome, toolEnvironment } from './dev/paths.mjs';
@@ -37,10 +38,10 @@ async function main(options) {
     else await buildWasm({ isDirect: options.has('--direct') || options.has('--quick'), isQuick: options.has('--quick') });
     writeWasmModule();
     // The bundle for Node knows the sum of the .wasm: it never stays behind.
-    if (!options.has('--wasm') || existsSync(join(dist, 'node.cjs'))) await bundle();
+    const exported = !options.has('--wasm') || existsSync(join(dist, 'node.cjs')) ? await bundle() : undefined;
     if (!options.has('--wasm')) {
-      writeNodeModule();
-      if (!options.has('--quick')) declare();
+      exported['node.cjs'] = writeNodeModule();
+      if (!options.has('--quick')) await declare(exported);
     }
     return options.has('--quick') ? undefined : checkBudget();
   });
@@ -147,6 +148,7 @@ const bundles = [
   { entry: 'js/cli/index.ts', out: 'cli.mjs', ...forNode, format: 'esm', library: './node.mjs', banner: { js: requireInModule } },
 ];
 
+/** Returns the names that each ES module exports, by its file in dist/. */
 async function bundle() {
   const { build } = await import('esbuild');
   const results = await Promise.allSettled(
@@ -170,6 +172,8 @@ async function bundle() {
   for (const { value } of results) for (const file of value.outputFiles) replaceFile(file.path, file.contents);
   replaceFile(join(dist, 'THIRD-PARTY-NOTICES.txt'), await thirdPartyNotices(results.map(({ value }) => value.metafile)));
   replaceFile(join(dist, 'csfle.mongosh.js'), readFileSync(join(root, 'js', 'mongosh', 'csfle.mongosh.js')));
+  const outputs = results.flatMap(({ value }) => Object.entries(value.metafile.outputs));
+  return Object.fromEntries(outputs.map(([path, { exports }]) => [basename(path), exports]));
 }
 
 // The shell and the command share one library instance with their users (one CsfleError class, one wasm memory): they
@@ -200,7 +204,7 @@ function replaceFile(path, contents) {
 
 // ESM users get the CommonJS instance, so that both ways of loading share classes and keys. The names are spelled out since
 // a static list is what `import { x }` needs; loading the bundle for it proves that it loads. As default they get all of it, as
-// from any CommonJS package, and so from `mongodb-client-encryption`.
+// from any CommonJS package, and so from `mongodb-client-encryption`. Returns the names.
 function writeNodeModule() {
   const script = 'process.stdout.write(JSON.stringify(Object.keys(require(process.argv[1]))))';
   const names = JSON.parse(run(process.execPath, ['-e', script, join(dist, 'node.cjs')], { stdio: ['ignore', 'pipe', 'inherit'] }));
@@ -209,25 +213,20 @@ function writeNodeModule() {
     join(dist, 'node.mjs'),
     `import library from './node.cjs';\nexport const {\n  ${names.sort().join(',\n  ')},\n} = library;\nexport default library;\n`,
   );
+  return names;
 }
 
 // ---- declarations
 
-function declare() {
-  const types = join(dist, 'types');
-  const staged = join(dist, 'types.new');
-  rmSync(staged, { recursive: true, force: true });
+async function declare(exported) {
+  const emitted = join(dist, 'types.new');
+  rmSync(emitted, { recursive: true, force: true });
   const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  run(process.execPath, [compiler, '--project', root, '--outDir', staged]);
-  rmSync(types, { recursive: true, force: true });
-  renameSync(staged, types);
-  // Those of node.mjs, which is generated too.
-  writeFileSync(join(types, 'entry', 'node.d.mts'), "export * from './node.js';\nexport * as default from './node.js';\n");
-  // The same declarations once more for require(): the nearest package.json decides which module kind a .d.ts describes.
-  const forRequire = join(dist, 'types-cjs');
-  rmSync(forRequire, { recursive: true, force: true });
-  cpSync(types, forRequire, { recursive: true });
-  writeFileSync(join(forRequire, 'package.json'), '{ "type": "commonjs" }\n');
+  run(process.execPath, [compiler, '--project', root, '--outDir', emitted]);
+  const files = await rollUpDeclarations(emitted, exported);
+  for (const [name, text] of Object.entries(files)) replaceFile(join(dist, name), text);
+  // With what builds of before left.
+  for (const folder of ['types.new', 'types', 'types-cjs']) rmSync(join(dist, folder), { recursive: true, force: true });
 }
 
 // ---- size budget

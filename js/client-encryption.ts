@@ -2,8 +2,9 @@
 
 import {
   type BsonBinary,
-  type BsonUuid,
+  type BsonLibrary,
   binaryBytes,
+  type DefaultBson,
   type DeserializeOptions,
   type Document,
   deserialize,
@@ -13,88 +14,30 @@ import {
   refuseLossyValue,
   serialize,
   splitDocuments,
+  type UuidOf,
 } from './bson.js';
 import { concatBytes, isBytes, wipe } from './bytes.js';
+import type { Decrypted, Encrypted } from './client-encryption/decrypted.js';
+import type {
+  ClientEncryptionOptions,
+  CreateDataKeyOptions,
+  DeleteResult,
+  EncryptDocumentOptions,
+  EncryptOptions,
+  RewrapManyDataKeyOptions,
+  RewrapManyDataKeyResult,
+} from './client-encryption/options.js';
 import { type BulkWork, overBytes, overObjects } from './documents.js';
 import { argumentError, CsfleError, kindOf } from './errors.js';
 import { KeyCursor } from './key-cursor.js';
 import { type DriverClient, driverKeyVaultStore, type KeyDocument, type KeyVaultStore } from './key-vault.js';
 import { requireRetirement } from './key-vault/retirement.js';
-import { type RewrapProof, valuesUnder } from './migrate/proof-collections.js';
-import { type BulkWriteResult, rewrapKeys } from './rewrap.js';
+import type { ProviderName } from './kms/master-keys.js';
+import { valuesUnder } from './migrate/proof-collections.js';
+import { rewrapKeys } from './rewrap.js';
 import { findDocuments, fromStore, requireStore } from './run.js';
-import { refuseUnknownOptions, requireSignal, SESSION_OPTION_NAMES, Session, type SessionOptions } from './session.js';
+import { refuseUnknownOptions, requireSignal, SESSION_OPTION_NAMES, Session } from './session.js';
 import { requireRules } from './field-rules.js';
-
-/** The algorithms of client-side field level encryption. Deterministic values can be queried for equality. */
-export type Algorithm = 'AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic' | 'AEAD_AES_256_CBC_HMAC_SHA_512-Random';
-
-/** Names a data key, by its id or by an alternate name. */
-export type KeyReference = { readonly keyId: BsonBinary; readonly keyAltName?: undefined } | { readonly keyAltName: string; readonly keyId?: undefined };
-
-/** How one value is encrypted. */
-export type EncryptOptions = KeyReference & { readonly algorithm: Algorithm };
-
-/** Options of `ClientEncryption`. */
-export interface ClientEncryptionOptions extends SessionOptions {
-  /** The collection of the key vault, as `database.collection`. Not needed with `keyVaultStore`. */
-  readonly keyVaultNamespace?: string | undefined;
-  /** The client that reaches the key vault, when it is another one than `client`. */
-  readonly keyVaultClient?: DriverClient | undefined;
-  /** A key vault of your own, instead of a collection. */
-  readonly keyVaultStore?: KeyVaultStore | undefined;
-  /** How decrypted values become JavaScript values. Default: as the `bson` package does. */
-  readonly deserializeOptions?: DeserializeOptions | undefined;
-}
-
-/** Options of `createDataKey`. */
-export interface CreateDataKeyOptions {
-  /** The fields of the master key, such as `{ region, key }`; not needed for `local`. */
-  readonly masterKey?: Readonly<Record<string, unknown>> | undefined;
-  readonly keyAltNames?: readonly string[] | undefined;
-  /** 96 bytes to use instead of random ones. They are secret: overwrite your copy afterwards. */
-  readonly keyMaterial?: Uint8Array | BsonBinary | undefined;
-}
-
-/** Options of `rewrapManyDataKey`. */
-export interface RewrapManyDataKeyOptions {
-  /** The provider to wrap under. Without it each key is wrapped anew under its own master key. */
-  readonly provider?: string | undefined;
-  /** The fields of the new master key; needs `provider`. */
-  readonly masterKey?: Readonly<Record<string, unknown>> | undefined;
-  /** Each new wrapping is unwrapped again and compared before anything is written; `false` is refused. */
-  readonly verify?: true | undefined;
-  /**
-   * Where values are looked for that show which key material is right, before a key is wrapped that a KMS unwrapped.
-   * Default: every collection that the client of the key vault may read, in turn until each key has a value, and to the end
-   * while one has none; a client that encrypts automatically is not searched through. `false`, and a key without values, rest on two equal
-   * answers of the KMS.
-   */
-  readonly proof?: RewrapProof | false | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** Result of `rewrapManyDataKey`; without `bulkWriteResult` when no key matched. */
-export interface RewrapManyDataKeyResult {
-  readonly bulkWriteResult?: BulkWriteResult;
-}
-
-/** Result of `deleteKey`, as the driver's. */
-export interface DeleteResult {
-  readonly acknowledged: boolean;
-  readonly deletedCount: number;
-}
-
-/** How a field of a document is encrypted. */
-export type FieldRule = EncryptOptions & {
-  /** Whether documents may lack the field. Default: `false`, which refuses such a document. */
-  readonly optional?: boolean | undefined;
-};
-
-/** Which fields of a document are encrypted, and how. A path that leads through arrays enters each element. */
-export interface EncryptDocumentOptions {
-  readonly fields: Readonly<Record<string, FieldRule>>;
-}
 
 const OWN_OPTION_NAMES = ['keyVaultNamespace', 'keyVaultClient', 'keyVaultStore', 'deserializeOptions'] as const;
 const BOUND = ['encrypt', 'decrypt', 'encryptDocument', 'encryptDocuments', 'decryptDocument', 'decryptDocuments'] as const;
@@ -102,11 +45,12 @@ const DEFAULT_NAMESPACE_HINT = 'keyVaultNamespace is needed, for example "encryp
 
 /**
  * Encrypts and decrypts values, and manages data keys; names and results are those of the MongoDB drivers.
+ * `B` is the BSON library of the option `bson`, whose `Binary` and `UUID` the results are; by default that of the entry.
  *
  * Errors: every method rejects with a `CsfleError`. Beside those named at a method: `KEY_VAULT_NOT_READABLE` and
  * `KEY_VAULT_NOT_WRITABLE`, the `KMS_*` codes, `OPERATION_ABORTED`, and `HOST_CLOSED` after `close()`.
  */
-export class ClientEncryption {
+export class ClientEncryption<B extends BsonLibrary = DefaultBson> {
   readonly #session: Session;
   readonly #deserializeOptions: DeserializeOptions | undefined;
 
@@ -115,7 +59,7 @@ export class ClientEncryption {
    * Errors: `ARGUMENT_INVALID`, `OPTION_INVALID`, `KMS_PROVIDER_UNRECOGNIZED`, `HOST_BSON_MISSING`,
    * `HOST_NOT_INITIALIZED`.
    */
-  constructor(client: DriverClient | null | undefined, options: ClientEncryptionOptions) {
+  constructor(client: DriverClient | null | undefined, options: ClientEncryptionOptions<B>) {
     if (typeof options !== 'object' || options === null) throw argumentError(`options must be an object, found ${kindOf(options)}`);
     refuseUnknownOptions(options, [...OWN_OPTION_NAMES, ...SESSION_OPTION_NAMES], 'ClientEncryption');
     this.#deserializeOptions = options.deserializeOptions;
@@ -130,19 +74,19 @@ export class ClientEncryption {
    * `KEY_VAULT_DUPLICATE_KEY` when an alternate name is taken. A key vault of a driver gets its unique index on alternate names first,
    * once per client. Where it cannot, the names are looked up: two callers at the same moment could take one.
    */
-  async createDataKey(provider: string, options: CreateDataKeyOptions = {}): Promise<BsonUuid> {
+  async createDataKey<P extends ProviderName>(provider: P, options: CreateDataKeyOptions<P> = {} as CreateDataKeyOptions<P>): Promise<UuidOf<B>> {
     const store = this.#store();
     const { bson } = this.#session;
     if (typeof provider !== 'string') throw argumentError(`provider must be a string, found ${kindOf(provider)}`);
     refuseUnknownOptions(options, ['masterKey', 'keyAltNames', 'keyMaterial'], 'createDataKey');
     const names = altNames(options.keyAltNames);
     const material = keyMaterial(options.keyMaterial);
-    const masterKey = serialize(bson, { ...options.masterKey, provider }, 'masterKey');
+    const masterKey = serialize(bson, { ...(options.masterKey as Document | undefined), provider }, 'masterKey');
     if (store.ensureIndex !== undefined) await this.#requireFree(store, names);
     const output = await this.#session.run((engine) => engine.createDataKey(masterKey, names, material, Date.now()));
     const document = deserialize(bson, output);
     await this.#session.during(() => fromStore(() => store.insert(document)));
-    return new bson.UUID(binaryBytes(document['_id'] as BsonBinary));
+    return new bson.UUID(binaryBytes(document['_id'] as BsonBinary)) as UuidOf<B>;
   }
 
   /**
@@ -151,7 +95,7 @@ export class ClientEncryption {
    * Errors: `VALUE_TYPE_NOT_ENCRYPTABLE`, `VALUE_TYPE_NOT_DETERMINISTIC`, `ALGORITHM_UNSUPPORTED`, `ALGORITHM_QUERYABLE`,
    * `KEY_REFERENCE_INVALID`, `KEY_VAULT_KEY_NOT_FOUND`, `HOST_BSON_MISMATCH`.
    */
-  async encrypt(value: unknown, options: EncryptOptions): Promise<BsonBinary> {
+  async encrypt<T>(value: T, options: EncryptOptions<B>): Promise<Encrypted<T, B>> {
     const { bson } = this.#session;
     if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
       throw new CsfleError('VALUE_TYPE_NOT_ENCRYPTABLE', `a value of this type cannot be encrypted: ${kindOf(value)}`, {
@@ -163,7 +107,7 @@ export class ClientEncryption {
     try {
       const choice = serialize(bson, this.#fieldOptions(options, 'options'), 'options');
       const output = await this.#session.run((engine) => engine.encrypt(encoded, choice));
-      return deserialize(bson, output)['v'] as BsonBinary;
+      return deserialize(bson, output)['v'] as Encrypted<T, B>;
     } finally {
       wipe(encoded);
     }
@@ -191,19 +135,19 @@ export class ClientEncryption {
   }
 
   /** Returns the key document of that id, or null. Errors: `KEY_REFERENCE_INVALID`. */
-  async getKey(id: BsonBinary): Promise<KeyDocument | null> {
+  async getKey(id: BsonBinary): Promise<KeyDocument<B> | null> {
     return this.#findOne({ _id: requireKeyId(this.#session.bson, id, 'id') });
   }
 
   /** Returns the key document that has the alternate name, or null. Errors: `KEY_ALT_NAME_INVALID`. */
-  async getKeyByAltName(keyAltName: string): Promise<KeyDocument | null> {
+  async getKeyByAltName(keyAltName: string): Promise<KeyDocument<B> | null> {
     return this.#findOne({ keyAltNames: altName(keyAltName) });
   }
 
   /** Returns a cursor over all key documents. */
-  getKeys(): KeyCursor {
+  getKeys(): KeyCursor<B> {
     const store = this.#store();
-    return new KeyCursor(() => this.#session.during(() => findDocuments(store, {}) as Promise<readonly KeyDocument[]>));
+    return new KeyCursor(() => this.#session.during(() => findDocuments(store, {}) as Promise<readonly KeyDocument<B>[]>));
   }
 
   /** Moves a key to the retired keys; only `retireKeys()` searches for uses. Errors: `KEY_VAULT_RETIREMENT_UNSUPPORTED`. */
@@ -223,19 +167,19 @@ export class ClientEncryption {
    * Adds an alternate name; returns the key document as it was before, or null when there is no such key.
    * Errors: `KEY_REFERENCE_INVALID`, `KEY_ALT_NAME_INVALID`, `KEY_VAULT_DUPLICATE_KEY`.
    */
-  async addKeyAltName(id: BsonBinary, keyAltName: string): Promise<KeyDocument | null> {
+  async addKeyAltName(id: BsonBinary, keyAltName: string): Promise<KeyDocument<B> | null> {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
     const name = altName(keyAltName);
-    return (await this.#changing(() => store.addKeyAltName(key, name))) as KeyDocument | null;
+    return (await this.#changing(() => store.addKeyAltName(key, name))) as KeyDocument<B> | null;
   }
 
   /** Removes an alternate name; returns the key document as it was before, or null when there is no such key. */
-  async removeKeyAltName(id: BsonBinary, keyAltName: string): Promise<KeyDocument | null> {
+  async removeKeyAltName(id: BsonBinary, keyAltName: string): Promise<KeyDocument<B> | null> {
     const store = this.#store();
     const key = requireKeyId(this.#session.bson, id, 'id');
     const name = altName(keyAltName);
-    return (await this.#changing(() => store.removeKeyAltName(key, name))) as KeyDocument | null;
+    return (await this.#changing(() => store.removeKeyAltName(key, name))) as KeyDocument<B> | null;
   }
 
   /**
@@ -246,7 +190,7 @@ export class ClientEncryption {
    * `CRYPTO_AUTHENTICATION_FAILED` when what a KMS unwrapped opens no value under the key; `KEY_VAULT_CONFLICT` naming the
    * keys that another process changed meanwhile, after all others were written.
    */
-  async rewrapManyDataKey(filter: Document, options: RewrapManyDataKeyOptions = {}): Promise<RewrapManyDataKeyResult> {
+  async rewrapManyDataKey<P extends ProviderName>(filter: Document, options: RewrapManyDataKeyOptions<P> = {}): Promise<RewrapManyDataKeyResult> {
     const store = this.#store();
     const { bson } = this.#session;
     if (typeof filter !== 'object' || filter === null) throw argumentError(`filter must be an object, found ${kindOf(filter)}`);
@@ -258,7 +202,7 @@ export class ClientEncryption {
     requireSignal(signal);
     if (provider === undefined && masterKey !== undefined)
       throw new CsfleError('OPTION_INVALID', 'masterKey needs provider beside it', { details: { option: 'masterKey' } });
-    const target = provider === undefined ? undefined : serialize(bson, { ...masterKey, provider }, 'masterKey');
+    const target = provider === undefined ? undefined : serialize(bson, { ...(masterKey as Document | undefined), provider }, 'masterKey');
     const which = serialize(bson, filter, 'filter');
     const values = await this.#session.during(async () => {
       const keys = proof === false ? [] : await findDocuments(store, deserialize(bson, which, EXACT_TYPES));
@@ -273,21 +217,32 @@ export class ClientEncryption {
   /**
    * Decrypts every encrypted value of a document, at any depth; Queryable Encryption's values are refused by name.
    * Shape: bytes in, bytes out, all other bytes untouched. Objects in, a new object out, in which every value that was
-   * not encrypted is the one passed in, and decrypted ones follow `deserializeOptions`.
+   * not encrypted is the one passed in, and decrypted ones follow `deserializeOptions`. Null in, null out, as `findOne` returns it.
+   * Types: `Decrypted<T>` of the document's, or what the caller states: `decryptDocument<{ ssn: string }>(document)`.
    * Errors: as `decrypt`, for the first value that fails; then nothing is returned.
    */
   decryptDocument(document: Uint8Array): Promise<Uint8Array>;
-  decryptDocument<T extends Document = Document>(document: Document): Promise<T>;
-  async decryptDocument(document: Document | Uint8Array): Promise<Document | Uint8Array> {
+  decryptDocument<T extends object | null>(document: T): Promise<Decrypted<T>>;
+  decryptDocument<T extends object>(document: object): Promise<T>;
+  decryptDocument<T extends object>(document: object | null): Promise<T | null>;
+  async decryptDocument(document: object | null): Promise<object | null> {
+    if (document === null) return null;
     refuseMany(document, 'decryptDocument');
-    return isBytes(document) ? overBytes(document, this.#decrypting) : single(await this.#overObjects([document], this.#decrypting));
+    return isBytes(document) ? overBytes(document, this.#decrypting) : single(await this.#overObjects([document as Document], this.#decrypting));
   }
 
-  /** Decrypts many documents: an array of objects, or BSON documents laid end to end. As `decryptDocument`. */
+  /**
+   * Decrypts many documents: an array of objects, or BSON documents laid end to end. A cursor or another async iterable gives one back,
+   * which decrypts a document when it is asked for it: `for await (const patient of encryption.decryptDocuments(patients.find()))`.
+   * As `decryptDocument`. Errors of the iterable itself are passed on as they are.
+   */
   decryptDocuments(documents: Uint8Array): Promise<Uint8Array>;
-  decryptDocuments<T extends Document = Document>(documents: readonly Document[]): Promise<T[]>;
-  async decryptDocuments(documents: readonly Document[] | Uint8Array): Promise<Document[] | Uint8Array> {
-    return isBytes(documents) ? overBytes(documents, this.#decrypting) : this.#overObjects(documents, this.#decrypting);
+  decryptDocuments<T extends object>(documents: readonly T[]): Promise<Decrypted<T>[]>;
+  decryptDocuments<T extends object>(documents: readonly object[]): Promise<T[]>;
+  decryptDocuments<T extends object>(documents: AsyncIterable<T>): AsyncGenerator<Decrypted<T>, void, void>;
+  decryptDocuments<T extends object>(documents: AsyncIterable<object>): AsyncGenerator<T, void, void>;
+  decryptDocuments(documents: readonly object[] | Uint8Array | AsyncIterable<object>): Promise<object[] | Uint8Array> | AsyncGenerator<object, void, void> {
+    return isAsyncIterable(documents) ? this.#decryptEach(documents) : this.#decryptAll(documents as readonly Document[] | Uint8Array);
   }
 
   /**
@@ -296,20 +251,20 @@ export class ClientEncryption {
    * already; an empty array satisfies the rules that lead into it. Bytes and objects as in `decryptDocument`.
    * Errors: as `encrypt`, naming the path; `VALUE_PATH_NOT_FOUND`; `BSON_TOO_LARGE` above 16 MiB.
    */
-  encryptDocument(document: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
-  encryptDocument<T extends Document = Document>(document: Document, options: EncryptDocumentOptions): Promise<T>;
-  async encryptDocument(document: Document | Uint8Array, options: EncryptDocumentOptions): Promise<Document | Uint8Array> {
+  encryptDocument(document: Uint8Array, options: EncryptDocumentOptions<B>): Promise<Uint8Array>;
+  encryptDocument<T extends object = Document>(document: object, options: EncryptDocumentOptions<B>): Promise<T>;
+  async encryptDocument(document: object, options: EncryptDocumentOptions<B>): Promise<object> {
     refuseMany(document, 'encryptDocument');
     const work = this.#encrypting(options);
-    return isBytes(document) ? overBytes(document, work) : single(await this.#overObjects([document], work));
+    return isBytes(document) ? overBytes(document, work) : single(await this.#overObjects([document as Document], work));
   }
 
   /** Encrypts many documents: an array of objects, or BSON documents laid end to end. As `encryptDocument`. */
-  encryptDocuments(documents: Uint8Array, options: EncryptDocumentOptions): Promise<Uint8Array>;
-  encryptDocuments<T extends Document = Document>(documents: readonly Document[], options: EncryptDocumentOptions): Promise<T[]>;
-  async encryptDocuments(documents: readonly Document[] | Uint8Array, options: EncryptDocumentOptions): Promise<Document[] | Uint8Array> {
+  encryptDocuments(documents: Uint8Array, options: EncryptDocumentOptions<B>): Promise<Uint8Array>;
+  encryptDocuments<T extends object = Document>(documents: readonly object[], options: EncryptDocumentOptions<B>): Promise<T[]>;
+  async encryptDocuments(documents: readonly object[] | Uint8Array, options: EncryptDocumentOptions<B>): Promise<object[] | Uint8Array> {
     const work = this.#encrypting(options);
-    return isBytes(documents) ? overBytes(documents, work) : this.#overObjects(documents, work);
+    return isBytes(documents) ? overBytes(documents, work) : this.#overObjects(documents as readonly Document[], work);
   }
 
   /** Wipes the keys held in memory. Operations that still run, and all later ones, fail with `HOST_CLOSED`. */
@@ -325,6 +280,14 @@ export class ClientEncryption {
     if (typeof Symbol.dispose === 'symbol') {
       Object.defineProperty(ClientEncryption.prototype, Symbol.dispose, { value: ClientEncryption.prototype.close });
     }
+  }
+
+  async #decryptAll(documents: readonly Document[] | Uint8Array): Promise<Document[] | Uint8Array> {
+    return isBytes(documents) ? overBytes(documents, this.#decrypting) : this.#overObjects(documents, this.#decrypting);
+  }
+
+  async *#decryptEach(documents: AsyncIterable<object>): AsyncGenerator<object, void, void> {
+    for await (const document of documents) yield single(await this.#overObjects([document as Document], this.#decrypting));
   }
 
   #store(): KeyVaultStore {
@@ -345,10 +308,10 @@ export class ClientEncryption {
     if (taken !== undefined) throw new CsfleError('KEY_VAULT_DUPLICATE_KEY', 'another key has one of these alternate names already');
   }
 
-  async #findOne(filter: Document): Promise<KeyDocument | null> {
+  async #findOne(filter: Document): Promise<KeyDocument<B> | null> {
     const store = this.#store();
     const [found] = await this.#session.during(() => findDocuments(store, filter));
-    return (found as KeyDocument | undefined) ?? null;
+    return (found as KeyDocument<B> | undefined) ?? null;
   }
 
   /** A change of the key vault after which a cached key or name may not be that of the vault any more. */
@@ -361,7 +324,7 @@ export class ClientEncryption {
   }
 
   /** The options of one field as the core reads them: absent ones left out, the key id as a binary of this library. */
-  #fieldOptions(options: EncryptOptions, where: string): Document {
+  #fieldOptions(options: EncryptOptions<B>, where: string): Document {
     if (typeof options !== 'object' || options === null) throw argumentError(`${where} must be an object, found ${kindOf(options)}`);
     const given: Document = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     if ('keyId' in given) given['keyId'] = requireKeyId(this.#session.bson, given['keyId'], `${where}.keyId`);
@@ -370,7 +333,7 @@ export class ClientEncryption {
 
   readonly #decrypting: BulkWork = (documents) => this.#session.run((engine) => engine.decryptDocuments(documents));
 
-  #encrypting(options: EncryptDocumentOptions): BulkWork {
+  #encrypting(options: EncryptDocumentOptions<B>): BulkWork {
     const fields = requireRules(options);
     const rules = Object.entries(fields).map(([path, field]) => [path, this.#fieldOptions(field, `fields[${JSON.stringify(path)}]`)]);
     const encoded = serialize(this.#session.bson, Object.fromEntries(rules), 'fields');
@@ -427,10 +390,15 @@ function single(documents: readonly Document[]): Document {
   return document;
 }
 
+function isAsyncIterable(value: unknown): value is AsyncIterable<object> {
+  return typeof (value as Partial<AsyncIterable<object>> | null | undefined)?.[Symbol.asyncIterator] === 'function';
+}
+
 /** An array or a cursor has documents, and is none. */
 function refuseMany(document: unknown, method: 'encryptDocument' | 'decryptDocument'): void {
-  const isCursor = typeof (document as { toArray?: unknown } | null)?.toArray === 'function';
+  const isIterable = isAsyncIterable(document);
+  const isCursor = isIterable || typeof (document as { toArray?: unknown } | null)?.toArray === 'function';
   if (!Array.isArray(document) && !isCursor) return;
-  const all = isCursor ? 'await cursor.toArray()' : 'documents';
+  const all = !isCursor ? 'documents' : isIterable && method === 'decryptDocument' ? 'cursor' : 'await cursor.toArray()';
   throw argumentError(`${method}() takes one document, found ${isCursor ? 'a cursor' : 'an array'}: use ${method}s(${all})`, { argument: 'document' });
 }

@@ -28,20 +28,21 @@ export {
   type SealedBackup,
   verifyBackup,
 } from './backup/index.js';
-export type { BsonBinary, BsonLibrary, BsonUuid, DeserializeOptions, Document } from './bson.js';
-export {
-  type Algorithm,
-  ClientEncryption,
-  type ClientEncryptionOptions,
-  type CreateDataKeyOptions,
-  type DeleteResult,
-  type EncryptDocumentOptions,
-  type EncryptOptions,
-  type FieldRule,
-  type KeyReference,
-  type RewrapManyDataKeyOptions,
-  type RewrapManyDataKeyResult,
-} from './client-encryption.js';
+export type { BinaryOf, BsonBinary, BsonLibrary, BsonUuid, DefaultBson, DeserializeOptions, Document, UuidOf } from './bson.js';
+export { ClientEncryption } from './client-encryption.js';
+export type { Decrypted, Encrypted } from './client-encryption/decrypted.js';
+export type {
+  Algorithm,
+  ClientEncryptionOptions,
+  CreateDataKeyOptions,
+  DeleteResult,
+  EncryptDocumentOptions,
+  EncryptOptions,
+  FieldRule,
+  KeyReference,
+  RewrapManyDataKeyOptions,
+  RewrapManyDataKeyResult,
+} from './client-encryption/options.js';
 export {
   type CoreErrorCode,
   CsfleError,
@@ -68,6 +69,7 @@ export { type AwsCredentials, type AwsKmsClient, type AwsKmsCommands, type AwsKm
 export { type AzureCryptographyClient, type AzureKmsTarget, azureKms } from './kms/azure.js';
 export { type GcpKmsClient, gcpKms } from './kms/gcp.js';
 export type {
+  AnyMasterKey,
   KmsCall,
   KmsCallbacks,
   KmsDecryptCall,
@@ -78,6 +80,19 @@ export type {
   RemoteProviderType,
 } from './kms/index.js';
 export { type KmipCallbacks, kmipKms } from './kms/kmip.js';
+export type {
+  AwsMasterKey,
+  AzureMasterKey,
+  GcpMasterKey,
+  KmipMasterKey,
+  LocalMasterKey,
+  MasterKey,
+  MasterKeyFields,
+  MasterKeyOf,
+  MasterKeyPattern,
+  ProviderName,
+  ProviderType,
+} from './kms/master-keys.js';
 export type { BulkWriteResult } from './rewrap.js';
 export type { TrustedMasterKey, TrustOptions } from './trust.js';
 export { errorCodes, version } from './wasm.js';

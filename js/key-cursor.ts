@@ -1,3 +1,4 @@
+import type { BsonLibrary, DefaultBson } from './bson.js';
 import { argumentError, kindOf } from './errors.js';
 import type { KeyDocument } from './key-vault.js';
 
@@ -5,26 +6,26 @@ import type { KeyDocument } from './key-vault.js';
  * The key documents of a vault, read when the first one is asked for.
  * It has the methods of the driver's cursor that make sense for a handful of documents.
  */
-export class KeyCursor implements AsyncIterable<KeyDocument> {
-  readonly #read: () => Promise<readonly KeyDocument[]>;
-  #rest: KeyDocument[] | undefined;
+export class KeyCursor<B extends BsonLibrary = DefaultBson> implements AsyncIterable<KeyDocument<B>> {
+  readonly #read: () => Promise<readonly KeyDocument<B>[]>;
+  #rest: KeyDocument<B>[] | undefined;
 
-  constructor(read: () => Promise<readonly KeyDocument[]>) {
+  constructor(read: () => Promise<readonly KeyDocument<B>[]>) {
     this.#read = read;
   }
 
-  async #load(): Promise<KeyDocument[]> {
+  async #load(): Promise<KeyDocument<B>[]> {
     this.#rest ??= [...(await this.#read())];
     return this.#rest;
   }
 
   /** Returns the documents that were not read yet. */
-  async toArray(): Promise<KeyDocument[]> {
+  async toArray(): Promise<KeyDocument<B>[]> {
     return (await this.#load()).splice(0);
   }
 
   /** Returns the next document, or null after the last. */
-  async next(): Promise<KeyDocument | null> {
+  async next(): Promise<KeyDocument<B> | null> {
     return (await this.#load()).shift() ?? null;
   }
 
@@ -34,7 +35,7 @@ export class KeyCursor implements AsyncIterable<KeyDocument> {
   }
 
   /** Calls `visit` with each document that was not read yet. */
-  async forEach(visit: (document: KeyDocument) => void): Promise<void> {
+  async forEach(visit: (document: KeyDocument<B>) => void): Promise<void> {
     if (typeof visit !== 'function') throw argumentError(`forEach needs a function, found ${kindOf(visit)}`);
     for await (const document of this) visit(document);
   }
@@ -44,7 +45,7 @@ export class KeyCursor implements AsyncIterable<KeyDocument> {
     this.#rest = [];
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<KeyDocument, void, void> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<KeyDocument<B>, void, void> {
     for (let document = await this.next(); document !== null; document = await this.next()) yield document;
   }
 }

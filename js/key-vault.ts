@@ -1,6 +1,6 @@
 /** The key vault as this package sees it: a few methods over a collection of key documents. */
 
-import type { BsonBinary, BsonUuid, Document } from './bson.js';
+import type { BinaryOf, BsonLibrary, DefaultBson, Document, UuidOf } from './bson.js';
 import type { DriverClient } from './key-vault/driver-store.js';
 
 /** A master key as key documents store it: the provider and the fields of that provider. */
@@ -10,11 +10,12 @@ export interface MasterKeyDocument {
   readonly [field: string]: unknown;
 }
 
-/** A document of the key vault. `keyMaterial` is wrapped: only the master key opens it. */
-export interface KeyDocument extends Document {
-  readonly _id: BsonUuid;
-  readonly keyAltNames?: readonly string[];
-  readonly keyMaterial: BsonBinary;
+/** A document of the key vault, as the driver's `DataKey`. `keyMaterial` is wrapped: only the master key opens it. */
+export interface KeyDocument<B extends BsonLibrary = DefaultBson> extends Document {
+  readonly _id: UuidOf<B>;
+  readonly version?: number;
+  readonly keyAltNames?: string[];
+  readonly keyMaterial: BinaryOf<B>;
   readonly creationDate: Date;
   readonly updateDate: Date;
   readonly status: number;
@@ -23,7 +24,7 @@ export interface KeyDocument extends Document {
 
 /** How a data key is wrapped: the two fields that change together when it is wrapped anew. */
 export interface KeyWrapping {
-  readonly keyMaterial: BsonBinary;
+  readonly keyMaterial: BinaryOf<DefaultBson>;
   readonly masterKey: Document;
 }
 
@@ -33,14 +34,14 @@ export interface RetirementNote {
   /** The command or the call that asked for it. */
   readonly requestedBy: string;
   /** The data key that took its place in a re-encryption. */
-  readonly replacedBy?: BsonBinary | undefined;
+  readonly replacedBy?: BinaryOf<DefaultBson> | undefined;
 }
 
 /** A key document that was moved out of the key vault, still wrapped, with the note of that move. */
 export interface RetiredKey extends RetirementNote {
   /** The id of this entry. One data key can have several: it may be restored, changed and retired again. */
   readonly retiredId: unknown;
-  readonly keyId: BsonBinary;
+  readonly keyId: BinaryOf<DefaultBson>;
   readonly retiredAt: Date;
   /** The key document as it was in the key vault. */
   readonly document: Document;
@@ -72,20 +73,20 @@ export interface KeyVaultStore {
    * Writes `next` and sets `updateDate` to now if the key is still wrapped as `expected` says, in one atomic step.
    * Returns whether it was.
    */
-  rewrapIf(id: BsonBinary, expected: KeyWrapping, next: KeyWrapping): Promise<boolean>;
+  rewrapIf(id: BinaryOf<DefaultBson>, expected: KeyWrapping, next: KeyWrapping): Promise<boolean>;
   /** Adds an alternate name; returns the document before, or null when there is no such key. */
-  addKeyAltName(id: BsonBinary, name: string): Promise<Document | null>;
+  addKeyAltName(id: BinaryOf<DefaultBson>, name: string): Promise<Document | null>;
   /** Removes an alternate name, and the field with the last one; returns the document before, or null. */
-  removeKeyAltName(id: BsonBinary, name: string): Promise<Document | null>;
+  removeKeyAltName(id: BinaryOf<DefaultBson>, name: string): Promise<Document | null>;
   /**
    * Moves a key document to the retired keys: stores a copy of exactly the document, reads the copy back, and only then
    * removes the document from the vault, on the condition that it is still what was copied. Returns the entry of the
    * copy, or null when the vault has no such key. Without this method keys cannot be deleted:
    * `KEY_VAULT_RETIREMENT_UNSUPPORTED`.
    */
-  retireKey?(id: BsonBinary, note: RetirementNote): Promise<RetiredKey | null>;
+  retireKey?(id: BinaryOf<DefaultBson>, note: RetirementNote): Promise<RetiredKey | null>;
   /** The retired keys, of one data key when `id` is given, the latest first. What is no such entry is left out. */
-  retiredKeys?(id?: BsonBinary): Promise<readonly RetiredKey[]>;
+  retiredKeys?(id?: BinaryOf<DefaultBson>): Promise<readonly RetiredKey[]>;
   /**
    * Puts a retired key document back into the vault, without the alternate names in `withoutNames`, and reads it back.
    * The retired copy stays. Returns `present` when the vault has exactly this document already. A known `_id` or an

@@ -4,8 +4,8 @@ import type { BsonLibrary } from '../bson.js';
 import { serialize } from '../bson.js';
 import { isBytes, wipe } from '../bytes.js';
 import { argumentError, CsfleError, kindOf } from '../errors.js';
-import type { MasterKeyDocument } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
+import type { MasterKey } from '../kms/master-keys.js';
 import { KMS_LIMIT_NAMES, type KmsLimits, refuseUnknownOptions, Session } from '../session.js';
 import { TRUST_OPTION_NAMES, type TrustOptions } from '../trust.js';
 
@@ -23,7 +23,7 @@ export interface BackupPassphrase {
 export interface BackupMasterKey extends KmsLimits, TrustOptions {
   readonly kmsProviders: KmsProviders;
   /** Not needed to open a backup, whose header names it. */
-  readonly masterKey: MasterKeyDocument;
+  readonly masterKey: MasterKey;
 }
 
 /** What a backup is sealed with. */

@@ -7,6 +7,7 @@ import {
   type BackupPassphrase,
   describeSealedBackup,
   type KmsProviders,
+  type MasterKey,
   type MasterKeyDocument,
   type TrustOptions,
 } from '../index.js';
@@ -65,7 +66,7 @@ export async function sealingKey(flags: SealingKeyFlags, output: Output): Promis
   const masterKey = newMasterKey(flags.to, flags);
   const providers = await providersFor([flags.to], flags, output);
   return {
-    key: { kmsProviders: providers.kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags, flags.endpoint) },
+    key: { kmsProviders: providers.kmsProviders, masterKey: masterKey as MasterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags, flags.endpoint) },
     wipe: () => providers.wipe(),
   };
 }
@@ -88,7 +89,7 @@ export async function keyBeforeFirstWrite(
   const passphrase = await givenPassphrase(flags, output);
   if (passphrase !== undefined) return passphrase;
   const isUsable = masterKey !== undefined && Object.hasOwn(options.kmsProviders, masterKey.provider);
-  if (isUsable && isWhole(masterKey)) return held({ ...options, masterKey, ...trust });
+  if (isUsable && isWhole(masterKey)) return held({ ...options, masterKey: masterKey as MasterKey, ...trust });
   throw new CliError(
     'CLI_OPTION_INVALID',
     'the backup before the first write needs a passphrase, a local master key, or one whole master key that all these keys are under or go to',
@@ -100,7 +101,7 @@ export async function keyBeforeFirstWrite(
 export async function openingKey(bytes: Uint8Array, flags: OpeningKeyFlags, output: Output): Promise<HeldKey<BackupOpeningKey & BackupKey>> {
   const description = describeSealedBackup(bytes);
   if (description.method === 'passphrase') return (await givenPassphrase(flags, output)) ?? held(await typedOnce(output));
-  const { masterKey } = description;
+  const masterKey = description.masterKey as MasterKey;
   const providers: ProviderSet = await providersFor([masterKey.provider], flags, output);
   return { key: { kmsProviders: providers.kmsProviders, masterKey, kmsTimeoutMS: flags.kmsTimeoutMs, ...trustOf(flags) }, wipe: () => providers.wipe() };
 }

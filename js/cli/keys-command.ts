@@ -1,4 +1,4 @@
-import { ClientEncryption, type KeyDocument, type MasterKeyDocument } from '../index.js';
+import { ClientEncryption, type KeyDocument, type MasterKeyDocument, type ProviderName } from '../index.js';
 import { type Connection, connect, connectionString, vaultPlace } from './connection.js';
 import { CliError, EXIT_DONE, EXIT_FAILED } from './failure.js';
 import { type KnownMasterKeyFlags, requireKnownMasterKey } from './known-master-key.js';
@@ -83,7 +83,7 @@ export async function createKey(flags: NewMasterKeyFlags & KnownMasterKeyFlags &
   return withVault(flags, output, providers, async (vault, connection) => {
     const { provider, ...masterKey } = target;
     await requireKnownMasterKey(provider, flags, providers, connection);
-    const id = await vault.createDataKey(provider, { masterKey, keyAltNames: flags.altName });
+    const id = await vault.createDataKey(provider as ProviderName, { masterKey, keyAltNames: flags.altName });
     output.document({ id: id.toHexString(true), keyAltNames: flags.altName, masterKey: target });
     output.line(id.toHexString(true));
     return EXIT_DONE;

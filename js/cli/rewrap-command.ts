@@ -1,6 +1,15 @@
 /** `csfle keys rewrap`: wraps keys anew, after a backup of how they are wrapped now. */
 
-import { type ClientEncryption, createBackup, type Document, driverKeyVaultStore, type MasterKeyDocument, type SealedBackup } from '../index.js';
+import {
+  type ClientEncryption,
+  createBackup,
+  type Document,
+  driverKeyVaultStore,
+  type MasterKeyDocument,
+  type MasterKeyOf,
+  type ProviderName,
+  type SealedBackup,
+} from '../index.js';
 import { backupName, writeNewFile } from '../node/backup-files.js';
 import { keyBeforeFirstWrite } from './backup-key.js';
 import { type Connection, vaultPlace } from './connection.js';
@@ -55,7 +64,8 @@ export async function rewrapKeys(names: readonly string[], flags: RewrapFlags, o
     const { provider, ...masterKey } = target ?? {};
     const collections = flags.proofCollection.map((namespace) => ({ client: connection.client, namespace }));
     const proof = collections.length > 0 ? { collections } : flags.proof ? undefined : (false as const);
-    const { bulkWriteResult } = await vault.rewrapManyDataKey(filter, { proof, ...(provider === undefined ? {} : { provider, masterKey }) });
+    const under = provider === undefined ? {} : { provider: provider as ProviderName, masterKey: masterKey as MasterKeyOf<ProviderName> };
+    const { bulkWriteResult } = await vault.rewrapManyDataKey(filter, { proof, ...under });
     const rewrapped = bulkWriteResult?.modifiedCount ?? 0;
     const keyFile = target === undefined ? undefined : providers.sourceOf(target.provider);
     output.document({ rewrapped, masterKey: target ?? null, ...(keyFile === undefined ? {} : { keyFile }), backup: backup ?? null });

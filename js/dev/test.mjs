@@ -28,6 +28,15 @@ const lint = { name: 'lint', ...node('js/dev/lint.mjs') };
 // Compiles the TypeScript and holds the size budget too.
 const build = { name: 'build', ...node('js/build.mjs') };
 
+// Tests of hosts take most of the time. These are in the first tier too, so that each host is started at least once.
+const HOSTS = /^tests\/(hosts|docs)\//;
+const OF_EACH_HOST = ['cli-words', 'mongosh', 'package', 'browser', 'one-line'].map((name) => `tests/hosts/${name}.test.mjs`);
+const TIERS = {
+  library: (path) => !HOSTS.test(path) || OF_EACH_HOST.includes(path),
+  hosts: (path) => HOSTS.test(path) && !OF_EACH_HOST.includes(path),
+  all: () => true,
+};
+
 await runScript('test', async () => {
   const { tier, words } = parsed(process.argv.slice(2));
   const files = testFiles(tier, words);
@@ -41,15 +50,6 @@ await runScript('test', async () => {
   summarise(results);
   return results.some(({ failed }) => failed) ? 1 : 0;
 });
-
-// Tests of hosts take most of the time. These are in the first tier too, so that each host is started at least once.
-const HOSTS = /^tests\/(hosts|docs)\//;
-const OF_EACH_HOST = ['cli-words', 'mongosh', 'package', 'browser', 'one-line'].map((name) => `tests/hosts/${name}.test.mjs`);
-const TIERS = {
-  library: (path) => !HOSTS.test(path) || OF_EACH_HOST.includes(path),
-  hosts: (path) => HOSTS.test(path) && !OF_EACH_HOST.includes(path),
-  all: () => true,
-};
 
 function parsed(args) {
   const at = args.indexOf('--tier');
@@ -138,11 +138,10 @@ function readOutcome(path) {
   };
 }
 
-const slowest = (seconds) =>
-  Object.entries(seconds)
-    .filter(([, time]) => time > 20)
-    .sort(([, one], [, other]) => other - one)
-    .slice(0, 10);
+function slowest(seconds) {
+  const long = Object.entries(seconds).filter(([, time]) => time > 20);
+  return long.sort(([, one], [, other]) => other - one).slice(0, 10);
+}
 
 function summarise(results) {
   const lines = results.flatMap(({ name, failed, seconds, detail, more = [] }) => {

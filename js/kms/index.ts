@@ -3,12 +3,15 @@
 import type { BsonBinary } from '../bson.js';
 import type { AwsCredentials } from './aws.js';
 
-/** One call to a KMS. */
-export interface KmsCall {
+/** The fields of a master key of any provider. */
+export type AnyMasterKey = Readonly<Record<string, unknown>>;
+
+/** One call to a KMS, about a master key with the fields `M`. */
+export interface KmsCall<M = AnyMasterKey> {
   /** The provider as the key names it: `aws`, `aws:eu`. */
   readonly provider: string;
   /** The master key with the fields of its provider, as stored in the key document. */
-  readonly masterKey: Readonly<Record<string, unknown>>;
+  readonly masterKey: M;
   /** The data key that this is about; absent while it is being made. */
   readonly dataKeyId?: string;
   /** The alternate names of that data key. */
@@ -20,12 +23,12 @@ export interface KmsCall {
 }
 
 /** A call to wrap: the 96 secret bytes of a data key. They are overwritten after the call. */
-export interface KmsEncryptCall extends KmsCall {
+export interface KmsEncryptCall<M = AnyMasterKey> extends KmsCall<M> {
   readonly plaintext: Uint8Array;
 }
 
 /** A call to unwrap: the bytes that wrapping returned. */
-export interface KmsDecryptCall extends KmsCall {
+export interface KmsDecryptCall<M = AnyMasterKey> extends KmsCall<M> {
   readonly ciphertext: Uint8Array;
 }
 

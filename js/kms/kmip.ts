@@ -1,10 +1,14 @@
 /** KMIP servers, over two functions of the application: no JavaScript client of KMIP is common enough to adapt. */
 
 import { argumentError, kindOf } from '../errors.js';
-import type { KmsCallbacks } from './index.js';
+import type { KmsCallbacks, KmsDecryptCall, KmsEncryptCall, KmsWrapped } from './index.js';
+import type { KmipMasterKey } from './master-keys.js';
 
-/** What the application does with a KMIP server. */
-export type KmipCallbacks = KmsCallbacks;
+/** What the application does with a KMIP server, as `KmsCallbacks`. A key that is to be unwrapped names the object that wrapped it. */
+export interface KmipCallbacks {
+  encrypt(call: KmsEncryptCall<KmipMasterKey>): Promise<Uint8Array | KmsWrapped> | Uint8Array | KmsWrapped;
+  decrypt(call: KmsDecryptCall<KmipMasterKey & { readonly keyId: string }>): Promise<Uint8Array> | Uint8Array;
+}
 
 /**
  * Makes a KMS provider of two functions that talk to a KMIP server.
@@ -19,5 +23,6 @@ export function kmipKms(callbacks: KmipCallbacks): KmsCallbacks {
   const { encrypt, decrypt } = (callbacks ?? {}) as Partial<KmipCallbacks>;
   if (typeof encrypt !== 'function' || typeof decrypt !== 'function')
     throw argumentError(`kmipKms needs the functions encrypt and decrypt, found ${kindOf(callbacks)}`);
-  return { encrypt: (call) => callbacks.encrypt(call), decrypt: (call) => callbacks.decrypt(call) };
+  // The core checked the fields.
+  return { encrypt: (call) => callbacks.encrypt(call as never), decrypt: (call) => callbacks.decrypt(call as never) };
 }

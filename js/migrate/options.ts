@@ -1,6 +1,7 @@
 import type { BsonBinary, BsonLibrary, Document } from '../bson.js';
-import type { DriverClient, KeyVaultStore, MasterKeyDocument } from '../key-vault.js';
+import type { DriverClient, KeyVaultStore } from '../key-vault.js';
 import type { KmsProviders } from '../kms/index.js';
+import type { MasterKey, MasterKeyPattern } from '../kms/master-keys.js';
 import type { MigrationBackup } from './backup.js';
 import type { MigrationCollection } from './collection.js';
 import type { DriverMigrationCollection } from './driver-collection.js';
@@ -54,9 +55,9 @@ export interface MigrateOptions extends EvidenceOptions, TrustOptions {
    * Only keys whose master key has at least these fields. In the mode `rewrap` this is what is moved away from,
    * `{ provider: 'local' }` when absent. In the other modes it restricts the keys further, and nothing when absent.
    */
-  readonly from?: MasterKeyDocument | undefined;
+  readonly from?: MasterKeyPattern | undefined;
   /** The new master key. Required, except in the mode `decrypt`, which takes none. */
-  readonly to?: MasterKeyDocument | undefined;
+  readonly to?: MasterKey | undefined;
   /** Default: `rewrap`. */
   readonly mode?: MigrationMode | undefined;
   /** Writes only when this is `true`. Default: `false`, which plans and checks. */

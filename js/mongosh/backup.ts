@@ -8,6 +8,7 @@ import {
   CsfleError,
   createBackup,
   describeSealedBackup,
+  type MasterKey,
   type MasterKeyDocument,
   restoreBackup,
   type TrustOptions,
@@ -236,7 +237,7 @@ export function sealingKey(
   if (words !== undefined) return { key: { passphrase: words.passphrase }, wipe: words.wipe };
   if (given.masterKey === undefined || providers === undefined)
     throw new CsfleError('BACKUP_KEY_MISSING', 'a backup needs passphraseFile, passphrase, or masterKey with its kmsProviders');
-  return { key: { kmsProviders: providers.kmsProviders, masterKey: given.masterKey, ...kmsIn(given) }, wipe: () => undefined };
+  return { key: { kmsProviders: providers.kmsProviders, masterKey: given.masterKey as MasterKey, ...kmsIn(given) }, wipe: () => undefined };
 }
 
 function openingKey(bytes: Uint8Array, given: ShellBackupKey, state: ShellInstanceState | undefined): HeldKey<BackupOpeningKey & BackupKey> {
@@ -247,7 +248,7 @@ function openingKey(bytes: Uint8Array, given: ShellBackupKey, state: ShellInstan
     return { key: { passphrase: words.passphrase }, wipe: words.wipe };
   }
   const providers = resolveKmsProviders(given.kmsProviders, state);
-  return { key: { kmsProviders: providers.kmsProviders, masterKey: description.masterKey, ...kmsIn(given) }, wipe: () => providers.wipe() };
+  return { key: { kmsProviders: providers.kmsProviders, masterKey: description.masterKey as MasterKey, ...kmsIn(given) }, wipe: () => providers.wipe() };
 }
 
 /** The options about trust among others. */

@@ -31,6 +31,8 @@ const ATTACH: unique symbol = Symbol.for('csfle-wasm.attach') as never;
 class Csfle {
   /** Sealed backups of a key vault. */
   readonly backup: ShellBackup = new ShellBackup();
+  /** This object, so that `const { csfle } = require('csfle-wasm/mongosh')` gives the same. */
+  declare readonly csfle: Csfle;
   /** What was opened last: `status()` without options tells about it. */
   #lastSession: ShellSession | undefined;
 
@@ -126,5 +128,5 @@ shellClass(Csfle, HELP);
 
 /** The object that the shell gets. */
 export const csfle: Csfle = new Csfle();
-// `require('csfle-wasm/mongosh')` is this object itself (js/build.mjs), so that both ways of taking it work.
+// `require('csfle-wasm/mongosh')` is this object itself (js/build.mjs).
 Object.defineProperty(csfle, 'csfle', { value: csfle });

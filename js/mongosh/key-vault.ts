@@ -1,6 +1,6 @@
 /** The key vault in the shell, with the methods, overloads and messages of the shell's own KeyVault. */
 
-import { CsfleError, type Document, type RewrapManyDataKeyOptions, type RewrapManyDataKeyResult } from '../index.js';
+import { CsfleError, type Document, type ProviderName, type RewrapManyDataKeyOptions, type RewrapManyDataKeyResult } from '../index.js';
 import { requireArguments, requireRegionOfArn } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
 import { visible } from '../node/text.js';
@@ -57,7 +57,7 @@ export class ShellKeyVault {
     const { newMasterKey, ...rest } = options;
     requireRegionOfArn('masterKey', rest.masterKey);
     await this.#requireKnown(provider, newMasterKey, false);
-    return this.#session.encryption.createDataKey(provider, rest as never);
+    return this.#session.encryption.createDataKey(provider as ProviderName, rest as never);
   }
 
   async getKey(keyId: unknown): Promise<Document | null> {

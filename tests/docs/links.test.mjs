@@ -31,7 +31,7 @@ for (const path of files) {
   });
 
   test(`${path}: scripts that are named are those of package.json`, () => {
-    const named = [...proseOf(textOf(path)).matchAll(/`npm run ([\w-]+)/g)].map(([, name]) => name);
+    const named = [...proseOf(textOf(path)).matchAll(/`npm run ([\w:-]+)/g)].map(([, name]) => name);
     assert.deepEqual(
       named.filter((name) => !(name in manifest.scripts)),
       [],

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { transform } from 'esbuild';
 import { root } from '../../js/dev/paths.mjs';
 import { fencesOf, textOf } from './markdown.mjs';
 import { manifest, peers } from './project.mjs';
@@ -25,6 +26,7 @@ export const runners = {
   'sh install': installs,
   'sh project': runsInProject,
   'js node': runsInNode,
+  'ts node': runsAsTypeScript,
   'js mongosh': typesInMongosh,
   'json policy': isLeastPrivilege,
   'json file': becomesFile,
@@ -51,7 +53,7 @@ function commandsOf(text) {
 // `npm test` cannot run itself; the demo has its test beside the snippets.
 function onlyScripts({ text }) {
   for (const command of commandsOf(text)) {
-    const name = /^npm (?:run )?([\w-]+)(?: -- .+)?$/.exec(command)?.[1];
+    const name = /^npm (?:run )?([\w:-]+)(?: -- .+)?$/.exec(command)?.[1];
     assert.ok(name in manifest.scripts, `package.json has no script for: ${command}`);
   }
 }
@@ -94,6 +96,13 @@ async function runsInNode({ text, file }, { project }) {
   assert.equal(result.code, 0, `${result.stdout}\n${result.stderr}`);
   printsAsSaid(text, result.stdout);
   return result.stdout;
+}
+
+// Its types are checked by types.test.mjs.
+async function runsAsTypeScript({ text, file }, context) {
+  const { code } = await transform(text, { loader: 'ts', format: 'esm', target: 'es2022' });
+  const claims = [...text.matchAll(/\/\/ prints .+$/gm)].map(([claim]) => `${claim}\n`).join('');
+  return runsInNode({ text: `${code}${claims}`, file }, context);
 }
 
 async function typesInMongosh({ text }, { project }) {

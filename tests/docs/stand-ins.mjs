@@ -34,6 +34,49 @@ const packages = {
   `,
 };
 
+// As the packages declare these names.
+const declarations = {
+  '@azure/identity': `
+    export interface TokenCredential { getToken(scopes: string | string[], options?: object): Promise<{ token: string; expiresOnTimestamp: number } | null> }
+    export declare class DefaultAzureCredential implements TokenCredential {
+      constructor(options?: object);
+      getToken(scopes: string | string[], options?: object): Promise<{ token: string; expiresOnTimestamp: number }>;
+    }
+  `,
+  '@azure/keyvault-keys': `
+    import type { TokenCredential } from '@azure/identity';
+    export type KeyWrapAlgorithm = 'A128KW' | 'A192KW' | 'A256KW' | 'RSA-OAEP' | 'RSA-OAEP-256' | 'RSA1_5';
+    export interface WrapResult { result: Uint8Array; keyID?: string; algorithm: string }
+    export interface UnwrapResult { result: Uint8Array; keyID?: string; algorithm: string }
+    export interface KeyOptions { abortSignal?: { readonly aborted: boolean; addEventListener(type: 'abort', listener: () => void): void; removeEventListener(type: 'abort', listener: () => void): void } }
+    export declare class CryptographyClient {
+      constructor(key: string, credential: TokenCredential, options?: object);
+      wrapKey(algorithm: KeyWrapAlgorithm, key: Uint8Array, options?: KeyOptions): Promise<WrapResult>;
+      unwrapKey(algorithm: KeyWrapAlgorithm, encryptedKey: Uint8Array, options?: KeyOptions): Promise<UnwrapResult>;
+    }
+  `,
+  '@google-cloud/kms': `
+    export interface IEncryptRequest { name?: string | null; plaintext?: Uint8Array | string | null }
+    export interface IDecryptRequest { name?: string | null; ciphertext?: Uint8Array | string | null }
+    export interface IEncryptResponse { name?: string | null; ciphertext?: Uint8Array | string | null }
+    export interface IDecryptResponse { plaintext?: Uint8Array | string | null }
+    export type Callback<Response, Request> = (error: Error | null | undefined, response?: Response | null, request?: Request | null, more?: {} | null) => void;
+    export declare class KeyManagementServiceClient {
+      constructor(options?: object);
+      encrypt(request?: IEncryptRequest, options?: object): Promise<[IEncryptResponse, IEncryptRequest | undefined, {} | undefined]>;
+      encrypt(request: IEncryptRequest, options: object, callback: Callback<IEncryptResponse, IEncryptRequest>): void;
+      encrypt(request: IEncryptRequest, callback: Callback<IEncryptResponse, IEncryptRequest>): void;
+      decrypt(request?: IDecryptRequest, options?: object): Promise<[IDecryptResponse, IDecryptRequest | undefined, {} | undefined]>;
+      decrypt(request: IDecryptRequest, options: object, callback: Callback<IDecryptResponse, IDecryptRequest>): void;
+      decrypt(request: IDecryptRequest, callback: Callback<IDecryptResponse, IDecryptRequest>): void;
+    }
+  `,
+};
+const kmipDeclaration = `
+  export declare function wrap(id: string, bytes: Uint8Array): Promise<Uint8Array>;
+  export declare function unwrap(id: string, bytes: Uint8Array, options: { signal: AbortSignal }): Promise<Uint8Array>;
+`;
+
 // A server's own encryption, as with delegated: true: its IV, then the encrypted bytes.
 const kmipClient = `
   import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
@@ -53,9 +96,11 @@ export function installStandIns(project) {
   for (const [name, source] of Object.entries(packages)) {
     project.write(`node_modules/${name}/package.json`, JSON.stringify({ name, version: '0.0.0', type: 'module', exports: './index.js' }));
     project.write(`node_modules/${name}/index.js`, source);
+    project.write(`node_modules/${name}/index.d.ts`, declarations[name]);
   }
   // A file, because several processes of the walk-through use the same master key.
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   project.write('node_modules/@azure/keyvault-keys/key.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }));
   project.write('your-kmip-client.mjs', kmipClient);
+  project.write('your-kmip-client.d.mts', kmipDeclaration);
 }

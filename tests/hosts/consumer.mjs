@@ -6,8 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root } from '../../js/dev/paths.mjs';
 
-/** Makes one: its folder, a `run` for programs in it that must succeed, and `remove`. */
-export function consumerProject(prefix) {
+const packagesOfProject = Object.fromEntries(['bson', 'mongodb', '@types/node'].map((name) => [name, join(root, 'node_modules', name)]));
+
+/** Makes one: its folder, a `run` for programs in it that must succeed, and `remove`. `packages`: folders of others than those of the project. */
+export function consumerProject(prefix, packages = {}) {
   const folder = mkdtempSync(join(tmpdir(), prefix));
   const run = (command, args, cwd = folder) => {
     const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8', shell: process.platform === 'win32' });
@@ -19,9 +21,9 @@ export function consumerProject(prefix) {
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'consumer', private: true }));
   // Offline: nothing may have to be fetched. The peers are linked, as an application has them already.
   run('npm', ['install', '--offline', '--ignore-scripts', '--legacy-peer-deps', '--no-audit', '--no-fund', `./${name}-${version}.tgz`]);
-  for (const peer of ['bson', 'mongodb', '@types/node']) {
-    mkdirSync(join(folder, 'node_modules', peer, '..'), { recursive: true });
-    symlinkSync(join(root, 'node_modules', peer), join(folder, 'node_modules', peer), 'junction');
+  for (const [name, target] of Object.entries({ ...packagesOfProject, ...packages })) {
+    mkdirSync(join(folder, 'node_modules', name, '..'), { recursive: true });
+    symlinkSync(target, join(folder, 'node_modules', name), 'junction');
   }
   return { folder, run, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }

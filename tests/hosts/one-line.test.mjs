@@ -4,7 +4,7 @@ import { closeSync, cpSync, openSync, readFileSync, readSync, rmSync } from 'nod
 import { join } from 'node:path';
 import test, { describe } from 'node:test';
 import { testServices } from '../env.mjs';
-import { alias, driverProject, filesOf, makeProject, manifest, npm, ours, printed, run, sharedProject, succeed } from './projects.mjs';
+import { alias, driverProject, filesOf, makeProject, manifest, npm, ours, previousDriverProject, printed, run, sharedProject, succeed } from './projects.mjs';
 import { versions } from './versions.mjs';
 
 const { mongodbUri } = await testServices();
@@ -92,7 +92,7 @@ test('the driver of the version before asks for another one, and works with over
   const { code, stderr } = await npm(refused, 'install', '--package-lock-only');
   assert.notEqual(code, 0);
   assert.match(stderr, /ERESOLVE/);
-  const folder = await sharedProject('driver-6', { dependencies, overrides: { [alias]: `$${alias}` } });
+  const folder = await previousDriverProject();
   for (const file of ['app.mjs', 'app.cjs']) await prints(folder, file);
 });
 

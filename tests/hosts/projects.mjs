@@ -9,6 +9,7 @@ import { MongoCrypt } from 'csfle-wasm';
 import { withLock } from '../../js/dev/lock.mjs';
 import { root } from '../../js/dev/paths.mjs';
 import { pinned } from '../tools/versions.mjs';
+import { versions } from './versions.mjs';
 
 export const alias = 'mongodb-client-encryption';
 export const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -90,6 +91,10 @@ export async function sharedProject(name, manifestOf, ...flags) {
 
 /** The project of one changed line: the driver and this package. */
 export const driverProject = () => sharedProject('driver', { dependencies: { mongodb: manifest.devDependencies.mongodb, ...ours } });
+
+/** The same with the driver of the version before, for which npm has to be told. */
+export const previousDriverProject = () =>
+  sharedProject('driver-6', { dependencies: { mongodb: versions.previousDriver, ...ours }, overrides: { [alias]: `$${alias}` } });
 
 /** npm's mongosh on this package. Without scripts: those of other packages in its tree fetch what is not on npm. */
 export const mongoshProject = () => sharedProject('mongosh', { dependencies: { mongosh: pinned.mongosh, ...ours } }, '--ignore-scripts');

@@ -343,3 +343,58 @@ test('close() between two batches makes the pending call fail with HOST_CLOSED',
   setTimeout(() => closing.close());
   await failsWith('HOST_CLOSED', () => pending);
 });
+
+test('decryptDocument returns null for null, as findOne finds it', async () => {
+  assert.equal(await encryption.decryptDocument(null), null);
+  await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument(null, { fields: { ssn: random } }));
+  await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocuments([null]));
+});
+
+/** An async iterable that counts what was read of it and whether it was closed. */
+function source(documents) {
+  const seen = { read: 0, closed: false };
+  async function* read() {
+    try {
+      for (const document of documents) {
+        seen.read += 1;
+        yield document;
+      }
+    } finally {
+      seen.closed = true;
+    }
+  }
+  return Object.assign(seen, { iterable: { [Symbol.asyncIterator]: read, toArray: () => assert.fail('a cursor is not read at once') } });
+}
+
+test('decryptDocuments gives an async iterable for one, and reads a document when it is asked for one', async () => {
+  const people = [
+    { _id: 1, ssn: 'a' },
+    { _id: 2, ssn: 'b' },
+    { _id: 3, ssn: 'c' },
+  ];
+  const encrypted = await encryption.encryptDocuments(people, { fields: { ssn: random } });
+  const all = [];
+  for await (const person of encryption.decryptDocuments(source(encrypted).iterable)) all.push(person);
+  assert.deepEqual(all, people);
+
+  const partly = source(encrypted);
+  for await (const person of encryption.decryptDocuments(partly.iterable)) if (person._id === 2) break;
+  assert.deepEqual([partly.read, partly.closed], [2, true]);
+});
+
+test('decryptDocuments ends an async iterable with the first failure', async () => {
+  const [good] = await encryption.encryptDocuments([{ ssn: 'a' }], { fields: { ssn: random } });
+  const bytes = Uint8Array.from(good.ssn.value());
+  bytes[bytes.length - 1] ^= 1;
+  const failing = source([good, { ssn: new Binary(bytes, 6) }, good]);
+  const iterator = encryption.decryptDocuments(failing.iterable);
+  assert.deepEqual(await iterator.next(), { value: { ssn: 'a' }, done: false });
+  await failsWith('CRYPTO_AUTHENTICATION_FAILED', () => iterator.next());
+  assert.deepEqual([failing.read, failing.closed, (await iterator.next()).done], [2, true, true]);
+
+  const broken = { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new RangeError('the cursor is gone')) }) };
+  await assert.rejects(encryption.decryptDocuments(broken).next(), { name: 'RangeError' });
+  await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocuments(source([null]).iterable).next());
+  assert.match((await failsWith('ARGUMENT_INVALID', () => encryption.decryptDocument(source([good]).iterable))).message, /decryptDocuments\(cursor\)/);
+  await failsWith('ARGUMENT_INVALID', () => encryption.encryptDocument(source([good]).iterable, { fields: { ssn: random } }));
+});

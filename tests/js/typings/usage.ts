@@ -42,12 +42,7 @@ const kmsProviders: KmsProviders = {
   gcp: gcpKms({ encrypt: async ({ plaintext }) => [{ ciphertext: plaintext }], decrypt: async ({ ciphertext }) => [{ plaintext: ciphertext }] }),
   kmip: callbacks,
 };
-const options: ClientEncryptionOptions = {
-  keyVaultNamespace: 'encryption.__keyVault',
-  kmsProviders,
-  bson: library,
-  deserializeOptions: { promoteValues: false },
-};
+const options: ClientEncryptionOptions = { keyVaultNamespace: 'encryption.__keyVault', kmsProviders, bson, deserializeOptions: { promoteValues: false } };
 
 export async function use(): Promise<void> {
   await init();
@@ -69,12 +64,22 @@ export async function use(): Promise<void> {
   const bytes: Uint8Array = await encryption.decryptDocument(new Uint8Array(5));
   await encryption.encryptDocuments([{ a: 1 }], { fields: { a: { algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random', keyId } } });
   await client.db('d').collection('c').insertOne({ ssn: value, length: bytes.length, modified, provider, decrypted, fromDriver, name: document.ssn });
+  // What a library is typed as decides what results are.
+  const structural = await new ClientEncryption(client, { ...options, bson: library }).encrypt(1, {
+    keyAltName: 'a',
+    algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random',
+  });
+  const anyBinary: BsonBinary = structural;
+  // @ts-expect-error no binary of the package bson
+  const noBinary: Binary = structural;
+  // @ts-expect-error a library that is not the one of the options
+  const ofAnother: ClientEncryptionOptions = { kmsProviders, bson: library };
   const store: KeyVaultStore = driverKeyVaultStore(client, 'a.b');
   new ClientEncryption(null, { keyVaultStore: store, kmsProviders: {} }).close();
   new ClientEncryption(undefined, { keyVaultStore: new MemoryKeyVaultStore(), kmsProviders: {} }).close();
   const code: ErrorCode = new CsfleError('KMS_THROTTLED', 'x').code;
   const dispose: () => void = encryption[Symbol.dispose];
-  if (code === 'KEY_VAULT_KEY_NOT_FOUND') dispose();
+  if (code === 'KEY_VAULT_KEY_NOT_FOUND' && [anyBinary, noBinary, ofAnother].length > 0) dispose();
 
   // @ts-expect-error a key must be named
   await encryption.encrypt(1, { algorithm: 'AEAD_AES_256_CBC_HMAC_SHA_512-Random' });
@@ -84,8 +89,10 @@ export async function use(): Promise<void> {
   await encryption.encrypt(1, { algorithm: 'AES', keyId });
   // @ts-expect-error the id of a key is no text
   await encryption.getKey(text);
-  // @ts-expect-error credentials are no callbacks
   new ClientEncryption(client, { ...options, kmsProviders: { aws: { accessKeyId: 'a', secretAccessKey: 'b' } } });
+  new ClientEncryption(client, { ...options, kmsProviders: { aws: {}, 'aws:eu': {} } });
+  // @ts-expect-error half of the credentials
+  new ClientEncryption(client, { ...options, kmsProviders: { aws: { accessKeyId: 'a' } } });
   // @ts-expect-error a misspelt option
   new ClientEncryption(client, { ...options, keyVaultNamespaces: 'x' });
   // @ts-expect-error no such code
