@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import test, { after, before, describe } from 'node:test';
 import { ClientEncryption } from 'csfle-wasm';
 import { MongoClient } from 'mongodb';
@@ -15,10 +15,18 @@ import { runnerOf, runners } from './runners.mjs';
 const namespace = 'encryption.__keyVault';
 
 // Each page needs the state that the pages before it left.
-const walkThrough = ['README.md', 'docs/migrate.md', 'docs/reencrypt.md', 'docs/removing-keys.md', 'docs/decrypt-to-plaintext.md', 'docs/backups.md'];
-// Their snippets need a server or a bundler, which their own tests start.
-const withTheirOwnTest = ['DROP-IN.md', 'docs/http-key-vault.md', 'docs/vite.md'];
-const pages = [...walkThrough, ...markdownFiles().filter((path) => path.startsWith('docs/') && ![...walkThrough, ...withTheirOwnTest].includes(path))];
+const walkThrough = [
+  'README.md',
+  'docs/typescript.md',
+  'docs/migrate.md',
+  'docs/reencrypt.md',
+  'docs/removing-keys.md',
+  'docs/decrypt-to-plaintext.md',
+  'docs/backups.md',
+];
+// A page with a test file of its own name, such as `drop-in.test.mjs` for DROP-IN.md, is executed there.
+const withOwnTest = markdownFiles().filter((path) => existsSync(join(root, 'tests', 'docs', `${basename(path, '.md').toLowerCase()}.test.mjs`)));
+const pages = [...walkThrough, ...markdownFiles().filter((path) => path.startsWith('docs/') && ![...walkThrough, ...withOwnTest].includes(path))];
 
 describe('the snippets of the README and of docs', { timeout: 600_000 }, () => {
   const isInstallation = ({ language, kind }) => language === 'sh' && ['clone', 'install'].includes(kind);
@@ -113,7 +121,7 @@ test('npm run demo shows the migration that the README describes', { timeout: 18
 });
 
 describe('the snippets of other documents', () => {
-  for (const path of markdownFiles().filter((one) => !pages.includes(one) && !withTheirOwnTest.includes(one))) {
+  for (const path of markdownFiles().filter((one) => ![...pages, ...withOwnTest].includes(one))) {
     test(`${path} has fences that something runs`, () => {
       for (const fence of fencesOf(textOf(path))) {
         // A snippet that needs a project folder belongs in the README, in docs/ or in DROP-IN.md, where it is executed.
