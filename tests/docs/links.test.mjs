@@ -1,5 +1,6 @@
 // Links lead somewhere, and prose names what exists.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import test from 'node:test';
@@ -30,7 +31,7 @@ for (const path of files) {
   });
 
   test(`${path}: scripts that are named are those of package.json`, () => {
-    const named = [...proseOf(textOf(path)).matchAll(/`npm run ([\w-]+)/g)].map(([, name]) => name);
+    const named = [...proseOf(textOf(path)).matchAll(/`npm run ([\w:-]+)/g)].map(([, name]) => name);
     assert.deepEqual(
       named.filter((name) => !(name in manifest.scripts)),
       [],
@@ -57,11 +58,56 @@ test('no TypeScript doc comment holds a fence, which nothing would run', () => {
   );
 });
 
-test('versions that the README names are the pinned ones', () => {
+const packed = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8', shell: process.platform === 'win32' });
+const packedFiles = JSON.parse(packed.stdout)[0].files.map(({ path }) => path);
+
+test('the npm package contains every document for its users', () => {
+  const forUsers = files.filter((path) => /^docs\//.test(path) || ['README.md', 'DROP-IN.md', 'SECURITY.md', 'CHANGELOG.md'].includes(path));
+  assert.ok(forUsers.length > 15);
+  assert.deepEqual(
+    forUsers.filter((path) => !packedFiles.includes(path)),
+    [],
+  );
+});
+
+test('every page of docs is linked from the README and links to another document', () => {
+  const pages = files.filter((path) => path.startsWith('docs/'));
+  const linked = linksOf(textOf('README.md'));
+  assert.deepEqual(
+    pages.filter((path) => !linked.includes(path) || !linksOf(textOf(path)).some((target) => /\.md(#|$)/.test(target))),
+    [],
+  );
+});
+
+test('documents that source files and help texts name exist', () => {
+  const { stdout } = spawnSync('git', ['ls-files', '-z', 'js', 'crate', 'tests'], { cwd: root, encoding: 'utf8' });
+  const sources = stdout.split('\0').filter((path) => /\.(ts|mjs|rs|py|json)$/.test(path) && existsSync(join(root, path)));
+  const named = sources.flatMap((path) =>
+    [...textOf(path).matchAll(/\b(?:docs\/[\w-]+|README|DROP-IN|SECURITY)\.md(?:#[\w-]+)?/g)].map(([target]) => ({ path, target })),
+  );
+  assert.ok(named.length > 5);
+  assert.deepEqual(
+    named.filter(({ target }) => {
+      const [file, anchor] = target.split('#');
+      return !files.includes(file) || (anchor !== undefined && !anchorsOf(textOf(file)).includes(anchor));
+    }),
+    [],
+  );
+});
+
+test('prose has at most 160 columns outside tables', () => {
+  const tooLong = (path) =>
+    textOf(path)
+      .split('\n')
+      .flatMap((line, index) => (line.length > 160 && !line.startsWith('|') && !/^\[[^\]]+\]: /.test(line) ? [`${path}:${index + 1}`] : []));
+  assert.deepEqual(files.flatMap(tooLong), []);
+});
+
+test('versions that docs/compatibility.md and the README name are the pinned ones', () => {
   const requirements = ['services', 'tests'].map((name) => textOf(`js/dev/requirements/${name}.txt`)).join('');
   const python = Object.fromEntries([...requirements.matchAll(/^([\w-]+)(?:\[.*\])?==(\S+)$/gm)].map(([, name, version]) => [name, version]));
   const pinned = { ...python, ...npmVersions };
-  const named = [...textOf('README.md').matchAll(/`([@\w/-]+)` (\d+\.\d+\.\d+)/g)].map(([, name, version]) => ({ name, version }));
+  const named = [...textOf('docs/compatibility.md').matchAll(/`([@\w/-]+)` (\d+\.\d+\.\d+)/g)].map(([, name, version]) => ({ name, version }));
   assert.ok(named.length > 5);
   assert.deepEqual(
     named.filter(({ name, version }) => pinned[name] !== version),

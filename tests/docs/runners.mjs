@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { transform } from 'esbuild';
 import { root } from '../../js/dev/paths.mjs';
+import { fencesOf, textOf } from './markdown.mjs';
 import { manifest, peers } from './project.mjs';
 import { installStandIns } from './stand-ins.mjs';
 
@@ -29,7 +30,7 @@ export const runners = {
   'js mongosh': typesInMongosh,
   'json policy': isLeastPrivilege,
   'json file': becomesFile,
-  'http policy': keepsPolicy,
+  'http policy': isOnlyPolicy,
   'js browser': runsInBrowser,
   'text output': matchesOutput,
 };
@@ -52,7 +53,7 @@ function commandsOf(text) {
 // `npm test` cannot run itself; the demo has its test beside the snippets.
 function onlyScripts({ text }) {
   for (const command of commandsOf(text)) {
-    const name = /^npm (?:run )?([\w-]+)(?: -- .+)?$/.exec(command)?.[1];
+    const name = /^npm (?:run )?([\w:-]+)(?: -- .+)?$/.exec(command)?.[1];
     assert.ok(name in manifest.scripts, `package.json has no script for: ${command}`);
   }
 }
@@ -134,16 +135,22 @@ async function becomesFile({ text, file }, { project, keyIdOf }) {
   project.write(file, text.replaceAll(placeholders.keyId, await keyIdOf('patients.ssn')));
 }
 
-function keepsPolicy({ text }, { state }) {
+function policyIn(text) {
   const header = /^Content-Security-Policy: (.+)\n$/.exec(text)?.[1];
   assert.ok(header, 'one header');
-  state.policy = header;
+  return header;
 }
 
-async function runsInBrowser({ text }, { project, state }) {
+function isOnlyPolicy({ text }) {
+  policyIn(text);
+}
+
+/** Runs a page under the policy that docs/browsers.md gives. */
+async function runsInBrowser({ text }, { project }) {
   const { runInBrowser } = await import('./browser.mjs');
-  assert.ok(state.policy !== undefined, 'the policy comes before the page');
-  const output = await runInBrowser(filledIn(text, project), { project, policy: state.policy });
+  const [policy, ...more] = fencesOf(textOf('docs/browsers.md')).filter(({ language, kind }) => `${language} ${kind}` === 'http policy');
+  assert.deepEqual(more, [], 'one policy');
+  const output = await runInBrowser(filledIn(text, project), { project, policy: policyIn(policy.text) });
   printsAsSaid(text, output);
   return output;
 }

@@ -1,14 +1,18 @@
 // Stand-ins for the clients of other clouds, which cannot be reached from a test: packages of the same names in the reader's folder,
 // with the same shapes, whose master keys are made on the spot. And the KMIP client that a reader has.
+import { generateKeyPairSync } from 'node:crypto';
+
 const packages = {
   '@azure/identity': `
     export class DefaultAzureCredential {}
   `,
   // RSA-OAEP-256, as Azure Key Vault does it.
   '@azure/keyvault-keys': `
-    import { constants, generateKeyPairSync, privateDecrypt, publicEncrypt } from 'node:crypto';
+    import { constants, createPublicKey, privateDecrypt, publicEncrypt } from 'node:crypto';
+    import { readFileSync } from 'node:fs';
     import { DefaultAzureCredential } from '@azure/identity';
-    const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const privateKey = readFileSync(new URL('key.pem', import.meta.url));
+    const publicKey = createPublicKey(privateKey);
     const padding = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
     export class CryptographyClient {
       constructor(keyId, credential) {
@@ -94,6 +98,9 @@ export function installStandIns(project) {
     project.write(`node_modules/${name}/index.js`, source);
     project.write(`node_modules/${name}/index.d.ts`, declarations[name]);
   }
+  // A file, because several processes of the walk-through use the same master key.
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  project.write('node_modules/@azure/keyvault-keys/key.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }));
   project.write('your-kmip-client.mjs', kmipClient);
   project.write('your-kmip-client.d.mts', kmipDeclaration);
 }

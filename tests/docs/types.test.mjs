@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import test, { after, before, describe } from 'node:test';
 import { root } from '../../js/dev/paths.mjs';
 import { consumerProject } from '../hosts/consumer.mjs';
 import { alias } from '../hosts/projects.mjs';
-import { fencesOf, textOf } from './markdown.mjs';
+import { fencesOf, markdownFiles, textOf } from './markdown.mjs';
 import { installStandIns } from './stand-ins.mjs';
 
 const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
@@ -40,12 +40,12 @@ describe('the snippets as strict TypeScript', () => {
     return spawnSync(process.execPath, [compiler, '--project', `${kind}.json`, '--pretty', 'false'], { cwd: project, encoding: 'utf8' }).stdout;
   }
 
-  for (const document of ['README.md', 'DROP-IN.md']) {
+  for (const document of markdownFiles()) {
     for (const kind of Object.keys(settings)) {
       const fences = fencesOf(textOf(document)).filter((fence) => ['js', 'ts'].includes(fence.language) && fence.kind.split(' ')[0] === kind);
       if (fences.length === 0) continue;
       test(`${document}: ${fences.length} for ${kind}`, () => {
-        assert.equal(complaintsAbout(kind, Object.fromEntries(fences.map(({ line, text }) => [`${document}-line-${line}.mts`, text]))), '');
+        assert.equal(complaintsAbout(kind, Object.fromEntries(fences.map(({ line, text }) => [`${basename(document)}-line-${line}.mts`, text]))), '');
       });
     }
   }
