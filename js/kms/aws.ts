@@ -138,7 +138,11 @@ function sdkClients({ region, credentials, ...others }: AwsKmsOptions): unknown 
 /** What `kmsProviders.aws` of the drivers is: credentials, or `{}` for the chain of the SDK. Undefined for anything else. */
 export function awsOfDrivers(provider: unknown): KmsCallbacks | undefined {
   if (findSdk === undefined || !hasOnly(provider, CREDENTIAL_NAMES)) return undefined;
-  return awsKms(Object.keys(provider).length === 0 ? {} : { credentials: provider as unknown as AwsCredentials });
+  if (Object.keys(provider).length === 0) return awsKms();
+  const { accessKeyId, secretAccessKey } = provider as Partial<AwsCredentials>;
+  // Half of them is a mistake, and what is refused here is not sent.
+  const isWhole = typeof accessKeyId === 'string' && typeof secretAccessKey === 'string';
+  return isWhole ? awsKms({ credentials: provider as unknown as AwsCredentials }) : undefined;
 }
 
 function hasOnly(value: unknown, names: readonly string[]): value is AwsKmsOptions {

@@ -93,6 +93,18 @@ export function shellClass(shown: { readonly prototype: ShellObject }, help: Cla
   attachHelp(prototype, new Help(help.description, help.docs, [...overview, ...objects]));
 }
 
+/**
+ * Gives an instance its methods, and `help`, as enumerable entries of its own: of an object that has a type of the shell, its completer
+ * offers nothing else.
+ */
+export function offerMethods(instance: object): void {
+  const prototype = Object.getPrototypeOf(instance) as Readonly<Record<string, unknown>>;
+  for (const name of Object.getOwnPropertyNames(prototype)) {
+    if (name === 'constructor') continue;
+    Object.defineProperty(instance, name, { value: prototype[name], enumerable: true, configurable: true, writable: true });
+  }
+}
+
 /** Marks a promise as one that the shell awaits without being told. */
 export function awaitedByShell<T>(promise: Promise<T>): Promise<T> {
   return Object.defineProperty(promise, SYNTHETIC_PROMISE, { value: true });

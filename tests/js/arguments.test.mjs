@@ -54,8 +54,15 @@ test('a provider identifier that is none is KMS_PROVIDER_UNRECOGNIZED', async ()
   await failsWith('KMS_PROVIDER_UNRECOGNIZED', construct({ kmsProviders: { 'local:': { key: keyBytes('x') } } }));
 });
 
-test('credentials in place of callbacks are refused with what to pass instead', async () => {
-  for (const provider of [{}, { accessKeyId: 'AKIASECRET', secretAccessKey: 'do not show' }, 'aws', null, { encrypt() {} }]) {
+test('what is neither callbacks nor credentials of the drivers is refused with what to pass instead', async () => {
+  for (const provider of [
+    { accessKeyId: 'AKIASECRET' },
+    { secretAccessKey: 'do not show' },
+    { accessKeyId: 'AKIASECRET', secretAccessKey: 'do not show', region: 'us-east-1' },
+    'aws',
+    null,
+    { encrypt() {} },
+  ]) {
     const error = await failsWith('ARGUMENT_INVALID', construct({ kmsProviders: { aws: provider } }));
     assert.match(error.message, /awsKms/);
     assert.doesNotMatch(JSON.stringify(error), /AKIASECRET|do not show/);

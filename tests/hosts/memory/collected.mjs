@@ -7,10 +7,11 @@ import { formsOfKey } from './secrets.mjs';
 
 let memory;
 const Instance = WebAssembly.Instance;
-WebAssembly.Instance = (...given) => {
-  const instance = new Instance(...given);
-  memory = instance.exports.memory;
-  return instance;
+WebAssembly.Instance = class extends Instance {
+  constructor(...given) {
+    super(...given);
+    memory = this.exports.memory;
+  }
 };
 
 const { ClientEncryption, MemoryKeyVaultStore } = createRequire(import.meta.url)('csfle-wasm');
