@@ -16,7 +16,7 @@ import {
 import { requireArguments, requireOptions, requireRegionOfArn } from './arguments.js';
 import { backupName, existingBackupFile, readBackupFile, readSchemaFiles, writeNewFile } from '../node/backup-files.js';
 import { ofBackup, passphraseOf, type ShellPassphrase, withFile } from './backup-files.js';
-import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, offerMethods, shellClass } from './help.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
 import { findKeyVault, type ShellEncryptionOptions, type ShellKeyVaultPlace, vaultPlace, withOptionsOfMongo } from './session.js';
 import { readableRestore, type ShellRestoreReport } from './restore-text.js';
@@ -69,6 +69,10 @@ const KEY = ['kmsProviders', 'passphrase', 'passphraseFile', 'trustedMasterKeys'
 
 /** The methods of `csfle.backup`; they return promises that the shell awaits. */
 export class ShellBackup {
+  constructor() {
+    offerMethods(this);
+  }
+
   async create(file: string, options: ShellCreateBackupOptions): Promise<ShellBackupResult> {
     requireArguments('csfle.backup.create', [file], ['string']);
     const complete = completed<ShellCreateBackupOptions>('csfle.backup.create', options, [

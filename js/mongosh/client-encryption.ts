@@ -3,7 +3,7 @@
 import { CsfleError, type Document, type EncryptDocumentOptions, type EncryptOptions } from '../index.js';
 import { requireArguments } from './arguments.js';
 import { visible } from '../node/text.js';
-import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, shellClass } from './help.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, offerMethods, shellClass } from './help.js';
 import { openSession, type ShellSession } from './session.js';
 import { hostsOf, type ShellInstanceState } from './shell.js';
 
@@ -16,6 +16,7 @@ export class ShellClientEncryption {
 
   constructor(options: unknown) {
     this.#session = openSession(options);
+    offerMethods(this);
   }
 
   /** The session behind `value` when that is a ShellClientEncryption. */

@@ -4,7 +4,7 @@ import type { KmsCallbacks, MigrationReport } from '../index.js';
 import { type AwsKmsOptions, awsKms } from './aws-kms.js';
 import { ShellBackup } from './backup.js';
 import { ShellClientEncryption } from './client-encryption.js';
-import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, shellClass } from './help.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, offerMethods, shellClass } from './help.js';
 import { ShellKeyVault } from './key-vault.js';
 import { LocalKeyFile, type LocalKeyFileOptions } from './local-key-file.js';
 import { migrateInShell, type ShellMigrateOptions } from './migration.js';
@@ -33,6 +33,10 @@ class Csfle {
   readonly backup: ShellBackup = new ShellBackup();
   /** What was opened last: `status()` without options tells about it. */
   #lastSession: ShellSession | undefined;
+
+  constructor() {
+    offerMethods(this);
+  }
 
   clientEncryption(options: ShellEncryptionOptions | ShellMongo): ShellClientEncryption {
     const clientEncryption = new ShellClientEncryption(options);

@@ -4,7 +4,7 @@ import { CsfleError, type Document, type RewrapManyDataKeyOptions, type RewrapMa
 import { requireArguments, requireRegionOfArn } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
 import { visible } from '../node/text.js';
-import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, shellClass } from './help.js';
+import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, offerMethods, shellClass } from './help.js';
 import { requireKnownMasterKey } from './known-master-key.js';
 import { resolveKmsProviders } from './kms-providers.js';
 import { namespaceOf, type ShellCollection } from './migration.js';
@@ -38,6 +38,7 @@ export class ShellKeyVault {
 
   private constructor(session: ShellSession) {
     this.#session = session;
+    offerMethods(this);
   }
 
   /** Opens the key vault and makes sure of its index. `options` may be a ShellClientEncryption, which is then shared. */
