@@ -15,6 +15,7 @@ export const INSTANCE_STATE: unique symbol = Symbol('csfle-wasm.instanceState') 
 /** Marks an error that is in the words of the shell already: calls of each other's methods pass it on. */
 const SAID = Symbol('csfle-wasm.said');
 const SYNTHETIC_PROMISE = Symbol.for('@@mongosh.syntheticPromise');
+const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
 /** The help of one method. */
 export interface MethodHelp {
@@ -88,21 +89,28 @@ export function shellClass(shown: { readonly prototype: ShellObject }, help: Cla
   // A bundler may have renamed the class.
   Object.defineProperty(shown, 'name', { value: help.name, configurable: true });
   Object.defineProperty(prototype, SHELL_API_TYPE, { value: help.name, configurable: true });
+  Object.defineProperty(prototype, INSPECT, { value: inspectWithoutMethods, configurable: true });
   const overview = Object.entries(help.methods).map(([name, { description }]) => ({ name, description: firstSentence(description) }));
   const objects = Object.entries(help.objects ?? {}).map(([name, description]) => ({ name, description }));
   attachHelp(prototype, new Help(help.description, help.docs, [...overview, ...objects]));
 }
 
 /**
- * Gives an instance its methods, and `help`, as enumerable entries of its own: of an object that has a type of the shell, its completer
- * offers nothing else.
+ * Makes the methods of an object of such a class properties of its own. Tab completion in the shell offers for objects with a
+ * shell type nothing but own enumerable properties.
  */
-export function offerMethods(instance: object): void {
-  const prototype = Object.getPrototypeOf(instance) as Readonly<Record<string, unknown>>;
+export function offerMethods(object: object): void {
+  const prototype = Object.getPrototypeOf(object) as Readonly<Record<string, unknown>>;
   for (const name of Object.getOwnPropertyNames(prototype)) {
-    if (name === 'constructor') continue;
-    Object.defineProperty(instance, name, { value: prototype[name], enumerable: true, configurable: true, writable: true });
+    const value = prototype[name];
+    if (name !== 'constructor') Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
   }
+}
+
+// Inside arrays and documents an object prints as if its methods were on the prototype alone.
+function inspectWithoutMethods(this: object, _depth: number, options: object, inspect: (value: unknown, options: object) => string): string {
+  const fields = Object.fromEntries(Object.entries(this).filter(([, value]) => typeof value !== 'function'));
+  return `${this.constructor.name} ${inspect(fields, options)}`;
 }
 
 /** Marks a promise as one that the shell awaits without being told. */

@@ -1,7 +1,7 @@
 /** The key vault in the shell, with the methods, overloads and messages of the shell's own KeyVault. */
 
 import { CsfleError, type Document, type ProviderName, type RewrapManyDataKeyOptions, type RewrapManyDataKeyResult } from '../index.js';
-import { requireArguments, requireRegionOfArn } from './arguments.js';
+import { masterKeyPattern, requireArguments, requireMasterKeyFields, requireRegionOfArn } from './arguments.js';
 import { ShellClientEncryption } from './client-encryption.js';
 import { visible } from '../node/text.js';
 import { AS_PRINTABLE, type ClassHelp, INSTANCE_STATE, interruptible, offerMethods, shellClass } from './help.js';
@@ -11,7 +11,8 @@ import { namespaceOf, type ShellCollection } from './migration.js';
 import { providerClient } from './provider-client.js';
 import { deleteKey, listRetired, restoreKey, type ShellDeleteKeyOptions } from './retired-keys.js';
 import { openSession, type ShellSession, vaultPlace } from './session.js';
-import { hostsOf, printWarning, type ShellCursor, type ShellInstanceState, splitNamespace } from './shell.js';
+import { hostsOf, printsJson, printWarning, type ShellCursor, type ShellInstanceState, splitNamespace } from './shell.js';
+import { inShell } from './words.js';
 
 const MANUAL = 'https://mongodb.com/docs/manual/reference/method';
 
@@ -58,7 +59,7 @@ export class ShellKeyVault {
     const { newMasterKey, ...rest } = options;
     requireRegionOfArn('masterKey', rest.masterKey);
     await this.#requireKnown(provider, newMasterKey, false);
-    return this.#session.encryption.createDataKey(provider as ProviderName, rest as never);
+    return this.#withServerError(this.#session.encryption.createDataKey(provider as ProviderName, rest as never));
   }
 
   async getKey(keyId: unknown): Promise<Document | null> {
@@ -94,7 +95,7 @@ export class ShellKeyVault {
 
   async addKeyAlternateName(keyId: unknown, keyAltName: string): Promise<Document | null> {
     requireArguments('KeyVault.addKeyAlternateName', [keyId, keyAltName], ['any', 'string']);
-    return this.#session.encryption.addKeyAltName(keyId as never, keyAltName);
+    return this.#withServerError(this.#session.encryption.addKeyAltName(keyId as never, keyAltName));
   }
 
   async removeKeyAlternateName(keyId: unknown, keyAltName: string): Promise<Document | null> {
@@ -105,8 +106,15 @@ export class ShellKeyVault {
   async rewrapManyDataKey(filter: Document, options: ShellRewrapOptions = {}): Promise<RewrapManyDataKeyResult> {
     requireArguments('KeyVault.rewrapManyDataKey', [filter], ['object']);
     const { proof, newMasterKey, ...rest } = options;
+    const { provider } = options;
+    requireMasterKeyFields(
+      `KeyVault.rewrapManyDataKey: masterKey of ${provider}`,
+      provider,
+      rest.masterKey,
+      (pattern) => `rewrapManyDataKey(filter, { provider: ${JSON.stringify(provider)}, masterKey: ${pattern} })`,
+    );
     requireRegionOfArn('masterKey', rest.masterKey);
-    await this.#requireKnown(options.provider, newMasterKey, true);
+    await this.#requireKnown(provider, newMasterKey, true);
     const proven = proof === undefined ? {} : { proof: this.#opened(proof) };
     await this.#requireThere(proven.proof);
     const { state, encryption } = this.#session;
@@ -114,6 +122,18 @@ export class ShellKeyVault {
     if (result.bulkWriteResult === undefined && (await this.#session.store.find({})).length === 0)
       await printWarning(state, `The key vault ${vaultPlace(this.#session)} has no data key: check keyVaultNamespace and the connection.`);
     return result;
+  }
+
+  /** COMPAT: a taken alternate name fails with the server's error, as in the shell's own class. Our code and remedy stand beside its own. */
+  async #withServerError<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (!CsfleError.is(error) || error.code !== 'KEY_VAULT_DUPLICATE_KEY' || !(error.cause instanceof Error)) throw error;
+      const ours = { csfleCode: error.code, remedy: inShell.remedy(error, error.remedy) };
+      // At the prompt the shell shows `errInfo`, and no other field that it does not know.
+      throw Object.assign(error.cause, ours, printsJson(this.#session.state) ? {} : { errInfo: ours });
+    }
   }
 
   /** A local master key that opens nothing of this vault makes no key in it by mistake. */
@@ -184,7 +204,7 @@ function createKeyOptions(provider: string, second: unknown, third: readonly str
     throw refusal('KeyVault.createKey does not support providing masterKey as string anymore. For AWS please use createKey("aws", { region: ..., key: ... })');
   }
   if (Array.isArray(second)) {
-    if (provider !== 'local') throw refusal('KeyVault.createKey requires masterKey to be given as second argument if KMS is not local');
+    if (provider !== 'local') throw withoutMasterKey(provider);
     if (third !== undefined) {
       throw refusal(
         'KeyVault.createKey was supplied with an array for the masterKey and keyAltNames - either specify keyAltNames as second argument or set undefined for masterKey',
@@ -192,10 +212,25 @@ function createKeyOptions(provider: string, second: unknown, third: readonly str
     }
     return { keyAltNames: second as readonly string[] };
   }
-  if (second === undefined || second === null) return named({}, third);
+  if (second === undefined || second === null) {
+    if (masterKeyPattern(provider) !== undefined) throw withoutMasterKey(provider);
+    return named({}, third);
+  }
   if (typeof second !== 'object') throw refusal(`KeyVault.createKey: expected a masterKey document as second argument, got ${typeof second}`);
   const isOptions = 'masterKey' in second || 'keyAltNames' in second || 'keyMaterial' in second || 'newMasterKey' in second;
-  return named(isOptions ? (second as CreateKeyOptions) : { masterKey: second as Document }, third);
+  const options = isOptions ? (second as CreateKeyOptions) : { masterKey: second as Document };
+  requireMasterKeyFields(`KeyVault.createKey: masterKey of ${provider}`, provider, options.masterKey, (pattern) => createKeyExample(provider, pattern));
+  return named(options, third);
+}
+
+function withoutMasterKey(provider: string): CsfleError {
+  const pattern = masterKeyPattern(provider);
+  const example = pattern === undefined ? '' : `: ${createKeyExample(provider, pattern)}`;
+  return refusal(`KeyVault.createKey requires masterKey to be given as second argument if KMS is not local${example}`);
+}
+
+function createKeyExample(provider: string, pattern: string): string {
+  return `createKey(${JSON.stringify(provider)}, ${pattern}, keyAltNames)`;
 }
 
 function named(options: CreateKeyOptions, keyAltNames: readonly string[] | undefined): CreateKeyOptions {

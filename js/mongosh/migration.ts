@@ -16,7 +16,7 @@ import { visible } from '../node/text.js';
 import { backupName, existingBackupFile, writeNewFile } from '../node/backup-files.js';
 import { sealingKey } from './backup.js';
 import { type ShellPassphrase, withFile } from './backup-files.js';
-import { requireOptions, requireRegionOfArn } from './arguments.js';
+import { requireMasterKeyFields, requireOptions, requireRegionOfArn } from './arguments.js';
 import { AS_PRINTABLE, finishing } from './help.js';
 import { keyFileOf, requireKnownMasterKey } from './known-master-key.js';
 import { type ResolvedProviders, resolveKmsProviders, type ShellKmsProviders } from './kms-providers.js';
@@ -33,7 +33,10 @@ export interface ShellCollection {
 /** Options of `csfle.migrate()`: those of the library's `migrate()`, with the key vault and collections named the shell's way. */
 export interface ShellMigrateOptions
   extends ShellPassphrase,
-    Omit<MigrateOptions, 'backup' | 'keyVault' | 'kmsProviders' | 'collections' | 'otherCollections' | 'dataClients' | 'onProgress' | 'bson' | 'signal'> {
+    Omit<
+      MigrateOptions,
+      'backup' | 'keyVault' | 'kmsProviders' | 'collections' | 'otherCollections' | 'dataClients' | 'onProgress' | 'onBackup' | 'bson' | 'signal'
+    > {
   /** The connection: a Mongo or a Database of the shell. Default: that of `db`. */
   readonly client?: unknown;
   /** The key vault, `database.collection`. */
@@ -82,7 +85,6 @@ const OPTION_NAMES: readonly (keyof ShellMigrateOptions)[] = [
   'backupFile',
   'passphraseFile',
   'passphrase',
-  'onBackup',
   'allowEmpty',
   'newMasterKey',
   'trustedMasterKeys',
@@ -110,6 +112,8 @@ export async function migrateInShell(options: ShellMigrateOptions): Promise<Migr
       { details: { option: 'backup' } },
     );
   for (const name of ['from', 'to'] as const) requireRegionOfArn(name, complete[name]);
+  const { to } = complete;
+  requireMasterKeyFields('csfle.migrate: to', to?.provider, to, (pattern) => `to: { provider: ${JSON.stringify(to?.provider)}, ${pattern.slice(2)}`);
   const place = findKeyVault(complete);
   const {
     client: _client,

@@ -21,6 +21,7 @@ export const SHELL_WORDS: HostWords = {
   wrongLocalKey: `Give the file of the master key that wrapped these keys: kmsProviders: { local: csfle.localKeyFile('master-key.bin') }. If it is that file, the key document is damaged: ${RESTORE.charAt(0).toLowerCase()}${RESTORE.slice(1)}`,
   names: {
     keyVaultStore: 'keyVaultNamespace',
+    onBackup: 'backupFile',
     createBackup: 'csfle.backup.create',
     verifyBackup: 'csfle.backup.verify',
     readBackup: 'csfle.backup.verify',
@@ -32,6 +33,8 @@ export const SHELL_WORDS: HostWords = {
   },
   everyday: {},
   phrases: [
+    // csfle.keyVault() and keyVault.createKey() are of the shell.
+    [/(?<![\w./"'-])keyVault(?![\w/"'(-]|\.\w)/g, 'keyVaultNamespace'],
     [/no key vault: pass a MongoClient with keyVaultNamespace, or keyVaultStore/, 'no key vault: give keyVaultNamespace'],
     [/dataClients must hold MongoClients/, 'dataClients must hold connections such as db.getMongo()'],
     [/name one in dataClients/, 'name a connection such as db.getMongo() in dataClients'],

@@ -141,6 +141,31 @@ describe('KeyVault and ClientEncryption', () => {
     assert.deepEqual(found, [['one'], ['one', 'two'], ['one', 'two', 'three'], ['one', 'two', 'three'], ['two', 'three'], ['two'], 'no names', 'no key']);
   });
 
+  test('raise for a taken alternate name what csfle raises, which adds its code', async () => {
+    const { own, csfle } = await returned(`${open('shell_taken')}
+      const id = vault.createKey('local', ['one']);
+      vault.createKey('local', ['two']);
+      const facts = (error) => Object.fromEntries(Object.getOwnPropertyNames(error).filter((name) => name !== 'stack').map((name) => [name, error[name]]));
+      const failure = (f) => { try { f(); return null; } catch (error) { return { kind: error.constructor.name, named: error.name, ...facts(error) }; } };
+      const all = (vault) => [() => vault.createKey('local', ['two']), () => vault.createDataKey('local', { keyAltNames: ['two'] }),
+        () => vault.addKeyAlternateName(id, 'two'), () => vault.addKeyAltName(id, 'two')].map(failure);
+      const opened = require('${alias}/mongosh').keyVault({ ...options, client: m, keyVaultClient: m });
+      const found = { own: all(vault), csfle: all(opened) };
+      db.dropDatabase();
+      return found;`);
+    const timeless = ({ $clusterTime: _clusterTime, operationTime: _operationTime, errorResponse: _response, ...facts }) => facts;
+    for (const [index, error] of csfle.entries()) {
+      const { csfleCode, remedy, errInfo, ...same } = timeless(error);
+      assert.deepEqual(same, timeless(own[index]));
+      assert.deepEqual(
+        [same.kind, same.code, same.keyPattern, csfleCode, errInfo],
+        ['MongoServerError', 11000, { keyAltNames: 1 }, 'KEY_VAULT_DUPLICATE_KEY', undefined],
+      );
+      assert.match(remedy, /^Choose another alternate name/);
+    }
+    assert.equal(csfle.length, 4);
+  });
+
   test('rewrap all keys, some, and none', async () => {
     const found = await returned(`${open('shell_rewrap')}
       const ids = [vault.createKey('local'), vault.createKey('local'), vault.createKey('local:other')];

@@ -1,93 +1,81 @@
-// Tab completion in the real shell, on a terminal.
+// Tab completion in the real mongosh, on a terminal: the objects of csfle offer their public methods, and nothing else of their own.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { MongoClient } from 'mongodb';
 import { testServices } from '../env.mjs';
 import { installForShell } from './mongosh/shell.mjs';
 
-const SCRIPT = fileURLToPath(new URL('./mongosh/completion.py', import.meta.url));
-const tools = createRequire(new URL('../tools/package.json', import.meta.url));
-const program = join(dirname(tools.resolve('mongosh/package.json')), tools('mongosh/package.json').bin.mongosh);
+const METHODS = {
+  csfle: ['backup', 'clientEncryption', 'keyVault', 'migrate', 'status', 'awsKms', 'localKeyFile', 'help'],
+  'csfle.backup': ['create', 'verify', 'restore', 'help'],
+  vault: [
+    ...['createKey', 'getKey', 'getKeyByAltName', 'getKeys', 'deleteKey', 'retiredKeys', 'restoreKey', 'rewrapManyDataKey', 'close', 'help'],
+    ...['addKeyAlternateName', 'removeKeyAlternateName', 'createDataKey', 'addKeyAltName', 'removeKeyAltName'],
+  ],
+  encryption: [
+    ...['encrypt', 'decrypt', 'encryptExpression', 'createEncryptedCollection', 'close', 'help'],
+    ...['encryptDocument', 'encryptDocuments', 'decryptDocument', 'decryptDocuments'],
+  ],
+};
 
-describe('tab completion in mongosh', { timeout: 240_000 }, () => {
-  let shell;
+describe('Tab in mongosh', { timeout: 300_000 }, () => {
   let uri;
+  let shell;
+  const database = `tab_${randomUUID().slice(0, 8)}`;
+  const options = `{ keyVaultNamespace: '${database}.__keyVault', kmsProviders: { local: csfle.localKeyFile('master-key.bin') } }`;
+  const declarations = `const vault = csfle.keyVault(${options}), encryption = csfle.clientEncryption(${options})`;
+
   before(async () => {
-    ({ mongodbUri: uri } = await testServices());
-    shell = await installForShell({ files: { 'key.bin': randomBytes(96) } });
+    uri = (await testServices()).mongodbUri;
+    shell = await installForShell({ files: { 'master-key.bin': randomBytes(96) } });
   });
-  after(() => shell.remove());
+  after(async () => {
+    const client = await MongoClient.connect(uri);
+    await client.db(database).dropDatabase();
+    await client.close();
+    await shell?.remove();
+  });
 
-  // The names that are offered after each of `objects`, apart from those of every object.
-  function offered(objects) {
-    const options = "{ keyVaultNamespace: 'completion.__keyVault', kmsProviders: { local: csfle.localKeyFile('key.bin') } }";
-    const lines = [
-      ["const csfle = require('csfle-wasm/mongosh')\r", '> '],
-      [`const encryption = csfle.clientEncryption(${options})\r`, '> '],
-      ['const vault = csfle.keyVault(encryption)\r', '> '],
-      // The first completion loads the completer, which takes seconds. It adds one letter.
-      ['csfle.statu', ''],
-      ['<TAB>', 's'],
-      ['\u0015', ''],
-    ];
-    // With several matches the first key prints nothing, the second one the list.
-    const typed = objects.flatMap((object) => [
-      [`${object}.`, ''],
-      ['<TAB>', ''],
-      ['<TAB>', `${object}.help`],
-      ['\u0015', ''],
-    ]);
-    const { stdout, stderr } = spawnSync('python3', [SCRIPT, process.execPath, program, '--quiet', '--norc', uri], {
-      cwd: shell.folder,
-      env: { ...process.env, HOME: join(shell.folder, 'home'), TERM: 'xterm' },
-      input: JSON.stringify([...lines, ...typed]),
-      encoding: 'utf8',
-    });
-    assert.notEqual(stdout, '', stderr);
-    const shown = JSON.parse(stdout);
-    return objects.map((object, index) => {
-      const text = shown.slice(lines.length + 4 * index, lines.length + 4 * index + 3).join('');
-      const names = [...text.matchAll(/([\w$]+(?:\.[\w$]+)*)\.([\w$]+)/g)].filter(([, of]) => of === object).map(([, , name]) => name);
-      return [...new Set(names)].filter((name) => !(name in {})).sort();
-    });
-  }
-
-  it('every public method of csfle and of its objects is offered, and nothing else', () => {
-    const [csfle, backup, encryption, vault] = offered(['csfle', 'csfle.backup', 'encryption', 'vault']);
-    assert.deepEqual(csfle, ['awsKms', 'backup', 'clientEncryption', 'help', 'keyVault', 'localKeyFile', 'migrate', 'status']);
-    assert.deepEqual(backup, ['create', 'help', 'restore', 'verify']);
-    assert.deepEqual(encryption, [
-      'close',
-      'createEncryptedCollection',
-      'decrypt',
-      'decryptDocument',
-      'decryptDocuments',
-      'encrypt',
-      'encryptDocument',
-      'encryptDocuments',
-      'encryptExpression',
-      'help',
-    ]);
-    for (const name of [
-      'addKeyAlternateName',
-      'createDataKey',
-      'createKey',
-      'deleteKey',
-      'getKey',
-      'getKeyByAltName',
-      'getKeys',
-      'help',
-      'removeKeyAlternateName',
-      'rewrapManyDataKey',
-    ])
-      assert.ok(vault.includes(name), name);
-    assert.deepEqual(
-      vault.filter((name) => /^[_#]/.test(name)),
-      [],
+  it('offers every public method of every object, and no other name of theirs', { skip: process.platform === 'win32' && 'no pseudo-terminal' }, async () => {
+    const objects = Object.keys(METHODS);
+    const [, , part, , ...shown] = await shell.type(
+      [
+        { keys: `${shell.load}\r`, until: '> ' },
+        { keys: `${declarations}\r`, until: '> ' },
+        // Part of a name becomes the whole. The first Tab of a session loads the shell's completer, which takes a while.
+        { keys: 'vault.rewr\t', until: 'vault\\.rewrapManyDataKey' },
+        { keys: '\u0015', until: '> ' },
+        // Not the line again that stands behind the list, but the list as well: `csfle.` alone is what was typed.
+        ...objects.flatMap((object) => [
+          { keys: `${object}.`, until: `${object}\\.` },
+          { keys: '\t', until: `${object}\\.\\w[\\s\\S]*> ${object}\\.`, again: 2 },
+          // Ctrl+U: an empty line for the next object.
+          { keys: '\u0015', until: '> ' },
+        ]),
+      ],
+      { uri },
     );
+    assert.match(part, /vault\.rewrapManyDataKey$/);
+    const own = (text, object) => [...text.matchAll(new RegExp(`(?<![\\w.])${object.replace('.', '\\.')}\\.(\\w+)`, 'g'))].map(([, name]) => name);
+    const inherited = Object.getOwnPropertyNames(Object.prototype);
+    for (const [index, object] of objects.entries()) {
+      const offered = own(shown[3 * index + 1], object).filter((name) => !inherited.includes(name));
+      assert.deepEqual([...new Set(offered)].sort(), [...METHODS[object]].sort(), object);
+    }
+  });
+
+  it('changes neither what is printed nor what becomes JSON', async () => {
+    const prelude = `${shell.load} ${declarations};`;
+    const { stdout } = await shell.run(`${prelude} print([csfle, vault, encryption]); print({ deep: { csfle: csfle.backup } })`, { uri, json: false });
+    assert.deepEqual(
+      stdout.trimEnd().replaceAll(/\s+/g, ' '),
+      '[ Csfle { backup: CsfleBackup {} }, KeyVault {}, ClientEncryption {} ] { deep: { csfle: CsfleBackup {} } }',
+    );
+    const value = await shell.evaluate(
+      `${prelude} ({ nested: [csfle, vault, encryption], text: [JSON.stringify(csfle), EJSON.stringify({ vault, encryption })] })`,
+      { uri },
+    );
+    assert.deepEqual(value, { nested: [{ backup: {} }, {}, {}], text: ['{"backup":{}}', '{"vault":{},"encryption":{}}'] });
   });
 });

@@ -54,6 +54,60 @@ describe('what csfle says in mongosh', { timeout: 300_000 }, () => {
     assert.match(value.migrate.message, /backupFile, passphraseFile/);
   });
 
+  it('options of the library are refused with the name that the shell has for them', async () => {
+    const value = await evaluate(`({ migrate: [{ keyVault: {} }, { onBackup: () => {} }].map((more) => fails(() => csfle.migrate({ ...options, ...more }))),
+      keyVault: [{ keyVaultStore: {} }].map((more) => fails(() => csfle.keyVault({ ...options, ...more }))),
+      restore: [{ keyVault: {} }].map((more) => fails(() => csfle.backup.restore('x', { ...more, ...words }))) })`);
+    const of = ({ code, message }) => [code, message.split('; it has ')[0]];
+    assert.deepEqual(Object.values(value).flat().map(of), [
+      ['OPTION_INVALID', 'csfle.migrate has no option "keyVault" (in the shell it is keyVaultNamespace)'],
+      ['OPTION_INVALID', 'csfle.migrate has no option "onBackup" (in the shell it is backupFile)'],
+      ['OPTION_INVALID', 'csfle.keyVault has no option "keyVaultStore" (in the shell it is keyVaultNamespace)'],
+      ['OPTION_INVALID', 'csfle.backup.restore has no option "keyVault" (in the shell it is keyVaultNamespace)'],
+    ]);
+  });
+
+  it('a missing or incomplete master key is refused with the fields that it has to have', async () => {
+    const { made, others } = await evaluate(`const vault = csfle.keyVault({ ...options, kmsProviders: { local, aws: csfle.awsKms() } });
+      const made = [['aws'], ['aws', undefined, ['x']], ['aws:eu'], ['aws', { keyAltNames: ['x'] }], ['aws', { region: 'eu-west-1' }], ['azure'], ['gcp', {}]];
+      ({ made: made.map((given) => fails(() => vault.createKey(...given))),
+        others: [fails(() => vault.rewrapManyDataKey({}, { provider: 'aws' })), fails(() => csfle.migrate({ ...options, from: { provider: 'local' }, to: { provider: 'aws' } }))] })`);
+    const none = 'KeyVault.createKey requires masterKey to be given as second argument if KMS is not local: ';
+    const aws = '{ region: ..., key: ... }';
+    assert.deepEqual(
+      made.map(({ code, message }) => [code, message]),
+      [
+        ['ARGUMENT_INVALID', `${none}createKey("aws", ${aws}, keyAltNames)`],
+        ['ARGUMENT_INVALID', `${none}createKey("aws", ${aws}, keyAltNames)`],
+        ['ARGUMENT_INVALID', `${none}createKey("aws:eu", ${aws}, keyAltNames)`],
+        ['MASTER_KEY_INVALID', `KeyVault.createKey: masterKey of aws lacks region and key: createKey("aws", ${aws}, keyAltNames)`],
+        ['MASTER_KEY_INVALID', `KeyVault.createKey: masterKey of aws lacks key: createKey("aws", ${aws}, keyAltNames)`],
+        ['ARGUMENT_INVALID', `${none}createKey("azure", { keyVaultEndpoint: ..., keyName: ... }, keyAltNames)`],
+        [
+          'MASTER_KEY_INVALID',
+          'KeyVault.createKey: masterKey of gcp lacks projectId and location and keyRing and keyName: ' +
+            'createKey("gcp", { projectId: ..., location: ..., keyRing: ..., keyName: ... }, keyAltNames)',
+        ],
+      ],
+    );
+    assert.deepEqual(
+      others.map(({ code, message }) => [code, message]),
+      [
+        [
+          'MASTER_KEY_INVALID',
+          `KeyVault.rewrapManyDataKey: masterKey of aws lacks region and key: rewrapManyDataKey(filter, { provider: "aws", masterKey: ${aws} })`,
+        ],
+        ['MASTER_KEY_INVALID', 'csfle.migrate: to lacks region and key: to: { provider: "aws", region: ..., key: ... }'],
+      ],
+    );
+  });
+
+  it('a taken alternate name is printed with our code and remedy below the message of the server', async () => {
+    const { stdout } = await shell.run(undefined, { uri, input: `${prelude()}\ncsfle.keyVault(options).createKey('local', ['patients.ssn'])\n` });
+    assert.match(stdout, /MongoServerError[^\n]*: E11000 duplicate key error/);
+    assert.match(stdout, /csfleCode: 'KEY_VAULT_DUPLICATE_KEY',\s+remedy: 'Choose another alternate name/);
+  });
+
   it('plans name the key vault and the host of its server, without the connection string', async () => {
     const text = await printed("csfle.migrate({ ...options, mode: 'decrypt', collections: ['x.y'], from: { provider: 'local' } })");
     assert.match(text, new RegExp(`^ {2}vault +${database}\\.__keyVault at ${new URL(uri).host}$`, 'm'));

@@ -62,7 +62,10 @@ const hosts = [
   {
     name: 'the shell',
     wording: inShell,
-    forbidden: new RegExp(`${word([...ofLibrary, 'onProgress']).source.split('|`')[0]}|--[a-z]|csfle (?:backup|migrate|keys|doctor|decrypt) `),
+    // csfle.keyVault() and keyVault.createKey() are of the shell, an option keyVault is not.
+    forbidden: new RegExp(
+      `${word([...ofLibrary, 'onProgress', 'onBackup']).source.split('|`')[0]}|(?<![\\w./"'-])keyVault(?![\\w/"'(-]|\\.\\w)|--[a-z]|csfle (?:backup|migrate|keys|doctor|decrypt) `,
+    ),
   },
 ];
 
@@ -100,6 +103,27 @@ test('texts of the command name no option of the library, except where they refe
     own.filter((one) => hosts[0].forbidden.test(one) && !/\bthe library\b/.test(one)),
     [],
   );
+});
+
+test('texts of the shell name no option of the library', () => {
+  const own = messages(/^mongosh\/(?!words\.ts)/).map(({ text }) => text);
+  assert.ok(own.length > 100, String(own.length));
+  // The name of a class of the shell, and the variable that holds an object of one.
+  const allowed = ['ClientEncryption class for x, key vault x', 'csfle.status({ keyVaultNamespace, kmsProviders } | keyVault)'];
+  assert.deepEqual(
+    own.filter((one) => hosts[1].forbidden.test(one) && !allowed.includes(one)),
+    [],
+  );
+});
+
+test('the shell says its own options in place of those of the library', () => {
+  for (const [text, said] of [
+    ['keyVault must be a key vault store', 'keyVaultNamespace must be a key vault store'],
+    ['the options `keyVault` and onBackup are missing', 'the options `keyVaultNamespace` and backupFile are missing'],
+    ['csfle.keyVault() and keyVault.createKey() make one', 'csfle.keyVault() and keyVault.createKey() make one'],
+    ['hospital.keyVault and "keyVault" stay', 'hospital.keyVault and "keyVault" stay'],
+  ])
+    assert.equal(inShell.text(text), said);
 });
 
 test('names of collections, keys and files of the caller are not replaced in messages', () => {

@@ -6,7 +6,9 @@ import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { EJSON } from 'bson';
+import { testPython } from '../../env.mjs';
 
 const require = createRequire(import.meta.url);
 const timeoutMs = 60_000;
@@ -44,6 +46,8 @@ export async function installForShell({ awsSdk = false, files = {} } = {}) {
       assert.equal(code, 0, `${stdout}\n${stderr}`);
       return value;
     },
+    // Types at the prompt on a terminal, as typeInShell().
+    type: (steps, options) => typeInShell(steps, { cwd: folder, home, ...options }),
     home: () => contentsOf(home),
     remove: () => rm(folder, { recursive: true, force: true }),
   };
@@ -69,6 +73,25 @@ export async function runShell(script, { uri, cwd, home, json = true, input, arg
   const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), new Promise((resolve) => child.on('close', resolve))]);
   const value = json && code === 0 && input === undefined ? parse(stdout, stderr) : undefined;
   return { code, stdout, stderr, value };
+}
+
+// Types at the prompt of a shell on a terminal: steps { keys, until, again }, as terminal.py takes them. Resolves to what each step showed.
+export async function typeInShell(steps, { uri, cwd, home, args = [], env = {}, program = ownProgram }) {
+  const script = fileURLToPath(new URL('./terminal.py', import.meta.url));
+  const shell = [process.execPath, program, '--quiet', ...(uri === undefined ? ['--nodb'] : [uri]), ...args];
+  const child = spawn(await testPython(), [script, ...shell], {
+    cwd,
+    env: { ...process.env, TERM: 'xterm', ...env, HOME: home, USERPROFILE: home },
+    stdio: ['pipe', 'pipe', 'pipe'],
+    timeout: 2 * timeoutMs,
+  });
+  const first = { keys: '', until: '> ' };
+  child.stdin.end(JSON.stringify([first, ...steps]));
+  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  if (stdout === '') throw new Error(`nothing was typed: ${stderr}`);
+  const [, ...shown] = JSON.parse(stdout);
+  assert.equal(shown.length, steps.length, `the last of these did not end as expected:\n${shown.join('\n---\n')}`);
+  return shown;
 }
 
 function parse(stdout, stderr) {
