@@ -113,10 +113,30 @@ export function withOptionsOfMongo(options: unknown): ShellEncryptionOptions {
   const client = findMongo(given.client, options);
   refuseMisspeltTrust(client._fleOptions ?? {});
   const { keyVaultNamespace, kmsProviders, keyVaultClient, trustedMasterKeys, allowedEndpoints } = (client._fleOptions ?? {}) as ShellEncryptionOptions;
-  const known = { keyVaultNamespace, kmsProviders, keyVaultClient, trustedMasterKeys, allowedEndpoints };
+  const known = { keyVaultNamespace, kmsProviders, keyVaultClient: openedVaultClient(client, keyVaultClient, given), trustedMasterKeys, allowedEndpoints };
   const opened = Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined));
   const own = Object.fromEntries(Object.entries(given).filter(([name, value]) => value !== undefined && !AUTOMATIC_ONLY.includes(name)));
   return { ...opened, ...own, client };
+}
+
+/**
+ * The connection of the key vault that a Mongo was opened with. The shell keeps the driver's client of it, and with automatic decryption
+ * the driver puts one of its own there: both stand for this Mongo, as long as they lead to the same servers.
+ * Errors: `ARGUMENT_INVALID` for a client of other servers, which the shell has no Mongo for.
+ */
+function openedVaultClient(mongo: ShellMongo, opened: unknown, given: ShellEncryptionOptions): unknown {
+  const hosts = driverHosts(opened);
+  if (hosts === undefined || given.keyVaultClient !== undefined) return opened;
+  if (hosts === driverHosts(mongo._serviceProvider.getRawClient?.())) return undefined;
+  throw new CsfleError('ARGUMENT_INVALID', `this Mongo has its key vault at ${hosts}: pass keyVaultClient: Mongo('mongodb://${hosts}/') too`, {
+    details: { argument: 'keyVaultClient' },
+  });
+}
+
+/** The servers of a driver's client; nothing for what is none. */
+function driverHosts(client: unknown): string | undefined {
+  const hosts = (client as { readonly options?: { readonly hosts?: unknown } } | null | undefined)?.options?.hosts;
+  return Array.isArray(hosts) ? hosts.map(String).sort().join(',') : undefined;
 }
 
 /** Options of a Mongo are taken by name; a restriction that is misspelt there must not be passed over. */

@@ -33,6 +33,8 @@ export interface ShellServiceProvider {
   runCommandWithCheck(database: string, command: Document): Promise<Document>;
   /** The options of automatic encryption of this connection, if it has any. */
   getFleOptions?(): unknown;
+  /** The driver's client of this connection. */
+  getRawClient?(): unknown;
 }
 
 /** What the shell keeps about the running session. */

@@ -166,6 +166,23 @@ describe('KeyVault and ClientEncryption', () => {
     assert.equal(csfle.length, 4);
   });
 
+  const otherName = mongodbUri.replace('127.0.0.1', 'localhost');
+  test('share with csfle the connections that were opened with their options', { skip: otherName === mongodbUri && 'a server of one name' }, async () => {
+    const found = await returned(`${open('shell_shared')}
+      const csfle = require('${alias}/mongosh');
+      const id = vault.createKey('local', ['one']);
+      // Its key vault is on other servers, under another name of this machine.
+      const elsewhere = Mongo('${mongodbUri}', { ...options, keyVaultClient: Mongo('${otherName}') });
+      const same = Mongo('${mongodbUri}', { ...options, keyVaultClient: Mongo('${mongodbUri}') });
+      const name = (vault) => vault.getKey(id).keyAltNames;
+      const seen = [name(csfle.keyVault(m)), name(csfle.keyVault(same)), name(csfle.keyVault({ client: elsewhere, keyVaultClient: db })),
+        attempt(() => csfle.keyVault(elsewhere))];
+      db.dropDatabase();
+      return seen;`);
+    assert.deepEqual(found.slice(0, 3), [['one'], ['one'], ['one']]);
+    assert.match(found[3], /^this Mongo has its key vault at localhost:\d+: pass keyVaultClient: Mongo\('mongodb:\/\/localhost:\d+\/'\) too$/);
+  });
+
   test('rewrap all keys, some, and none', async () => {
     const found = await returned(`${open('shell_rewrap')}
       const ids = [vault.createKey('local'), vault.createKey('local'), vault.createKey('local:other')];
