@@ -61,7 +61,9 @@ describe('the snippet', { timeout: 300_000, skip: process.platform === 'win32' &
     await client.close();
   });
 
-  const type = (steps, settings) => typeInShell(steps, { cwd: folder, home, ...settings });
+  // A cache of its own: npm would not ask for what it has installed before.
+  const env = () => ({ npm_config_cache: join(folder, 'npm-cache') });
+  const type = (steps, settings) => typeInShell(steps, { cwd: folder, home, env: env(), ...settings });
   // What is shown for each line, with the line itself before it.
   const lines = async (typed, settings) =>
     (
